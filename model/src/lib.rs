@@ -1,0 +1,22 @@
+//! Loadline's vocabulary: ids, resources, what a task is made of, the task state machine, and the
+//! node's line. The agent, the controller and the protocol's conversions all speak in these types.
+//!
+//! Invariants: no I/O, no clock, no randomness and no wire format in this crate. Times are
+//! milliseconds since the Unix epoch that a caller passes in. Serde derives exist because both the
+//! agent's ledger and the controller's store keep these values on disk.
+
+#![forbid(unsafe_code)]
+
+pub mod ids;
+pub mod line;
+pub mod report;
+pub mod resources;
+pub mod status;
+pub mod task;
+
+pub use ids::{ContainerName, InstanceArn, InvalidId, TaskArn};
+pub use line::{Line, Refusal, RefusalReason};
+pub use report::{ContainerReport, TaskReport};
+pub use resources::Resources;
+pub use status::{ContainerStatus, DesiredStatus, IllegalStep, StopCode, TaskStatus};
+pub use task::{Assignment, ContainerSpec, KeyValue, NetworkMode, TaskSpec};
