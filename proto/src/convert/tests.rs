@@ -1,0 +1,272 @@
+//! Round trips over the whole model, and each refusal with the path that it names.
+
+use loadline_model::{
+    Assignment, ContainerName, ContainerReport, ContainerSpec, ContainerStatus, DesiredStatus,
+    KeyValue, NetworkMode, StopCode, TaskArn, TaskReport, TaskSpec, TaskStatus,
+};
+use prop::option::of as maybe;
+use proptest::prelude::*;
+use prost::Message as _;
+
+use super::*;
+use crate::v1;
+
+const ARN: &str = "arn:aws:ecs:us-east-1:000000000000:task/default/0af1";
+
+fn pairs() -> impl Strategy<Value = Vec<KeyValue>> {
+    let pair = (".{0,8}", ".{0,8}").prop_map(|(name, value)| KeyValue { name, value });
+    prop::collection::vec(pair, 0..4)
+}
+
+prop_compose! {
+    fn container_spec()(
+        image in ".{0,20}",
+        cpu_units in any::<u64>(),
+        memory in (maybe(any::<u64>()), maybe(any::<u64>())),
+        flags in any::<(bool, bool)>(),
+        argv in (maybe(prop::collection::vec(".*", 0..3)), maybe(prop::collection::vec(".*", 0..3))),
+        environment in pairs(),
+        texts in (maybe(".*"), maybe(".*")),
+        stop_timeout_s in maybe(any::<u32>()),
+        labels in pairs(),
+    ) -> ContainerSpec {
+        ContainerSpec {
+            name: ContainerName::parse("c").unwrap(),
+            image,
+            cpu_units,
+            memory_mib: memory.0,
+            memory_reservation_mib: memory.1,
+            essential: flags.0,
+            entry_point: argv.0,
+            command: argv.1,
+            environment,
+            working_directory: texts.0,
+            user: texts.1,
+            readonly_root_filesystem: flags.1,
+            stop_timeout_s,
+            labels,
+        }
+    }
+}
+
+prop_compose! {
+    fn assignment()(
+        mut containers in prop::collection::vec(container_spec(), 1..=CONTAINERS_MAX),
+        family in "[a-z]{1,9}",
+        revision in any::<u32>(),
+        cpu_units in maybe(any::<u64>()),
+        memory_mib in maybe(any::<u64>()),
+        host in any::<bool>(),
+        stop in any::<bool>(),
+        stop_reason in maybe(".*"),
+    ) -> Assignment {
+        for (i, container) in containers.iter_mut().enumerate() {
+            container.name = ContainerName::parse(&format!("c{i}")).unwrap();
+        }
+        containers[0].essential = true;
+        let network_mode = if host { NetworkMode::Host } else { NetworkMode::None };
+        let desired = if stop { DesiredStatus::Stopped } else { DesiredStatus::Running };
+        let arn = TaskArn::parse(ARN).unwrap();
+        let task =
+            TaskSpec { arn, family, revision, cpu_units, memory_mib, network_mode, containers };
+        Assignment { task, desired, stop_reason }
+    }
+}
+
+prop_compose! {
+    fn container_report()(
+        ids in (maybe(".*"), maybe(".*")),
+        status in prop::sample::select(vec![
+            ContainerStatus::Pending, ContainerStatus::Running, ContainerStatus::Stopped,
+        ]),
+        exit_code in maybe(0..=255),
+        reason in maybe(".{0,1024}"),
+        times in (maybe(any::<u64>()), maybe(any::<u64>())),
+    ) -> ContainerReport {
+        ContainerReport {
+            name: ContainerName::parse("c").unwrap(),
+            runtime_id: ids.0,
+            image_digest: ids.1,
+            status,
+            exit_code,
+            reason,
+            started_at_ms: times.0,
+            finished_at_ms: times.1,
+        }
+    }
+}
+
+prop_compose! {
+    fn report()(
+        version in any::<u64>(),
+        status in prop::sample::select(TaskStatus::ALL.to_vec()),
+        mut containers in prop::collection::vec(container_report(), 0..=CONTAINERS_MAX),
+        stop_code in maybe(prop::sample::select(StopCode::ALL.to_vec())),
+        stopped_reason in maybe(".{0,1024}"),
+        times in (maybe(any::<u64>()), maybe(any::<u64>()), maybe(any::<u64>())),
+    ) -> TaskReport {
+        for (i, container) in containers.iter_mut().enumerate() {
+            container.name = ContainerName::parse(&format!("c{i}")).unwrap();
+        }
+        TaskReport {
+            task: TaskArn::parse(ARN).unwrap(),
+            version,
+            status,
+            containers,
+            stop_code,
+            stopped_reason,
+            started_at_ms: times.0,
+            stopping_at_ms: times.1,
+            stopped_at_ms: times.2,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn an_assignment_survives_the_wire(assignment in assignment()) {
+        let bytes = v1::Assignment::from(assignment.clone()).encode_to_vec();
+        let back = Assignment::try_from(v1::Assignment::decode(bytes.as_slice()).unwrap());
+        prop_assert_eq!(back, Ok(assignment));
+    }
+
+    #[test]
+    fn a_report_survives_the_wire(report in report()) {
+        let bytes = v1::TaskReport::from(report.clone()).encode_to_vec();
+        let back = TaskReport::try_from(v1::TaskReport::decode(bytes.as_slice()).unwrap());
+        prop_assert_eq!(back, Ok(report));
+    }
+
+    #[test]
+    fn no_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        if let Ok(wire) = v1::Assignment::decode(bytes.as_slice()) {
+            let _ = Assignment::try_from(wire);
+        }
+        if let Ok(wire) = v1::Reports::decode(bytes.as_slice()) {
+            let _ = reports_from_wire(wire);
+        }
+    }
+}
+
+fn wire_assignment() -> v1::Assignment {
+    let container = v1::ContainerSpec {
+        name: "main".into(),
+        image: "probe:1".into(),
+        essential: true,
+        ..Default::default()
+    };
+    let task = v1::TaskSpec {
+        arn: ARN.into(),
+        family: "f".into(),
+        revision: 1,
+        network_mode: v1::NetworkMode::None.into(),
+        containers: vec![container],
+        ..Default::default()
+    };
+    v1::Assignment {
+        task: Some(task),
+        desired_status: v1::DesiredStatus::Running.into(),
+        stop_reason: None,
+    }
+}
+
+/// Breaks a good assignment and checks what the refusal says.
+fn check_assignment(break_it: fn(&mut v1::Assignment, &mut v1::TaskSpec), expected: &str) {
+    let mut wire = wire_assignment();
+    let mut task = wire.task.take().unwrap();
+    break_it(&mut wire, &mut task);
+    wire.task = Some(task);
+    assert_eq!(Assignment::try_from(wire).unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn a_refused_assignment_names_the_field() {
+    assert!(Assignment::try_from(wire_assignment()).is_ok());
+    check_assignment(|a, _| a.desired_status = 9, "field desired_status: unknown value 9");
+    check_assignment(|_, t| t.network_mode = 0, "field task.network_mode: unknown value 0");
+    check_assignment(
+        |_, t| t.arn = "../x".into(),
+        "field task.arn: not a valid task ARN: \"../x\" (not arn:PARTITION:ecs:REGION:ACCOUNT:…)",
+    );
+    check_assignment(
+        |_, t| t.containers[0].name = "a/b".into(),
+        "field task.containers[0].name: not a valid container name: \"a/b\" \
+         (only letters, digits, hyphens and underscores, at least one)",
+    );
+    check_assignment(
+        |_, t| t.containers = vec![t.containers[0].clone(); 2],
+        "field task.containers: \"main\" occurs twice",
+    );
+    check_assignment(
+        |_, t| t.containers = vec![t.containers[0].clone(); 11],
+        "field task.containers: 11 is above the bound of 10",
+    );
+    check_assignment(
+        |_, t| t.containers.clear(),
+        "field task.containers: at least one container has to be essential",
+    );
+    let missing = v1::Assignment { task: None, ..wire_assignment() };
+    assert_eq!(Assignment::try_from(missing).unwrap_err().to_string(), "field task: missing");
+}
+
+fn wire_report() -> v1::TaskReport {
+    let container = v1::ContainerReport {
+        name: "main".into(),
+        status: v1::ContainerStatus::Stopped.into(),
+        exit_code: Some(137),
+        ..Default::default()
+    };
+    v1::TaskReport {
+        task_arn: ARN.into(),
+        version: 1,
+        status: v1::TaskStatus::Stopped.into(),
+        containers: vec![container],
+        stop_code: Some(v1::StopCode::EssentialContainerExited.into()),
+        ..Default::default()
+    }
+}
+
+fn check_report(break_it: fn(&mut v1::TaskReport), expected: &str) {
+    let mut wire = wire_report();
+    break_it(&mut wire);
+    let refused = reports_from_wire(v1::Reports { reports: vec![wire_report(), wire] });
+    assert_eq!(refused.unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn a_refused_report_names_the_field() {
+    assert!(reports_from_wire(v1::Reports { reports: vec![wire_report(); 64] }).is_ok());
+    let refused = reports_from_wire(v1::Reports { reports: vec![wire_report(); 65] });
+    assert_eq!(refused.unwrap_err().to_string(), "field reports: 65 is above the bound of 64");
+    check_report(|r| r.status = 0, "field reports[1].status: unknown value 0");
+    check_report(|r| r.stop_code = Some(99), "field reports[1].stop_code: unknown value 99");
+    check_report(
+        |r| r.stopped_reason = Some("x".repeat(1025)),
+        "field reports[1].stopped_reason: 1025 is above the bound of 1024",
+    );
+    check_report(
+        |r| r.containers[0].exit_code = Some(256),
+        "field reports[1].containers[0].exit_code: 256 is not within 0 to 255",
+    );
+    check_report(
+        |r| r.containers[0].status = -1,
+        "field reports[1].containers[0].status: unknown value -1",
+    );
+}
+
+#[test]
+fn attributes_are_bounded_and_named_once() {
+    let wire = |name: &str| v1::Attribute { name: name.into(), value: Some("v".into()) };
+    let check = |list: Vec<v1::Attribute>, expected: &str| {
+        assert_eq!(Attribute::list_from_wire(list).unwrap_err().to_string(), expected);
+    };
+    let many = |n: usize| (0..n).map(|i| wire(&format!("a{i}"))).collect::<Vec<_>>();
+    assert_eq!(Attribute::list_from_wire(many(100)).unwrap().len(), 100);
+    check(many(101), "field attributes: 101 is above the bound of 100");
+    check(vec![wire("a"), wire("a")], "field attributes: \"a\" occurs twice");
+    check(
+        vec![wire("a"), wire("")],
+        "field attributes[1].name: only letters, digits and _ . / -, at least one",
+    );
+    check(vec![wire(&"a".repeat(129))], "field attributes[0].name: 129 is above the bound of 128");
+}
