@@ -1,1 +1,27 @@
-//! (being built)
+//! Loadline's cluster controller: an ECS-speaking API in front of one state with one owner.
+//!
+//! ```text
+//!   api (HTTP, AWS JSON) ─┐                                       ┌─▶ store (redb, fsync)
+//!   nodes (gRPC sessions) ┴─ command ─▶ engine ─▶ apply (pure) ───┴─▶ state::View, watches
+//!                                                   └ scheduler, liveness (pure)
+//! ```
+//!
+//! Modules in reading order: `state` (the records), `command` (what can be asked), `apply` (what
+//! then happens), `scheduler` and `liveness` (the two large decisions), `store`, `engine` (the
+//! owner), and the two edges `api` and `nodes`.
+
+#![forbid(unsafe_code)]
+
+pub mod state;
+
+pub mod command;
+
+pub mod apply;
+pub mod liveness;
+pub mod scheduler;
+
+pub mod engine;
+pub mod store;
+
+pub mod api;
+pub mod nodes;

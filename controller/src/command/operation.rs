@@ -1,0 +1,65 @@
+//! The typed face of commands: which answer belongs to which.
+
+use std::sync::Arc;
+
+use loadline_model::InstanceArn;
+
+use super::{
+    Acks, Command, Connected, CreateCluster, CreateJoinToken, DeleteCluster, DeregisterNode,
+    DeregisterTaskDefinition, JoinTokenMade, NodeApplied, NodeConnected, NodeDisconnected, Ran,
+    RegisterNode, RegisterTaskDefinition, Registered, Reply, RevokeJoinToken, RunTask,
+    SetNodeStatus, StopTask, TaskReports, Tick, Ticked, UseJoinToken,
+};
+use crate::state::{Cluster, Node, Task, TaskDefinition};
+
+/// A command whose answer has a type of its own: `engine.call(RunTask { … })` gives a [`Ran`].
+pub trait Operation: Into<Command> {
+    /// The answer.
+    type Answer;
+
+    /// Takes the answer out of a reply; `None` where the reply is another command's.
+    fn answer(reply: Reply) -> Option<Self::Answer>;
+}
+
+macro_rules! operations {
+    ($($command:ident => $variant:ident($answer:ty)),* $(,)?) => {
+        $(
+            impl From<$command> for Command {
+                fn from(command: $command) -> Self {
+                    Self::$command(command)
+                }
+            }
+
+            impl Operation for $command {
+                type Answer = $answer;
+
+                fn answer(reply: Reply) -> Option<$answer> {
+                    match reply {
+                        Reply::$variant(answer) => Some(answer),
+                        _ => None,
+                    }
+                }
+            }
+        )*
+    };
+}
+
+operations! {
+    CreateCluster => Cluster(Arc<Cluster>),
+    DeleteCluster => Cluster(Arc<Cluster>),
+    RegisterTaskDefinition => Definition(Arc<TaskDefinition>),
+    DeregisterTaskDefinition => Definition(Arc<TaskDefinition>),
+    RunTask => Ran(Ran),
+    StopTask => Task(Arc<Task>),
+    CreateJoinToken => Token(JoinTokenMade),
+    RevokeJoinToken => Token(JoinTokenMade),
+    UseJoinToken => Enrolled(InstanceArn),
+    RegisterNode => Registered(Registered),
+    SetNodeStatus => Node(Arc<Node>),
+    DeregisterNode => Node(Arc<Node>),
+    NodeConnected => Connected(Connected),
+    TaskReports => Acks(Acks),
+    NodeDisconnected => Noted(()),
+    NodeApplied => Noted(()),
+    Tick => Ticked(Ticked),
+}

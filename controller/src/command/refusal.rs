@@ -1,0 +1,125 @@
+//! Why a command was refused, as data: the API maps it to AWS's codes, the node side to gRPC's.
+
+use std::fmt;
+
+use loadline_model::{InstanceArn, TaskArn};
+
+use super::DefinitionRef;
+use crate::state::{ClusterName, TokenId};
+
+/// A refusal. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No such cluster, or it is INACTIVE. AWS: ClusterNotFoundException.
+    #[error("cluster {0} not found")]
+    ClusterNotFound(ClusterName),
+    /// AWS: ClusterContainsTasksException.
+    #[error("cluster {cluster} has {tasks} tasks: stop them first")]
+    ClusterContainsTasks {
+        /// Which.
+        cluster: ClusterName,
+        /// How many are not stopped.
+        tasks: u32,
+    },
+    /// AWS: ClusterContainsContainerInstancesException.
+    #[error("cluster {cluster} has {nodes} container instances: deregister them first")]
+    ClusterContainsNodes {
+        /// Which.
+        cluster: ClusterName,
+        /// How many.
+        nodes: u32,
+    },
+    /// No such revision, or no ACTIVE one in the family. AWS: ClientException with the text
+    /// `Unable to describe task definition.` or `TaskDefinition not found.`
+    #[error("task definition {} not found", RefText(.0))]
+    DefinitionNotFound(DefinitionRef),
+    /// AWS: ClientException, `TaskDefinition is inactive`.
+    #[error("task definition {} is inactive", RefText(.0))]
+    DefinitionInactive(DefinitionRef),
+    /// AWS: InvalidParameterException.
+    #[error("{field}: {why}")]
+    Invalid {
+        /// The request's field, in AWS's spelling.
+        field: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// AWS: InvalidParameterException, `No Container Instances were found in your cluster.`
+    #[error("no container instances were found in cluster {0}")]
+    NoContainerInstances(ClusterName),
+    /// AWS: ConflictException with the tasks as `resourceIds`.
+    #[error("clientToken {token:?} was already used with other parameters")]
+    ClientTokenConflict {
+        /// The token.
+        token: String,
+        /// What the first call placed.
+        tasks: Vec<TaskArn>,
+    },
+    /// AWS: InvalidParameterException, `The referenced task was not found.`
+    #[error("task {0} not found")]
+    TaskNotFound(TaskArn),
+    /// AWS: InvalidParameterException, `Referenced container instance … not found.`
+    #[error("container instance {0} not found")]
+    NodeNotFound(InstanceArn),
+    /// It was deregistered. gRPC: PERMISSION_DENIED.
+    #[error("container instance {0} was removed from its cluster")]
+    NodeRemoved(InstanceArn),
+    /// AWS: InvalidParameterException, `Found running tasks on the instance.`
+    #[error("container instance {node} has {tasks} tasks: stop them, or force")]
+    NodeHasTasks {
+        /// Which.
+        node: InstanceArn,
+        /// How many.
+        tasks: usize,
+    },
+    /// gRPC: UNAUTHENTICATED.
+    #[error("join token {id}: {why}")]
+    JoinToken {
+        /// Its public part.
+        id: TokenId,
+        /// Why it is of no use.
+        why: JoinTokenRefusal,
+    },
+    /// gRPC: FAILED_PRECONDITION.
+    #[error("container instance {0} has not registered yet")]
+    NotRegistered(InstanceArn),
+    /// gRPC: ALREADY_EXISTS.
+    #[error("container instance {0} has another session that is alive")]
+    SessionAlive(InstanceArn),
+    /// A number that is bounded would pass its bound. AWS: LimitExceededException.
+    #[error("{what}: at most {max}")]
+    LimitExceeded {
+        /// What there would be too much of.
+        what: &'static str,
+        /// The bound.
+        max: u64,
+    },
+}
+
+/// Why a join token brings nobody in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinTokenRefusal {
+    /// Unknown id or wrong secret: not told apart, so that nobody can search for ids.
+    #[error("unknown, or its secret is wrong")]
+    Unknown,
+    /// Its time is over.
+    #[error("expired: make a new one with `loadline token create`")]
+    Expired,
+    /// It brought in as many nodes as it may.
+    #[error("used up: make a new one with `loadline token create`")]
+    UsedUp,
+    /// Somebody revoked it.
+    #[error("revoked: make a new one with `loadline token create`")]
+    Revoked,
+}
+
+struct RefText<'a>(&'a DefinitionRef);
+
+impl fmt::Display for RefText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.revision {
+            Some(revision) => write!(f, "{}:{revision}", self.0.family),
+            None => self.0.family.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Task definitions: immutable but for their status.
+
+use loadline_model::{ContainerName, ContainerSpec, KeyValue, NetworkMode, TaskArn, TaskSpec};
+use serde::{Deserialize, Serialize};
+
+use super::{DefinitionKey, Family, PlacementConstraint};
+
+/// What RegisterTaskDefinition said, validated by the API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefinitionBody {
+    /// The family.
+    pub family: Family,
+    /// Task-level CPU units.
+    pub cpu_units: Option<u64>,
+    /// Task-level memory in MiB.
+    pub memory_mib: Option<u64>,
+    /// How tasks meet the network.
+    pub network_mode: NetworkMode,
+    /// The containers, in the order given.
+    pub containers: Vec<ContainerSpec>,
+    /// `requiresCompatibilities` as given: kept for Describe.
+    pub requires_compatibilities: Vec<String>,
+    /// Bind every placement of this definition, besides those of RunTask.
+    pub placement_constraints: Vec<PlacementConstraint>,
+    /// The definition's tags.
+    pub tags: Vec<KeyValue>,
+}
+
+/// One revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskDefinition {
+    /// What was registered.
+    pub body: DefinitionBody,
+    /// From 1, never reused within the family.
+    pub revision: u32,
+    /// Whether new tasks may use it.
+    pub status: DefinitionStatus,
+    /// Unix milliseconds.
+    pub registered_at_ms: u64,
+    /// Set once it is INACTIVE, Unix milliseconds.
+    pub deregistered_at_ms: Option<u64>,
+}
+
+impl TaskDefinition {
+    /// `family:revision`
+    #[must_use]
+    pub fn key(&self) -> DefinitionKey {
+        DefinitionKey { family: self.body.family.clone(), revision: self.revision }
+    }
+
+    /// The work of a task of this definition: the definition with the overrides laid over it.
+    #[must_use]
+    pub fn task_spec(&self, arn: TaskArn, overrides: Option<&TaskOverrides>) -> TaskSpec {
+        let mut spec = TaskSpec {
+            arn,
+            family: self.body.family.as_str().to_owned(),
+            revision: self.revision,
+            cpu_units: self.body.cpu_units,
+            memory_mib: self.body.memory_mib,
+            network_mode: self.body.network_mode,
+            containers: self.body.containers.clone(),
+        };
+        if let Some(overrides) = overrides {
+            overrides.lay_over(&mut spec);
+        }
+        spec
+    }
+}
+
+/// ECS's task definition status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DefinitionStatus {
+    /// New tasks may use it.
+    Active,
+    /// Deregistered: existing tasks keep it, new ones are refused.
+    Inactive,
+}
+
+impl DefinitionStatus {
+    /// ECS's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Inactive => "INACTIVE",
+        }
+    }
+}
+
+/// RunTask's `overrides`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskOverrides {
+    /// Replaces the task-level CPU units.
+    pub cpu_units: Option<u64>,
+    /// Replaces the task-level memory, MiB.
+    pub memory_mib: Option<u64>,
+    /// At most one for each container of the definition.
+    pub containers: Vec<ContainerOverride>,
+}
+
+impl TaskOverrides {
+    fn lay_over(&self, spec: &mut TaskSpec) {
+        spec.cpu_units = self.cpu_units.or(spec.cpu_units);
+        spec.memory_mib = self.memory_mib.or(spec.memory_mib);
+        for over in &self.containers {
+            if let Some(container) = spec.containers.iter_mut().find(|c| c.name == over.name) {
+                over.lay_over(container);
+            }
+        }
+    }
+}
+
+/// The overrides of one container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerOverride {
+    /// Which container; one that the definition does not have is refused.
+    pub name: ContainerName,
+    /// Replaces the command.
+    pub command: Option<Vec<String>>,
+    /// Added to the definition's environment; a name that is there already gets this value.
+    pub environment: Vec<KeyValue>,
+    /// Replaces the CPU units.
+    pub cpu_units: Option<u64>,
+    /// Replaces the hard memory limit, MiB.
+    pub memory_mib: Option<u64>,
+    /// Replaces the memory reservation, MiB.
+    pub memory_reservation_mib: Option<u64>,
+}
+
+impl ContainerOverride {
+    fn lay_over(&self, container: &mut ContainerSpec) {
+        if let Some(command) = &self.command {
+            container.command = Some(command.clone());
+        }
+        for pair in &self.environment {
+            match container.environment.iter_mut().find(|have| have.name == pair.name) {
+                Some(have) => have.value.clone_from(&pair.value),
+                None => container.environment.push(pair.clone()),
+            }
+        }
+        container.cpu_units = self.cpu_units.unwrap_or(container.cpu_units);
+        container.memory_mib = self.memory_mib.or(container.memory_mib);
+        container.memory_reservation_mib =
+            self.memory_reservation_mib.or(container.memory_reservation_mib);
+    }
+}

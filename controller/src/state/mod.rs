@@ -1,0 +1,28 @@
+//! The cluster's state: records that are stored, and what is derived from them.
+//!
+//! [`View`] is an immutable picture of all of it, as of one commit: cheap to clone (persistent
+//! maps share what did not change), so the API reads from it without asking anybody. Only the
+//! engine's owner makes the next one, by taking in [`Write`]s; the same function rebuilds the
+//! state from the store at open, so what is derived can't drift from what is stored.
+
+mod cluster;
+mod definition;
+mod ids;
+mod node;
+mod placement;
+mod task;
+mod token;
+mod view;
+mod write;
+
+pub use cluster::{Cluster, ClusterEntry, ClusterStatus};
+pub use definition::{
+    ContainerOverride, DefinitionBody, DefinitionStatus, TaskDefinition, TaskOverrides,
+};
+pub use ids::{ClusterName, CountingIds, DefinitionKey, Family, IdSource, Scope, TokenId};
+pub use node::{Connection, Node, NodeAttribute, NodeEntry, NodeStatus, SessionId};
+pub use placement::{BinpackField, PlacementConstraint, PlacementStrategy};
+pub use task::{Task, TaskContainer};
+pub use token::{Enrolled, JoinToken, RunToken, Sha256Hash, USES_MAX};
+pub use view::View;
+pub use write::Write;

@@ -1,0 +1,119 @@
+//! Nodes: ECS's container instances.
+
+use loadline_model::{InstanceArn, KeyValue, Resources, TaskArn};
+use rpds::RedBlackTreeSetSync;
+use serde::{Deserialize, Serialize};
+
+use super::ClusterName;
+
+/// A node as it is stored. Its generation is a record of its own, because it changes often.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Who it is; the certificate says the same.
+    pub arn: InstanceArn,
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Whether it takes tasks.
+    pub status: NodeStatus,
+    /// What tasks may reserve.
+    pub registered: Resources,
+    /// For placement; sorted by name, each name once.
+    pub attributes: Vec<NodeAttribute>,
+    /// The agent's own version, for people.
+    pub agent_version: String,
+    /// When it first registered, Unix milliseconds.
+    pub registered_at_ms: u64,
+    /// Counts changes of this record from 1 (ECS `version`).
+    pub version: u64,
+    /// Set while the node counts as lost: its tasks were given up, and it must stop them when it
+    /// returns. Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_at_ms: Option<u64>,
+    /// Its tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<KeyValue>,
+}
+
+/// ECS's container instance status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeStatus {
+    /// Takes tasks.
+    Active,
+    /// Takes no new tasks.
+    Draining,
+    /// Deregistered: its certificate is refused from then on.
+    Inactive,
+}
+
+impl NodeStatus {
+    /// ECS's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Draining => "DRAINING",
+            Self::Inactive => "INACTIVE",
+        }
+    }
+}
+
+/// A property that placement can ask for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NodeAttribute {
+    /// 1 to 128 of `[A-Za-z0-9_./-]`.
+    pub name: String,
+    /// Absent for one that is only present.
+    pub value: Option<String>,
+}
+
+/// One session of a node's agent. Lives in memory only: after a start of the controller no node
+/// is connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Counts up over all sessions since the controller started.
+    pub session: SessionId,
+    /// Chosen by the agent at its start.
+    pub run_id: String,
+    /// Since when, Unix milliseconds.
+    pub since_ms: u64,
+    /// The newest generation that the agent said it has applied.
+    pub applied_generation: u64,
+}
+
+/// Which of a node's sessions is speaking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// A node with what is derived from the other records.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeEntry {
+    /// What is stored.
+    pub record: Node,
+    /// Of its desired state: grows by one with each change, durable, never back.
+    pub generation: u64,
+    /// Its agent's session, if one is alive (ECS `agentConnected`).
+    pub connection: Option<Connection>,
+    /// The sum of what its held tasks reserved: never above `record.registered`, unless the node
+    /// came back smaller.
+    pub reserved: Resources,
+    /// Tasks whose `lastStatus` is RUNNING.
+    pub running_tasks: u32,
+    /// Tasks before RUNNING.
+    pub pending_tasks: u32,
+    /// The held tasks: the node's desired state.
+    pub tasks: RedBlackTreeSetSync<TaskArn>,
+}
+
+impl NodeEntry {
+    /// What is left below the line.
+    #[must_use]
+    pub fn left(&self) -> Resources {
+        self.record.registered.saturating_sub(self.reserved)
+    }
+
+    /// Whether its agent has a session now.
+    #[must_use]
+    pub fn agent_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+}

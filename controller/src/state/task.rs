@@ -1,0 +1,93 @@
+//! Tasks as the controller knows them.
+
+use loadline_model::{
+    ContainerName, ContainerStatus, DesiredStatus, InstanceArn, KeyValue, Resources, StopCode,
+    TaskArn, TaskStatus,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{ClusterName, DefinitionKey, TaskOverrides};
+
+/// A task. What it runs is its definition with `overrides` laid over it
+/// ([`super::TaskDefinition::task_spec`]); both never change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Who it is.
+    pub arn: TaskArn,
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The node, for ever (law 9).
+    pub node: InstanceArn,
+    /// What it runs.
+    pub definition: DefinitionKey,
+    /// RunTask's overrides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrides: Option<Box<TaskOverrides>>,
+    /// What it takes from its node's line, fixed at placement.
+    pub reserved: Resources,
+    /// What is wanted of it: only ever from RUNNING to STOPPED.
+    pub desired: DesiredStatus,
+    /// Where it stands; only ever forward.
+    pub last_status: TaskStatus,
+    /// Whether the node may still have something of it: it then holds its reservation and is part
+    /// of the node's desired state. Ends with the node's own report of STOPPED, not with a
+    /// verdict of ours about a node that is silent.
+    pub held: bool,
+    /// Counts changes of this record from 1 (ECS `version`).
+    pub version: u64,
+    /// The newest report of the node that was taken; 0 before the first.
+    pub report_version: u64,
+    /// `family:NAME`, `service:NAME`, or what RunTask said.
+    pub group: String,
+    /// RunTask's `startedBy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_by: Option<String>,
+    /// The task's tags, propagated ones included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<KeyValue>,
+    /// One for each container of the definition, in its order.
+    pub containers: Vec<TaskContainer>,
+    /// Why it stopped, once it is stopping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_code: Option<StopCode>,
+    /// The same for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_reason: Option<String>,
+    /// When it was placed, Unix milliseconds, as all times here.
+    pub created_at_ms: u64,
+    /// When it reached RUNNING.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at_ms: Option<u64>,
+    /// When it began to stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopping_at_ms: Option<u64>,
+    /// When its last container had ended, by its node's clock (ECS `executionStoppedAt`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_stopped_at_ms: Option<u64>,
+    /// When the controller learned that it is STOPPED; it is kept for an hour from then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_at_ms: Option<u64>,
+}
+
+/// One container of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskContainer {
+    /// Its name in the task.
+    pub name: ContainerName,
+    /// The last part of its ARN ([`super::Scope::container_arn`]).
+    pub id: String,
+    /// Where it stands.
+    pub last_status: ContainerStatus,
+    /// The OCI runtime's id, once it exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_id: Option<String>,
+    /// The image's digest, once known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_digest: Option<String>,
+    /// Once it has ended, if anybody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// For example `OutOfMemoryError: Container killed due to memory usage`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}

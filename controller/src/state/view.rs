@@ -1,0 +1,173 @@
+//! The readers' face of the state.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use loadline_model::{Assignment, InstanceArn, TaskArn};
+use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
+
+use super::{
+    ClusterEntry, ClusterName, DefinitionKey, DefinitionStatus, Family, JoinToken, NodeEntry,
+    RunToken, Scope, Task, TaskDefinition, TokenId,
+};
+
+/// The cluster as of one commit.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// What ARNs begin with.
+    pub scope: Arc<Scope>,
+    pub(crate) clusters: RedBlackTreeMapSync<ClusterName, Arc<ClusterEntry>>,
+    pub(crate) definitions: RedBlackTreeMapSync<DefinitionKey, Arc<TaskDefinition>>,
+    pub(crate) families: RedBlackTreeMapSync<Family, FamilyEntry>,
+    pub(crate) tasks: RedBlackTreeMapSync<TaskArn, Arc<Task>>,
+    pub(crate) nodes: RedBlackTreeMapSync<InstanceArn, Arc<NodeEntry>>,
+    pub(crate) tokens: RedBlackTreeMapSync<TokenId, Arc<JoinToken>>,
+    pub(crate) run_tokens: HashTrieMapSync<(ClusterName, String), Arc<RunToken>>,
+}
+
+/// A family's revisions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FamilyEntry {
+    /// The newest number given out.
+    pub(crate) last_revision: u32,
+    /// How many are ACTIVE.
+    pub(crate) active: u32,
+}
+
+impl View {
+    /// Nothing at all.
+    #[must_use]
+    pub fn empty(scope: Scope) -> Self {
+        Self {
+            scope: Arc::new(scope),
+            clusters: RedBlackTreeMapSync::new_sync(),
+            definitions: RedBlackTreeMapSync::new_sync(),
+            families: RedBlackTreeMapSync::new_sync(),
+            tasks: RedBlackTreeMapSync::new_sync(),
+            nodes: RedBlackTreeMapSync::new_sync(),
+            tokens: RedBlackTreeMapSync::new_sync(),
+            run_tokens: HashTrieMapSync::new_sync(),
+        }
+    }
+
+    /// A cluster of any status.
+    #[must_use]
+    pub fn cluster(&self, name: &ClusterName) -> Option<&ClusterEntry> {
+        self.clusters.get(name).map(Arc::as_ref)
+    }
+
+    /// Every cluster of any status, by name.
+    pub fn clusters(&self) -> impl Iterator<Item = &ClusterEntry> {
+        self.clusters.values().map(Arc::as_ref)
+    }
+
+    /// One revision of any status.
+    #[must_use]
+    pub fn definition(&self, family: &Family, revision: u32) -> Option<&Arc<TaskDefinition>> {
+        self.definitions.get(&DefinitionKey { family: family.clone(), revision })
+    }
+
+    /// The newest ACTIVE revision of a family.
+    #[must_use]
+    pub fn latest_active(&self, family: &Family) -> Option<&Arc<TaskDefinition>> {
+        let newest = self.families.get(family)?.last_revision;
+        (1..=newest)
+            .rev()
+            .filter_map(|revision| self.definition(family, revision))
+            .find(|definition| definition.status == DefinitionStatus::Active)
+    }
+
+    /// Every revision, by family and then by number.
+    pub fn definitions(&self) -> impl DoubleEndedIterator<Item = &Arc<TaskDefinition>> {
+        self.definitions.values()
+    }
+
+    /// Every family by name, and whether it has an ACTIVE revision.
+    pub fn families(&self) -> impl Iterator<Item = (&Family, bool)> {
+        self.families.iter().map(|(family, entry)| (family, 0 < entry.active))
+    }
+
+    /// A task that is not forgotten yet.
+    #[must_use]
+    pub fn task(&self, arn: &TaskArn) -> Option<&Arc<Task>> {
+        self.tasks.get(arn)
+    }
+
+    /// A cluster's tasks of any status in the order of their ARNs, beginning after `after`.
+    pub fn tasks_in<'a>(
+        &'a self,
+        cluster: &ClusterName,
+        after: Option<&TaskArn>,
+    ) -> impl Iterator<Item = &'a Arc<Task>> + use<'a> {
+        let first = self.scope.task_arn(cluster, "-");
+        let start = match (after, first) {
+            (Some(after), _) => Bound::Excluded(after.clone()),
+            (None, Some(first)) => Bound::Included(first),
+            (None, None) => Bound::Unbounded,
+        };
+        let cluster = cluster.clone();
+        self.tasks
+            .range((start, Bound::Unbounded))
+            .map(|(_, task)| task)
+            .take_while(move |task| task.cluster == cluster)
+    }
+
+    /// A container instance of any status.
+    #[must_use]
+    pub fn node(&self, arn: &InstanceArn) -> Option<&NodeEntry> {
+        self.nodes.get(arn).map(Arc::as_ref)
+    }
+
+    /// A cluster's container instances of any status in the order of their ARNs, beginning after
+    /// `after`.
+    pub fn nodes_in<'a>(
+        &'a self,
+        cluster: &ClusterName,
+        after: Option<&InstanceArn>,
+    ) -> impl Iterator<Item = &'a NodeEntry> + use<'a> {
+        let first = self.scope.instance_arn(cluster, "-");
+        let start = match (after, first) {
+            (Some(after), _) => Bound::Excluded(after.clone()),
+            (None, Some(first)) => Bound::Included(first),
+            (None, None) => Bound::Unbounded,
+        };
+        let cluster = cluster.clone();
+        self.nodes
+            .range((start, Bound::Unbounded))
+            .map(|(_, node)| node.as_ref())
+            .take_while(move |node| node.record.cluster == cluster)
+    }
+
+    /// The node's whole desired state as of this view: its generation and every held task. A node
+    /// that is not known, or was removed, has none.
+    #[must_use]
+    pub fn desired_state(&self, node: &InstanceArn) -> Option<(u64, Vec<Assignment>)> {
+        let entry = self.node(node)?;
+        let assignments = entry.tasks.iter().filter_map(|arn| self.assignment(self.task(arn)?));
+        Some((entry.generation, assignments.collect()))
+    }
+
+    /// A task as its node is told about it; `None` only where its definition is unknown, which the
+    /// state's invariants exclude.
+    #[must_use]
+    pub fn assignment(&self, task: &Task) -> Option<Assignment> {
+        let definition = self.definitions.get(&task.definition)?;
+        let stopping = task.desired == loadline_model::DesiredStatus::Stopped;
+        Some(Assignment {
+            task: definition.task_spec(task.arn.clone(), task.overrides.as_deref()),
+            desired: task.desired,
+            stop_reason: if stopping { task.stopped_reason.clone() } else { None },
+        })
+    }
+
+    /// A join token, revoked and expired ones included.
+    #[must_use]
+    pub fn join_token(&self, id: &TokenId) -> Option<&Arc<JoinToken>> {
+        self.tokens.get(id)
+    }
+
+    /// Every join token, by id.
+    pub fn join_tokens(&self) -> impl Iterator<Item = &Arc<JoinToken>> {
+        self.tokens.values()
+    }
+}

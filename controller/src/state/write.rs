@@ -1,0 +1,36 @@
+//! One record's change. A command's writes are committed together or not at all.
+
+use std::sync::Arc;
+
+use loadline_model::{InstanceArn, TaskArn};
+
+use super::{
+    Cluster, ClusterName, Connection, Family, JoinToken, Node, RunToken, Task, TaskDefinition,
+};
+
+/// A record's new value, or its end.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// A cluster's new value.
+    Cluster(Arc<Cluster>),
+    /// A revision's new value.
+    Definition(Arc<TaskDefinition>),
+    /// The newest revision number that a family has given out: never reused.
+    Family(Family, u32),
+    /// A task's new value.
+    Task(Arc<Task>),
+    /// A stopped task is forgotten.
+    ForgetTask(TaskArn),
+    /// A node's new value.
+    Node(Arc<Node>),
+    /// A node's new generation.
+    Generation(InstanceArn, u64),
+    /// A join token's new value.
+    JoinToken(Arc<JoinToken>),
+    /// A RunTask's client token.
+    RunToken(Arc<RunToken>),
+    /// A client token is forgotten.
+    ForgetRunToken(ClusterName, String),
+    /// A node's session began, changed or ended. Never stored.
+    Connection(InstanceArn, Option<Connection>),
+}
