@@ -1,1 +1,3 @@
-//! (being built)
+//! The OCI runtime as a library.
+
+pub mod cgroup;

@@ -1,0 +1,81 @@
+//! Stopping and continuing a whole group.
+//!
+//! v1: `freezer.state` (Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst), which can
+//! hang in FREEZING and then wants to be asked again. v2: `cgroup.freeze`, done when
+//! `cgroup.events` says so.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::error::Error;
+use super::group::{Group, Member};
+use super::{Controller, Version};
+
+/// How long a group may take to freeze before it is thawed again and the attempt reported.
+pub const FREEZE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first pause between two looks; each next one is longer, up to the last.
+const PAUSE_FIRST: Duration = Duration::from_micros(100);
+const PAUSE_LAST: Duration = Duration::from_millis(20);
+
+impl Group {
+    /// Stops every process of the group and of the groups below, and waits until they are.
+    pub fn freeze(&self) -> Result<(), Error> {
+        let member = self.freezer("freeze the group")?;
+        set(member, true)?;
+        let started = Instant::now();
+        let mut pause = PAUSE_FIRST;
+        while !is_frozen(member)? {
+            if started.elapsed() >= FREEZE_TIMEOUT {
+                set(member, false)?;
+                return Err(Error::TimedOut {
+                    step: "freeze",
+                    path: member.dir.path().to_owned(),
+                    waited_ms: u64::try_from(FREEZE_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
+                    left: "a process of it does not stop (state D?); it was thawed again".into(),
+                });
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(PAUSE_LAST);
+            if member.place.version() == Version::V1 {
+                // A process that forked while the kernel walked the group is caught only by
+                // another walk.
+                set(member, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the group go on.
+    pub fn thaw(&self) -> Result<(), Error> {
+        set(self.freezer("thaw the group")?, false)
+    }
+
+    /// Whether somebody asked for the group to be frozen, and it is.
+    pub fn is_frozen(&self) -> Result<bool, Error> {
+        is_frozen(self.freezer("read the freezer's state")?)
+    }
+
+    fn freezer(&self, step: &'static str) -> Result<&Member, Error> {
+        let member = self.v1_member(Controller::Freezer).or(self.v2_member());
+        member.ok_or(Error::NoHierarchy { step, needs: "freezer or v2" })
+    }
+}
+
+fn set(member: &Member, frozen: bool) -> Result<(), Error> {
+    match (member.place.version(), frozen) {
+        (Version::V1, true) => member.dir.write("freezer.state", "FROZEN"),
+        (Version::V1, false) => member.dir.write("freezer.state", "THAWED"),
+        (Version::V2, true) => member.dir.write("cgroup.freeze", "1"),
+        (Version::V2, false) => member.dir.write("cgroup.freeze", "0"),
+    }
+}
+
+fn is_frozen(member: &Member) -> Result<bool, Error> {
+    match member.place.version() {
+        Version::V1 => Ok(member.dir.read("freezer.state")?.trim() == "FROZEN"),
+        Version::V2 => {
+            let events = member.dir.read("cgroup.events")?;
+            Ok(events.lines().any(|line| line == "frozen 1"))
+        }
+    }
+}

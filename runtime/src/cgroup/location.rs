@@ -1,0 +1,152 @@
+//! From a `cgroupsPath` to one directory in each hierarchy.
+//!
+//! The rules are the specification's (config-linux.md, "Cgroups Path") with runc's choices where
+//! it leaves one: an absolute path is taken from each hierarchy's mount point; a relative one, and
+//! the container's id where none is given, from the runtime's own group, on v2 from the parent of
+//! that, because a v2 group with processes cannot hand controllers down.
+
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+use super::layout::{Hierarchy, HierarchyId, Layout, Version};
+
+/// The longest group path that is taken; the kernel's own `PATH_MAX`.
+const PATH_LEN_MAX: usize = 4096;
+
+/// A checked `cgroupsPath`: no `..`, not the root group, nothing that breaks a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CgroupPath {
+    /// From the mount point of each hierarchy. Stored without the leading slash.
+    Absolute(PathBuf),
+    /// From the caller's own group.
+    Relative(PathBuf),
+}
+
+impl CgroupPath {
+    /// Checks a configured path; without one (or with an empty one), the id is the path.
+    pub fn parse(configured: Option<&Path>, id: &str) -> Result<CgroupPath, Error> {
+        let path = match configured {
+            Some(path) if !path.as_os_str().is_empty() => path,
+            _ => Path::new(id),
+        };
+        let refuse = |why| Err(Error::BadPath { path: path.to_owned(), why });
+        let bytes = path.as_os_str().as_encoded_bytes();
+        if bytes.len() > PATH_LEN_MAX {
+            return refuse("longer than 4096 bytes");
+        }
+        if bytes.iter().any(|byte| byte.is_ascii_control()) {
+            return refuse("holds a control character, which /proc/<pid>/cgroup cannot show");
+        }
+        let mut inner = PathBuf::new();
+        for component in path.components() {
+            match component {
+                Component::Normal(name) => inner.push(name),
+                Component::RootDir | Component::CurDir => {}
+                Component::ParentDir => return refuse("`..` is not allowed in it"),
+                Component::Prefix(_) => return refuse("not a Unix path"),
+            }
+        }
+        if inner.as_os_str().is_empty() {
+            return refuse("it is the root group; name a group below it");
+        }
+        Ok(if path.is_absolute() {
+            CgroupPath::Absolute(inner)
+        } else {
+            CgroupPath::Relative(inner)
+        })
+    }
+
+    /// The path of a group below this one.
+    #[must_use]
+    pub fn join(&self, child: &str) -> CgroupPath {
+        match self {
+            CgroupPath::Absolute(path) => CgroupPath::Absolute(path.join(child)),
+            CgroupPath::Relative(path) => CgroupPath::Relative(path.join(child)),
+        }
+    }
+}
+
+/// Where a group is, in each hierarchy. This is what a container's record keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Location {
+    /// One entry a hierarchy, in the layout's order: v2 last.
+    pub places: Vec<Place>,
+}
+
+/// One directory of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// In which hierarchy.
+    pub hierarchy: HierarchyId,
+    /// Where that is mounted.
+    pub mount_point: PathBuf,
+    /// The path below the mount point, without a leading slash.
+    pub inner: PathBuf,
+    /// How many components at the end of `inner` [`super::Group::create`] made. Removal takes
+    /// these away again, the inner ones only if nobody else uses them.
+    #[serde(default)]
+    pub made: usize,
+}
+
+impl Place {
+    /// The directory's absolute path.
+    pub fn path(&self) -> PathBuf {
+        self.mount_point.join(&self.inner)
+    }
+
+    /// v1 or v2.
+    pub fn version(&self) -> Version {
+        match self.hierarchy {
+            HierarchyId::V2 => Version::V2,
+            HierarchyId::V1(_) | HierarchyId::Named(_) => Version::V1,
+        }
+    }
+}
+
+impl Location {
+    /// The place on the unified hierarchy.
+    pub fn v2(&self) -> Option<&Place> {
+        self.places.iter().find(|place| place.hierarchy == HierarchyId::V2)
+    }
+}
+
+impl Layout {
+    /// The directories of a path in every hierarchy.
+    pub fn locate(&self, path: &CgroupPath) -> Location {
+        let place = |hierarchy: &Hierarchy| Place {
+            hierarchy: hierarchy.id.clone(),
+            mount_point: hierarchy.mount_point.clone(),
+            inner: match path {
+                CgroupPath::Absolute(inner) => inner.clone(),
+                CgroupPath::Relative(inner) => hierarchy.base_of_relative().join(inner),
+            },
+            made: 0,
+        };
+        Location { places: self.hierarchies.iter().map(place).collect() }
+    }
+}
+
+impl Hierarchy {
+    /// What a relative path starts from, below the mount point.
+    fn base_of_relative(&self) -> PathBuf {
+        let own = self.own_below_mount();
+        match self.version() {
+            Version::V1 => own,
+            Version::V2 => own.parent().map(Path::to_owned).unwrap_or_default(),
+        }
+    }
+
+    /// The caller's own group below the mount point. Where the mount shows a part of the tree
+    /// that does not hold it (a container without a cgroup namespace, a bind mount), the mount
+    /// point itself is the nearest group that can be named.
+    fn own_below_mount(&self) -> PathBuf {
+        match self.own.strip_prefix(&self.mount_root) {
+            Ok(below) if !below.components().any(|c| c == Component::ParentDir) => {
+                below.components().filter(|c| *c != Component::RootDir).collect()
+            }
+            _ => PathBuf::new(),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Making a group's directories, from the mount point down.
+
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use super::dir::{Dir, components};
+use super::error::Error;
+use super::location::Place;
+use super::{Controller, Controllers, HierarchyId, Version};
+
+/// Makes what is missing of a place and returns its directory and how many components were made.
+/// `wanted` are the controllers that the group cannot do without.
+///
+/// On an error nothing of this place is left behind.
+pub(super) fn make(place: &Place, wanted: Controllers) -> Result<(Dir, usize), Error> {
+    let mut made = 0;
+    match walk(place, wanted, &mut made) {
+        Ok(dir) => Ok((dir, made)),
+        Err(error) => {
+            unmake(place, made);
+            Err(error)
+        }
+    }
+}
+
+/// Removes the `made` innermost components of a place, as far as nobody uses them.
+pub(super) fn unmake(place: &Place, made: usize) {
+    let Ok(root) = Dir::open(&place.mount_point) else { return };
+    let mut inner = place.inner.as_path();
+    let mut parents = Vec::new();
+    for _ in 0..made {
+        let (Some(parent), Some(name)) = (inner.parent(), inner.file_name()) else { break };
+        parents.push((parent, Path::new(name)));
+        inner = parent;
+    }
+    remove_empty(root, &parents);
+}
+
+/// Removes the named children, innermost first, until one is in use. Somebody else's group below
+/// a parent that we made is a reason to leave it, not an error.
+pub(super) fn remove_empty(root: Dir, steps: &[(&Path, &Path)]) {
+    for (parent, name) in steps {
+        let Ok(base) = Dir::open(root.path()) else { return };
+        let Ok(dir) = base.descend(parent) else { return };
+        match dir.remove_child(name) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn walk(place: &Place, wanted: Controllers, made: &mut usize) -> Result<Dir, Error> {
+    let mut dir = Dir::open(&place.mount_point)?;
+    let is_cpuset = matches!(
+        &place.hierarchy,
+        HierarchyId::V1(controllers) if controllers.contains(Controller::Cpuset)
+    );
+    for name in components(&place.inner) {
+        if place.version() == Version::V2 {
+            hand_down(&dir, wanted)?;
+        }
+        let is_new = dir.make_child(name)?;
+        // Counted from the first new component on: below a new one everything is new.
+        *made += usize::from(is_new || *made > 0);
+        let child = dir.child(name)?;
+        if is_cpuset && is_new {
+            inherit_cpuset(&dir, &child)?;
+        }
+        dir = child;
+    }
+    Ok(dir)
+}
+
+/// v1: a new cpuset group is empty, and a group without CPUs or memory nodes takes no process.
+fn inherit_cpuset(parent: &Dir, child: &Dir) -> Result<(), Error> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let value = parent.read(file)?;
+        let value = value.trim();
+        // Empty in the parent too: the write of the process will say so, with the hint.
+        if !value.is_empty() {
+            child.write(file, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// v2: enables for the children of `dir` what it has itself.
+///
+/// Everything that is there is enabled, so that statistics work and later updates find their
+/// files; but only what is `wanted` makes a failure an error.
+fn hand_down(dir: &Dir, wanted: Controllers) -> Result<(), Error> {
+    let there = Controllers::from_v2_text(&dir.read("cgroup.controllers")?);
+    let enabled = Controllers::from_v2_text(&dir.read("cgroup.subtree_control")?);
+    let missing = there.without(enabled);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let all: Vec<String> = missing.iter().map(|c| format!("+{}", c.v2_name())).collect();
+    if dir.try_write("cgroup.subtree_control", &all.join(" ")).is_ok() {
+        return Ok(());
+    }
+    // One that cannot be had spoils the whole write, so each gets its own.
+    let mut refused = (Controllers::NONE, Errno::EINVAL);
+    for controller in missing.iter() {
+        let word = format!("+{}", controller.v2_name());
+        if let Err(errno) = dir.try_write("cgroup.subtree_control", &word) {
+            refused = (refused.0.with(controller), errno);
+        }
+    }
+    let controllers = refused.0.and(wanted);
+    match refused.1 {
+        _ if controllers.is_empty() => Ok(()),
+        Errno::EBUSY => Err(Error::InternalProcesses { path: dir.path().to_owned(), controllers }),
+        errno => {
+            let path = dir.path().join("cgroup.subtree_control");
+            Err(Error::io("enable controllers in", &path, errno))
+        }
+    }
+}

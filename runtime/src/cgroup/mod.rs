@@ -1,0 +1,49 @@
+//! Control groups: one face over cgroup v1, hybrid hosts and v2.
+//!
+//! ```text
+//! /proc/self/{mountinfo,cgroup} -> Layout          which controller lives where
+//! cgroupsPath + container id    -> CgroupPath      what was asked for, without `..`
+//! Layout::locate(CgroupPath)    -> Location        one directory a hierarchy; goes on record
+//! decide(LinuxResources)        -> Decision        ordered writes, pure, printable
+//! Group::create(Location)       -> Group           directories held open; removed on drop
+//! Group::{apply, attach, freeze, kill, stats, remove}
+//! ```
+//!
+//! Invariants:
+//! - Nothing below a hierarchy's mount point is reached through a symbolic link: directories are
+//!   opened one component at a time with `O_NOFOLLOW`, and files through the directory's fd.
+//! - A [`Group`] that is not [released](Group::release) removes every directory that it made.
+//! - A resource whose controller is missing is an error that names controller and file. What is
+//!   left out on purpose is a [`Note`] in the [`Decision`], with the reason.
+//!
+//! Deliberately absent: the `cgroups-rs` crate. It brings 91 of the 133 crates that the runtime
+//! would link (zbus and an async executor among them, for its systemd client), re-reads mountinfo
+//! once for each group, leaves memory+swap unlimited when only a memory limit is given, and
+//! leaves parent groups behind; what is left of it, writing files, is a few lines of `dir.rs`.
+
+mod controller;
+pub mod decide;
+mod device_program;
+mod dir;
+mod error;
+mod freeze;
+mod group;
+mod kill;
+mod layout;
+mod location;
+mod make;
+mod oom;
+mod remove;
+mod stats;
+
+pub use controller::{Controller, Controllers};
+pub use decide::{Current, Decision, Note, Refusal, Refusals, decide};
+pub use error::Error;
+pub use freeze::FREEZE_TIMEOUT;
+pub use group::{Existing, Group};
+pub use kill::KILL_TIMEOUT;
+pub use layout::{Hierarchy, HierarchyId, Layout, Mode, Version};
+pub use location::{CgroupPath, Location, Place};
+pub use oom::{OomWatch, Readiness};
+pub use remove::{REMOVE_TIMEOUT, remove};
+pub use stats::{CpuStats, MemoryStats, PidsStats, Stats};
