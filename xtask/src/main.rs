@@ -3,13 +3,20 @@
 
 #![forbid(unsafe_code)]
 
+mod build;
+mod python;
+mod setup;
+mod sh;
+mod suite;
 mod tidy;
+mod vm;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use setup::Purpose;
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "What the people who build Loadline repeat")]
@@ -20,13 +27,50 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Installs what the other verbs need and this machine lacks (Debian packages; as root).
+    Setup,
+    /// Builds all programs into target/loadline/bin (or target/loadline/dist).
+    Build {
+        /// How they are compiled.
+        #[arg(long, value_enum, default_value_t)]
+        profile: build::Profile,
+    },
+    /// Starts a cluster on this machine and shows what it claims, with a table at the end.
+    Demo,
+    /// Runs every check and every suite, and counts them at the end.
+    Test {
+        /// Long repetitions too.
+        #[arg(long)]
+        full: bool,
+    },
     /// Checks the style rules: one line for each finding, exit 0 where there is none.
     Tidy,
+    /// Runs the conformance suite on OCI runtimes; `-- --help` tells its options.
+    Conformance {
+        /// For example `--runtime /usr/sbin/runc --runtime crun`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Runs a command in a virtual machine with unified cgroups (v2), on this machine's files.
+    Vm {
+        /// What runs as process 1.
+        #[arg(long, value_enum, default_value_t)]
+        init: vm::Init,
+        /// Memory of the machine.
+        #[arg(long, default_value_t = vm::Options::default().memory_mib)]
+        memory_mib: u32,
+        /// Processors of the machine.
+        #[arg(long, default_value_t = vm::Options::default().cpus)]
+        cpus: u32,
+        /// The program and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments.verb) {
+    match run(arguments.verb) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");
@@ -35,10 +79,36 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(verb: &Verb) -> anyhow::Result<()> {
+fn run(verb: Verb) -> anyhow::Result<()> {
     let workspace = workspace()?;
     match verb {
+        Verb::Setup => setup::run(Purpose::Test),
+        Verb::Build { profile } => {
+            setup::run(Purpose::Build)?;
+            let folder = build::run(&workspace, profile)?;
+            println!("{}", folder.display());
+            Ok(())
+        }
+        Verb::Demo => {
+            setup::run(Purpose::Demo)?;
+            let bin = build::run(&workspace, build::Profile::Dev)?;
+            sh::run(sh::command(&workspace, bin.join("loadline-demo")).env("LOADLINE_BIN_DIR", bin))
+        }
+        Verb::Test { full } => {
+            let extent = if full { suite::Extent::Full } else { suite::Extent::Usual };
+            suite::run(&workspace, extent)
+        }
         Verb::Tidy => tidy::run(&workspace),
+        Verb::Conformance { arguments } => {
+            setup::run(Purpose::Build)?;
+            let bin = build::run(&workspace, build::Profile::Dev)?;
+            let mut suite = sh::command(&workspace, bin.join("loadline-conformance"));
+            sh::run(suite.args(arguments).env("LOADLINE_BIN_DIR", bin))
+        }
+        Verb::Vm { init, memory_mib, cpus, command } => {
+            let options = vm::Options { init, memory_mib, cpus, ..vm::Options::default() };
+            vm::run(&workspace, &command, &options)
+        }
     }
 }
 

@@ -1,0 +1,156 @@
+//! What the other verbs need from the machine beside Rust: Debian packages, installed only where
+//! something of them is missing. Which verb needs which is the table at the end.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::bail;
+
+use crate::sh;
+
+/// What a verb wants to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Compile and link.
+    Build,
+    /// Run a cluster: network namespaces, a root file system.
+    Demo,
+    /// Everything.
+    Test,
+}
+
+/// Tries of apt-get before giving up: mirrors are flaky.
+const APT_TRIES_MAX: u32 = 4;
+
+struct Need {
+    package: &'static str,
+    /// What of the package must be there.
+    present: fn() -> bool,
+    purpose: Purpose,
+    /// What can't be done without it.
+    loses: &'static str,
+}
+
+/// Installs what `purpose` needs and is missing. Says what it does.
+pub(crate) fn run(purpose: Purpose) -> anyhow::Result<()> {
+    let level = |purpose| match purpose {
+        Purpose::Build => 0,
+        Purpose::Demo => 1,
+        Purpose::Test => 2,
+    };
+    let wanted = NEEDS.iter().filter(|need| level(need.purpose) <= level(purpose));
+    let missing: Vec<&Need> = wanted.filter(|need| !(need.present)()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    sh::step(&format!("setup: installing {}", packages.join(" ")));
+    let root = sh::ask("id", &["-u"]).as_deref() == Some("0");
+    if !root || sh::find("apt-get").is_none() {
+        let why = if root { "this is no Debian" } else { "this is not root" };
+        bail!("{why}; as root on Debian: apt-get install {}", packages.join(" "));
+    }
+    install(&packages);
+    let still: Vec<&&Need> = missing.iter().filter(|need| !(need.present)()).collect();
+    for need in &still {
+        eprintln!("setup: {} could not be installed: no {}", need.package, need.loses);
+    }
+    match still.iter().find(|need| need.purpose == Purpose::Build) {
+        Some(need) => bail!("nothing can be built without {}", need.package),
+        None => Ok(()),
+    }
+}
+
+/// Failures are seen by what is still missing afterwards.
+fn install(packages: &[&str]) {
+    for attempt in 1..=APT_TRIES_MAX {
+        let done = apt(&["update", "-q"])
+            && apt(&[&["install", "-y", "-q", "--no-install-recommends"], packages].concat());
+        if done {
+            return;
+        }
+        eprintln!("setup: apt-get failed, try {attempt} of {APT_TRIES_MAX}");
+        std::thread::sleep(std::time::Duration::from_secs(5 * u64::from(attempt)));
+    }
+}
+
+fn apt(arguments: &[&str]) -> bool {
+    let status = Command::new("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(std::process::Stdio::null())
+        .stdout(std::io::stderr())
+        .status();
+    status.is_ok_and(|status| status.success())
+}
+
+fn has_cloud_kernel() -> bool {
+    crate::vm::kernel().is_some()
+}
+
+fn has_venv() -> bool {
+    sh::ask("python3", &["-c", "import venv, ensurepip"]).is_some()
+}
+
+const NEEDS: &[Need] = &[
+    Need {
+        package: "gcc",
+        present: || sh::find("cc").is_some(),
+        purpose: Purpose::Build,
+        loses: "linker",
+    },
+    Need {
+        package: "libc6-dev",
+        present: || Path::new("/usr/include/stdio.h").exists(),
+        purpose: Purpose::Build,
+        loses: "static C library",
+    },
+    Need {
+        package: "iproute2",
+        present: || sh::find("ip").is_some(),
+        purpose: Purpose::Demo,
+        loses: "second node in a network namespace",
+    },
+    Need {
+        package: "debootstrap",
+        present: || sh::find("debootstrap").is_some(),
+        purpose: Purpose::Test,
+        loses: "container of a real Debian",
+    },
+    Need {
+        package: "runc",
+        present: || sh::find("runc").is_some(),
+        purpose: Purpose::Test,
+        loses: "conformance suite on runc",
+    },
+    Need {
+        package: "crun",
+        present: || sh::find("crun").is_some(),
+        purpose: Purpose::Test,
+        loses: "conformance suite on crun",
+    },
+    Need {
+        package: "python3-venv",
+        present: has_venv,
+        purpose: Purpose::Test,
+        loses: "boto3 and a foreign agent",
+    },
+    Need {
+        package: "qemu-system-x86",
+        present: || sh::find("qemu-system-x86_64").is_some(),
+        purpose: Purpose::Test,
+        loses: "test on cgroup v2 in a virtual machine",
+    },
+    Need {
+        package: "linux-image-cloud-amd64",
+        present: has_cloud_kernel,
+        purpose: Purpose::Test,
+        loses: "kernel for the virtual machine",
+    },
+    Need {
+        package: "busybox-static",
+        present: || sh::find("busybox").is_some(),
+        purpose: Purpose::Test,
+        loses: "first program of the virtual machine",
+    },
+];

@@ -1,0 +1,264 @@
+//! `cargo xtask test`: every check and suite in turn, and one line at the end that counts them.
+//! A suite that fails does not stop the others.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+use crate::build::{self, Profile};
+use crate::setup::{self, Purpose};
+use crate::{sh, tidy, vm};
+
+/// How much to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What every change has to pass.
+    Usual,
+    /// Long repetitions too.
+    Full,
+}
+
+/// What the suites found.
+#[derive(Debug, Default)]
+struct Count {
+    passed: usize,
+    /// By name.
+    failed: Vec<String>,
+    /// The text after `SKIPPED `.
+    skipped: BTreeSet<String>,
+}
+
+/// What a test prints that can't run here: `SKIPPED <test>: needs <facility>`.
+const SKIPPED: &str = "SKIPPED ";
+
+impl Count {
+    /// One check that either passes or fails.
+    fn check(&mut self, name: &str, result: anyhow::Result<()>) {
+        match result {
+            Ok(()) => self.passed += 1,
+            Err(error) => {
+                eprintln!("FAILED {name}: {error:#}");
+                self.failed.push(name.to_owned());
+            }
+        }
+    }
+
+    /// The lines of one of our own suites: `SKIPPED …`, `FAILED …` and the closing line.
+    fn read_own(&mut self, suite: &str, seen: &sh::Seen) {
+        let closing = seen.lines.iter().rev().find_map(|line| closing_line(line));
+        let mut failed = 0;
+        for line in &seen.lines {
+            if let Some(skipped) = line.strip_prefix(SKIPPED) {
+                self.skipped.insert(format!("{suite} {skipped}"));
+            } else if let Some(name) = line.strip_prefix("FAILED ") {
+                self.failed.push(format!("{suite} {name}"));
+                failed += 1;
+            }
+        }
+        match closing {
+            Some((passed, _)) => self.passed += passed,
+            None => self.failed.push(format!("{suite}: ended without its closing line")),
+        }
+        if !seen.status.success() && failed == 0 && closing.is_some() {
+            self.failed.push(format!("{suite}: {}", seen.status));
+        }
+    }
+
+    fn print(&self) {
+        for skipped in &self.skipped {
+            println!("skipped: {skipped}");
+        }
+        for failed in &self.failed {
+            println!("failed: {failed}");
+        }
+        let (failed, skipped) = (self.failed.len(), self.skipped.len());
+        println!("{} passed, {failed} failed, {skipped} skipped", self.passed);
+    }
+}
+
+/// Reads `N passed, N failed, N skipped`: passed and failed.
+fn closing_line(line: &str) -> Option<(usize, usize)> {
+    let mut parts = line.split(", ");
+    let passed = parts.next()?.strip_suffix(" passed")?.parse().ok()?;
+    let failed = parts.next()?.strip_suffix(" failed")?.parse().ok()?;
+    parts.next()?.strip_suffix(" skipped")?;
+    Some((passed, failed))
+}
+
+/// Runs everything and fails where anything did.
+pub(crate) fn run(workspace: &Path, extent: Extent) -> anyhow::Result<()> {
+    setup::run(Purpose::Test)?;
+    let mut count = Count::default();
+    sh::step("tidy, format, clippy");
+    count.check("tidy", tidy::run(workspace));
+    count.check("format", sh::run(sh::cargo(workspace).args(["fmt", "--all", "--check"])));
+    let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    count.check("clippy", sh::run(sh::cargo(workspace).args(clippy)));
+    let bin = build::run(workspace, Profile::Dev)?;
+    let python = crate::python::ready(workspace);
+    let environment = |command: &mut Command| {
+        command.env("LOADLINE_BIN_DIR", &bin).env("RUST_BACKTRACE", "1");
+        if let Some(python) = &python {
+            command.env("LOADLINE_PYTHON", python);
+        }
+        if extent == Extent::Full {
+            command.env("LOADLINE_TEST_FULL", "1");
+        }
+    };
+    cargo_tests(workspace, &environment, &mut count)?;
+    for (suite, program, arguments) in own_suites() {
+        sh::step(&format!("{suite}: {program} {}", arguments.join(" ")));
+        let mut command = sh::command(workspace, bin.join(program));
+        environment(command.args(arguments));
+        count.read_own(suite, &sh::tee(&mut command)?);
+    }
+    virtual_machine(workspace, &bin, &mut count)?;
+    count.print();
+    if !count.failed.is_empty() {
+        bail!("{} failed", count.failed.len());
+    }
+    Ok(())
+}
+
+fn own_suites() -> Vec<(&'static str, &'static str, Vec<&'static str>)> {
+    vec![
+        ("conformance", "loadline-conformance", vec!["--runtime", "loadline-runtime"]),
+        ("demo", "loadline-demo", vec![]),
+    ]
+}
+
+/// The unit, integration and end-to-end tests, by nextest where it is installed.
+fn cargo_tests(
+    workspace: &Path,
+    environment: &dyn Fn(&mut Command),
+    count: &mut Count,
+) -> anyhow::Result<()> {
+    let nextest = sh::cargo(workspace)
+        .args(["nextest", "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    let mut cargo = sh::cargo(workspace);
+    environment(&mut cargo);
+    if nextest {
+        sh::step("unit, integration and end-to-end tests (cargo nextest)");
+        let report = build::target(workspace).join("nextest/default/junit.xml");
+        // A report of an earlier run must not be taken for this one's.
+        drop(std::fs::remove_file(&report));
+        let seen = sh::tee(cargo.args(["nextest", "run", "--workspace", "--no-fail-fast"]))?;
+        let text = std::fs::read_to_string(&report).unwrap_or_default();
+        read_junit(&text, count);
+        if !seen.status.success() && !text.contains("<failure") {
+            count.failed.push(format!("cargo nextest: {}", seen.status));
+        }
+    } else {
+        sh::step("unit, integration and end-to-end tests (cargo test: nextest is not installed)");
+        let arguments = ["test", "--workspace", "--no-fail-fast", "--", "--show-output"];
+        let seen = sh::tee(cargo.args(arguments))?;
+        read_libtest(&seen.lines, count);
+        if !seen.status.success() && count.failed.is_empty() {
+            count.failed.push(format!("cargo test: {}", seen.status));
+        }
+    }
+    Ok(())
+}
+
+/// The report of nextest. Skips are lines in the output of tests that passed.
+fn read_junit(text: &str, count: &mut Count) {
+    let (mut tests, mut failed, mut skipped) = (0, Vec::new(), BTreeSet::new());
+    let mut current = String::new();
+    for line in text.lines() {
+        let line = line.trim();
+        if line.starts_with("<testcase ") {
+            tests += 1;
+            let attribute = |name: &str| {
+                let start = format!(" {name}=\"");
+                line.split_once(&start).and_then(|(_, rest)| rest.split('"').next())
+            };
+            let (class, name) = (attribute("classname"), attribute("name"));
+            current = format!("{} {}", class.unwrap_or_default(), name.unwrap_or_default());
+        } else if line.contains("<failure") || line.contains("<error") {
+            failed.push(current.clone());
+        }
+        let shown = line.rsplit('>').next().unwrap_or_default();
+        if let Some(text) = shown.strip_prefix(SKIPPED) {
+            skipped.insert(text.split('<').next().unwrap_or_default().to_owned());
+        }
+    }
+    failed.dedup();
+    count.passed += tests - failed.len() - skipped.len().min(tests - failed.len());
+    count.failed.extend(failed);
+    count.skipped.extend(skipped);
+}
+
+/// The output of `cargo test -- --show-output`.
+fn read_libtest(lines: &[String], count: &mut Count) {
+    let mut skipped = BTreeSet::new();
+    for line in lines {
+        if let Some(text) = line.strip_prefix(SKIPPED) {
+            skipped.insert(text.to_owned());
+        } else if let Some(test) = line.strip_prefix("test ") {
+            if line.ends_with(" ... ok") {
+                count.passed += 1;
+            } else if let Some(name) = test.strip_suffix(" ... FAILED") {
+                count.failed.push(name.to_owned());
+            }
+        }
+    }
+    count.passed -= skipped.len().min(count.passed);
+    count.skipped.extend(skipped);
+}
+
+/// The conformance suite again, on unified cgroups.
+fn virtual_machine(workspace: &Path, bin: &Path, count: &mut Count) -> anyhow::Result<()> {
+    if let Some(why) = vm::missing() {
+        count.skipped.insert(format!("vm conformance on cgroup v2: needs {why}"));
+        return Ok(());
+    }
+    sh::step("conformance on cgroup v2, in a virtual machine");
+    let suite = bin.join("loadline-conformance");
+    let suite = suite.to_str().context("the path of the suite is no text")?;
+    let command = [suite, "--runtime", "loadline-runtime"].map(str::to_owned);
+    let seen = vm::run_seen(workspace, &command, &vm::Options::default())?;
+    count.read_own("vm conformance", &seen);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closing_line_of_a_suite_is_read() {
+        assert_eq!(closing_line("12 passed, 3 failed, 1 skipped"), Some((12, 3)));
+        assert_eq!(closing_line("12 passed"), None);
+        assert_eq!(closing_line("test result: ok. 1 passed, 0 failed, 0 skipped"), None);
+    }
+
+    #[test]
+    fn a_report_of_nextest_is_counted() {
+        let text = r#"<testsuites name="nextest-run" tests="3" failures="1">
+            <testsuite name="a" tests="3">
+            <testcase name="one" classname="a" time="0.1"/>
+            <testcase name="two" classname="a" time="0.1">
+                <failure type="test failure">panicked</failure>
+                <rerun/>
+            </testcase>
+            <testcase name="three" classname="a" time="0.1">
+                <system-err>SKIPPED three: needs root</system-err>
+            </testcase></testsuite></testsuites>"#;
+        let mut count = Count::default();
+        read_junit(text, &mut count);
+        assert_eq!((count.passed, count.failed), (1, vec!["a two".to_owned()]));
+        assert!(count.skipped.contains("three: needs root"));
+    }
+
+    #[test]
+    fn the_output_of_libtest_is_counted() {
+        let lines = ["test a ... ok", "test b ... FAILED", "test c ... ok", "SKIPPED c: needs x"];
+        let mut count = Count::default();
+        read_libtest(&lines.map(str::to_owned), &mut count);
+        assert_eq!((count.passed, count.failed.len(), count.skipped.len()), (1, 1, 1));
+    }
+}
