@@ -1,0 +1,38 @@
+//! Images on this node: imported, verified, unpacked once, shared.
+//!
+//! ```text
+//!  archive or layout ─▶ source ─▶ layout (documents) ─▶ blob (digests) ─▶ unpack ─▶ store
+//! ```
+//!
+//! Invariants:
+//! - A layer is kept unpacked only, once for all images that have it, under its diff id, and never
+//!   changes: containers mount it read-only below their own upper directory.
+//! - What is in the store was verified against its digest, whole; what could not be is not in it.
+//! - A crash at any moment leaves the store as it was before or after, and scratch that the next
+//!   [`ImageStore::open`] removes.
+//! - The API blocks; async callers run it on a thread for blocking work.
+
+mod blob;
+mod digest;
+mod document;
+mod error;
+mod layout;
+mod reference;
+mod refs;
+mod source;
+mod store;
+mod tar;
+mod unpack;
+
+pub use digest::{Digest, InvalidDigest};
+pub use document::{ImageConfig, LAYERS_MAX};
+pub use error::ImageError;
+pub use layout::IMAGES_PER_ARCHIVE_MAX;
+pub use reference::{InvalidReference, NAME_BYTES_MAX, Reference, TAG_BYTES_MAX, Target};
+pub use refs::IMAGES_MAX;
+pub use store::{Freed, Image, ImageStore, Imported, Progress, Summary};
+pub use tar::TarError;
+pub use unpack::{Limits, Refusal, UnpackError, Unpacked};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,541 @@
+//! The store on disk.
+//!
+//! ```text
+//!  refs.json              names → digests, replaced whole
+//!  blobs/HEX              manifests and configurations
+//!  layers/HEX/fs          an unpacked layer, under its diff id
+//!  layers/HEX/layer.json  its size
+//!  scratch/               what is being unpacked or removed; emptied at open
+//!  lock                   held while an agent has the store open
+//! ```
+
+mod pins;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags};
+use serde::{Deserialize, Serialize};
+
+use super::document::{self, DOCUMENT_BYTES_MAX};
+use super::layout::{self, Found, FoundLayer};
+use super::refs::{Record, Refs};
+use super::source::Source;
+use super::unpack::Limits;
+use super::{Digest, ImageConfig, ImageError, Reference, Target, blob};
+use crate::rooted::{self, Inside};
+use pins::{Pin, Pins};
+
+/// How far an import is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of the source that were read.
+    pub done_bytes: u64,
+    /// Bytes that will be read.
+    pub total_bytes: u64,
+}
+
+/// An image that an import brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// Its name in full.
+    pub reference: String,
+    /// Of its manifest, or of its configuration where it came without one.
+    pub digest: Digest,
+    /// Sum of its unpacked files, in bytes.
+    pub size_bytes: u64,
+    /// Device nodes below `dev/` that its layers had and that were left out.
+    pub devices_left_out: u64,
+}
+
+/// One line of the list of images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Its name in full.
+    pub reference: String,
+    /// Of its manifest, or of its configuration where it came without one.
+    pub digest: Digest,
+    /// Sum of its unpacked files, in bytes; layers that images share count for each.
+    pub size_bytes: u64,
+    /// How many layers it has.
+    pub layers: usize,
+}
+
+/// An image that can be run. While it lives, its layers are not removed.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Its name in full.
+    pub reference: String,
+    /// Of its manifest, or of its configuration where it came without one.
+    pub digest: Digest,
+    /// How it wants to be run.
+    pub config: ImageConfig,
+    /// Its layers' diff ids, bottom first.
+    pub layers: Vec<Digest>,
+    /// Its layers' root directories, bottom first.
+    pub layer_dirs: Vec<PathBuf>,
+    _pin: Arc<Pin>,
+}
+
+/// What a clean-up gave back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Freed {
+    /// Layers removed.
+    pub layers: usize,
+    /// Sum of their files, in bytes.
+    pub bytes: u64,
+}
+
+/// The images of one node. One process at a time has it open.
+#[derive(Debug)]
+pub struct ImageStore {
+    path: PathBuf,
+    root: OwnedFd,
+    layers: OwnedFd,
+    blobs: OwnedFd,
+    scratch: OwnedFd,
+    refs: Mutex<Refs>,
+    pins: Arc<Pins>,
+    next_scratch: AtomicU64,
+    limits: Limits,
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+/// What `layer.json` holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct LayerRecord {
+    bytes: u64,
+    entries: u64,
+    devices_left_out: u64,
+}
+
+const LAYER_RECORD: &str = "layer.json";
+const LAYER_RECORD_BYTES_MAX: u64 = 4096;
+
+fn failed(step: &'static str, object: impl Into<String>) -> impl FnOnce(io::Error) -> ImageError {
+    let object = object.into();
+    move |source| ImageError::Store { step, object, source }
+}
+
+impl ImageStore {
+    /// Opens the store in `dir`, making it where there is none, and removes what a crash left.
+    ///
+    /// # Errors
+    /// [`ImageError::Busy`] where another agent has it open; the kernel's otherwise.
+    pub fn open(dir: &Path) -> Result<Self, ImageError> {
+        Self::open_with(dir, Limits::DEFAULT)
+    }
+
+    /// As [`Self::open`], with other bounds on a layer.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(dir: &Path, limits: Limits) -> Result<Self, ImageError> {
+        let path = std::path::absolute(dir).map_err(failed("find", dir.display().to_string()))?;
+        std::fs::create_dir_all(&path).map_err(failed("make", path.display().to_string()))?;
+        let root = rooted::open_dir(&path).map_err(failed("open", path.display().to_string()))?;
+        // An image's setuid programs must not be within reach of this host's users.
+        rustix::fs::fchmod(&root, Mode::RWXU)
+            .map_err(|errno| failed("set the mode of", ".")(errno.into()))?;
+        let lock = lock(&root, &path)?;
+        let scratch = make_dir(root.as_fd(), "scratch")?;
+        let store = Self {
+            layers: make_dir(root.as_fd(), "layers")?,
+            blobs: make_dir(root.as_fd(), "blobs")?,
+            refs: Mutex::new(Refs::load(root.as_fd())?),
+            pins: Arc::default(),
+            next_scratch: AtomicU64::new(0),
+            limits,
+            _lock: lock,
+            path,
+            root,
+            scratch,
+        };
+        store.sweep()?;
+        Ok(store)
+    }
+
+    /// Imports what is at `path`: an OCI image layout (folder or tar) or a docker archive, plain
+    /// or compressed. `name` names its only image, over what the archive says. Layers that are
+    /// here already are not read. An image that had the name before loses it.
+    ///
+    /// # Errors
+    /// [`ImageError`]; the store is then as it was.
+    pub fn import(
+        &self,
+        path: &Path,
+        name: Option<&str>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Vec<Imported>, ImageError> {
+        let name = name.map(Reference::parse).transpose()?;
+        if let Some(name) = &name
+            && let Target::Digest(_) = name.target()
+        {
+            return Err(ImageError::Inconsistent {
+                object: format!("the name {name}"),
+                why: "is a digest: give a tag".to_owned(),
+            });
+        }
+        let source = Source::open(path, self.scratch.as_fd())?;
+        let found = layout::read(&source, path, name.as_ref())?;
+        let pin = self.pins.pin(found.iter().flat_map(|image| image.config.diff_ids.clone()));
+        let staged = self.stage(&source, &found, progress)?;
+        self.publish(staged)?;
+        let imported = self.name(&found)?;
+        drop(pin);
+        Ok(imported)
+    }
+
+    /// All images, by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<Summary> {
+        let images = self.refs().images.clone();
+        let line = |(reference, record): (String, Record)| Summary {
+            reference,
+            digest: record.digest,
+            size_bytes: self.size_of(&record.layers).0,
+            layers: record.layers.len(),
+        };
+        images.into_iter().map(line).collect()
+    }
+
+    /// The image that `reference` names: by tag, or by the digest of its manifest or
+    /// configuration.
+    ///
+    /// # Errors
+    /// [`ImageError::NotFound`]; others where the store is damaged.
+    pub fn resolve(&self, reference: &str) -> Result<Image, ImageError> {
+        let wanted = Reference::parse(reference)?;
+        let (record, pin) = {
+            let refs = self.refs();
+            let record = lookup(&refs, &wanted)
+                .ok_or_else(|| ImageError::NotFound { reference: wanted.to_string() })?;
+            let pin = self.pins.pin(record.layers.iter().copied());
+            (record.clone(), pin)
+        };
+        let bytes = self.read_blob(record.config)?;
+        let config = document::config(&bytes, &format!("the configuration {}", record.config))?;
+        let layer_dirs: Vec<PathBuf> =
+            record.layers.iter().map(|layer| self.layer_dir(*layer)).collect();
+        for (layer, dir) in record.layers.iter().zip(&layer_dirs) {
+            std::fs::symlink_metadata(dir).map_err(failed("find the layer", layer.to_string()))?;
+        }
+        Ok(Image {
+            reference: wanted.to_string(),
+            digest: record.digest,
+            config: config.run,
+            layers: record.layers,
+            layer_dirs,
+            _pin: Arc::new(pin),
+        })
+    }
+
+    /// Takes the name `reference` away. Its layers go with the next [`Self::collect`], unless
+    /// something else has them.
+    ///
+    /// # Errors
+    /// [`ImageError::NotFound`]; the kernel's where the change can't be written.
+    pub fn remove(&self, reference: &str) -> Result<(), ImageError> {
+        let name = Reference::parse(reference)?.to_string();
+        let mut refs = self.refs();
+        let mut images = refs.images.clone();
+        if images.remove(&name).is_none() {
+            return Err(ImageError::NotFound { reference: name });
+        }
+        refs.replace(self.root.as_fd(), images)
+    }
+
+    /// Removes the layers and documents that no name has, no living [`Image`] and none of `used`:
+    /// what containers from before a restart are mounted from.
+    ///
+    /// # Errors
+    /// The kernel's; what was not removed yet goes with the next call.
+    pub fn collect(&self, used: &BTreeSet<Digest>) -> Result<Freed, ImageError> {
+        // Held throughout, so that no image is resolved or named in between.
+        let refs = self.refs();
+        let mut layers = used.clone();
+        layers.extend(refs.images.values().flat_map(|record| record.layers.iter().copied()));
+        layers.extend(self.pins.pinned());
+        let documents: BTreeSet<Digest> =
+            refs.images.values().flat_map(|record| [record.digest, record.config]).collect();
+        let mut freed = Freed::default();
+        for (name, digest) in self.names_in(&self.layers, "layers")? {
+            if !digest.is_some_and(|digest| layers.contains(&digest)) {
+                freed.bytes += digest.map_or(0, |digest| self.size_of(&[digest]).0);
+                freed.layers += 1;
+                self.discard(self.layers.as_fd(), &name)?;
+            }
+        }
+        for (name, digest) in self.names_in(&self.blobs, "blobs")? {
+            if !digest.is_some_and(|digest| documents.contains(&digest)) {
+                self.discard(self.blobs.as_fd(), &name)?;
+            }
+        }
+        Ok(freed)
+    }
+
+    /// The root directory of an unpacked layer.
+    #[must_use]
+    pub fn layer_dir(&self, layer: Digest) -> PathBuf {
+        self.path.join("layers").join(layer.hex()).join("fs")
+    }
+
+    fn refs(&self) -> std::sync::MutexGuard<'_, Refs> {
+        // The names are replaced in one assignment: a panic elsewhere leaves them whole.
+        self.refs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an import has unpacked and not yet published. Removed when dropped.
+struct Staged<'a> {
+    store: &'a ImageStore,
+    layers: BTreeMap<Digest, String>,
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        for name in self.layers.values() {
+            // What can't be removed now is scratch that the next open removes.
+            let _ = rooted::remove_tree(self.store.scratch.as_fd(), name.as_bytes());
+        }
+    }
+}
+
+/// Reports what is read through it.
+struct Counted<'a, R> {
+    inner: R,
+    progress: &'a mut Progress,
+    report: &'a mut dyn FnMut(Progress),
+    reported_bytes: u64,
+}
+
+/// Progress is told each time this many bytes were read.
+const PROGRESS_STEP_BYTES: u64 = 256 * 1024;
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.progress.done_bytes += count as u64;
+        if PROGRESS_STEP_BYTES <= self.progress.done_bytes - self.reported_bytes {
+            self.reported_bytes = self.progress.done_bytes;
+            (self.report)(*self.progress);
+        }
+        Ok(count)
+    }
+}
+
+impl ImageStore {
+    /// Unpacks into scratch the layers that are not here yet.
+    fn stage(
+        &self,
+        source: &Source,
+        found: &[Found],
+        report: &mut dyn FnMut(Progress),
+    ) -> Result<Staged<'_>, ImageError> {
+        let mut missing: BTreeMap<Digest, &FoundLayer> = BTreeMap::new();
+        for layer in found.iter().flat_map(|image| &image.layers) {
+            if !self.has_layer(layer.expected.diff_id) {
+                missing.insert(layer.expected.diff_id, layer);
+            }
+        }
+        let mut progress = Progress::default();
+        for layer in missing.values() {
+            progress.total_bytes += source.member(&layer.member)?.1;
+        }
+        report(progress);
+        let mut staged = Staged { store: self, layers: BTreeMap::new() };
+        for (diff_id, layer) in missing {
+            let name = format!("layer-{}", self.next_scratch.fetch_add(1, Ordering::Relaxed));
+            staged.layers.insert(diff_id, name.clone());
+            self.stage_layer(source, layer, &name, &mut progress, report)?;
+        }
+        progress.done_bytes = progress.total_bytes;
+        report(progress);
+        Ok(staged)
+    }
+
+    fn stage_layer(
+        &self,
+        source: &Source,
+        layer: &FoundLayer,
+        name: &str,
+        progress: &mut Progress,
+        report: &mut dyn FnMut(Progress),
+    ) -> Result<(), ImageError> {
+        let dir = make_dir(self.scratch.as_fd(), name)?;
+        let root = make_dir(dir.as_fd(), "fs")?;
+        // What an image does not say about its root directory: as docker has it.
+        rustix::fs::fchmod(&root, Mode::from_raw_mode(0o755))
+            .map_err(|errno| failed("set the mode of", name)(errno.into()))?;
+        let (reader, _) = source.member(&layer.member)?;
+        let reported_bytes = progress.done_bytes;
+        let reader = Counted { inner: reader, progress, report, reported_bytes };
+        let unpacked = blob::unpack(reader, &layer.expected, root.as_fd(), &self.limits)?;
+        let record = LayerRecord {
+            bytes: unpacked.bytes,
+            entries: unpacked.entries,
+            devices_left_out: unpacked.devices_left_out,
+        };
+        let bytes = serde_json::to_vec(&record)
+            .map_err(|error| failed("write", LAYER_RECORD)(io::Error::other(error)))?;
+        rooted::write_atomic(dir.as_fd(), LAYER_RECORD, &bytes)
+            .map_err(failed("write", format!("{name}/{LAYER_RECORD}")))
+    }
+
+    /// Moves what is unpacked to its place, once it is all on the disk.
+    fn publish(&self, staged: Staged<'_>) -> Result<(), ImageError> {
+        if staged.layers.is_empty() {
+            return Ok(());
+        }
+        let sync = |fd: &OwnedFd, step| {
+            rustix::fs::fsync(fd).map_err(|errno| failed(step, "layers")(errno.into()))
+        };
+        rustix::fs::syncfs(&self.scratch)
+            .map_err(|errno| failed("sync", "scratch")(errno.into()))?;
+        for (diff_id, name) in &staged.layers {
+            let (from, to, layer) = (&self.scratch, &self.layers, diff_id.hex());
+            match rustix::fs::renameat_with(from, name, to, &layer, RenameFlags::NOREPLACE) {
+                // Another import was first with the same content.
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(errno) => return Err(failed("publish the layer", layer)(errno.into())),
+            }
+        }
+        sync(&self.layers, "sync")
+    }
+
+    /// Writes the documents, then the names.
+    fn name(&self, found: &[Found]) -> Result<Vec<Imported>, ImageError> {
+        let mut refs = self.refs();
+        let mut images = refs.images.clone();
+        let mut imported = Vec::new();
+        for image in found {
+            let record = Record {
+                digest: image.digest(),
+                config: image.config_bytes.0,
+                layers: image.config.diff_ids.clone(),
+            };
+            for (digest, bytes) in image.manifest.iter().chain([&image.config_bytes]) {
+                rooted::write_atomic(self.blobs.as_fd(), &digest.hex(), bytes)
+                    .map_err(failed("write the document", digest.to_string()))?;
+            }
+            let (size_bytes, devices_left_out) = self.size_of(&record.layers);
+            for reference in &image.references {
+                images.insert(reference.to_string(), record.clone());
+                let (reference, digest) = (reference.to_string(), record.digest);
+                imported.push(Imported { reference, digest, size_bytes, devices_left_out });
+            }
+        }
+        refs.replace(self.root.as_fd(), images)?;
+        Ok(imported)
+    }
+
+    fn has_layer(&self, layer: Digest) -> bool {
+        let name = format!("{}/{LAYER_RECORD}", layer.hex());
+        rooted::open_file(self.layers.as_fd(), name.as_bytes(), Inside::Beneath).is_ok()
+    }
+
+    /// Bytes, and device nodes left out, of these layers. A layer without a record counts nothing.
+    fn size_of(&self, layers: &[Digest]) -> (u64, u64) {
+        let record = |layer: &Digest| -> Option<LayerRecord> {
+            let name = format!("{}/{LAYER_RECORD}", layer.hex());
+            let file = rooted::open_file(self.layers.as_fd(), name.as_bytes(), Inside::Beneath);
+            let bytes = rooted::read_max(file.ok()?, LAYER_RECORD_BYTES_MAX).ok()?;
+            serde_json::from_slice(&bytes).ok()
+        };
+        layers.iter().filter_map(record).fold((0, 0), |(bytes, devices), record| {
+            (bytes + record.bytes, devices + record.devices_left_out)
+        })
+    }
+
+    fn read_blob(&self, digest: Digest) -> Result<Vec<u8>, ImageError> {
+        let object = digest.to_string();
+        let file = rooted::open_file(self.blobs.as_fd(), digest.hex().as_bytes(), Inside::Beneath)
+            .map_err(failed("open the document", &object))?;
+        let bytes = rooted::read_max(file, DOCUMENT_BYTES_MAX)
+            .map_err(failed("read the document", &object))?;
+        let found = Digest::of(&bytes);
+        if found != digest {
+            return Err(ImageError::Digest { object, expected: digest, found });
+        }
+        Ok(bytes)
+    }
+
+    /// What is in one of the store's folders, with the digest that a name is.
+    fn names_in(
+        &self,
+        dir: &OwnedFd,
+        object: &str,
+    ) -> Result<Vec<(Vec<u8>, Option<Digest>)>, ImageError> {
+        let list = || -> rustix::io::Result<Vec<Vec<u8>>> {
+            let mut names = Vec::new();
+            for entry in rustix::fs::Dir::read_from(dir)? {
+                let name = entry?.file_name().to_bytes().to_vec();
+                if name != b"." && name != b".." {
+                    names.push(name);
+                }
+            }
+            Ok(names)
+        };
+        let names = list().map_err(|errno| failed("list", object)(errno.into()))?;
+        let digest = |name: &[u8]| std::str::from_utf8(name).ok().and_then(Digest::from_hex);
+        Ok(names.into_iter().map(|name| (name.clone(), digest(&name))).collect())
+    }
+
+    /// Moves something out of the way in one step, then removes it.
+    fn discard(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), ImageError> {
+        let object = String::from_utf8_lossy(name).into_owned();
+        let gone = format!("gone-{}", self.next_scratch.fetch_add(1, Ordering::Relaxed));
+        rustix::fs::renameat(dir, name, &self.scratch, &gone)
+            .map_err(|errno| failed("move away", &object)(errno.into()))?;
+        rooted::remove_tree(self.scratch.as_fd(), gone.as_bytes()).map_err(failed("remove", object))
+    }
+
+    /// Empties scratch: nothing in it is in use, since no other process has the store open.
+    fn sweep(&self) -> Result<(), ImageError> {
+        for (name, _) in self.names_in(&self.scratch, "scratch")? {
+            let object = String::from_utf8_lossy(&name).into_owned();
+            rooted::remove_tree(self.scratch.as_fd(), &name).map_err(failed("remove", object))?;
+        }
+        Ok(())
+    }
+}
+
+fn lookup<'a>(refs: &'a Refs, wanted: &Reference) -> Option<&'a Record> {
+    let Target::Digest(digest) = wanted.target() else {
+        return refs.images.get(&wanted.to_string());
+    };
+    let same_repository = |name: &str| {
+        Reference::parse(name)
+            .is_ok_and(|name| name.domain() == wanted.domain() && name.path() == wanted.path())
+    };
+    let fits = |(name, record): &(&String, &Record)| {
+        (record.digest == *digest || record.config == *digest) && same_repository(name)
+    };
+    refs.images.iter().find(fits).map(|(_, record)| record)
+}
+
+fn make_dir(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, ImageError> {
+    match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(errno) => return Err(failed("make", name)(errno.into())),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    rooted::open(parent, name.as_bytes(), flags, Inside::Beneath).map_err(failed("open", name))
+}
+
+fn lock(root: &OwnedFd, path: &Path) -> Result<File, ImageError> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let fd = rustix::fs::openat(root, "lock", flags, Mode::RUSR | Mode::WUSR)
+        .map_err(|errno| failed("open", "lock")(errno.into()))?;
+    match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(File::from(fd)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(ImageError::Busy { path: path.to_owned() }),
+        Err(errno) => Err(failed("lock", "lock")(errno.into())),
+    }
+}
