@@ -1,0 +1,205 @@
+//! The middle of a session: three sources of events, one owner.
+
+use loadline_model::InstanceArn;
+use loadline_proto::convert::reports_from_wire;
+use loadline_proto::v1::agent_message::Kind as FromAgent;
+use loadline_proto::v1::controller_message::Kind as ToAgent;
+use loadline_proto::v1::{
+    AgentMessage, Applied, Change, HeartbeatAck, ReportAck, ReportAcks, Reports,
+};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+use tonic::{Status, Streaming};
+
+use super::questions::Questions;
+use super::sent::{Heard, Sent, snapshot_parts};
+use super::{AgentPort, End, Outgoing, message, status, welcome};
+use crate::command::{NodeApplied, TaskReports};
+use crate::engine::{NodeChange, NodeWatch};
+use crate::nodes::relay::Question;
+use crate::state::SessionId;
+
+/// One session's state between Welcome and its end.
+pub(super) struct Talk<'a> {
+    port: &'a AgentPort,
+    node: &'a InstanceArn,
+    session: SessionId,
+    outgoing: Outgoing,
+    sent: Sent,
+    questions: Questions,
+    silent_at: Instant,
+}
+
+impl<'a> Talk<'a> {
+    pub(super) fn new(
+        port: &'a AgentPort,
+        node: &'a InstanceArn,
+        session: SessionId,
+        outgoing: Outgoing,
+    ) -> Self {
+        let silent_at = Instant::now() + port.timing.lease();
+        let (sent, questions) = (Sent::default(), Questions::default());
+        Self { port, node, session, outgoing, sent, questions, silent_at }
+    }
+
+    /// Goes on until something ends it.
+    pub(super) async fn run(
+        mut self,
+        messages: &mut Streaming<AgentMessage>,
+        watch: NodeWatch,
+        asked: mpsc::Receiver<Question>,
+    ) -> End {
+        match self.run_to_end(messages, watch, asked).await {
+            Err(end) => end,
+            Ok(never) => match never {},
+        }
+    }
+
+    async fn run_to_end(
+        &mut self,
+        messages: &mut Streaming<AgentMessage>,
+        mut watch: NodeWatch,
+        mut asked: mpsc::Receiver<Question>,
+    ) -> Result<std::convert::Infallible, End> {
+        self.send(welcome(self.port.timing)).await?;
+        self.send_snapshot(&mut watch).await?;
+        loop {
+            tokio::select! {
+                received = messages.message() => self.on_message(received, &mut watch).await?,
+                change = watch.changes.recv(), if self.sent.has_room() => match change {
+                    Some(change) => self.send_change(change).await?,
+                    None => self.watch_again(&mut watch).await?,
+                },
+                Some(question) = asked.recv() => self.ask(question).await?,
+                () = sleep_until(self.silent_at) => return Err(End::Silent),
+            }
+        }
+    }
+
+    async fn on_message(
+        &mut self,
+        received: Result<Option<AgentMessage>, Status>,
+        watch: &mut NodeWatch,
+    ) -> Result<(), End> {
+        let message = match received {
+            Ok(Some(message)) => message,
+            Ok(None) => return Err(End::Left),
+            // What the transport says about itself is a connection that broke.
+            Err(status) if status.code() == tonic::Code::OutOfRange => {
+                return Err(End::Refused(Status::resource_exhausted(status.message())));
+            }
+            Err(_) => return Err(End::Left),
+        };
+        self.silent_at = Instant::now() + self.port.timing.lease();
+        if !self.port.engine.heard(self.node, self.session) {
+            return Err(End::Superseded);
+        }
+        match message.kind {
+            Some(FromAgent::Heartbeat(heartbeat)) => {
+                let sequence = heartbeat.sequence;
+                self.send(ToAgent::HeartbeatAck(HeartbeatAck { sequence })).await
+            }
+            Some(FromAgent::Reports(reports)) => self.on_reports(reports).await,
+            Some(FromAgent::Applied(applied)) => self.on_applied(applied, watch).await,
+            Some(FromAgent::LogChunk(chunk)) => {
+                self.questions.answer(chunk);
+                Ok(())
+            }
+            Some(FromAgent::Hello(_)) => {
+                Err(End::Refused(Status::invalid_argument("Hello is said once, at the beginning")))
+            }
+            // A newer agent's message: ignored, by the protocol's own rule.
+            None => Ok(()),
+        }
+    }
+
+    async fn on_reports(&mut self, reports: Reports) -> Result<(), End> {
+        let reports =
+            reports_from_wire(reports).map_err(|e| End::Refused(status::of_invalid(e)))?;
+        let command = TaskReports { node: self.node.clone(), reports };
+        let answer = self.call(command).await?;
+        for task in &answer.foreign {
+            tracing::warn!(node = %self.node, "refused a report of {task}, another node's task");
+        }
+        if answer.acks.is_empty() {
+            return Ok(());
+        }
+        let ack = |(task, version): (loadline_model::TaskArn, u64)| ReportAck {
+            task_arn: task.into(),
+            version,
+        };
+        let acks = answer.acks.into_iter().map(ack).collect();
+        self.send(ToAgent::ReportAcks(ReportAcks { acks })).await
+    }
+
+    async fn on_applied(&mut self, applied: Applied, watch: &mut NodeWatch) -> Result<(), End> {
+        let generation = applied.generation;
+        match self.sent.heard(generation, applied.refused) {
+            Heard::Unexpected => Err(End::Refused(Status::invalid_argument(format!(
+                "Applied names generation {generation}, which is not waiting for an answer"
+            )))),
+            Heard::Applied => {
+                let (node, session) = (self.node.clone(), self.session);
+                self.call(NodeApplied { node, session, generation }).await
+            }
+            Heard::SnapshotFollows => Ok(()),
+            Heard::SnapshotNeeded(why) => {
+                tracing::info!(node = %self.node, "change {generation} was refused: {why}");
+                self.watch_again(watch).await
+            }
+            Heard::SnapshotRefused(why) => {
+                let text = format!("the node refused its snapshot {generation}: {why}");
+                Err(End::Refused(Status::failed_precondition(text)))
+            }
+        }
+    }
+
+    /// The watch has a gap, or the agent has: begin again from the whole.
+    async fn watch_again(&mut self, watch: &mut NodeWatch) -> Result<(), End> {
+        *watch = self.port.engine.watch_node(self.node).ok_or(End::Superseded)?;
+        self.send_snapshot(watch).await
+    }
+
+    async fn send_snapshot(&mut self, watch: &mut NodeWatch) -> Result<(), End> {
+        let assignments = std::mem::take(&mut watch.assignments);
+        self.sent.snapshot(watch.generation);
+        for part in snapshot_parts(watch.generation, assignments) {
+            self.send(ToAgent::Snapshot(part)).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_change(&mut self, change: NodeChange) -> Result<(), End> {
+        self.sent.change(change.generation);
+        let forget = change.forget.into_iter().map(String::from).collect();
+        self.send(ToAgent::Change(Change {
+            generation: change.generation,
+            base_generation: change.base_generation,
+            assignments: change.assignments.into_iter().map(Into::into).collect(),
+            forget_task_arns: forget,
+        }))
+        .await
+    }
+
+    async fn ask(&mut self, question: Question) -> Result<(), End> {
+        match self.questions.ask(question) {
+            Some(read) => self.send(ToAgent::ReadLogs(read)).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn call<O: crate::command::Operation>(&self, operation: O) -> Result<O::Answer, End> {
+        let answer = self.port.engine.call(operation).await;
+        answer.map_err(|e| End::Refused(status::of_call(e)))
+    }
+
+    /// Waits for a slow agent, but no longer than a lease.
+    async fn send(&self, kind: ToAgent) -> Result<(), End> {
+        let sending = self.outgoing.send(Ok(message(kind)));
+        match timeout(self.port.timing.lease(), sending).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(End::Left),
+            Err(_) => Err(End::Silent),
+        }
+    }
+}

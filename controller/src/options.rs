@@ -1,0 +1,159 @@
+//! The controller's command line.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, ValueEnum};
+use loadline_controller::state::Scope;
+
+/// Loadline's cluster controller: speaks the AWS ECS API to clients and gRPC to node agents.
+///
+/// It keeps the cluster's state in a folder and answers an API call only when what the call changed
+/// is on disk. At its first start it makes the state, a certificate authority for its nodes, and an
+/// access key for clients.
+#[derive(Debug, Parser)]
+#[command(name = "loadline-controller", version, after_long_help = EXAMPLES)]
+pub(crate) struct Options {
+    /// Where the cluster's state is kept, in DIR/controller; a second controller on it is refused
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "LOADLINE_STATE_DIR",
+        default_value = "/var/lib/loadline"
+    )]
+    state_dir: PathBuf,
+
+    /// Access keys of clients, in the format of an AWS credentials file; made with a fresh key if
+    /// missing, refused if others can read it [default: DIR/credentials]
+    #[arg(long, value_name = "FILE")]
+    credentials_file: Option<PathBuf>,
+
+    /// Where clients reach the API: HTTP/1.1, every request signed (SigV4), not encrypted
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7070")]
+    pub(crate) api_listen: SocketAddr,
+
+    /// Where agents reach the controller: gRPC over TLS 1.3. For nodes on other hosts, an address
+    /// that they can reach, or 0.0.0.0:7071
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7071")]
+    pub(crate) agent_listen: SocketAddr,
+
+    /// The region in ARNs; fixed at the first start
+    #[arg(long, default_value = "us-east-1", value_parser = region)]
+    region: String,
+
+    /// The account in ARNs, twelve digits; fixed at the first start
+    #[arg(long, default_value = "000000000000", value_parser = account)]
+    account: String,
+
+    /// Take any access key: for development, on loopback only
+    #[arg(long)]
+    pub(crate) dev: bool,
+
+    /// How to write the log, to standard error; LOADLINE_LOG sets what (for example
+    /// `debug`, or `warn,loadline_controller::nodes=trace`)
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  One machine, everything on loopback:
+    loadline-controller --state-dir /var/lib/loadline
+
+  Nodes on other hosts (the API stays on loopback; use ssh -L 7070:127.0.0.1:7070 to reach it):
+    loadline-controller --agent-listen 0.0.0.0:7071
+
+  Then, with the key that the first start made:
+    export AWS_SHARED_CREDENTIALS_FILE=/var/lib/loadline/credentials AWS_REGION=us-east-1
+    export AWS_ENDPOINT_URL_ECS=http://127.0.0.1:7070
+    aws ecs list-container-instances
+
+Signals:
+  SIGTERM and SIGINT end it after the calls under way; tasks go on running on their nodes. A second
+  one ends it at once. It prints one line to standard output when both ports are open.";
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Options {
+    /// The folder that only the controller writes.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.state_dir.join("controller")
+    }
+
+    /// The access keys of clients.
+    pub(crate) fn credentials(&self) -> PathBuf {
+        let beside = || self.state_dir.join("credentials");
+        self.credentials_file.as_deref().map_or_else(beside, Path::to_owned)
+    }
+
+    /// What every ARN begins with.
+    pub(crate) fn scope(&self) -> Scope {
+        Scope {
+            partition: "aws".to_owned(),
+            region: self.region.clone(),
+            account: self.account.clone(),
+        }
+    }
+}
+
+/// Longest region name; AWS's own have at most 14 characters.
+const REGION_BYTES_MAX: usize = 32;
+
+fn region(text: &str) -> Result<String, &'static str> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if text.is_empty() || REGION_BYTES_MAX < text.len() || !text.bytes().all(allowed) {
+        return Err("1 to 32 lower-case letters, digits and hyphens, as in us-east-1");
+    }
+    Ok(text.to_owned())
+}
+
+fn account(text: &str) -> Result<String, &'static str> {
+    if text.len() != 12 || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err("twelve digits, as in 000000000000");
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn what_would_break_arns_is_refused() {
+        let parse = |option: &str, value: &str| {
+            Options::try_parse_from(["loadline-controller", option, value]).is_ok()
+        };
+        assert!(parse("--region", "eu-central-1"));
+        assert!(!parse("--region", "eu:central"));
+        assert!(!parse("--region", ""));
+        assert!(parse("--account", "123456789012"));
+        assert!(!parse("--account", "12345678901"));
+        assert!(!parse("--account", "12345678901x"));
+    }
+
+    #[test]
+    fn credentials_are_beside_the_state_unless_told_otherwise() {
+        let parse = |args: &[&str]| {
+            Options::try_parse_from([&["loadline-controller"], args].concat()).unwrap()
+        };
+        let options = parse(&["--state-dir", "/s"]);
+        assert_eq!(options.credentials(), Path::new("/s/credentials"));
+        assert_eq!(options.folder(), Path::new("/s/controller"));
+        let options = parse(&["--credentials-file", "/k"]);
+        assert_eq!(options.credentials(), Path::new("/k"));
+    }
+}
