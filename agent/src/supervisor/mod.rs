@@ -1,0 +1,95 @@
+//! The supervisor of one run of one container: holds its output, waits for its init, and writes
+//! down how it ended. It outlives the agent, and needs nobody to finish.
+//!
+//! ```text
+//!  lock ─▶ listen ─▶ state Creating ─▶ runtime create ─▶ Created ─(command)▶ runtime start
+//!       ─▶ Running ─▶ init ends ─▶ exit on disk ─▶ told ─▶ output drained ─▶ runtime delete ─▶ end
+//! ```
+//!
+//! Invariants: no async, no TLS; one thread polls and one writes the log, so that a slow or full
+//! disk delays neither the container (beyond a bound) nor the exit record. The exit record
+//! overwrites a file that was allocated at the start, so a full disk can't lose it. Every child is
+//! reaped. `main` is `loadline-supervisor RUN_FOLDER`.
+
+mod children;
+mod engine;
+mod oom;
+mod output;
+mod record;
+mod server;
+mod sink;
+
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::supervise::settings::SettingsError;
+use crate::supervise::{LOCK_FILE, Settings, State};
+
+/// Why a supervisor could not begin. Once it has begun, it ends only with its container.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The settings can't be used.
+    #[error("read the run's settings")]
+    Settings(#[source] SettingsError),
+    /// A step of the set-up failed.
+    #[error("{step}")]
+    Setup {
+        /// Which step.
+        step: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another supervisor holds the lock.
+    #[error("{} is locked: this run has a supervisor already", path.display())]
+    AlreadySupervised {
+        /// The lock.
+        path: PathBuf,
+    },
+    /// An earlier supervisor of this run is dead, and the run is never begun twice.
+    #[error("{} was begun before and is not begun again", path.display())]
+    AlreadyBegun {
+        /// The run's folder.
+        path: PathBuf,
+    },
+}
+
+/// Names the step that an I/O error ended.
+fn step<E: Into<std::io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error {
+    move |error| Error::Setup { step, source: error.into() }
+}
+
+/// Supervises the run whose folder is `run_dir`, to its end.
+///
+/// # Errors
+/// [`Error`], only before the container is touched.
+pub fn run(run_dir: &Path) -> Result<(), Error> {
+    // A supervisor belongs to no terminal and to no process group of the agent's.
+    // It fails only where it leads a group already, and that serves as well.
+    let _ = nix::unistd::setsid();
+    nix::sys::prctl::set_child_subreaper(true).map_err(step("become a subreaper"))?;
+    let settings = Settings::read(run_dir).map_err(Error::Settings)?;
+    std::env::set_current_dir(run_dir).map_err(step("enter the run's folder"))?;
+    let _lock = lock(run_dir)?;
+    if State::read(run_dir).map_err(step("read the run's state"))?.is_some() {
+        return Err(Error::AlreadyBegun { path: run_dir.to_owned() });
+    }
+    let engine = engine::Engine::set_up(run_dir, settings)?;
+    engine.run();
+    Ok(())
+}
+
+fn lock(run_dir: &Path) -> Result<Flock<std::fs::File>, Error> {
+    let path = run_dir.join(LOCK_FILE);
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(step("open the run's lock"))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => Error::AlreadySupervised { path },
+        errno => Error::Setup { step: "lock the run", source: errno.into() },
+    })
+}
