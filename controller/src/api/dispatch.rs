@@ -1,0 +1,181 @@
+//! One request: who calls, what is asked for, and the answer or refusal in AWS's form.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+
+use super::auth::{Caller, Head};
+use super::{Api, ApiError, Code, ecs, own};
+
+/// Largest body of a request, in bytes.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// How long a client may take for a body.
+pub const BODY_S_MAX: u64 = 20;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
+
+/// The services of this port, told apart by the prefix of `X-Amz-Target`. A service that AWS
+/// speaks to without a target (query, rest-json) is told apart by its signature's scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    Ecs,
+    Own,
+}
+
+impl Service {
+    const ALL: [Self; 2] = [Self::Ecs, Self::Own];
+
+    const fn target_prefix(self) -> &'static str {
+        match self {
+            Self::Ecs => "AmazonEC2ContainerServiceV20141113.",
+            Self::Own => "Loadline_20261126.",
+        }
+    }
+
+    /// Names that a signature's scope may give it.
+    const fn scopes(self) -> &'static [&'static str] {
+        match self {
+            Self::Ecs => &["ecs"],
+            Self::Own => &["ecs", "loadline"],
+        }
+    }
+}
+
+/// Answers one request. Never fails: a refusal is an answer.
+pub(super) async fn answer(api: &Api, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let id = request_id();
+    let began = std::time::Instant::now();
+    let target = target_text(request.headers()).to_owned();
+    let outcome = outcome(api, request).await;
+    let code = outcome.as_ref().map_or_else(|refused| refused.code.as_str(), |_| "ok");
+    let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    tracing::debug!(request_id = %id, target, code, took_us, "api request");
+    let mut response = match outcome {
+        Ok(body) => Response::new(Full::new(Bytes::from(body))),
+        Err(refused) => refusal(&refused),
+    };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, JSON);
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert("x-amzn-requestid", id);
+    }
+    response
+}
+
+fn refusal(refused: &ApiError) -> Response<Full<Bytes>> {
+    let code = refused.code;
+    let body = json!({ "__type": code.as_str(), "message": refused.message }).to_string();
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = code.status();
+    response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(code.as_str()));
+    if matches!(code, Code::RequestEntityTooLarge | Code::RequestTimeout) {
+        // The rest of the body is still under way: nothing more can be read from here.
+        response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn outcome(api: &Api, request: Request<Incoming>) -> Result<Vec<u8>, ApiError> {
+    let (parts, body) = request.into_parts();
+    let head = Head {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        headers: &parts.headers,
+    };
+    let admitted = api.gate.admit(head, now_s())?;
+    let body = read_body(body).await?;
+    let caller = admitted.verify(head, &body)?;
+    if parts.method != Method::POST || parts.uri.path() != "/" {
+        let what = format!("{} {} is not an operation", parts.method, parts.uri.path());
+        return Err(ApiError::new(Code::UnknownOperation, what));
+    }
+    let (service, operation) = target(&parts.headers)?;
+    check_scope(service, &caller)?;
+    let body = parse(&parts.headers, &body)?;
+    match service {
+        Service::Ecs => ecs::run(api, operation, body).await,
+        Service::Own => own::run(api, operation, body).await,
+    }
+}
+
+async fn read_body(body: Incoming) -> Result<Bytes, ApiError> {
+    let body = Limited::new(body, BODY_BYTES_MAX).collect();
+    match tokio::time::timeout(Duration::from_secs(BODY_S_MAX), body).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            let message = format!("a request body is at most {BODY_BYTES_MAX} bytes");
+            Err(ApiError::new(Code::RequestEntityTooLarge, message))
+        }
+        Ok(Err(error)) => {
+            Err(ApiError::new(Code::Serialization, format!("the body broke off: {error}")))
+        }
+        Err(_) => {
+            let message = format!("the body did not come within {BODY_S_MAX} s");
+            Err(ApiError::new(Code::RequestTimeout, message))
+        }
+    }
+}
+
+fn target_text(headers: &HeaderMap) -> &str {
+    headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn target(headers: &HeaderMap) -> Result<(Service, &str), ApiError> {
+    let text = target_text(headers);
+    if text.is_empty() {
+        let message = "the header X-Amz-Target is missing: it names the operation";
+        return Err(ApiError::new(Code::UnknownOperation, message));
+    }
+    Service::ALL
+        .into_iter()
+        .find_map(|service| Some((service, text.strip_prefix(service.target_prefix())?)))
+        .ok_or_else(|| {
+            let message = format!("{text:?} is not an operation of a service that is served here");
+            ApiError::new(Code::UnknownOperation, message)
+        })
+}
+
+fn check_scope(service: Service, caller: &Caller) -> Result<(), ApiError> {
+    let scopes = service.scopes();
+    if scopes.contains(&caller.service.as_str()) {
+        return Ok(());
+    }
+    let message = format!("Credential should be scoped to correct service: '{}'.", scopes[0]);
+    Err(ApiError::new(Code::InvalidSignature, message))
+}
+
+/// The body as JSON. An empty one stands for a request without fields, as AWS has it.
+fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = content_type.unwrap_or_default();
+    let content_type = content_type.split(';').next().unwrap_or_default().trim();
+    if !matches!(content_type, "application/x-amz-json-1.1" | "application/x-amz-json-1.0") {
+        let message =
+            format!("Content-Type must be application/x-amz-json-1.1, not {content_type:?}");
+        return Err(ApiError::new(Code::Serialization, message));
+    }
+    if body.is_empty() {
+        return Ok(json!({}));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        ApiError::new(Code::Serialization, format!("the body is not JSON: {error}"))
+    })
+}
+
+fn now_s() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// In the form of a UUID, as AWS's are.
+fn request_id() -> String {
+    let hex = hex::encode(rand::random::<[u8; 16]>());
+    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    parts.join("-")
+}

@@ -1,0 +1,227 @@
+//! The structures of task definitions on the wire.
+
+use std::collections::BTreeMap;
+
+use super::super::shapes::{Attribute, NameValue, Tag};
+use crate::api::wire::{EpochSeconds, Never, shape};
+
+shape! {
+    /// RegisterTaskDefinition's input.
+    RegisterTaskDefinitionRequest = "RegisterTaskDefinitionRequest" {
+        /// The family.
+        family: "family" => String,
+        /// `none` (default) or `host`.
+        network_mode: "networkMode" => Option<String>,
+        /// 1 to 10.
+        container_definitions: "containerDefinitions" => Vec<ContainerDefinition>,
+        /// None yet.
+        volumes: "volumes" => Option<Vec<Never>>,
+        /// Bind every placement.
+        placement_constraints:
+            "placementConstraints" => Option<Vec<TaskDefinitionPlacementConstraint>>,
+        /// `EC2`.
+        requires_compatibilities: "requiresCompatibilities" => Option<Vec<String>>,
+        /// CPU units or vCPU.
+        cpu: "cpu" => Option<String>,
+        /// MiB or GB.
+        memory: "memory" => Option<String>,
+        /// Tags.
+        tags: "tags" => Option<Vec<Tag>>,
+    }
+    unsupported [
+        "taskRoleArn", "executionRoleArn", "pidMode", "ipcMode", "proxyConfiguration",
+        "inferenceAccelerators", "ephemeralStorage", "runtimePlatform", "enableFaultInjection",
+    ]
+}
+
+shape! {
+    /// One container of a task definition, in both directions.
+    ContainerDefinition = "ContainerDefinition" {
+        /// The name.
+        name: "name" => Option<String>,
+        /// The image's reference.
+        image: "image" => Option<String>,
+        /// CPU units.
+        cpu: "cpu" => Option<i32>,
+        /// Hard limit, MiB.
+        memory: "memory" => Option<i32>,
+        /// Soft limit, MiB.
+        memory_reservation: "memoryReservation" => Option<i32>,
+        /// None yet.
+        port_mappings: "portMappings" => Option<Vec<Never>>,
+        /// Whether the task ends with it; true where absent.
+        essential: "essential" => Option<bool>,
+        /// Replaces the image's entrypoint.
+        entry_point: "entryPoint" => Option<Vec<String>>,
+        /// Replaces the image's command.
+        command: "command" => Option<Vec<String>>,
+        /// On top of the image's environment.
+        environment: "environment" => Option<Vec<NameValue>>,
+        /// None yet.
+        mount_points: "mountPoints" => Option<Vec<Never>>,
+        /// None yet.
+        volumes_from: "volumesFrom" => Option<Vec<Never>>,
+        /// Seconds from SIGTERM to SIGKILL.
+        stop_timeout: "stopTimeout" => Option<i32>,
+        /// Replaces the image's user.
+        user: "user" => Option<String>,
+        /// Replaces the image's working directory.
+        working_directory: "workingDirectory" => Option<String>,
+        /// Whether the root filesystem is read-only.
+        readonly_root_filesystem: "readonlyRootFilesystem" => Option<bool>,
+        /// Labels.
+        docker_labels: "dockerLabels" => Option<BTreeMap<String, String>>,
+        /// None yet.
+        system_controls: "systemControls" => Option<Vec<Never>>,
+    }
+    unsupported [
+        "repositoryCredentials", "links", "restartPolicy", "environmentFiles", "linuxParameters",
+        "secrets", "dependsOn", "startTimeout", "versionConsistency", "hostname",
+        "disableNetworking", "privileged", "dnsServers", "dnsSearchDomains", "extraHosts",
+        "dockerSecurityOptions", "interactive", "pseudoTerminal", "ulimits", "logConfiguration",
+        "healthCheck", "resourceRequirements", "firelensConfiguration", "credentialSpecs",
+    ]
+}
+
+shape! {
+    /// A placement constraint of a task definition.
+    TaskDefinitionPlacementConstraint = "TaskDefinitionPlacementConstraint" {
+        /// `memberOf`.
+        kind: "type" => Option<String>,
+        /// In the cluster query language.
+        expression: "expression" => Option<String>,
+    }
+}
+
+shape! {
+    /// A task definition as it is shown.
+    TaskDefinition = "TaskDefinition" {
+        /// `…:task-definition/FAMILY:REVISION`
+        task_definition_arn: "taskDefinitionArn" => String,
+        /// The containers.
+        container_definitions: "containerDefinitions" => Vec<ContainerDefinition>,
+        /// The family.
+        family: "family" => String,
+        /// `none` or `host`.
+        network_mode: "networkMode" => String,
+        /// From 1.
+        revision: "revision" => i64,
+        /// None yet.
+        volumes: "volumes" => Vec<Never>,
+        /// ACTIVE or INACTIVE.
+        status: "status" => String,
+        /// What a node needs to have: nothing special yet.
+        requires_attributes: "requiresAttributes" => Vec<Attribute>,
+        /// Bind every placement.
+        placement_constraints:
+            "placementConstraints" => Vec<TaskDefinitionPlacementConstraint>,
+        /// `EC2`.
+        compatibilities: "compatibilities" => Vec<String>,
+        /// As it was given.
+        requires_compatibilities: "requiresCompatibilities" => Option<Vec<String>>,
+        /// CPU units.
+        cpu: "cpu" => Option<String>,
+        /// MiB.
+        memory: "memory" => Option<String>,
+        /// When it was registered.
+        registered_at: "registeredAt" => EpochSeconds,
+        /// When it was deregistered.
+        deregistered_at: "deregisteredAt" => Option<EpochSeconds>,
+    }
+}
+
+shape! {
+    /// RegisterTaskDefinition's output.
+    RegisterTaskDefinitionResponse = "RegisterTaskDefinitionResponse" {
+        /// The new revision.
+        task_definition: "taskDefinition" => TaskDefinition,
+        /// Its tags.
+        tags: "tags" => Option<Vec<Tag>>,
+    }
+}
+
+shape! {
+    /// DeregisterTaskDefinition's input.
+    DeregisterTaskDefinitionRequest = "DeregisterTaskDefinitionRequest" {
+        /// `family:revision` or ARN.
+        task_definition: "taskDefinition" => String,
+    }
+}
+
+shape! {
+    /// DeregisterTaskDefinition's output.
+    DeregisterTaskDefinitionResponse = "DeregisterTaskDefinitionResponse" {
+        /// As it is now.
+        task_definition: "taskDefinition" => TaskDefinition,
+    }
+}
+
+shape! {
+    /// DescribeTaskDefinition's input.
+    DescribeTaskDefinitionRequest = "DescribeTaskDefinitionRequest" {
+        /// `family` (the newest ACTIVE revision), `family:revision` or ARN.
+        task_definition: "taskDefinition" => String,
+        /// TAGS.
+        include: "include" => Option<Vec<String>>,
+    }
+}
+
+shape! {
+    /// DescribeTaskDefinition's output.
+    DescribeTaskDefinitionResponse = "DescribeTaskDefinitionResponse" {
+        /// As it is now.
+        task_definition: "taskDefinition" => TaskDefinition,
+        /// With `include` TAGS.
+        tags: "tags" => Vec<Tag>,
+    }
+}
+
+shape! {
+    /// ListTaskDefinitions' input.
+    ListTaskDefinitionsRequest = "ListTaskDefinitionsRequest" {
+        /// The whole name of a family.
+        family_prefix: "familyPrefix" => Option<String>,
+        /// ACTIVE where absent.
+        status: "status" => Option<String>,
+        /// ASC where absent.
+        sort: "sort" => Option<String>,
+        /// From the page before.
+        next_token: "nextToken" => Option<String>,
+        /// 1 to 100.
+        max_results: "maxResults" => Option<i32>,
+    }
+}
+
+shape! {
+    /// ListTaskDefinitions' output.
+    ListTaskDefinitionsResponse = "ListTaskDefinitionsResponse" {
+        /// By family, then by revision.
+        task_definition_arns: "taskDefinitionArns" => Vec<String>,
+        /// For the next page.
+        next_token: "nextToken" => Option<String>,
+    }
+}
+
+shape! {
+    /// ListTaskDefinitionFamilies' input.
+    ListTaskDefinitionFamiliesRequest = "ListTaskDefinitionFamiliesRequest" {
+        /// What names begin with.
+        family_prefix: "familyPrefix" => Option<String>,
+        /// ACTIVE, INACTIVE or, where absent, ALL.
+        status: "status" => Option<String>,
+        /// From the page before.
+        next_token: "nextToken" => Option<String>,
+        /// 1 to 100.
+        max_results: "maxResults" => Option<i32>,
+    }
+}
+
+shape! {
+    /// ListTaskDefinitionFamilies' output.
+    ListTaskDefinitionFamiliesResponse = "ListTaskDefinitionFamiliesResponse" {
+        /// By name.
+        families: "families" => Vec<String>,
+        /// For the next page.
+        next_token: "nextToken" => Option<String>,
+    }
+}

@@ -1,0 +1,79 @@
+//! Task definitions as clients see them.
+
+use std::collections::BTreeMap;
+
+use loadline_model::{ContainerSpec, KeyValue, NetworkMode};
+
+use super::super::shapes::show_pairs;
+use super::shapes::{
+    ContainerDefinition, TaskDefinition as Shown, TaskDefinitionPlacementConstraint,
+};
+use crate::api::wire::EpochSeconds;
+use crate::state::{PlacementConstraint, Scope, TaskDefinition};
+
+/// A revision. The empty lists are there because AWS shows them and clients compare them.
+pub(super) fn definition(scope: &Scope, record: &TaskDefinition) -> Shown {
+    let body = &record.body;
+    let compatibilities = &body.requires_compatibilities;
+    Shown {
+        task_definition_arn: scope.definition_arn(&record.key()),
+        container_definitions: body.containers.iter().map(container).collect(),
+        family: body.family.to_string(),
+        network_mode: match body.network_mode {
+            NetworkMode::None => "none".into(),
+            NetworkMode::Host => "host".into(),
+        },
+        revision: record.revision.into(),
+        volumes: vec![],
+        status: record.status.as_str().into(),
+        requires_attributes: vec![],
+        placement_constraints: body.placement_constraints.iter().filter_map(constraint).collect(),
+        compatibilities: vec!["EC2".into()],
+        requires_compatibilities: Some(compatibilities.clone()).filter(|list| !list.is_empty()),
+        cpu: body.cpu_units.map(|units| units.to_string()),
+        memory: body.memory_mib.map(|mib| mib.to_string()),
+        registered_at: EpochSeconds::from_ms(record.registered_at_ms),
+        deregistered_at: record.deregistered_at_ms.map(EpochSeconds::from_ms),
+    }
+}
+
+fn container(spec: &ContainerSpec) -> ContainerDefinition {
+    let number = |value: u64| i32::try_from(value).unwrap_or(i32::MAX);
+    ContainerDefinition {
+        name: Some(spec.name.to_string()),
+        image: Some(spec.image.clone()),
+        cpu: Some(number(spec.cpu_units)),
+        memory: spec.memory_mib.map(number),
+        memory_reservation: spec.memory_reservation_mib.map(number),
+        port_mappings: Some(vec![]),
+        essential: Some(spec.essential),
+        entry_point: spec.entry_point.clone(),
+        command: spec.command.clone(),
+        environment: Some(show_pairs(&spec.environment)),
+        mount_points: Some(vec![]),
+        volumes_from: Some(vec![]),
+        stop_timeout: spec.stop_timeout_s.map(|seconds| number(seconds.into())),
+        user: spec.user.clone(),
+        working_directory: spec.working_directory.clone(),
+        readonly_root_filesystem: spec.readonly_root_filesystem.then_some(true),
+        docker_labels: labels(&spec.labels),
+        system_controls: Some(vec![]),
+    }
+}
+
+fn labels(labels: &[KeyValue]) -> Option<BTreeMap<String, String>> {
+    let map: BTreeMap<_, _> =
+        labels.iter().map(|label| (label.name.clone(), label.value.clone())).collect();
+    Some(map).filter(|map| !map.is_empty())
+}
+
+fn constraint(constraint: &PlacementConstraint) -> Option<TaskDefinitionPlacementConstraint> {
+    match constraint {
+        PlacementConstraint::MemberOf(expression) => Some(TaskDefinitionPlacementConstraint {
+            kind: Some("memberOf".into()),
+            expression: Some(expression.clone()),
+        }),
+        // A task definition has none: AWS refuses it there, and so do we.
+        PlacementConstraint::DistinctInstance => None,
+    }
+}

@@ -1,0 +1,58 @@
+//! Amazon ECS's operations: requests checked by AWS's rules, commands to the engine or a look at
+//! the newest view, answers in AWS's shapes.
+
+mod check;
+mod clusters;
+mod definitions;
+mod instances;
+mod page;
+mod reference;
+mod refusal;
+mod shapes;
+mod tasks;
+
+use crate::api::wire::operations;
+
+pub(super) use self::reference::{cluster_name, find_task};
+pub(super) use self::refusal::from_call;
+
+operations! {
+    "CreateCluster" => clusters::create,
+        clusters::CreateClusterRequest => clusters::CreateClusterResponse;
+    "DeleteCluster" => clusters::delete,
+        clusters::DeleteClusterRequest => clusters::DeleteClusterResponse;
+    "DescribeClusters" => clusters::describe,
+        clusters::DescribeClustersRequest => clusters::DescribeClustersResponse;
+    "ListClusters" => clusters::list,
+        clusters::ListClustersRequest => clusters::ListClustersResponse;
+    "RegisterTaskDefinition" => definitions::register,
+        definitions::RegisterTaskDefinitionRequest
+            => definitions::RegisterTaskDefinitionResponse;
+    "DeregisterTaskDefinition" => definitions::deregister,
+        definitions::DeregisterTaskDefinitionRequest
+            => definitions::DeregisterTaskDefinitionResponse;
+    "DescribeTaskDefinition" => definitions::describe,
+        definitions::DescribeTaskDefinitionRequest
+            => definitions::DescribeTaskDefinitionResponse;
+    "ListTaskDefinitions" => definitions::list,
+        definitions::ListTaskDefinitionsRequest => definitions::ListTaskDefinitionsResponse;
+    "ListTaskDefinitionFamilies" => definitions::list_families,
+        definitions::ListTaskDefinitionFamiliesRequest
+            => definitions::ListTaskDefinitionFamiliesResponse;
+    "RunTask" => tasks::run, tasks::RunTaskRequest => tasks::RunTaskResponse;
+    "StopTask" => tasks::stop, tasks::StopTaskRequest => tasks::StopTaskResponse;
+    "DescribeTasks" => tasks::describe,
+        tasks::DescribeTasksRequest => tasks::DescribeTasksResponse;
+    "ListTasks" => tasks::list, tasks::ListTasksRequest => tasks::ListTasksResponse;
+    "DescribeContainerInstances" => instances::describe,
+        instances::DescribeContainerInstancesRequest
+            => instances::DescribeContainerInstancesResponse;
+    "ListContainerInstances" => instances::list,
+        instances::ListContainerInstancesRequest => instances::ListContainerInstancesResponse;
+    "DeregisterContainerInstance" => instances::deregister,
+        instances::DeregisterContainerInstanceRequest
+            => instances::DeregisterContainerInstanceResponse;
+    "UpdateContainerInstancesState" => instances::update_state,
+        instances::UpdateContainerInstancesStateRequest
+            => instances::UpdateContainerInstancesStateResponse;
+}

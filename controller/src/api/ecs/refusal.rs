@@ -1,0 +1,49 @@
+//! The engine's refusals in AWS's codes and, where people search for them, in AWS's words.
+
+use crate::api::{ApiError, Code};
+use crate::command::Refusal;
+use crate::engine::CallError;
+
+/// What a failed call means to the client.
+pub(in crate::api) fn from_call(error: CallError) -> ApiError {
+    match error {
+        CallError::Refused(refusal) => from_refusal(refusal),
+        CallError::Busy { .. } => ApiError::new(Code::Throttling, error),
+        CallError::Store(_) | CallError::Stopped => ApiError::new(Code::Server, error),
+    }
+}
+
+fn from_refusal(refusal: Refusal) -> ApiError {
+    let (code, words) = match &refusal {
+        Refusal::ClusterNotFound(_) => (Code::ClusterNotFound, "Cluster not found."),
+        Refusal::ClusterContainsTasks { .. } => {
+            (Code::ClusterContainsTasks, "The Cluster cannot be deleted while Tasks are active.")
+        }
+        Refusal::ClusterContainsNodes { .. } => (
+            Code::ClusterContainsContainerInstances,
+            "The Cluster cannot be deleted while Container Instances are active or draining.",
+        ),
+        Refusal::DefinitionNotFound(_) => (Code::Client, "TaskDefinition not found."),
+        Refusal::DefinitionInactive(_) => (Code::Client, "TaskDefinition is inactive"),
+        Refusal::NoContainerInstances(_) => {
+            (Code::InvalidParameter, "No Container Instances were found in your cluster.")
+        }
+        Refusal::TaskNotFound(_) => (Code::InvalidParameter, "The referenced task was not found."),
+        Refusal::NodeNotFound(_) | Refusal::NodeRemoved(_) => {
+            (Code::InvalidParameter, "Referenced container instance not found.")
+        }
+        Refusal::NodeHasTasks { .. } => {
+            (Code::InvalidParameter, "Found running tasks on the instance.")
+        }
+        Refusal::ClientTokenConflict { .. } => (Code::Conflict, ""),
+        Refusal::LimitExceeded { .. } => (Code::LimitExceeded, ""),
+        Refusal::Invalid { .. }
+        | Refusal::JoinToken { .. }
+        | Refusal::NotRegistered(_)
+        | Refusal::SessionAlive(_) => (Code::InvalidParameter, ""),
+    };
+    if words.is_empty() {
+        return ApiError::new(code, refusal);
+    }
+    ApiError::new(code, format_args!("{words} ({refusal})"))
+}

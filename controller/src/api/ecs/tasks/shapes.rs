@@ -1,0 +1,273 @@
+//! The structures of tasks on the wire.
+
+use super::super::shapes::{Attribute, Failure, NameValue, Tag};
+use crate::api::wire::{EpochSeconds, Never, shape};
+
+shape! {
+    /// RunTask's input.
+    RunTaskRequest = "RunTaskRequest" {
+        /// Name or ARN; `default` where absent.
+        cluster: "cluster" => Option<String>,
+        /// `family`, `family:revision` or ARN.
+        task_definition: "taskDefinition" => String,
+        /// 1 to 10; 1 where absent.
+        count: "count" => Option<i32>,
+        /// Laid over the definition.
+        overrides: "overrides" => Option<TaskOverride>,
+        /// `family:FAMILY` where absent.
+        group: "group" => Option<String>,
+        /// `EC2`.
+        launch_type: "launchType" => Option<String>,
+        /// Bind, besides those of the definition.
+        placement_constraints: "placementConstraints" => Option<Vec<PlacementConstraint>>,
+        /// Best effort, in this order.
+        placement_strategy: "placementStrategy" => Option<Vec<PlacementStrategy>>,
+        /// Free text to find tasks by.
+        started_by: "startedBy" => Option<String>,
+        /// Tags.
+        tags: "tags" => Option<Vec<Tag>>,
+        /// TASK_DEFINITION or NONE.
+        propagate_tags: "propagateTags" => Option<String>,
+        /// Makes a repeated call give the same tasks.
+        client_token: "clientToken" => Option<String>,
+    }
+    unsupported [
+        "capacityProviderStrategy", "enableECSManagedTags", "enableExecuteCommand",
+        "networkConfiguration", "platformVersion", "referenceId", "volumeConfigurations",
+    ]
+}
+
+shape! {
+    /// What RunTask lays over a definition, in both directions.
+    TaskOverride = "TaskOverride" {
+        /// At most one a container.
+        container_overrides: "containerOverrides" => Option<Vec<ContainerOverride>>,
+        /// None yet.
+        inference_accelerator_overrides: "inferenceAcceleratorOverrides" => Option<Vec<Never>>,
+        /// CPU units or vCPU.
+        cpu: "cpu" => Option<String>,
+        /// MiB or GB.
+        memory: "memory" => Option<String>,
+    }
+    unsupported ["executionRoleArn", "taskRoleArn", "ephemeralStorage"]
+}
+
+shape! {
+    /// What is laid over one container.
+    ContainerOverride = "ContainerOverride" {
+        /// Which.
+        name: "name" => Option<String>,
+        /// Replaces the command.
+        command: "command" => Option<Vec<String>>,
+        /// Added, or replacing what has the same name.
+        environment: "environment" => Option<Vec<NameValue>>,
+        /// CPU units.
+        cpu: "cpu" => Option<i32>,
+        /// MiB.
+        memory: "memory" => Option<i32>,
+        /// MiB.
+        memory_reservation: "memoryReservation" => Option<i32>,
+    }
+    unsupported ["environmentFiles", "resourceRequirements"]
+}
+
+shape! {
+    /// A placement constraint of RunTask.
+    PlacementConstraint = "PlacementConstraint" {
+        /// `distinctInstance` or `memberOf`.
+        kind: "type" => Option<String>,
+        /// For `memberOf`.
+        expression: "expression" => Option<String>,
+    }
+}
+
+shape! {
+    /// A placement strategy.
+    PlacementStrategy = "PlacementStrategy" {
+        /// `random`, `spread` or `binpack`.
+        kind: "type" => Option<String>,
+        /// What it goes by.
+        field: "field" => Option<String>,
+    }
+}
+
+shape! {
+    /// RunTask's output.
+    RunTaskResponse = "RunTaskResponse" {
+        /// What was placed.
+        tasks: "tasks" => Vec<Task>,
+        /// Why the rest was not.
+        failures: "failures" => Vec<Failure>,
+    }
+}
+
+shape! {
+    /// StopTask's input.
+    StopTaskRequest = "StopTaskRequest" {
+        /// Name or ARN; `default` where absent.
+        cluster: "cluster" => Option<String>,
+        /// Id or ARN.
+        task: "task" => String,
+        /// For people.
+        reason: "reason" => Option<String>,
+    }
+}
+
+shape! {
+    /// StopTask's output.
+    StopTaskResponse = "StopTaskResponse" {
+        /// As it is now.
+        task: "task" => Task,
+    }
+}
+
+shape! {
+    /// DescribeTasks' input.
+    DescribeTasksRequest = "DescribeTasksRequest" {
+        /// Name or ARN; `default` where absent.
+        cluster: "cluster" => Option<String>,
+        /// 1 to 100 ids or ARNs.
+        tasks: "tasks" => Vec<String>,
+        /// TAGS.
+        include: "include" => Option<Vec<String>>,
+    }
+}
+
+shape! {
+    /// DescribeTasks' output.
+    DescribeTasksResponse = "DescribeTasksResponse" {
+        /// Those that are there.
+        tasks: "tasks" => Vec<Task>,
+        /// Those that are not.
+        failures: "failures" => Vec<Failure>,
+    }
+}
+
+shape! {
+    /// ListTasks' input.
+    ListTasksRequest = "ListTasksRequest" {
+        /// Name or ARN; `default` where absent.
+        cluster: "cluster" => Option<String>,
+        /// Only tasks of this node.
+        container_instance: "containerInstance" => Option<String>,
+        /// Only tasks of this family.
+        family: "family" => Option<String>,
+        /// Only tasks with this text.
+        started_by: "startedBy" => Option<String>,
+        /// RUNNING where absent.
+        desired_status: "desiredStatus" => Option<String>,
+        /// Every task is EC2.
+        launch_type: "launchType" => Option<String>,
+        /// From the page before.
+        next_token: "nextToken" => Option<String>,
+        /// 1 to 100.
+        max_results: "maxResults" => Option<i32>,
+    }
+    unsupported ["serviceName", "daemonName"]
+}
+
+shape! {
+    /// ListTasks' output.
+    ListTasksResponse = "ListTasksResponse" {
+        /// ARNs.
+        task_arns: "taskArns" => Vec<String>,
+        /// For the next page.
+        next_token: "nextToken" => Option<String>,
+    }
+}
+
+shape! {
+    /// A task as it is shown. Times are by the controller's clock, but for `executionStoppedAt`.
+    Task = "Task" {
+        /// None yet.
+        attachments: "attachments" => Vec<Never>,
+        /// What its node has of interest to it.
+        attributes: "attributes" => Vec<Attribute>,
+        /// Of its node, where it has the attribute `ecs.availability-zone`.
+        availability_zone: "availabilityZone" => Option<String>,
+        /// ARN.
+        cluster_arn: "clusterArn" => String,
+        /// Its node, for ever.
+        container_instance_arn: "containerInstanceArn" => String,
+        /// The containers.
+        containers: "containers" => Vec<Container>,
+        /// CPU units that it reserved.
+        cpu: "cpu" => String,
+        /// When it was placed.
+        created_at: "createdAt" => EpochSeconds,
+        /// RUNNING or STOPPED.
+        desired_status: "desiredStatus" => String,
+        /// Not yet.
+        enable_execute_command: "enableExecuteCommand" => bool,
+        /// When its last container had ended.
+        execution_stopped_at: "executionStoppedAt" => Option<EpochSeconds>,
+        /// `family:NAME`, or what RunTask said.
+        group: "group" => String,
+        /// UNKNOWN: there are no health checks yet.
+        health_status: "healthStatus" => String,
+        /// Where it stands.
+        last_status: "lastStatus" => String,
+        /// EC2.
+        launch_type: "launchType" => String,
+        /// MiB that it reserved.
+        memory: "memory" => String,
+        /// What RunTask laid over its definition.
+        overrides: "overrides" => TaskOverride,
+        /// When it reached RUNNING.
+        started_at: "startedAt" => Option<EpochSeconds>,
+        /// RunTask's text.
+        started_by: "startedBy" => Option<String>,
+        /// Why it stopped.
+        stop_code: "stopCode" => Option<String>,
+        /// When it was STOPPED.
+        stopped_at: "stoppedAt" => Option<EpochSeconds>,
+        /// The same for people.
+        stopped_reason: "stoppedReason" => Option<String>,
+        /// When it began to stop.
+        stopping_at: "stoppingAt" => Option<EpochSeconds>,
+        /// With `include` TAGS.
+        tags: "tags" => Vec<Tag>,
+        /// ARN.
+        task_arn: "taskArn" => String,
+        /// ARN with revision.
+        task_definition_arn: "taskDefinitionArn" => String,
+        /// Counts changes.
+        version: "version" => u64,
+    }
+}
+
+shape! {
+    /// One container of a task.
+    Container = "Container" {
+        /// ARN.
+        container_arn: "containerArn" => String,
+        /// Of its task.
+        task_arn: "taskArn" => String,
+        /// Name.
+        name: "name" => String,
+        /// The image's reference.
+        image: "image" => Option<String>,
+        /// The image's digest, once known.
+        image_digest: "imageDigest" => Option<String>,
+        /// The OCI runtime's id, once it exists.
+        runtime_id: "runtimeId" => Option<String>,
+        /// PENDING, RUNNING or STOPPED.
+        last_status: "lastStatus" => String,
+        /// Once it has ended.
+        exit_code: "exitCode" => Option<i32>,
+        /// For people.
+        reason: "reason" => Option<String>,
+        /// None yet.
+        network_bindings: "networkBindings" => Vec<Never>,
+        /// None yet.
+        network_interfaces: "networkInterfaces" => Vec<Never>,
+        /// UNKNOWN.
+        health_status: "healthStatus" => String,
+        /// CPU units.
+        cpu: "cpu" => String,
+        /// MiB.
+        memory: "memory" => Option<String>,
+        /// MiB.
+        memory_reservation: "memoryReservation" => Option<String>,
+    }
+}
