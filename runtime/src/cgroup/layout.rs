@@ -71,13 +71,15 @@ pub enum Mode {
 }
 
 impl Layout {
-    /// Reads this process's own view.
+    /// Reads the calling thread's own view; a thread can have a mount namespace of its own.
     pub fn probe() -> Result<Layout, Error> {
         let read = |path: &str| {
             fs::read_to_string(path).map_err(|source| Error::io("read", Path::new(path), source))
         };
-        let mut layout =
-            Layout::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)?;
+        let mut layout = Layout::parse(
+            &read("/proc/thread-self/mountinfo")?,
+            &read("/proc/thread-self/cgroup")?,
+        )?;
         if let Some(v2) = layout.hierarchies.iter_mut().find(|h| h.id == HierarchyId::V2) {
             let path = v2.mount_point.join("cgroup.controllers");
             let text =
@@ -323,3 +325,6 @@ impl<'a> OwnGroups<'a> {
         PathBuf::from(found.map_or("/", |(_, path)| path))
     }
 }
+
+#[cfg(test)]
+mod tests;

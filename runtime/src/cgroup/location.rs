@@ -150,3 +150,75 @@ impl Hierarchy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(path: &str) -> Result<CgroupPath, Error> {
+        CgroupPath::parse(Some(Path::new(path)), "id1")
+    }
+
+    #[track_caller]
+    fn check(mount_root: &str, own: &str, path: &str, v1: &str, v2: &str) {
+        for (fs, controllers, groups, expected) in [
+            ("cgroup", "rw,memory", format!("2:memory:{own}\n0::/x\n"), v1),
+            ("cgroup2", "rw", format!("2:memory:/x\n0::{own}\n"), v2),
+        ] {
+            let mounts = format!(
+                "1 0 0:1 / / rw - ext4 a rw\n2 1 0:2 {mount_root} /cg rw - {fs} n {controllers}\n"
+            );
+            let layout = Layout::parse(&mounts, &groups).unwrap();
+            let location = layout.locate(&parse(path).unwrap());
+            assert_eq!(location.places[0].path(), Path::new(expected), "{fs}");
+        }
+    }
+
+    #[test]
+    fn an_absolute_path_starts_at_the_mount() {
+        check("/", "/user.slice/s.scope", "/a/b", "/cg/a/b", "/cg/a/b");
+    }
+
+    #[test]
+    fn a_relative_path_and_the_bare_id_start_at_the_own_group() {
+        check("/", "/", "a", "/cg/a", "/cg/a");
+        check(
+            "/",
+            "/user.slice/s.scope",
+            "a/./b",
+            "/cg/user.slice/s.scope/a/b",
+            "/cg/user.slice/a/b",
+        );
+        let by_id = CgroupPath::Relative(PathBuf::from("id1"));
+        assert_eq!(CgroupPath::parse(None, "id1").unwrap(), by_id);
+        assert_eq!(parse("").unwrap(), by_id);
+    }
+
+    #[test]
+    fn in_a_container_the_own_group_is_seen_from_the_mount() {
+        // a bind mount of the container's part, without a cgroup namespace
+        check("/docker/c1", "/docker/c1/sub", "a", "/cg/sub/a", "/cg/a");
+        check("/docker/c1", "/docker/c1", "a", "/cg/a", "/cg/a");
+        // a mount from outside of the cgroup namespace
+        check("/..", "/", "a", "/cg/a", "/cg/a");
+        check("/", "/../other", "a", "/cg/a", "/cg/a");
+    }
+
+    #[test]
+    fn what_would_leave_or_be_the_root_is_refused() {
+        for bad in ["..", "/..", "a/../b", "/", "/.", "./", "a\nb", "a\u{7}"] {
+            assert!(matches!(parse(bad), Err(Error::BadPath { .. })), "{bad:?}");
+        }
+        assert!(parse(&"a".repeat(PATH_LEN_MAX)).is_ok());
+        assert!(parse(&"a".repeat(PATH_LEN_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn a_location_survives_the_record() {
+        let layout = Layout::parse("2 1 0:2 / /cg rw - cgroup n rw,cpu,cpuacct\n", "").unwrap();
+        let location = layout.locate(&parse("/a").unwrap());
+        let text = serde_json::to_string(&location).unwrap();
+        assert!(text.contains("\"cpu,cpuacct\""), "{text}");
+        assert_eq!(serde_json::from_str::<Location>(&text).unwrap(), location);
+    }
+}

@@ -12,7 +12,8 @@ use super::group::{DEPTH_MAX, Group, pids_in};
 use super::location::{Location, Place};
 use super::make;
 
-/// How long a group may stay busy after its last process exited: the kernel takes a moment.
+/// How long a group may stay busy after its last process exited, in all hierarchies together:
+/// the kernel takes a moment.
 pub const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The first pause between two tries; each next one is longer, up to the last.
 const PAUSE_FIRST: Duration = Duration::from_micros(500);
@@ -32,9 +33,10 @@ impl Group {
 ///
 /// All hierarchies are tried; the first failure is returned.
 pub fn remove(location: &Location) -> Result<(), Error> {
+    let deadline = Instant::now() + REMOVE_TIMEOUT;
     let mut first = Ok(());
     for place in &location.places {
-        let done = remove_place(place);
+        let done = remove_place(place, deadline);
         if first.is_ok() {
             first = done;
         }
@@ -42,7 +44,7 @@ pub fn remove(location: &Location) -> Result<(), Error> {
     first
 }
 
-fn remove_place(place: &Place) -> Result<(), Error> {
+fn remove_place(place: &Place, deadline: Instant) -> Result<(), Error> {
     let (Some(parent), Some(name)) = (place.inner.parent(), place.inner.file_name()) else {
         return Ok(());
     };
@@ -51,7 +53,7 @@ fn remove_place(place: &Place) -> Result<(), Error> {
         Err(error) if error.is_not_found() => return Ok(()),
         Err(error) => return Err(error),
     };
-    remove_tree(&dir, Path::new(name))?;
+    remove_tree(&dir, Path::new(name), deadline)?;
     if place.made > 1 {
         let above = Place { inner: parent.to_owned(), ..place.clone() };
         make::unmake(&above, place.made - 1);
@@ -59,8 +61,7 @@ fn remove_place(place: &Place) -> Result<(), Error> {
     Ok(())
 }
 
-fn remove_tree(parent: &Dir, name: &Path) -> Result<(), Error> {
-    let started = Instant::now();
+fn remove_tree(parent: &Dir, name: &Path, deadline: Instant) -> Result<(), Error> {
     let mut pause = PAUSE_FIRST;
     loop {
         let errno = match parent.remove_child(name) {
@@ -71,7 +72,7 @@ fn remove_tree(parent: &Dir, name: &Path) -> Result<(), Error> {
         if !matches!(errno, Errno::EBUSY | Errno::ENOTEMPTY) {
             return Err(Error::io("remove cgroup", &path, errno));
         }
-        if started.elapsed() >= REMOVE_TIMEOUT {
+        if Instant::now() >= deadline {
             return Err(still_busy(parent, name));
         }
         match parent.child(name) {

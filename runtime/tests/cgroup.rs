@@ -1,0 +1,448 @@
+//! The cgroup module on the real kernel. Every test makes groups with names of its own and leaves
+//! none; a facility that is missing is named on a `SKIPPED` line.
+
+use std::fs;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use loadline_runtime::cgroup::{
+    CgroupPath, Controller, Controllers, Current, Error, Existing, Group, HierarchyId, Layout,
+    Location, Readiness, Version, decide, remove,
+};
+use nix::mount::{MsFlags, mount};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use oci_spec::runtime::LinuxResources;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A world for one test: where groups go, or `None` (said on stderr) without what it needs.
+struct World {
+    layout: Layout,
+    name: String,
+}
+
+impl World {
+    fn new(test: &str, needs: &[Controller]) -> Option<World> {
+        let skip = |what: &str| {
+            eprintln!("SKIPPED {test}: needs {what}");
+            None
+        };
+        if !nix::unistd::geteuid().is_root() {
+            return skip("root");
+        }
+        let Ok(layout) = Layout::probe() else { return skip("a cgroup mount") };
+        for controller in needs {
+            if layout.version_of(*controller).is_none() {
+                return skip(&format!("the {controller} cgroup controller"));
+            }
+        }
+        let probe = layout.locate(&absolute(&format!("cgt-probe-{}-{test}", std::process::id())));
+        if Group::create(&probe, Controllers::NONE, Existing::RefuseIfUsed).is_err() {
+            return skip("writable cgroups");
+        }
+        Some(World { layout, name: format!("cgt-{}-{test}", std::process::id()) })
+    }
+
+    fn location(&self) -> Location {
+        self.layout.locate(&absolute(&self.name))
+    }
+
+    fn group(&self) -> Group {
+        Group::create(&self.location(), Controllers::NONE, Existing::RefuseIfUsed).unwrap()
+    }
+
+    fn limited(&self, resources: serde_json::Value) -> Group {
+        let resources: LinuxResources = serde_json::from_value(resources).unwrap();
+        let decision = decide(&resources, &self.layout, &Current::default()).unwrap();
+        let location = self.location();
+        let group = Group::create(&location, decision.controllers(), Existing::RefuseIfUsed);
+        let group = group.unwrap();
+        group.apply(&decision).unwrap();
+        group
+    }
+
+    fn update(&self, group: &Group, resources: serde_json::Value) -> Result<(), Error> {
+        let resources: LinuxResources = serde_json::from_value(resources).unwrap();
+        let decision = decide(&resources, &self.layout, &group.current()?)?;
+        group.apply(&decision)
+    }
+}
+
+fn absolute(name: &str) -> CgroupPath {
+    CgroupPath::parse(Some(&Path::new("/").join(name)), "unused").unwrap()
+}
+
+/// Runs a test in a mount namespace in which a cgroup2 tree is the only one.
+fn with_lone_v2(test: &'static str, body: fn(World)) {
+    let run = move || {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("SKIPPED {test}: needs root");
+            return;
+        }
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
+        let flags = MsFlags::empty();
+        mount(Some("none"), "/sys/fs/cgroup", Some("cgroup2"), flags, None::<&str>).unwrap();
+        if let Some(world) = World::new(test, &[]) {
+            body(world);
+        }
+    };
+    thread::spawn(run).join().unwrap();
+}
+
+/// A shell that waits for a line before it runs its script, so that it can be put into a group.
+struct Process {
+    child: Child,
+    go: ChildStdin,
+}
+
+impl Process {
+    fn waiting(script: &str) -> Process {
+        let script = format!("read go; {script}");
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let go = child.stdin.take().unwrap();
+        Process { child, go }
+    }
+
+    fn started_in(group: &Group, script: &str) -> Process {
+        let mut process = Process::waiting(script);
+        group.attach(process.pid()).unwrap();
+        process.go.write_all(b"\n").unwrap();
+        process
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < DEADLINE, "still not: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn paths(location: &Location) -> Vec<PathBuf> {
+    location.places.iter().map(loadline_runtime::cgroup::Place::path).collect()
+}
+
+fn assert_gone(location: &Location) {
+    let left: Vec<_> = paths(location).into_iter().filter(|path| path.exists()).collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+fn file(group: &Group, controller: Controller, name: &str) -> String {
+    let has = |id: &HierarchyId| match id {
+        HierarchyId::V1(controllers) => controllers.contains(controller),
+        HierarchyId::Named(_) => false,
+        HierarchyId::V2 => true,
+    };
+    let place = group.location().places.iter().find(|place| has(&place.hierarchy)).unwrap();
+    fs::read_to_string(place.path().join(name)).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_group_is_in_every_hierarchy_and_goes_with_its_guard() {
+    let Some(world) = World::new("guard", &[]) else { return };
+    let group = world.group();
+    assert!(paths(group.location()).iter().all(|path| path.is_dir()));
+    let location = group.location().clone();
+    drop(group);
+    assert_gone(&location);
+}
+
+#[test]
+fn a_released_group_stays_until_it_is_removed() {
+    let Some(world) = World::new("release", &[]) else { return };
+    let location = world.group().release();
+    let group = Group::open(&location).unwrap().expect("it was released");
+    assert!(group.all_processes().unwrap().is_empty());
+    drop(group);
+    assert!(paths(&location).iter().all(|path| path.is_dir()));
+    remove(&location).unwrap();
+    assert_gone(&location);
+    remove(&location).expect("removing what is gone is fine");
+    assert!(Group::open(&location).unwrap().is_none());
+}
+
+#[test]
+fn made_parents_go_and_found_ones_stay() {
+    let Some(world) = World::new("parents", &[]) else { return };
+    let outer = world.group();
+    let below = world.layout.locate(&absolute(&world.name).join("a").join("b"));
+    let inner = Group::create(&below, Controllers::NONE, Existing::RefuseIfUsed).unwrap();
+    assert!(inner.location().places.iter().all(|place| place.made == 2));
+    inner.remove().unwrap();
+    let middle = world.layout.locate(&absolute(&world.name).join("a"));
+    assert_gone(&middle);
+    assert!(paths(outer.location()).iter().all(|path| path.is_dir()));
+}
+
+#[test]
+fn a_parent_in_use_by_another_group_stays() {
+    let Some(world) = World::new("shared-parent", &[]) else { return };
+    let at = |name: &str| world.layout.locate(&absolute(&world.name).join(name));
+    let first = Group::create(&at("a"), Controllers::NONE, Existing::RefuseIfUsed).unwrap();
+    let second = Group::create(&at("b"), Controllers::NONE, Existing::RefuseIfUsed).unwrap();
+    first.remove().unwrap();
+    assert!(paths(second.location()).iter().all(|path| path.is_dir()));
+    second.remove().unwrap();
+    remove(&world.location()).unwrap();
+}
+
+#[test]
+fn a_used_group_is_refused_unless_shared() {
+    let Some(world) = World::new("used", &[]) else { return };
+    let group = world.group();
+    let process = Process::started_in(&group, "exec sleep 1000");
+    assert_eq!(group.processes().unwrap(), [process.pid()]);
+    let again = Group::create(&world.location(), Controllers::NONE, Existing::RefuseIfUsed);
+    assert!(matches!(again, Err(Error::InUse { .. })), "{again:?}");
+    let shared = Group::create(&world.location(), Controllers::NONE, Existing::Share).unwrap();
+    assert!(shared.location().places.iter().all(|place| place.made == 0));
+    shared.release();
+    group.kill_all().unwrap();
+    group.remove().unwrap();
+    assert_gone(&world.location());
+}
+
+#[test]
+fn limits_are_what_the_kernel_then_shows() {
+    use Controller::{Cpu, Cpuset, Memory, Pids};
+    let Some(world) = World::new("limits", &[Cpu, Cpuset, Memory, Pids]) else { return };
+    let group = world.limited(serde_json::json!({
+        "cpu": {"shares": 512, "quota": 25000, "period": 100_000, "cpus": "0"},
+        "memory": {"limit": 16_777_216, "swap": 16_777_216, "reservation": 8_388_608},
+        "pids": {"limit": 7},
+    }));
+    let stats = group.stats().unwrap();
+    assert_eq!(stats.memory.limit_bytes, Some(16_777_216));
+    assert_eq!(stats.pids.limit, Some(7));
+    assert_eq!(file(&group, Cpuset, "cpuset.cpus"), "0");
+    let shown: &[(Controller, &str, &str)] = match world.layout.version_of(Memory) {
+        Some(Version::V1) => &[
+            (Cpu, "cpu.shares", "512"),
+            (Cpu, "cpu.cfs_quota_us", "25000"),
+            (Memory, "memory.memsw.limit_in_bytes", "16777216"),
+            (Memory, "memory.soft_limit_in_bytes", "8388608"),
+        ],
+        _ => &[
+            (Cpu, "cpu.weight", "20"),
+            (Cpu, "cpu.max", "25000 100000"),
+            (Memory, "memory.swap.max", "0"),
+            (Memory, "memory.low", "8388608"),
+        ],
+    };
+    for (controller, name, value) in shown {
+        assert_eq!(file(&group, *controller, name), *value, "{name}");
+    }
+}
+
+#[test]
+fn updates_grow_and_shrink_without_a_wrong_order() {
+    let Some(world) = World::new("update", &[Controller::Memory, Controller::Cpu]) else { return };
+    let memory = |mib: u64| serde_json::json!({"limit": mib << 20, "swap": mib << 20});
+    let group = world.limited(serde_json::json!({"memory": memory(64)}));
+    for mib in [128, 256, 32, 16, 512] {
+        world.update(&group, serde_json::json!({"memory": memory(mib)})).unwrap();
+        assert_eq!(group.memory_stats().unwrap().limit_bytes, Some(mib << 20));
+    }
+    for (quota, period) in [(50_000, 100_000), (400_000, 200_000), (5000, 20_000), (1000, 1000)] {
+        let cpu = serde_json::json!({"cpu": {"quota": quota, "period": period}});
+        world.update(&group, cpu).unwrap();
+        let current = group.current().unwrap();
+        assert_eq!(current.cpu_quota_us, Some(quota));
+        assert_eq!(current.cpu_period_us, Some(u64::try_from(period).unwrap()));
+    }
+    world.update(&group, serde_json::json!({"memory": {"limit": -1}})).unwrap();
+    assert_eq!(group.memory_stats().unwrap().limit_bytes, None);
+}
+
+#[test]
+fn a_refused_value_names_file_value_and_reason() {
+    let Some(world) = World::new("refused", &[Controller::Cpu]) else { return };
+    let group = world.group();
+    let error = world.update(&group, serde_json::json!({"cpu": {"quota": 10}})).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("10") && text.contains("at least 1000 us"), "{text}");
+    assert!(text.contains(&world.name), "{text}");
+}
+
+fn forking_group_dies(world: &World) {
+    let group = world.group();
+    let script = "while :; do sleep 1000 & sleep 0.01; done";
+    let _forker = Process::started_in(&group, script);
+    wait_until("a few forks", || group.processes().unwrap().len() > 5);
+    group.kill_all().unwrap();
+    assert!(group.all_processes().unwrap().is_empty());
+    group.remove().unwrap();
+    assert_gone(&world.location());
+}
+
+fn frozen_group_stands_still_and_dies(world: &World) {
+    let group = world.group();
+    let process = Process::started_in(&group, "while :; do :; done");
+    let cpu_ticks = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid())).unwrap();
+        let fields: Vec<u64> = stat.split(' ').skip(13).take(2).flat_map(str::parse).collect();
+        fields.iter().sum::<u64>()
+    };
+    wait_until("it spins", || cpu_ticks() > 2);
+    group.freeze().unwrap();
+    assert!(group.is_frozen().unwrap());
+    let before = cpu_ticks();
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(cpu_ticks(), before, "a frozen process ran");
+    group.thaw().unwrap();
+    assert!(!group.is_frozen().unwrap());
+    wait_until("it spins again", || cpu_ticks() > before);
+    group.freeze().unwrap();
+    group.kill_all().unwrap();
+    group.remove().unwrap();
+}
+
+fn nested_groups_are_listed_and_removed(world: &World) {
+    let group = world.group();
+    let inner = world.layout.locate(&absolute(&world.name).join("a").join("b"));
+    let inner = Group::create(&inner, Controllers::NONE, Existing::RefuseIfUsed).unwrap();
+    let process = Process::started_in(&inner, "exec sleep 1000");
+    assert!(group.processes().unwrap().is_empty());
+    assert_eq!(group.all_processes().unwrap(), [process.pid()]);
+    group.signal_all(Signal::SIGTERM).unwrap();
+    wait_until("SIGTERM ended it", || group.all_processes().unwrap().is_empty());
+    inner.release();
+    group.remove().unwrap();
+    assert_gone(&world.location());
+}
+
+#[test]
+fn a_group_that_forks_all_the_time_dies() {
+    if let Some(world) = World::new("forker", &[]) {
+        forking_group_dies(&world);
+    }
+    with_lone_v2("forker-v2", |world| forking_group_dies(&world));
+}
+
+#[test]
+fn a_frozen_group_stands_still_and_can_be_killed() {
+    if let Some(world) = World::new("frozen", &[]) {
+        frozen_group_stands_still_and_dies(&world);
+    }
+    with_lone_v2("frozen-v2", |world| frozen_group_stands_still_and_dies(&world));
+}
+
+#[test]
+fn groups_below_are_listed_signalled_and_removed() {
+    if let Some(world) = World::new("nested", &[]) {
+        nested_groups_are_listed_and_removed(&world);
+    }
+    with_lone_v2("nested-v2", |world| nested_groups_are_listed_and_removed(&world));
+}
+
+#[test]
+fn an_oom_kill_is_seen_while_the_main_process_lives_on() {
+    let Some(world) = World::new("oom", &[Controller::Memory]) else { return };
+    let bytes = 32 << 20;
+    let group = world.limited(serde_json::json!({"memory": {"limit": bytes, "swap": bytes}}));
+    let watch = group.watch_oom().unwrap();
+    assert_eq!(group.oom_kills().unwrap(), 0);
+    // The kill counts in the victim's group, also when that is one below the watched one.
+    let inner = world.layout.locate(&absolute(&world.name).join("inner"));
+    let inner = Group::create(&inner, Controllers::NONE, Existing::RefuseIfUsed).unwrap();
+    let main = Process::started_in(&inner, "tail /dev/zero; exec sleep 1000");
+    let interest = match watch.readiness() {
+        Readiness::Read => PollFlags::POLLIN,
+        Readiness::Priority => PollFlags::POLLPRI,
+    };
+    let timeout = PollTimeout::try_from(DEADLINE).unwrap();
+    let mut fds = [PollFd::new(watch.as_fd(), interest)];
+    assert_eq!(poll(&mut fds, timeout).unwrap(), 1, "no OOM event");
+    watch.drain().unwrap();
+    wait_until("the kill is counted", || group.oom_kills().unwrap() == 1);
+    wait_until("only the main process is left", || inner.all_processes().unwrap() == [main.pid()]);
+    inner.kill_all().unwrap();
+    inner.remove().unwrap();
+    group.remove().unwrap();
+}
+
+#[test]
+fn statistics_count_time_and_throttling() {
+    let Some(world) = World::new("stats", &[Controller::Cpu, Controller::Cpuacct]) else { return };
+    let group = world.limited(serde_json::json!({"cpu": {"quota": 5000, "period": 20_000}}));
+    let _spinner = Process::started_in(&group, "while :; do :; done");
+    wait_until("throttled", || group.cpu_stats().unwrap().throttled_periods > 1);
+    let stats = group.stats().unwrap();
+    assert!(stats.cpu.usage_ns.unwrap() > 5_000_000, "{stats:?}");
+    assert!(stats.cpu.throttled_ns > 0 && stats.cpu.periods > 1, "{stats:?}");
+    group.kill_all().unwrap();
+}
+
+#[test]
+fn a_busy_group_says_who_is_in_the_way() {
+    let Some(world) = World::new("busy", &[]) else { return };
+    let group = world.group();
+    let process = Process::started_in(&group, "exec sleep 1000");
+    let text = remove(group.location()).unwrap_err().to_string();
+    assert!(text.contains(&format!("pid {}", process.pid())), "{text}");
+    group.kill_all().unwrap();
+    group.remove().unwrap();
+}
+
+#[test]
+fn huge_pages_are_limited_on_a_hybrid_hosts_v2_side() {
+    let Some(world) = World::new("hugetlb", &[Controller::Hugetlb]) else { return };
+    let limit = serde_json::json!([{"pageSize": "2MB", "limit": 4_194_304}]);
+    let group = world.limited(serde_json::json!({"hugepageLimits": limit}));
+    let name = match world.layout.version_of(Controller::Hugetlb) {
+        Some(Version::V1) => "hugetlb.2MB.limit_in_bytes",
+        _ => "hugetlb.2MB.max",
+    };
+    assert_eq!(file(&group, Controller::Hugetlb, name), "4194304");
+    let limit = serde_json::json!({"hugepageLimits": [{"pageSize": "3MB", "limit": 1}]});
+    let error = world.update(&group, limit).unwrap_err();
+    assert!(error.to_string().contains("hugetlb.3MB"), "{error}");
+}
+
+#[test]
+fn a_parent_with_processes_cannot_hand_controllers_down_on_v2() {
+    with_lone_v2("internal", |world| {
+        let group = world.group();
+        let Some(wanted) = world.layout.v2().and_then(|v2| v2.controllers.iter().next()) else {
+            eprintln!("SKIPPED internal: needs a controller on v2");
+            return;
+        };
+        let wanted = Controllers::NONE.with(wanted);
+        let _process = Process::started_in(&group, "exec sleep 1000");
+        let below = world.layout.locate(&absolute(&world.name).join("a"));
+        let error = Group::create(&below, wanted, Existing::RefuseIfUsed).unwrap_err();
+        assert!(matches!(error, Error::InternalProcesses { .. }), "{error}");
+        assert_gone(&below);
+        let without = Group::create(&below, Controllers::NONE, Existing::RefuseIfUsed).unwrap();
+        without.remove().unwrap();
+        group.kill_all().unwrap();
+        group.remove().unwrap();
+    });
+}
