@@ -1,1 +1,10 @@
-//! (being built)
+//! The suites that run on a real kernel: conformance for any OCI runtime, and whole clusters.
+//!
+//! Everything here stands outside the product: it starts the programs as a user does and reads what
+//! the kernel says. Nothing of the workspace depends on this crate.
+
+#![forbid(unsafe_code)]
+
+pub mod conformance;
+pub mod kernel;
+pub mod program;

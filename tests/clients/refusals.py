@@ -1,0 +1,165 @@
+"""What must be refused is refused with AWS's code, names the field, and changes nothing."""
+
+import datetime
+
+import botocore.auth
+from botocore.credentials import ReadOnlyCredentials
+
+from harness import (
+    OWN_TARGET, claim, client, equal, finish, patient_client, raw, raw_refused, refused,
+)
+
+ecs = patient_client()
+before = client().list_task_definition_families()["families"]
+
+
+def container(**more):
+    return {"name": "c", "image": "i", "memory": 64} | more
+
+
+def register(*containers, **more):
+    return lambda: ecs.register_task_definition(
+        family="refused", containerDefinitions=list(containers), **more)
+
+
+def run(**more):
+    return lambda: ecs.run_task(taskDefinition="nobody", **more)
+
+
+C, I, S = "ClientException", "InvalidParameterException", "SerializationException"
+for text, code, part, call in [
+    ("no container", C, "empty", register()),
+    ("eleven containers", C, "at most 10",
+     register(*[container(name=f"c{n}") for n in range(11)])),
+    ("two containers of one name", C, "more than once", register(container(), container())),
+    ("no essential container", C, "essential", register(container(essential=False))),
+    ("no memory at all", C, "memoryReservation", register({"name": "c", "image": "i"})),
+    ("less memory than reservation", C, "must not be less",
+     register(container(memoryReservation=65))),
+    ("more memory than the task", C, "more than the task's", register(container(), memory="32")),
+    ("a container of 3 MiB", C, "containerDefinitions[0].memory", register(container(memory=3))),
+    ("a negative cpu", C, "containerDefinitions[0].cpu", register(container(cpu=-1))),
+    ("more cpu than the task", C, "cpu", register(container(cpu=257), cpu="256")),
+    ("a bad task cpu", C, "Invalid 'cpu' setting for task.", register(container(), cpu="many")),
+    ("a bad task memory", C, "Invalid 'memory' setting for task.",
+     register(container(), memory="3")),
+    ("a bad container name", C, "containerDefinitions[0].name", register(container(name="a b"))),
+    ("an image with a space", C, "containerDefinitions[0].image", register(container(image="a b"))),
+    ("Fargate", C, "FARGATE is not supported", register(
+        container(), requiresCompatibilities=["FARGATE"])),
+    ("bridge", C, "networkMode bridge is not supported",
+     register(container(), networkMode="bridge")),
+    ("a network mode that is none", I, "networkMode", register(container(), networkMode="x")),
+    ("port mappings", C, "containerDefinitions[0].portMappings[0] is not supported yet",
+     register(container(portMappings=[{"containerPort": 80}]))),
+    ("privileged", C, "containerDefinitions[0].privileged is not supported yet",
+     register(container(privileged=True))),
+    ("a role", C, "taskRoleArn is not supported yet", register(container(), taskRoleArn="r")),
+    ("awslogs", C, "containerDefinitions[0].logConfiguration is not supported yet",
+     register(container(logConfiguration={"logDriver": "awslogs"}))),
+    ("a reserved tag", I, "aws:", register(container(), tags=[{"key": "aws:x", "value": ""}])),
+    ("a missing definition", C, "TaskDefinition not found", run()),
+    ("count 0", I, "count", run(count=0)),
+    ("count 11", I, "count", run(count=11)),
+    ("Fargate again", C, "launchType FARGATE is not supported", run(launchType="FARGATE")),
+    ("a network configuration", C, "networkConfiguration is not supported yet",
+     run(networkConfiguration={"awsvpcConfiguration": {"subnets": ["s"]}})),
+    ("a capacity provider", C, "capacityProviderStrategy is not supported yet",
+     run(capacityProviderStrategy=[{"capacityProvider": "x"}])),
+    ("execute command", C, "enableExecuteCommand is not supported yet",
+     run(enableExecuteCommand=True)),
+    ("a reserved group", I, "group", run(group="service:x")),
+    ("a bad placement strategy", I, "placementStrategy[0].field",
+     run(placementStrategy=[{"type": "binpack", "field": "disk"}])),
+    ("an override without a name", I, "overrides.containerOverrides[0].name",
+     run(overrides={"containerOverrides": [{"cpu": 1}]})),
+    ("a cluster that is not there", "ClusterNotFoundException", "Cluster not found.",
+     run(cluster="nobody")),
+    ("a foreign ARN", I, "Invalid identifier",
+     run(cluster="arn:aws:ecs:mars-1:123456789012:cluster/x")),
+    ("a task that is not there", I, "task was not found",
+     lambda: ecs.stop_task(task="0" * 32)),
+    ("no task named", I, "tasks", lambda: ecs.describe_tasks(tasks=[])),
+    ("101 tasks named", I, "tasks", lambda: ecs.describe_tasks(tasks=["x"] * 101)),
+    ("maxResults 0", I, "maxResults", lambda: ecs.list_clusters(maxResults=0)),
+    ("maxResults 101", I, "maxResults", lambda: ecs.list_clusters(maxResults=101)),
+    ("a made-up nextToken", I, "nextToken", lambda: ecs.list_clusters(nextToken="abc")),
+    ("describing a missing definition", C, "Unable to describe task definition.",
+     lambda: ecs.describe_task_definition(taskDefinition="nobody")),
+    ("deregistering without a revision", I, "revision",
+     lambda: ecs.deregister_task_definition(taskDefinition="nobody")),
+    ("an operation that is not there yet", "UnknownOperationException", "CreateService",
+     lambda: ecs.create_service(serviceName="s")),
+]:
+    refused(text, code, part, call)
+
+raw_refused("an unknown field", I, "colour is not a field of ListClustersRequest",
+            "ListClusters", {"colour": 1})
+raw_refused("an unknown nested field", I, "containerDefinitions[0].colour",
+            "RegisterTaskDefinition",
+            {"family": "f", "containerDefinitions": [container(colour=1)]})
+raw_refused("a wrong type", S, "containerDefinitions[0].cpu must be an integer, not a string",
+            "RegisterTaskDefinition",
+            {"family": "f", "containerDefinitions": [container(cpu="1")]})
+raw_refused("a missing field", I, "taskDefinition is required", "RunTask", {})
+raw_refused("a body that is no JSON", S, "not JSON", "ListClusters", b"{")
+raw_refused("a body that is a list", S, "must be a structure", "ListClusters", [])
+raw_refused("a body above its bound", "RequestEntityTooLargeException", "at most", "ListClusters",
+            b" " * (1024 * 1024 + 1), status=413)
+raw_refused("an unknown target", "UnknownOperationException", "not an operation",
+            "ListClusters", {}, target="Elsewhere.")
+raw_refused("an own operation that is not there", "UnknownOperationException", "Frobnicate",
+            "Frobnicate", {}, target=OWN_TARGET)
+equal("an empty body is a request without fields", raw("ListClusters", b"")[0], 200)
+equal("deeply nested JSON is an error, not an end",
+      raw("ListClusters", b"[" * 100_000)[1]["__type"], S)
+
+keys = ReadOnlyCredentials
+raw_refused("an unknown key", "UnrecognizedClientException", "security token",
+            "ListClusters", {}, credentials=keys("AKIAUNKNOWN", "s", None))
+own = __import__("boto3").session.Session().get_credentials().get_frozen_credentials()
+raw_refused("a wrong secret", "InvalidSignatureException", "does not match",
+            "ListClusters", {}, credentials=keys(own.access_key, "wrong", None))
+raw_refused("a session token", "UnrecognizedClientException", "X-Amz-Security-Token",
+            "ListClusters", {}, credentials=keys(own.access_key, own.secret_key, "token"))
+raw_refused("a body changed after signing", "InvalidSignatureException", "does not match",
+            "DeleteCluster", {"cluster": "safe"},
+            change=lambda url, headers, data: (url, headers, data.replace(b"safe", b"main")))
+raw_refused("an operation changed after signing", "InvalidSignatureException", "does not match",
+            "ListClusters", {}, change=lambda url, headers, data: (
+                url, headers | {"X-Amz-Target": headers["X-Amz-Target"].replace("List", "Delete")},
+                data))
+raw_refused("a query added after signing", "InvalidSignatureException", "does not match",
+            "ListClusters", {}, change=lambda url, headers, data: (url + "?a=b", headers, data))
+raw_refused("no signature", "MissingAuthenticationTokenException", "Missing",
+            "ListClusters", {}, change=lambda url, headers, data: (
+                url, {k: v for k, v in headers.items() if k != "Authorization"}, data))
+raw_refused("another service's signature", "InvalidSignatureException", "correct service",
+            "ListClusters", {}, service="s3")
+
+
+def at(minutes):
+    """Signs by a clock that is wrong by so many minutes."""
+    real = botocore.auth.get_current_datetime
+    shifted = lambda *a, **k: real(*a, **k) + datetime.timedelta(minutes=minutes)
+    botocore.auth.get_current_datetime = shifted
+    try:
+        return raw("ListClusters", {})
+    finally:
+        botocore.auth.get_current_datetime = real
+
+
+for minutes, expected in [(-16, "Signature expired"), (16, "Signature not yet current")]:
+    status, answer, _ = at(minutes)
+    claim(f"a clock {minutes} minutes off -> InvalidSignatureException",
+          answer.get("__type") == "InvalidSignatureException" and expected in answer["message"],
+          answer)
+for minutes in (-14, 14):
+    equal(f"a clock {minutes} minutes off is let in", at(minutes)[0], 200)
+
+status, answer, headers = raw("ListClusters", {})
+claim("an answer carries a request id", len(headers.get("x-amzn-requestid", "")) == 36, headers)
+equal("an answer's type", headers["content-type"], "application/x-amz-json-1.1")
+equal("nothing was registered by what was refused",
+      client().list_task_definition_families()["families"], before)
+finish()

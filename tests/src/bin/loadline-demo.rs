@@ -1,0 +1,5 @@
+//! `loadline-demo`: see the library.
+
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,200 @@
+//! Namespaces: made, shared, or joined, as config.json says.
+//! Source: OCI runtime-spec, config-linux.md, "Namespaces" and "User namespace mappings".
+
+use std::os::unix::fs::chown;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use super::{Verdict, World, cases, claim};
+use crate::kernel;
+
+cases!("namespaces":
+    namespaces_that_are_listed_are_new,
+    namespaces_that_are_not_listed_are_shared,
+    a_namespace_is_joined_by_its_path,
+    the_process_is_the_first_of_its_pid_namespace,
+    the_host_name_is_set,
+    loopback_is_alone_in_a_new_network,
+    a_cgroup_namespace_hides_the_path,
+    a_user_namespace_maps_ids,
+    sysctls_are_set_in_their_namespace,
+    a_sysctl_of_the_host_is_refused,
+);
+
+/// The kinds of the base configuration, by the names of /proc/PID/ns.
+const KINDS: &[&str] = &["pid", "net", "ipc", "uts", "mnt"];
+
+fn own(kind: &str) -> anyhow::Result<String> {
+    kernel::namespace(u64::from(std::process::id()), kind)
+}
+
+fn namespaces_that_are_listed_are_new(w: &World) -> anyhow::Result<Verdict> {
+    let facts = w.facts(&w.bundle(&["ns"])?)?;
+    for kind in KINDS {
+        let seen = facts["ns"][kind].as_str().context("no such fact")?;
+        claim!(seen != own(kind)?, "the {kind} namespace is the host's");
+    }
+    Ok(Verdict::Pass)
+}
+
+fn namespaces_that_are_not_listed_are_shared(w: &World) -> anyhow::Result<Verdict> {
+    let bundle = w.bundle(&["ns"])?.change(|config| {
+        config["linux"]["namespaces"] = json!([{ "type": "mount" }, { "type": "pid" }]);
+        if let Some(config) = config.as_object_mut() {
+            config.remove("hostname");
+        }
+        drop_mount(config, "/dev/mqueue");
+        bind_sys(config);
+    })?;
+    let facts = w.facts(&bundle)?;
+    for kind in ["net", "ipc", "uts", "user"] {
+        claim!(facts["ns"][kind] == json!(own(kind)?), "the {kind} namespace is not the host's");
+    }
+    Ok(Verdict::Pass)
+}
+
+fn drop_mount(config: &mut Value, destination: &str) {
+    if let Some(mounts) = config["mounts"].as_array_mut() {
+        mounts.retain(|mount| mount["destination"] != destination);
+    }
+}
+
+/// A new sysfs can be mounted only where the network namespace is owned: elsewhere it is bound.
+fn bind_sys(config: &mut Value) {
+    drop_mount(config, "/sys");
+    if let Some(mounts) = config["mounts"].as_array_mut() {
+        mounts.push(json!({
+            "destination": "/sys", "type": "none", "source": "/sys", "options": ["rbind", "ro"]
+        }));
+    }
+}
+
+fn a_namespace_is_joined_by_its_path(w: &World) -> anyhow::Result<Verdict> {
+    let holder = w.create(&w.bundle(&["sleep"])?)?;
+    let bundle = w.bundle(&["ns"])?.change(|config| {
+        for namespace in config["linux"]["namespaces"].as_array_mut().into_iter().flatten() {
+            for (kind, file) in [("network", "net"), ("ipc", "ipc"), ("uts", "uts")] {
+                if namespace["type"] == kind {
+                    namespace["path"] = json!(format!("/proc/{}/ns/{file}", holder.pid));
+                }
+            }
+        }
+        // The name of a joined host is not ours to set.
+        if let Some(config) = config.as_object_mut() {
+            config.remove("hostname");
+        }
+        config["linux"]["cgroupsPath"] = json!(format!("{}-joined", w.cgroup()));
+    })?;
+    let id = format!("{}-joined", w.id());
+    let joined = w.create_as(&bundle, &id, &[])?;
+    for kind in ["net", "ipc", "uts"] {
+        let (seen, expected) =
+            (kernel::namespace(joined.pid, kind)?, kernel::namespace(holder.pid, kind)?);
+        claim!(seen == expected, "{kind}: {seen} is not {expected}");
+    }
+    let (seen, other) =
+        (kernel::namespace(joined.pid, "mnt")?, kernel::namespace(holder.pid, "mnt")?);
+    claim!(seen != other, "the mount namespace was to be new");
+    w.ok(&["delete", "--force", &id])?;
+    Ok(Verdict::Pass)
+}
+
+fn the_process_is_the_first_of_its_pid_namespace(w: &World) -> anyhow::Result<Verdict> {
+    let facts = w.facts(&w.bundle(&["ids"])?)?;
+    claim!(facts["pid"] == 1 && facts["ppid"] == 0, "pid {} of {}", facts["pid"], facts["ppid"]);
+    Ok(Verdict::Pass)
+}
+
+fn the_host_name_is_set(w: &World) -> anyhow::Result<Verdict> {
+    let bundle = w.bundle(&["host"])?.change(|c| c["hostname"] = json!("a-name.example"))?;
+    let facts = w.facts(&bundle)?;
+    claim!(facts["hostname"] == "a-name.example", "{facts}");
+    let own = nix::unistd::gethostname().context("ask for the host's name")?;
+    claim!(own != "a-name.example", "the host was renamed");
+    Ok(Verdict::Pass)
+}
+
+fn loopback_is_alone_in_a_new_network(w: &World) -> anyhow::Result<Verdict> {
+    let facts = w.facts(&w.bundle(&["cat", "/proc/net/dev"])?)?;
+    let text = facts["text"].as_str().unwrap_or_default();
+    let names: Vec<&str> =
+        text.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim()).collect();
+    claim!(names.contains(&"lo"), "no loopback: {names:?}");
+    // Tunnel devices appear in every network namespace where their modules are loaded.
+    claim!(!names.iter().any(|name| name.starts_with("eth")), "devices of the host: {names:?}");
+    Ok(Verdict::Pass)
+}
+
+fn a_cgroup_namespace_hides_the_path(w: &World) -> anyhow::Result<Verdict> {
+    let bundle = w.bundle(&["cgroup"])?.change(|config| {
+        if let Some(namespaces) = config["linux"]["namespaces"].as_array_mut() {
+            namespaces.push(json!({ "type": "cgroup" }));
+        }
+    })?;
+    let facts = w.facts(&bundle)?;
+    let lines = facts["cgroup"].as_array().cloned().unwrap_or_default();
+    claim!(!lines.is_empty(), "no cgroup is told");
+    for line in &lines {
+        let line = line.as_str().unwrap_or_default();
+        claim!(!line.contains("conformance"), "the path shows: {line}");
+    }
+    Ok(Verdict::Pass)
+}
+
+fn a_user_namespace_maps_ids(w: &World) -> anyhow::Result<Verdict> {
+    if std::fs::read_to_string("/proc/sys/user/max_user_namespaces").is_ok_and(|n| n.trim() == "0")
+    {
+        return Ok(Verdict::Needs("user namespaces (user.max_user_namespaces is 0)".to_owned()));
+    }
+    let bundle = w.bundle(&["ids", "--", "write", "/mine", "x", "--", "sleep"])?;
+    let bundle = bundle.change(|config| {
+        if let Some(namespaces) = config["linux"]["namespaces"].as_array_mut() {
+            namespaces.push(json!({ "type": "user" }));
+        }
+        config["linux"]["uidMappings"] =
+            json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+        config["linux"]["gidMappings"] =
+            json!([{ "containerID": 0, "hostID": 200_000, "size": 65536 }]);
+    })?;
+    chown(bundle.rootfs(), Some(100_000), Some(200_000)).context("give the rootfs away")?;
+    let created = w.started(&bundle, "wrote")?;
+    let said = w.said(&created.id)?;
+    let facts: Value = serde_json::from_str(said.lines().next().unwrap_or_default())?;
+    claim!(facts["uid"] == 0, "uid {} inside", facts["uid"]);
+    let map = facts["uid_map"][0].as_str().unwrap_or_default();
+    let map: Vec<&str> = map.split_whitespace().collect();
+    claim!(map == ["0", "100000", "65536"], "map {map:?}");
+    let meta = std::fs::metadata(bundle.rootfs().join("mine")).context("look at the file")?;
+    use std::os::unix::fs::MetadataExt as _;
+    claim!((meta.uid(), meta.gid()) == (100_000, 200_000), "a file of {}", meta.uid());
+    Ok(Verdict::Pass)
+}
+
+fn sysctls_are_set_in_their_namespace(w: &World) -> anyhow::Result<Verdict> {
+    let files = ["/proc/sys/net/ipv4/ip_unprivileged_port_start", "/proc/sys/kernel/msgmax"];
+    let bundle = w.bundle(&["cat", files[0], "--", "echo", "{}"])?.change(|config| {
+        config["linux"]["sysctl"] =
+            json!({ "net.ipv4.ip_unprivileged_port_start": "77", "kernel.msgmax": "7777" });
+    })?;
+    let facts = w.facts(&bundle)?;
+    claim!(facts["text"] == "77\n", "{}", facts["text"]);
+    let bundle =
+        bundle.change(|c| c["process"]["args"] = json!(["/bin/probe", "cat", files[1]]))?;
+    let facts = w.facts(&bundle)?;
+    claim!(facts["text"] == "7777\n", "{}", facts["text"]);
+    claim!(kernel::read(std::path::Path::new(files[1]))? != "7777", "the host's was set");
+    Ok(Verdict::Pass)
+}
+
+fn a_sysctl_of_the_host_is_refused(w: &World) -> anyhow::Result<Verdict> {
+    let good = w.run(&w.bundle(&["exit", "5"])?)?;
+    claim!(good.code == 5, "a good bundle: exit {}: {}", good.code, good.stderr);
+    let bundle = w.bundle(&["exit", "0"])?.change(|config| {
+        config["linux"]["sysctl"] = json!({ "vm.swappiness": "61" });
+    })?;
+    let outcome = w.run(&bundle)?;
+    claim!(outcome.code != 0, "a setting of the whole host was accepted");
+    claim!(outcome.stderr.contains("vm.swappiness"), "it is not named: {}", outcome.stderr);
+    Ok(Verdict::Pass)
+}

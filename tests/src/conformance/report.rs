@@ -1,0 +1,197 @@
+//! What the cases found: a matrix for people, TAP and JUnit for programs.
+
+use std::fmt::Write as _;
+
+use super::{Case, Verdict};
+
+/// What one case found on one runtime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Result {
+    /// The claim holds.
+    Passed,
+    /// It does not, for this reason.
+    Failed(String),
+    /// The machine lacks this.
+    Skipped(String),
+}
+
+impl From<anyhow::Result<Verdict>> for Result {
+    fn from(verdict: anyhow::Result<Verdict>) -> Self {
+        match verdict {
+            Ok(Verdict::Pass) => Self::Passed,
+            Ok(Verdict::Needs(what)) => Self::Skipped(what),
+            Err(error) => Self::Failed(format!("{error:#}").replace('\n', " ")),
+        }
+    }
+}
+
+impl Result {
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Passed => "pass",
+            Self::Failed(_) => "FAIL",
+            Self::Skipped(_) => "skip",
+        }
+    }
+}
+
+/// All results: for each case one for each runtime.
+#[derive(Debug)]
+pub struct Report {
+    /// The names of the runtimes, in the order of the columns.
+    pub runtimes: Vec<String>,
+    /// A row for each case.
+    pub rows: Vec<(Case, Vec<Result>)>,
+}
+
+impl Report {
+    /// How many passed, failed and were skipped on the runtimes whose columns are below `columns`.
+    #[must_use]
+    pub fn count(&self, columns: usize) -> (usize, usize, usize) {
+        let mut count = (0, 0, 0);
+        for result in self.rows.iter().flat_map(|(_, results)| results.iter().take(columns)) {
+            match result {
+                Result::Passed => count.0 += 1,
+                Result::Failed(_) => count.1 += 1,
+                Result::Skipped(_) => count.2 += 1,
+            }
+        }
+        count
+    }
+
+    /// A table: a row for each case, a column for each runtime.
+    #[must_use]
+    pub fn matrix(&self) -> String {
+        let widest = self.rows.iter().map(|(case, _)| case.name.len()).max().unwrap_or(0) + 2;
+        let mut text = format!("{:widest$}", "");
+        let widths: Vec<usize> = self.runtimes.iter().map(|name| name.len().max(4)).collect();
+        for (name, width) in self.runtimes.iter().zip(&widths) {
+            let _ = write!(text, "  {name:width$}");
+        }
+        let mut group = "";
+        for (case, results) in &self.rows {
+            if case.group != group {
+                group = case.group;
+                let _ = write!(text, "\n{group}");
+            }
+            let _ = write!(text, "\n  {:1$}", case.name, widest - 2);
+            for (result, width) in results.iter().zip(&widths) {
+                let _ = write!(text, "  {:width$}", result.word());
+            }
+        }
+        text.push('\n');
+        text
+    }
+
+    /// The reasons of what did not pass, a line each: `FAILED …` and `SKIPPED …`. What failed on a
+    /// peer (a column from `columns` on) is told as `PEER …`.
+    #[must_use]
+    pub fn reasons(&self, columns: usize) -> String {
+        let mut text = String::new();
+        for (case, results) in &self.rows {
+            for (at, (result, runtime)) in results.iter().zip(&self.runtimes).enumerate() {
+                let own = at < columns;
+                let _ = match result {
+                    Result::Failed(why) if own => {
+                        writeln!(text, "FAILED {} ({runtime}): {why}", case.name)
+                    }
+                    Result::Failed(why) => writeln!(text, "PEER {} ({runtime}): {why}", case.name),
+                    Result::Skipped(what) if own => {
+                        writeln!(text, "SKIPPED {} ({runtime}): needs {what}", case.name)
+                    }
+                    _ => Ok(()),
+                };
+            }
+        }
+        text
+    }
+
+    /// Version 13 of the Test Anything Protocol.
+    #[must_use]
+    pub fn tap(&self) -> String {
+        let count = self.rows.len() * self.runtimes.len();
+        let mut text = format!("TAP version 13\n1..{count}\n");
+        let mut number = 0;
+        for (case, results) in &self.rows {
+            for (result, runtime) in results.iter().zip(&self.runtimes) {
+                number += 1;
+                let name = format!("{runtime} {}/{}", case.group, case.name);
+                let _ = match result {
+                    Result::Passed => writeln!(text, "ok {number} - {name}"),
+                    Result::Skipped(what) => {
+                        writeln!(text, "ok {number} - {name} # SKIP needs {what}")
+                    }
+                    Result::Failed(why) => writeln!(text, "not ok {number} - {name}\n# {why}"),
+                };
+            }
+        }
+        text
+    }
+
+    /// The XML that build servers read.
+    #[must_use]
+    pub fn junit(&self) -> String {
+        let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
+        for (at, runtime) in self.runtimes.iter().enumerate() {
+            let _ = writeln!(text, "<testsuite name=\"{}\">", escaped(runtime));
+            for (case, results) in &self.rows {
+                let open = format!("<testcase classname=\"{}\" name=\"{}\"", case.group, case.name);
+                let _ = match &results[at] {
+                    Result::Passed => writeln!(text, "{open}/>"),
+                    Result::Skipped(what) => {
+                        writeln!(text, "{open}><skipped message=\"{}\"/></testcase>", escaped(what))
+                    }
+                    Result::Failed(why) => {
+                        writeln!(text, "{open}><failure message=\"{}\"/></testcase>", escaped(why))
+                    }
+                };
+            }
+            text.push_str("</testsuite>\n");
+        }
+        text.push_str("</testsuites>\n");
+        text
+    }
+}
+
+fn escaped(text: &str) -> String {
+    let plain = text.chars().filter(|c| !c.is_control()).collect::<String>();
+    plain.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let case = Case { group: "g", name: "a_claim", run: |_| Ok(Verdict::Pass) };
+        let results = vec![
+            Result::Passed,
+            Result::Failed("a < \"b\"".to_owned()),
+            Result::Skipped("luck".to_owned()),
+        ];
+        let runtimes = ["one", "two", "three"].map(str::to_owned).to_vec();
+        Report { runtimes, rows: vec![(case, results)] }
+    }
+
+    #[test]
+    fn the_matrix_has_a_column_for_each_runtime() {
+        let expected = "           one   two   three\ng\n  a_claim  pass  FAIL  skip \n";
+        assert_eq!(report().matrix(), expected);
+    }
+
+    #[test]
+    fn only_columns_of_the_subject_count() {
+        assert_eq!(report().count(3), (1, 1, 1));
+        assert_eq!(report().count(1), (1, 0, 0));
+        assert!(report().reasons(1).starts_with("PEER a_claim (two)"));
+        assert!(report().reasons(3).contains("SKIPPED a_claim (three): needs luck"));
+    }
+
+    #[test]
+    fn machines_read_the_same() {
+        let tap = report().tap();
+        assert!(tap.contains("1..3\nok 1 - one g/a_claim\nnot ok 2 - two g/a_claim\n# a <"));
+        assert!(tap.contains("ok 3 - three g/a_claim # SKIP needs luck"));
+        assert!(report().junit().contains("<failure message=\"a &lt; &quot;b&quot;\"/>"));
+    }
+}

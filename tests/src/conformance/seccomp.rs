@@ -1,0 +1,57 @@
+//! System call filters. Source: OCI runtime-spec, config-linux.md, "Seccomp".
+
+use serde_json::{Value, json};
+
+use super::{Verdict, World, cases, claim};
+
+cases!("seccomp":
+    a_call_is_refused_with_the_errno_asked_for,
+    a_call_that_is_not_allowed_is_refused,
+    a_filter_can_look_at_arguments,
+);
+
+fn filtered(w: &World, verbs: &[&str], seccomp: Value) -> anyhow::Result<Value> {
+    let bundle = w.bundle(verbs)?.change(|config| {
+        config["linux"]["seccomp"] = seccomp;
+    })?;
+    w.facts(&bundle)
+}
+
+fn a_call_is_refused_with_the_errno_asked_for(w: &World) -> anyhow::Result<Verdict> {
+    let seccomp = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{
+            "names": ["sethostname"], "action": "SCMP_ACT_ERRNO", "errnoRet": 62
+        }]
+    });
+    let facts = filtered(w, &["try-sethostname", "x", "--", "ids"], seccomp)?;
+    claim!(facts["errno"] == "ETIME", "{}", facts["errno"]);
+    claim!(facts["seccomp"] == "2", "mode {}", facts["seccomp"]);
+    Ok(Verdict::Pass)
+}
+
+fn a_call_that_is_not_allowed_is_refused(w: &World) -> anyhow::Result<Verdict> {
+    let seccomp = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": ["unshare", "no_such_call"], "action": "SCMP_ACT_ERRNO" }]
+    });
+    let facts = filtered(w, &["try-unshare"], seccomp)?;
+    claim!(facts["errno"] == "EPERM", "{}", facts["errno"]);
+    Ok(Verdict::Pass)
+}
+
+fn a_filter_can_look_at_arguments(w: &World) -> anyhow::Result<Verdict> {
+    // kill(1, 0) is refused, and kill of another process is not.
+    let seccomp = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{
+            "names": ["kill"], "action": "SCMP_ACT_ERRNO", "errnoRet": 62,
+            "args": [{ "index": 0, "value": 1, "op": "SCMP_CMP_EQ" }]
+        }]
+    });
+    let facts = filtered(w, &["try-kill", "1"], seccomp.clone())?;
+    claim!(facts["errno"] == "ETIME", "{}", facts["errno"]);
+    let facts = filtered(w, &["try-kill", "9999"], seccomp)?;
+    claim!(facts["errno"] == "ESRCH", "{}", facts["errno"]);
+    Ok(Verdict::Pass)
+}

@@ -1,0 +1,168 @@
+//! Programs started by tests: each has an end, its output goes through files (a pipe that a
+//! container keeps open would hang the test), and what it said is in every error.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+/// Longest time that one call of a program may take, on the most loaded machine.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(10);
+
+/// What a program did.
+#[derive(Debug)]
+pub struct Ran {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote, bytes that are no UTF-8 replaced.
+    pub stdout: String,
+    /// As `stdout`.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// The exit code; a signal reads as 128 + its number.
+    #[must_use]
+    pub fn code(&self) -> i32 {
+        use std::os::unix::process::ExitStatusExt as _;
+        self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
+    }
+
+    /// Fails with everything that was said unless the exit code is 0.
+    ///
+    /// # Errors
+    /// Where it is not.
+    pub fn succeeded(self) -> anyhow::Result<Self> {
+        if !self.status.success() {
+            bail!("{}", self.said());
+        }
+        Ok(self)
+    }
+
+    /// One line of what happened, for errors.
+    #[must_use]
+    pub fn said(&self) -> String {
+        let cut = |text: &str| text.trim().chars().take(600).collect::<String>();
+        format!("exit {}: {:?} {:?}", self.code(), cut(&self.stderr), cut(&self.stdout))
+    }
+}
+
+/// Runs `command` to its end, at most [`CALL_TIMEOUT`]. Output goes through files in `folder`.
+///
+/// # Errors
+/// Where it can't be started or does not end in time (it is killed then).
+pub fn run(folder: &Path, command: &mut Command) -> anyhow::Result<Ran> {
+    let (out, err) = (fresh(folder, "out")?, fresh(folder, "err")?);
+    let open = |path: &Path| File::create(path).with_context(|| format!("make {}", path.display()));
+    command.stdout(open(&out)?).stderr(open(&err)?);
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut child = command.spawn().with_context(|| format!("start {program}"))?;
+    let status = wait(&mut child, CALL_TIMEOUT);
+    let read = |path: &Path| -> anyhow::Result<String> {
+        let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let (stdout, stderr) = (read(&out)?, read(&err)?);
+    let Some(status) = status? else {
+        bail!("{program} did not end in {CALL_TIMEOUT:?}: {stderr:?} {stdout:?}");
+    };
+    Ok(Ran { status, stdout, stderr })
+}
+
+/// Waits for `child`, kills and reaps it after `timeout` (none is given back then).
+///
+/// # Errors
+/// Where the kernel refuses to wait.
+pub fn wait(child: &mut Child, timeout: Duration) -> anyhow::Result<Option<ExitStatus>> {
+    let begun = Instant::now();
+    // Short programs are the usual ones: look often at first.
+    let mut pause = Duration::from_millis(1);
+    while begun.elapsed() < timeout {
+        if let Some(status) = child.try_wait().context("wait for a child")? {
+            return Ok(Some(status));
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(POLL);
+    }
+    child.kill().context("kill a child that did not end")?;
+    child.wait().context("reap a child that was killed")?;
+    Ok(None)
+}
+
+/// Looks at `condition` until it gives a value.
+///
+/// # Errors
+/// After [`CALL_TIMEOUT`], naming `what`; or at once where the condition itself fails.
+pub fn until<T>(
+    what: &str,
+    mut condition: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    let begun = Instant::now();
+    while begun.elapsed() < CALL_TIMEOUT {
+        if let Some(value) = condition()? {
+            return Ok(value);
+        }
+        std::thread::sleep(POLL);
+    }
+    bail!("{what}: not after {CALL_TIMEOUT:?}")
+}
+
+/// A command without stdin.
+#[must_use]
+pub fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null());
+    command
+}
+
+/// The program `name`: a path is taken as it is; a name is looked for among the programs of this
+/// build (`LOADLINE_BIN_DIR`, or beside this program), then in PATH.
+///
+/// # Errors
+/// Where it is nowhere.
+pub fn find(name: &str) -> anyhow::Result<PathBuf> {
+    if name.contains('/') {
+        return std::path::absolute(name).with_context(|| format!("find {name}"));
+    }
+    let own = std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_owned));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let more = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    let folders = [Some(loadline_fixtures::folders::programs()), own].into_iter().flatten();
+    let mut places = folders.chain(std::env::split_paths(&path)).chain(more);
+    let found = places.find_map(|folder| Some(folder.join(name)).filter(|path| path.is_file()));
+    found.with_context(|| format!("{name} is not built or installed"))
+}
+
+fn fresh(folder: &Path, ending: &str) -> anyhow::Result<PathBuf> {
+    let file = tempfile::Builder::new()
+        .suffix(&format!(".{ending}"))
+        .tempfile_in(folder)
+        .with_context(|| format!("make a file in {}", folder.display()))?;
+    let (_, path) = file.keep().context("keep a file for output")?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_and_exit_code_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut shell = command(Path::new("/bin/sh"));
+        let ran = run(folder.path(), shell.args(["-c", "echo a; echo b >&2; exit 3"])).unwrap();
+        assert_eq!((ran.code(), ran.stdout.as_str(), ran.stderr.as_str()), (3, "a\n", "b\n"));
+        assert!(ran.succeeded().is_err());
+    }
+
+    #[test]
+    fn a_child_that_does_not_end_is_killed() {
+        let mut child = command(Path::new("/bin/sleep")).arg("1000").spawn().unwrap();
+        assert!(wait(&mut child, Duration::from_millis(50)).unwrap().is_none());
+    }
+}
