@@ -282,6 +282,9 @@ pub struct NodeApplied {
 pub struct Tick {
     /// Nodes whose session is dead: silent for longer than the lease.
     pub silent: Vec<InstanceArn>,
-    /// Nodes that count as lost from now on, by the rules of `liveness`.
+    /// Nodes that count as lost from now on, by the rules of `liveness`: services replace what
+    /// they had there.
     pub lost: Vec<InstanceArn>,
+    /// Lost nodes whose tasks count as stopped from now on.
+    pub given_up: Vec<InstanceArn>,
 }

@@ -7,19 +7,82 @@
 //!
 //! Commands that arrive while a commit is under way share the next one. Readers take the newest
 //! published [`View`], which is of a whole commit, never of half of one (law 12).
+//!
+//! When the store fails, every caller of that commit is told so, the state that readers see stays
+//! as it was, and the owner tries to open the store anew and to read the state back from it: only
+//! the disk knows whether a failed commit is on it. Until that succeeds every change is refused.
+
+mod clock;
+mod owner;
+mod publish;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::thread::JoinHandle;
 
-use loadline_model::{Assignment, InstanceArn, TaskArn};
-use tokio::sync::{broadcast, mpsc};
+use loadline_model::InstanceArn;
+use tokio::sync::{broadcast, oneshot};
 
 use crate::command::{Command, Operation, Refusal, Reply};
-use crate::state::{SessionId, View};
+use crate::liveness::Rules;
+use crate::state::{IdSource, Scope, SessionId, View};
+use crate::store::{CodecError, Store};
 
-/// A handle; clones speak to the same owner.
+pub use clock::{Clock, RandomIds, SystemClock};
+pub use publish::{Commit, NODE_CHANGES_MAX, NodeChange, NodeWatch};
+
+use owner::Owner;
+use publish::Shared;
+
+/// Most commands that wait for the owner.
+pub const INBOX_MAX: usize = 16_384;
+/// Most commands that share one commit.
+pub const BATCH_MAX: usize = 2_048;
+
+/// How an engine runs.
+#[derive(Debug)]
+pub struct Options {
+    /// What ARNs begin with.
+    pub scope: Scope,
+    /// When nodes are silent, lost, given up.
+    pub rules: Rules,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Box<dyn IdSource + Send>,
+    /// How often the owner looks at the time, milliseconds.
+    pub tick_ms: u64,
+}
+
+impl Options {
+    /// The options of a real controller.
+    #[must_use]
+    pub fn new(scope: Scope) -> Self {
+        Self {
+            scope,
+            rules: Rules::default(),
+            clock: Arc::new(SystemClock::new()),
+            ids: Box::new(RandomIds),
+            tick_ms: 200,
+        }
+    }
+}
+
+/// A handle; clones speak to the same owner. The owner ends, with everything committed, when the
+/// last handle is gone.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    _inner: Arc<()>,
+    inbox: SyncSender<Message>,
+    shared: Arc<Shared>,
+}
+
+/// What the owner's inbox takes.
+#[derive(Debug)]
+enum Message {
+    Command(Command, oneshot::Sender<Result<Reply, CallError>>),
+    Stop,
 }
 
 /// Why a command has no answer.
@@ -37,83 +100,98 @@ pub enum CallError {
     /// The store could not commit it. The state is as before, unless the failure came so late that
     /// it is on disk all the same: a repeated call with the same client token finds out.
     /// AWS: ServerException.
-    #[error("the store failed: {0}")]
+    #[error("the store failed, nothing can be changed until it works again: {0}")]
     Store(String),
     /// The controller is stopping. AWS: ServerException; gRPC: UNAVAILABLE.
     #[error("the controller is stopping")]
     Stopped,
 }
 
-/// A node's desired state: where it stood when the watch began, and what changed since.
-#[derive(Debug)]
-pub struct NodeWatch {
-    /// The generation of `assignments`.
-    pub generation: u64,
-    /// All of it.
-    pub assignments: Vec<Assignment>,
-    /// Every change from `generation` on, without a gap. Ends (`None`) where the watcher fell more
-    /// than [`NODE_CHANGES_MAX`] behind, or the state was read anew from the store: watch again.
-    pub changes: mpsc::Receiver<NodeChange>,
-}
-
-/// Most changes that wait for one watcher.
-pub const NODE_CHANGES_MAX: usize = 1024;
-
-/// One step of a node's generation.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NodeChange {
-    /// The generation before: always `generation - 1`.
-    pub base_generation: u64,
-    /// The generation after.
-    pub generation: u64,
-    /// New tasks, or ones with a changed desired status.
-    pub assignments: Vec<Assignment>,
-    /// Tasks whose STOPPED is durable: the node may forget them.
-    pub forget: Vec<TaskArn>,
+/// Why an engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The state can't be read.
+    #[error("read the cluster's state")]
+    Read(#[from] CodecError),
+    /// No thread for the owner.
+    #[error("start the thread that owns the state")]
+    Thread(#[source] std::io::Error),
 }
 
 impl Engine {
+    /// Reads the state from the store and starts its owner. A new store gets the cluster
+    /// `default`. The handle of the owner's thread is for whoever ends the process: the thread
+    /// ends after [`Engine::stop`], or by a panic, which nobody should go on after.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub fn open(
+        mut store: Box<dyn Store>,
+        options: Options,
+    ) -> Result<(Self, JoinHandle<()>), OpenError> {
+        let loaded = crate::store::load(store.as_mut(), &options.scope)?;
+        let shared = Arc::new(Shared::new(loaded.state.view.clone()));
+        let (inbox, commands) = std::sync::mpsc::sync_channel(INBOX_MAX);
+        let owner = Owner::new(store, loaded.state, Arc::clone(&shared), options);
+        let thread = std::thread::Builder::new()
+            .name("state-owner".to_owned())
+            .spawn(move || owner.run(&commands, loaded.fresh))
+            .map_err(OpenError::Thread)?;
+        Ok((Self { inbox, shared }, thread))
+    }
+
     /// Carries out a command and gives its answer, which is durable by then.
     ///
     /// # Errors
     /// [`CallError`]
     pub async fn call<O: Operation>(&self, operation: O) -> Result<O::Answer, CallError> {
         let reply = self.submit(operation.into()).await?;
-        O::answer(reply).ok_or(CallError::Stopped)
+        Ok(O::answer(reply).expect("apply answers each command with its own kind of reply"))
     }
 
     /// [`Engine::call`] without types.
     ///
     /// # Errors
     /// [`CallError`]
-    pub async fn submit(&self, _command: Command) -> Result<Reply, CallError> {
-        Err(CallError::Stopped)
+    pub async fn submit(&self, command: Command) -> Result<Reply, CallError> {
+        let (answer, answered) = oneshot::channel();
+        self.inbox.try_send(Message::Command(command, answer)).map_err(|error| match error {
+            TrySendError::Full(_) => CallError::Busy { max: INBOX_MAX },
+            TrySendError::Disconnected(_) => CallError::Stopped,
+        })?;
+        answered.await.unwrap_or(Err(CallError::Stopped))
     }
 
     /// The newest committed state. Cheap.
     #[must_use]
     pub fn snapshot(&self) -> Arc<View> {
-        unreachable!("being built")
+        self.shared.view()
     }
 
     /// A node's desired state, and its changes from there on; `None` where the node has not
     /// registered or was removed.
     #[must_use]
-    pub fn watch_node(&self, _node: &InstanceArn) -> Option<NodeWatch> {
-        None
+    pub fn watch_node(&self, node: &InstanceArn) -> Option<NodeWatch> {
+        self.shared.watch_node(node)
     }
 
     /// A sign of life (heartbeat, or any other message) of a session: renews the node's lease.
     /// Needs no commit, so it costs next to nothing. `false` where the session is no longer the
     /// node's own: the caller then ends it.
     #[must_use]
-    pub fn heard(&self, _node: &InstanceArn, _session: SessionId) -> bool {
-        false
+    pub fn heard(&self, node: &InstanceArn, session: SessionId) -> bool {
+        self.shared.heard(node, session)
     }
 
     /// Every commit from now on, in order. A receiver that lags loses the oldest.
     #[must_use]
-    pub fn commits(&self) -> broadcast::Receiver<Arc<View>> {
-        broadcast::channel(1).1
+    pub fn commits(&self) -> broadcast::Receiver<Arc<Commit>> {
+        self.shared.commits()
+    }
+
+    /// Ends the owner once it has answered what waits; later calls get [`CallError::Stopped`].
+    pub fn stop(&self) {
+        // A full inbox means that the owner is busy: it drains it, so a blocking send ends soon.
+        let _ = self.inbox.send(Message::Stop);
     }
 }

@@ -1,1 +1,176 @@
-//! (being built)
+//! Which nodes are silent, lost, or given up: law 9, as one pure function.
+//!
+//! ```text
+//!   heard ──lease──▶ silent: its session is dead, it takes no tasks
+//!                      │  not within the grace after a start, nor while more than a third of the
+//!                      │  nodes are silent at once (then after the grace)
+//!                      ▼
+//!                    lost: what has a replacement (a service's tasks) is replaced
+//!                      │  standalone grace: nobody replaces a standalone task, so it waits
+//!                      ▼
+//!                    given up: standalone tasks count as stopped, InfrastructureHealth
+//! ```
+//!
+//! All times are of a clock that never jumps, in milliseconds.
+
+use loadline_model::InstanceArn;
+
+/// The times and shares of the rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Silent for longer than this is silent.
+    pub lease_ms: u64,
+    /// No node is lost for this long after the controller's start.
+    pub start_grace_ms: u64,
+    /// Nor for this long after more than a third of the nodes fell silent at once.
+    pub mass_grace_ms: u64,
+    /// A lost node's standalone tasks are given up this long after the lease.
+    pub standalone_grace_ms: u64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            lease_ms: 3_000,
+            start_grace_ms: 30_000,
+            mass_grace_ms: 30_000,
+            standalone_grace_ms: 60_000,
+        }
+    }
+}
+
+/// What is known of one node that is not deregistered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// Which.
+    pub node: InstanceArn,
+    /// When it was last heard in this life of the controller.
+    pub heard_ms: Option<u64>,
+    /// Whether a session counts as alive.
+    pub connected: bool,
+    /// Whether it counts as lost already.
+    pub lost: bool,
+    /// Whether it has tasks that are not given up yet.
+    pub has_live_tasks: bool,
+}
+
+/// What follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Sessions to end.
+    pub silent: Vec<InstanceArn>,
+    /// Nodes that are lost from now on.
+    pub lost: Vec<InstanceArn>,
+    /// Lost nodes whose tasks are given up from now on.
+    pub given_up: Vec<InstanceArn>,
+    /// Since when more than a third are silent; to be handed in again next time.
+    pub mass_since_ms: Option<u64>,
+}
+
+/// Judges all nodes at once. `started_ms` is when this controller began to listen.
+#[must_use]
+pub fn judge(
+    rules: &Rules,
+    started_ms: u64,
+    mass_since_ms: Option<u64>,
+    now_ms: u64,
+    nodes: &[Observed],
+) -> Verdict {
+    let silence = |node: &Observed| now_ms.saturating_sub(node.heard_ms.unwrap_or(started_ms));
+    let silent = |node: &&Observed| rules.lease_ms < silence(node);
+    let arns = |nodes: &mut dyn Iterator<Item = &Observed>| -> Vec<InstanceArn> {
+        nodes.map(|node| node.node.clone()).collect()
+    };
+    let mut verdict = Verdict {
+        silent: arns(&mut nodes.iter().filter(silent).filter(|node| node.connected)),
+        given_up: arns(&mut nodes.iter().filter(silent).filter(|node| {
+            let due = rules.lease_ms.saturating_add(rules.standalone_grace_ms);
+            node.lost && node.has_live_tasks && due < silence(node)
+        })),
+        ..Verdict::default()
+    };
+    let known = nodes.iter().filter(|node| !node.lost).count();
+    let fallen: Vec<_> = nodes.iter().filter(|node| !node.lost).filter(silent).collect();
+    if known < fallen.len() * 3 {
+        verdict.mass_since_ms = Some(mass_since_ms.unwrap_or(now_ms));
+    }
+    let started = rules.start_grace_ms <= now_ms.saturating_sub(started_ms);
+    let patient = |since: u64| now_ms.saturating_sub(since) < rules.mass_grace_ms;
+    if started && !verdict.mass_since_ms.is_some_and(patient) {
+        verdict.lost = arns(&mut fallen.into_iter());
+    }
+    verdict
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: Rules = Rules {
+        lease_ms: 3_000,
+        start_grace_ms: 30_000,
+        mass_grace_ms: 20_000,
+        standalone_grace_ms: 60_000,
+    };
+
+    /// `count` connected nodes, of which the first `silent` were last heard at 40,000.
+    fn nodes(count: usize, silent: usize, heard_ms: u64) -> Vec<Observed> {
+        (0..count)
+            .map(|n| Observed {
+                node: InstanceArn::parse(&format!("arn:aws:ecs:r:1:container-instance/c/{n}"))
+                    .unwrap(),
+                heard_ms: Some(if n < silent { 40_000 } else { heard_ms }),
+                connected: true,
+                lost: false,
+                has_live_tasks: true,
+            })
+            .collect()
+    }
+
+    #[track_caller]
+    fn check(nodes: &[Observed], mass: Option<u64>, now_ms: u64, expected: (usize, usize, bool)) {
+        let verdict = judge(&RULES, 0, mass, now_ms, nodes);
+        let seen = (verdict.silent.len(), verdict.lost.len(), verdict.mass_since_ms.is_some());
+        assert_eq!(seen, expected, "silent, lost, mass at {now_ms}");
+    }
+
+    #[test]
+    fn a_node_is_lost_when_its_lease_has_lapsed_and_not_before() {
+        check(&nodes(9, 1, 43_000), None, 43_000, (0, 0, false));
+        check(&nodes(9, 1, 43_001), None, 43_001, (1, 1, false));
+    }
+
+    #[test]
+    fn up_to_a_third_may_fall_at_once_and_one_more_waits_for_the_grace() {
+        check(&nodes(9, 3, 44_000), None, 44_000, (3, 3, false));
+        check(&nodes(9, 4, 44_000), None, 44_000, (4, 0, true));
+        check(&nodes(9, 4, 63_999), Some(44_000), 63_999, (4, 0, true));
+        check(&nodes(9, 4, 64_000), Some(44_000), 64_000, (4, 4, true));
+        check(&nodes(1, 1, 44_000), None, 44_000, (1, 0, true));
+    }
+
+    #[test]
+    fn after_a_start_no_node_is_lost_for_the_grace() {
+        let mut nodes = nodes(9, 0, 0);
+        for node in &mut nodes[3..] {
+            node.heard_ms = Some(29_999);
+        }
+        for node in &mut nodes[..3] {
+            (node.heard_ms, node.connected) = (None, false);
+        }
+        check(&nodes, None, 29_999, (0, 0, false));
+        check(&nodes, None, 30_000, (0, 3, false));
+    }
+
+    #[test]
+    fn standalone_tasks_of_a_lost_node_wait_for_their_own_grace() {
+        let mut nodes = nodes(9, 1, 103_000);
+        (nodes[0].lost, nodes[0].connected) = (true, false);
+        assert!(judge(&RULES, 0, None, 103_000, &nodes).given_up.is_empty());
+        nodes[1].heard_ms = Some(103_001);
+        let verdict = judge(&RULES, 0, None, 103_001, &nodes);
+        assert_eq!(verdict.given_up, vec![nodes[0].node.clone()]);
+        nodes[0].has_live_tasks = false;
+        assert!(judge(&RULES, 0, None, 103_001, &nodes).given_up.is_empty());
+    }
+}

@@ -153,7 +153,7 @@ impl Scope {
 }
 
 /// Where new ids come from: an argument of `apply`, so that deciding needs no randomness.
-pub trait IdSource {
+pub trait IdSource: fmt::Debug {
     /// 128 fresh bits as 32 lower-case hex digits.
     fn fresh(&mut self) -> String;
 }

@@ -8,7 +8,9 @@
 mod cluster;
 mod definition;
 mod ids;
+mod ledger;
 mod node;
+mod owned;
 mod placement;
 mod task;
 mod token;
@@ -20,7 +22,9 @@ pub use definition::{
     ContainerOverride, DefinitionBody, DefinitionStatus, TaskDefinition, TaskOverrides,
 };
 pub use ids::{ClusterName, CountingIds, DefinitionKey, Family, IdSource, Scope, TokenId};
+pub use ledger::{Ledger, takes_tasks};
 pub use node::{Connection, Node, NodeAttribute, NodeEntry, NodeStatus, SessionId};
+pub use owned::State;
 pub use placement::{BinpackField, PlacementConstraint, PlacementStrategy};
 pub use task::{Task, TaskContainer};
 pub use token::{Enrolled, JoinToken, RunToken, Sha256Hash, USES_MAX};

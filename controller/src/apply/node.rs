@@ -1,0 +1,182 @@
+//! Nodes: what they have, whether they take tasks, and their sessions.
+
+use std::sync::Arc;
+
+use super::{Applied, Draft, active_cluster, stop};
+use crate::command::{
+    ATTRIBUTES_MAX, Connected, DeregisterNode, NodeApplied, NodeConnected, NodeDisconnected,
+    NodeTasks, Refusal, RegisterNode, Registered, Reply, SetNodeStatus,
+};
+use crate::state::{ClusterName, Connection, Node, NodeEntry, NodeStatus, State, Task, Write};
+
+pub(super) fn register(
+    state: &State,
+    command: &RegisterNode,
+    now_ms: u64,
+) -> Result<Applied, Refusal> {
+    let cluster = ClusterName::parse(command.node.cluster())
+        .map_err(|_| Refusal::NodeNotFound(command.node.clone()))?;
+    active_cluster(&state.view, &cluster)?;
+    let mut attributes = command.attributes.clone();
+    attributes.sort();
+    if ATTRIBUTES_MAX < attributes.len() {
+        let max = ATTRIBUTES_MAX as u64;
+        return Err(Refusal::LimitExceeded { what: "attributes of a node", max });
+    }
+    if let Some(pair) = attributes.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        let why = format!("{} is there twice", pair[0].name);
+        return Err(Refusal::Invalid { field: "attributes", why });
+    }
+    let before = state.view.node(&command.node).map(|entry| &entry.record);
+    let (status, registered_at_ms, tags) = match before {
+        Some(node) if node.status == NodeStatus::Inactive => {
+            return Err(Refusal::NodeRemoved(command.node.clone()));
+        }
+        Some(node) => (node.status, node.registered_at_ms, node.tags.clone()),
+        None => (NodeStatus::Active, now_ms, Vec::new()),
+    };
+    let node = Node {
+        arn: command.node.clone(),
+        cluster,
+        status,
+        registered: command.resources,
+        attributes,
+        agent_version: command.agent_version.clone(),
+        registered_at_ms,
+        version: before.map_or(1, |node| node.version),
+        lost_at_ms: before.and_then(|node| node.lost_at_ms),
+        tags,
+    };
+    if before == Some(&node) {
+        return Ok((Vec::new(), Reply::Registered(Registered { node: Arc::new(node) })));
+    }
+    let version = before.map_or(1, |node| node.version + 1);
+    let node = Arc::new(Node { version, ..node });
+    let mut writes = vec![Write::Node(Arc::clone(&node))];
+    if before.is_none() {
+        writes.push(Write::Generation(node.arn.clone(), 1));
+    }
+    Ok((writes, Reply::Registered(Registered { node })))
+}
+
+pub(super) fn set_status(state: &State, command: &SetNodeStatus) -> Result<Applied, Refusal> {
+    let entry = in_cluster(state, &command.cluster, &command.node)?;
+    if command.status == NodeStatus::Inactive {
+        let why = "INACTIVE is what deregistering makes; ACTIVE or DRAINING here".to_owned();
+        return Err(Refusal::Invalid { field: "status", why });
+    }
+    if entry.record.status == command.status {
+        return Ok((Vec::new(), Reply::Node(Arc::new(entry.record.clone()))));
+    }
+    let node = Arc::new(Node {
+        status: command.status,
+        version: entry.record.version + 1,
+        ..entry.record.clone()
+    });
+    Ok((vec![Write::Node(Arc::clone(&node))], Reply::Node(node)))
+}
+
+pub(super) fn deregister(
+    state: &State,
+    command: &DeregisterNode,
+    now_ms: u64,
+) -> Result<Applied, Refusal> {
+    let entry = in_cluster(state, &command.cluster, &command.node)?;
+    let tasks: Vec<_> = entry.tasks.iter().filter_map(|arn| state.view.task(arn)).collect();
+    let live = tasks.iter().filter(|task| task.last_status.holds_reservation()).count();
+    if command.tasks == NodeTasks::Keep && 0 < live {
+        return Err(Refusal::NodeHasTasks { node: command.node.clone(), tasks: live });
+    }
+    let mut draft = Draft::new(state);
+    for task in tasks {
+        let gone = stop::give_up(task, "Container instance was deregistered by force", now_ms);
+        let stopped_at_ms = task.stopped_at_ms.or(gone.stopped_at_ms);
+        // Nobody will hear of this node again, so nothing is held there any more.
+        draft.writes.push(Write::Task(Arc::new(Task { held: false, stopped_at_ms, ..gone })));
+    }
+    let node = Arc::new(Node {
+        status: NodeStatus::Inactive,
+        version: entry.record.version + 1,
+        ..entry.record.clone()
+    });
+    draft.moves(&node.arn);
+    draft.writes.push(Write::Node(Arc::clone(&node)));
+    draft.writes.push(Write::Connection(node.arn.clone(), None));
+    Ok(draft.finish(Reply::Node(node)))
+}
+
+pub(super) fn connected(
+    state: &State,
+    command: &NodeConnected,
+    now_ms: u64,
+) -> Result<Applied, Refusal> {
+    let entry = state
+        .view
+        .node(&command.node)
+        .ok_or_else(|| Refusal::NotRegistered(command.node.clone()))?;
+    if entry.record.status == NodeStatus::Inactive {
+        return Err(Refusal::NodeRemoved(command.node.clone()));
+    }
+    if entry.connection.as_ref().is_some_and(|alive| alive.run_id != command.run_id) {
+        return Err(Refusal::SessionAlive(command.node.clone()));
+    }
+    let mut writes = Vec::new();
+    if entry.record.lost_at_ms.is_some() {
+        let record = entry.record.clone();
+        let version = record.version + 1;
+        writes.push(Write::Node(Arc::new(Node { lost_at_ms: None, version, ..record })));
+    }
+    let mut generation = entry.generation;
+    if generation < command.generation {
+        // Our store is older than what the node has applied (a restored backup). What we say must
+        // be newer than that, or the node would have to ignore it.
+        generation = command.generation.saturating_add(1);
+        writes.push(Write::Generation(command.node.clone(), generation));
+    }
+    let session = state.ledger.next_session();
+    let connection = Connection {
+        session,
+        run_id: command.run_id.clone(),
+        since_ms: now_ms,
+        applied_generation: command.generation,
+    };
+    writes.push(Write::Connection(command.node.clone(), Some(connection)));
+    Ok((writes, Reply::Connected(Connected { session, generation })))
+}
+
+pub(super) fn disconnected(state: &State, command: &NodeDisconnected) -> Applied {
+    let own = state
+        .view
+        .node(&command.node)
+        .and_then(|entry| entry.connection.as_ref())
+        .is_some_and(|connection| connection.session == command.session);
+    let writes = if own { vec![Write::Connection(command.node.clone(), None)] } else { Vec::new() };
+    (writes, Reply::Noted(()))
+}
+
+pub(super) fn applied(state: &State, command: &NodeApplied) -> Applied {
+    let connection = state.view.node(&command.node).and_then(|entry| entry.connection.clone());
+    let newer = connection.filter(|connection| {
+        connection.session == command.session && connection.applied_generation < command.generation
+    });
+    let writes = newer.map(|connection| {
+        let applied_generation = command.generation;
+        let connection = Connection { applied_generation, ..connection };
+        Write::Connection(command.node.clone(), Some(connection))
+    });
+    (writes.into_iter().collect(), Reply::Noted(()))
+}
+
+fn in_cluster<'a>(
+    state: &'a State,
+    cluster: &ClusterName,
+    node: &loadline_model::InstanceArn,
+) -> Result<&'a NodeEntry, Refusal> {
+    active_cluster(&state.view, cluster)?;
+    state
+        .view
+        .node(node)
+        .filter(|entry| entry.record.cluster == *cluster)
+        .filter(|entry| entry.record.status != NodeStatus::Inactive)
+        .ok_or_else(|| Refusal::NodeNotFound(node.clone()))
+}

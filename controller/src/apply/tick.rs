@@ -1,0 +1,73 @@
+//! What time alone does: sessions die, nodes are lost, stopped tasks are forgotten. Each tick is
+//! bounded; what is left over comes with the next.
+
+use std::sync::Arc;
+
+use loadline_model::InstanceArn;
+
+use super::{Applied, Draft, stop};
+use crate::command::{Reply, Tick, Ticked};
+use crate::state::{Node, State, Write};
+
+/// How long a stopped task is kept (ECS: at least one hour).
+pub const STOPPED_KEPT_MS: u64 = 60 * 60 * 1000;
+/// Most stopped tasks, and most client tokens, that one tick forgets.
+const EXPIRED_PER_TICK_MAX: usize = 1_000;
+
+const NODE_LOST: &str = "Container instance was lost: its agent has not been heard";
+
+pub(super) fn tick(state: &State, command: &Tick, now_ms: u64) -> Applied {
+    let mut draft = Draft::new(state);
+    let mut ticked = Ticked::default();
+    for node in &command.silent {
+        draft.writes.push(Write::Connection(node.clone(), None));
+    }
+    for node in &command.lost {
+        lose(&mut draft, node, now_ms);
+    }
+    for node in &command.given_up {
+        ticked.tasks_lost += give_up(&mut draft, node, now_ms);
+    }
+    ticked.more = expire(&mut draft, &mut ticked.tasks_expired, now_ms);
+    draft.finish(Reply::Ticked(ticked))
+}
+
+fn lose(draft: &mut Draft<'_>, node: &InstanceArn, now_ms: u64) {
+    let Some(entry) = draft.state.view.node(node) else { return };
+    if entry.record.lost_at_ms.is_none() {
+        let record = entry.record.clone();
+        let version = record.version + 1;
+        let lost = Node { lost_at_ms: Some(now_ms), version, ..record };
+        draft.writes.push(Write::Node(Arc::new(lost)));
+    }
+}
+
+fn give_up(draft: &mut Draft<'_>, node: &InstanceArn, now_ms: u64) -> usize {
+    let Some(entry) = draft.state.view.node(node) else { return 0 };
+    let tasks = entry.tasks.iter().filter_map(|arn| draft.state.view.task(arn));
+    let live = tasks.filter(|task| task.last_status.holds_reservation());
+    let given_up: Vec<_> =
+        live.map(|task| Write::Task(Arc::new(stop::give_up(task, NODE_LOST, now_ms)))).collect();
+    let count = given_up.len();
+    if 0 < count {
+        draft.writes.extend(given_up);
+        draft.moves(node);
+    }
+    count
+}
+
+fn expire(draft: &mut Draft<'_>, count: &mut usize, now_ms: u64) -> bool {
+    let until = now_ms.saturating_sub(STOPPED_KEPT_MS);
+    let ledger = &draft.state.ledger;
+    let tasks = ledger.stopped_until(until).take(EXPIRED_PER_TICK_MAX);
+    let before = draft.writes.len();
+    draft.writes.extend(tasks.map(|arn| Write::ForgetTask(arn.clone())));
+    *count = draft.writes.len() - before;
+    let tokens = ledger.run_tokens_until(now_ms).take(EXPIRED_PER_TICK_MAX);
+    let tokens: Vec<_> = tokens
+        .map(|(cluster, token)| Write::ForgetRunToken(cluster.clone(), token.to_owned()))
+        .collect();
+    let more = *count == EXPIRED_PER_TICK_MAX || tokens.len() == EXPIRED_PER_TICK_MAX;
+    draft.writes.extend(tokens);
+    more
+}

@@ -1,0 +1,286 @@
+//! The owner: one thread, one inbox, one state.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::publish::Shared;
+use super::{BATCH_MAX, CallError, Clock, Message, Options};
+use crate::apply::apply;
+use crate::command::{Command, CreateCluster, Reply, Tick};
+use crate::liveness::{self, Observed, Rules};
+use crate::state::{ClusterName, IdSource, NodeStatus, Scope, State, View, Write};
+use crate::store::{Store, load, mutations};
+
+/// Between two attempts to open a failed store again, milliseconds.
+const RECOVER_EVERY_MS: u64 = 1_000;
+
+pub(super) struct Owner {
+    store: Box<dyn Store>,
+    health: Health,
+    state: State,
+    shared: Arc<Shared>,
+    scope: Scope,
+    rules: Rules,
+    clock: Arc<dyn Clock>,
+    ids: Box<dyn IdSource + Send>,
+    tick_ms: u64,
+    /// Of the records' clock, which may jump back; what `apply` sees does not.
+    now_ms: u64,
+    started_ms: u64,
+    mass_since_ms: Option<u64>,
+    sequence: u64,
+}
+
+/// Whether the store takes commits.
+enum Health {
+    Good,
+    /// Since a commit failed; the state in memory is not to be trusted until it is read anew.
+    Failed {
+        why: String,
+        next_try_ms: u64,
+    },
+}
+
+type Answer = oneshot::Sender<Result<Reply, CallError>>;
+
+/// A command that was decided and waits for the commit. A refusal waits too: it may come from what
+/// another command of the same commit did.
+struct Decided {
+    answer: Option<Answer>,
+    result: Result<Reply, CallError>,
+}
+
+impl Owner {
+    pub(super) fn new(
+        store: Box<dyn Store>,
+        state: State,
+        shared: Arc<Shared>,
+        options: Options,
+    ) -> Self {
+        let started_ms = options.clock.steady_ms();
+        Self {
+            store,
+            health: Health::Good,
+            state,
+            shared,
+            scope: options.scope,
+            rules: options.rules,
+            now_ms: options.clock.unix_ms(),
+            clock: options.clock,
+            ids: options.ids,
+            tick_ms: options.tick_ms,
+            started_ms,
+            mass_since_ms: None,
+            sequence: 0,
+        }
+    }
+
+    /// Until a stop message, or until nobody is left who could send one.
+    pub(super) fn run(mut self, inbox: &Receiver<Message>, fresh: bool) {
+        if fresh {
+            let cluster = ClusterName::parse("default").expect("it is plain");
+            self.batch(vec![(CreateCluster { cluster, tags: Vec::new() }.into(), None)]);
+        }
+        let mut next_tick_ms = self.clock.steady_ms();
+        loop {
+            let wait_ms = next_tick_ms.saturating_sub(self.clock.steady_ms());
+            let first = match inbox.recv_timeout(Duration::from_millis(wait_ms)) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let (commands, stop) = collect(first, inbox);
+            if !commands.is_empty() {
+                self.batch(commands);
+            }
+            if stop {
+                return;
+            }
+            if next_tick_ms <= self.clock.steady_ms() {
+                let more = self.tick();
+                let pause_ms = if more { 0 } else { self.tick_ms };
+                next_tick_ms = self.clock.steady_ms() + pause_ms;
+            }
+        }
+    }
+
+    /// Decides commands one after the other, makes what they write durable at once, and only then
+    /// shows it and answers.
+    fn batch(&mut self, commands: Vec<(Command, Option<Answer>)>) -> Vec<Reply> {
+        if let Err(error) = self.ready() {
+            refuse_all(commands, &error);
+            return Vec::new();
+        }
+        self.now_ms = self.now_ms.max(self.clock.unix_ms());
+        let before = self.state.view.clone();
+        let (mut decided, mut written) = (Vec::new(), Vec::new());
+        for (command, answer) in commands {
+            let applied = apply(&self.state, &command, self.now_ms, self.ids.as_mut());
+            let result = applied.map_err(CallError::Refused).map(|(writes, reply)| {
+                for write in &writes {
+                    self.state.absorb(write);
+                }
+                if !writes.is_empty() {
+                    self.sequence += 1;
+                    written.push((self.sequence, self.now_ms, writes));
+                }
+                reply
+            });
+            decided.push(Decided { answer, result });
+        }
+        let records = mutations(written.iter().flat_map(|(_, _, writes)| writes));
+        if !records.is_empty()
+            && let Err(error) = self.store.commit(&records)
+        {
+            self.failed(&error, &before, decided);
+            return Vec::new();
+        }
+        self.note_sessions(&written);
+        self.shared.publish(self.state.view.clone(), &before, written);
+        let mut replies = Vec::new();
+        for Decided { answer, result } in decided {
+            replies.extend(result.clone().ok());
+            reply_to(answer, result);
+        }
+        replies
+    }
+
+    fn note_sessions(&self, written: &[(u64, u64, Vec<Write>)]) {
+        let sessions = written.iter().flat_map(|(_, _, writes)| writes).filter_map(|write| {
+            let Write::Connection(node, connection) = write else { return None };
+            Some((node, connection.as_ref().map(|connection| connection.session)))
+        });
+        let mut hearts = None;
+        for (node, session) in sessions {
+            let hearts = hearts.get_or_insert_with(|| self.shared.hearts());
+            hearts.now_ms = self.clock.steady_ms();
+            hearts.session(node, session);
+        }
+    }
+
+    fn failed(&mut self, error: &dyn Error, before: &View, decided: Vec<Decided>) {
+        let why = chain(error);
+        tracing::error!(error = %why, "the store failed, changes are refused until it works again");
+        // The view goes back to what readers see; the ledger does not, and is not used before the
+        // state has been read anew.
+        self.state.view = before.clone();
+        for decided in decided {
+            reply_to(decided.answer, Err(CallError::Store(why.clone())));
+        }
+        let next_try_ms = self.clock.steady_ms() + RECOVER_EVERY_MS;
+        self.health = Health::Failed { why, next_try_ms };
+    }
+
+    /// Whether commands can be decided; tries to come back from a failure when it is time.
+    fn ready(&mut self) -> Result<(), CallError> {
+        let Health::Failed { why, next_try_ms } = &self.health else { return Ok(()) };
+        let now_ms = self.clock.steady_ms();
+        if now_ms < *next_try_ms {
+            return Err(CallError::Store(why.clone()));
+        }
+        let read = match self.store.recover() {
+            Ok(()) => load(self.store.as_mut(), &self.scope).map_err(|error| chain(&error)),
+            Err(error) => Err(chain(&error)),
+        };
+        match read {
+            Ok(loaded) => {
+                self.take_over(loaded.state);
+                Ok(())
+            }
+            Err(why) => {
+                let next_try_ms = now_ms + RECOVER_EVERY_MS;
+                self.health = Health::Failed { why: why.clone(), next_try_ms };
+                Err(CallError::Store(why))
+            }
+        }
+    }
+
+    /// Goes on with the state as the disk has it, and with the sessions as they are.
+    fn take_over(&mut self, mut state: State) {
+        for (arn, entry) in &self.state.view.nodes {
+            if let Some(connection) = &entry.connection {
+                state.absorb(&Write::Connection(arn.clone(), Some(connection.clone())));
+            }
+        }
+        self.state = state;
+        self.health = Health::Good;
+        self.shared.republish(self.state.view.clone());
+        tracing::info!("the store works again");
+    }
+
+    /// Judges the nodes and lets time do its work. Whether there is more to do at once.
+    fn tick(&mut self) -> bool {
+        let steady_ms = self.clock.steady_ms();
+        let observed = self.observe(steady_ms);
+        let verdict =
+            liveness::judge(&self.rules, self.started_ms, self.mass_since_ms, steady_ms, &observed);
+        self.mass_since_ms = verdict.mass_since_ms;
+        let tick = Tick { silent: verdict.silent, lost: verdict.lost, given_up: verdict.given_up };
+        let replies = self.batch(vec![(tick.into(), None)]);
+        replies.iter().any(|reply| matches!(reply, Reply::Ticked(ticked) if ticked.more))
+    }
+
+    fn observe(&self, steady_ms: u64) -> Vec<Observed> {
+        let mut hearts = self.shared.hearts();
+        hearts.now_ms = steady_ms;
+        let view = &self.state.view;
+        let nodes = view.nodes.values().filter(|entry| entry.record.status != NodeStatus::Inactive);
+        nodes
+            .map(|entry| Observed {
+                node: entry.record.arn.clone(),
+                heard_ms: hearts.heard_ms(&entry.record.arn),
+                connected: entry.agent_connected(),
+                lost: entry.record.lost_at_ms.is_some(),
+                has_live_tasks: entry.tasks.iter().any(|arn| {
+                    view.task(arn).is_some_and(|task| task.last_status.holds_reservation())
+                }),
+            })
+            .collect()
+    }
+}
+
+/// The message that ended the wait and what else is there, up to a bound; and whether to stop.
+fn collect(
+    first: Option<Message>,
+    inbox: &Receiver<Message>,
+) -> (Vec<(Command, Option<Answer>)>, bool) {
+    let mut commands = Vec::new();
+    let mut next = first;
+    while let Some(message) = next {
+        match message {
+            Message::Command(command, answer) => commands.push((command, Some(answer))),
+            Message::Stop => return (commands, true),
+        }
+        next = if commands.len() < BATCH_MAX { inbox.try_recv().ok() } else { None };
+    }
+    (commands, false)
+}
+
+/// A caller that no longer waits is no error.
+fn reply_to(answer: Option<Answer>, reply: Result<Reply, CallError>) {
+    if let Some(answer) = answer {
+        let _ = answer.send(reply);
+    }
+}
+
+fn refuse_all(commands: Vec<(Command, Option<Answer>)>, error: &CallError) {
+    for (_, answer) in commands {
+        reply_to(answer, Err(error.clone()));
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

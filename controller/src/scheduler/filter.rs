@@ -1,0 +1,140 @@
+//! The filters: each looks at one node for one request and has no objection, or says which.
+
+use std::fmt;
+
+use loadline_model::{RefusalReason, Resources};
+
+use super::place::{Request, Tentative};
+use crate::command::{PlacementFailure, PlacementReason};
+use crate::state::{NodeEntry, NodeStatus, PlacementConstraint, State};
+
+/// Why a node is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Objection {
+    /// It takes no new tasks in this status.
+    Status(NodeStatus),
+    /// Its agent is not connected, or the node counts as lost.
+    Agent,
+    /// Its line would be passed.
+    Room(RefusalReason, Resources, Resources),
+    /// It has a task of the same group already.
+    Distinct,
+    /// The expression does not select it.
+    MemberOf(String),
+    /// The expression could not be evaluated; the API checks expressions before, so this is one
+    /// that an older version stored.
+    Expression(String),
+}
+
+/// One node under one request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate<'a> {
+    pub(super) state: &'a State,
+    pub(super) tentative: &'a Tentative,
+    pub(super) node: &'a NodeEntry,
+    pub(super) request: &'a Request<'a>,
+}
+
+type Filter = fn(&Candidate<'_>) -> Result<(), Objection>;
+
+/// In this order; the first objection is the one that is told.
+const FILTERS: [Filter; 4] = [status, agent, room, constraints];
+
+impl Candidate<'_> {
+    /// Asks every filter.
+    pub(super) fn check(&self) -> Result<(), Objection> {
+        FILTERS.iter().try_for_each(|filter| filter(self))
+    }
+
+    /// What the node would have left for this request, tasks of the same command included.
+    pub(super) fn left(&self) -> Resources {
+        let placed = self.tentative.reserved(&self.node.record.arn);
+        self.node.left().saturating_sub(placed)
+    }
+}
+
+fn status(candidate: &Candidate<'_>) -> Result<(), Objection> {
+    match candidate.node.record.status {
+        NodeStatus::Active => Ok(()),
+        other => Err(Objection::Status(other)),
+    }
+}
+
+fn agent(candidate: &Candidate<'_>) -> Result<(), Objection> {
+    let node = candidate.node;
+    if node.agent_connected() && node.record.lost_at_ms.is_none() {
+        Ok(())
+    } else {
+        Err(Objection::Agent)
+    }
+}
+
+/// The node's own line decides (law 13), with what this command has placed on it so far.
+fn room(candidate: &Candidate<'_>) -> Result<(), Objection> {
+    let node = &candidate.node.record.arn;
+    let need = candidate.request.need;
+    let placed = candidate.tentative.reserved(node);
+    let left = candidate.left();
+    let unpayable = Objection::Room(RefusalReason::Memory, need, left);
+    let Some(line) = candidate.state.ledger.line(node) else { return Err(unpayable) };
+    let Some(asked) = placed.checked_add(need) else { return Err(unpayable) };
+    line.check(asked).map_err(|refused| Objection::Room(refused.reason, need, left))
+}
+
+fn constraints(candidate: &Candidate<'_>) -> Result<(), Objection> {
+    candidate.request.constraints.iter().try_for_each(|constraint| match constraint {
+        PlacementConstraint::DistinctInstance => {
+            let tasks = candidate.request.group_tasks_on(candidate);
+            if tasks == 0 { Ok(()) } else { Err(Objection::Distinct) }
+        }
+        PlacementConstraint::MemberOf(expression) => {
+            let compiled = candidate.request.expressions.get(expression.as_str());
+            match compiled {
+                Some(Ok(compiled)) if compiled.selects(candidate.node, candidate.state) => Ok(()),
+                Some(Ok(_)) => Err(Objection::MemberOf(expression.clone())),
+                Some(Err(why)) => Err(Objection::Expression(why.clone())),
+                None => Err(Objection::Expression(expression.clone())),
+            }
+        }
+    })
+}
+
+impl Objection {
+    /// As RunTask tells it.
+    pub(super) fn failure(&self, node: &NodeEntry) -> PlacementFailure {
+        PlacementFailure {
+            node: Some(node.record.arn.clone()),
+            reason: self.reason(),
+            detail: self.to_string(),
+        }
+    }
+
+    fn reason(&self) -> PlacementReason {
+        match self {
+            Self::Status(_) => PlacementReason::Inactive,
+            Self::Agent => PlacementReason::Agent,
+            Self::Room(RefusalReason::Cpu, ..) => PlacementReason::Cpu,
+            Self::Room(RefusalReason::Memory, ..) => PlacementReason::Memory,
+            Self::Distinct => PlacementReason::DistinctInstance,
+            Self::MemberOf(_) | Self::Expression(_) => PlacementReason::MemberOf,
+        }
+    }
+}
+
+impl fmt::Display for Objection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "the container instance is {}", status.as_str()),
+            Self::Agent => f.write_str("the container instance's agent is not connected"),
+            Self::Room(RefusalReason::Cpu, asked, left) => {
+                write!(f, "{} CPU units asked for, {} left", asked.cpu_units, left.cpu_units)
+            }
+            Self::Room(RefusalReason::Memory, asked, left) => {
+                write!(f, "{} MiB asked for, {} left", asked.memory_mib, left.memory_mib)
+            }
+            Self::Distinct => f.write_str("it has a task of the same group already"),
+            Self::MemberOf(expression) => write!(f, "not selected by {expression:?}"),
+            Self::Expression(why) => write!(f, "the expression can't be evaluated: {why}"),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Choosing a node for one task.
+
+use std::collections::{BTreeMap, HashMap};
+
+use loadline_model::{InstanceArn, Resources};
+
+use super::filter::Candidate;
+use super::query::Expression;
+use super::strategy;
+use crate::command::{FAILURES_MAX, PlacementFailure, PlacementReason};
+use crate::state::{ClusterName, PlacementConstraint, PlacementStrategy, State};
+
+/// What is to be placed.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Where.
+    pub(super) cluster: &'a ClusterName,
+    /// What it takes from the node's line.
+    pub(super) need: Resources,
+    /// `spread` and `distinctInstance` count the tasks of this group.
+    pub(super) group: &'a str,
+    /// Bind.
+    pub(super) constraints: Vec<&'a PlacementConstraint>,
+    /// Best effort, the first weighs most.
+    pub(super) strategy: &'a [PlacementStrategy],
+    /// Each expression of `constraints`, parsed once.
+    pub(super) expressions: HashMap<&'a str, Result<Expression, String>>,
+}
+
+impl<'a> Request<'a> {
+    /// Prepares a request; it can then be placed any number of times.
+    pub fn new(
+        cluster: &'a ClusterName,
+        need: Resources,
+        group: &'a str,
+        constraints: impl Iterator<Item = &'a PlacementConstraint>,
+        strategy: &'a [PlacementStrategy],
+    ) -> Self {
+        let constraints: Vec<_> = constraints.collect();
+        let expressions = constraints.iter().filter_map(|constraint| match constraint {
+            PlacementConstraint::MemberOf(text) => {
+                let parsed = Expression::parse(text).map_err(|why| why.to_string());
+                Some((text.as_str(), parsed))
+            }
+            PlacementConstraint::DistinctInstance => None,
+        });
+        let expressions = expressions.collect();
+        Self { cluster, need, group, constraints, strategy, expressions }
+    }
+
+    /// How many tasks of the group the candidate has, those of the same command included.
+    pub(super) fn group_tasks_on(&self, candidate: &Candidate<'_>) -> u32 {
+        let node = &candidate.node.record.arn;
+        let group = candidate.state.ledger.group(self.cluster, self.group);
+        let placed = group.and_then(|nodes| nodes.get(node)).copied().unwrap_or(0);
+        placed + candidate.tentative.tasks(node)
+    }
+}
+
+/// What one command has placed so far: not part of the state before the command is.
+#[derive(Clone, Debug, Default)]
+pub struct Tentative {
+    by_node: BTreeMap<InstanceArn, (Resources, u32)>,
+}
+
+impl Tentative {
+    /// Notes a placement. The line was asked, so the sum is within it.
+    pub fn add(&mut self, node: &InstanceArn, need: Resources) {
+        let (sum, count) = self.by_node.entry(node.clone()).or_default();
+        *sum = sum
+            .checked_add(need)
+            .unwrap_or(Resources { cpu_units: u64::MAX, memory_mib: u64::MAX });
+        *count += 1;
+    }
+
+    /// What the command reserved on this node.
+    #[must_use]
+    pub fn reserved(&self, node: &InstanceArn) -> Resources {
+        self.by_node.get(node).map_or(Resources::ZERO, |(sum, _)| *sum)
+    }
+
+    pub(super) fn tasks(&self, node: &InstanceArn) -> u32 {
+        self.by_node.get(node).map_or(0, |(_, count)| *count)
+    }
+
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &InstanceArn> {
+        self.by_node.keys()
+    }
+}
+
+/// Names the node that takes the task. `seed` breaks ties where the strategy says `random`.
+///
+/// # Errors
+/// Why not, for each node of the cluster that is not INACTIVE, at most [`FAILURES_MAX`]; never
+/// empty.
+pub fn place(
+    state: &State,
+    tentative: &Tentative,
+    request: &Request<'_>,
+    seed: u64,
+) -> Result<InstanceArn, Vec<PlacementFailure>> {
+    let chosen = if request.strategy.is_empty() {
+        widest(state, tentative, request)
+    } else {
+        strategy::choose(state, tentative, request, seed)
+    };
+    chosen.ok_or_else(|| explain(state, tentative, request))
+}
+
+/// The node with the most memory left, then CPU. The index knows nothing of this command's own
+/// placements, so the few nodes that have some are judged beside it.
+fn widest(state: &State, tentative: &Tentative, request: &Request<'_>) -> Option<InstanceArn> {
+    let candidate = |node: &InstanceArn| {
+        let node = state.view.node(node)?;
+        let candidate = Candidate { state, tentative, node, request };
+        (node.record.cluster == *request.cluster && candidate.check().is_ok())
+            .then(|| (candidate.left(), node.record.arn.clone()))
+    };
+    let fresh = state
+        .ledger
+        .rooms(request.cluster, request.need.memory_mib)
+        .rev()
+        .filter(|node| tentative.tasks(node) == 0)
+        .find_map(candidate);
+    let used = tentative.nodes().filter_map(candidate);
+    used.chain(fresh)
+        .max_by_key(|(left, _)| (left.memory_mib, left.cpu_units))
+        .map(|(_, node)| node)
+}
+
+fn explain(state: &State, tentative: &Tentative, request: &Request<'_>) -> Vec<PlacementFailure> {
+    let failures: Vec<_> = state
+        .view
+        .nodes_in(request.cluster, None)
+        .filter(|node| node.record.status != crate::state::NodeStatus::Inactive)
+        .filter_map(|node| {
+            let candidate = Candidate { state, tentative, node, request };
+            candidate.check().err().map(|objection| objection.failure(node))
+        })
+        .take(FAILURES_MAX)
+        .collect();
+    if !failures.is_empty() {
+        return failures;
+    }
+    vec![PlacementFailure {
+        node: None,
+        reason: PlacementReason::Missing,
+        detail: format!("cluster {} has no container instances", request.cluster),
+    }]
+}

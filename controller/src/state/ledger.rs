@@ -1,0 +1,194 @@
+//! What only the owner of the state keeps: the nodes' lines, and the indexes that make a decision
+//! cost what it touches and not what the cluster holds. All of it is derived from the records.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use loadline_model::{InstanceArn, Line, Resources, TaskArn};
+
+use super::{ClusterName, NodeEntry, NodeStatus, SessionId, Task};
+
+/// Lines and indexes.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    lines: HashMap<InstanceArn, Shelf>,
+    rooms: HashMap<ClusterName, Rooms>,
+    groups: HashMap<(ClusterName, String), BTreeMap<InstanceArn, u32>>,
+    stopped: BTreeSet<(u64, TaskArn)>,
+    run_tokens: BTreeSet<(u64, ClusterName, String)>,
+    last_session: u64,
+}
+
+/// A node's line, and where the node stands in the index of rooms.
+#[derive(Clone, Debug)]
+struct Shelf {
+    line: Line,
+    room: Option<(ClusterName, RoomKey)>,
+}
+
+/// What is left below a line: memory in MiB first, then CPU units.
+type RoomKey = (u64, u64);
+
+/// The nodes that take tasks, by what they have left.
+type Rooms = BTreeMap<RoomKey, BTreeSet<InstanceArn>>;
+
+impl Ledger {
+    /// The node's line; `None` for a node that is not known.
+    #[must_use]
+    pub fn line(&self, node: &InstanceArn) -> Option<&Line> {
+        self.lines.get(node).map(|shelf| &shelf.line)
+    }
+
+    /// The nodes of a cluster that take tasks now and have this much memory left or more, those
+    /// with the least first.
+    pub fn rooms(
+        &self,
+        cluster: &ClusterName,
+        memory_mib: u64,
+    ) -> impl DoubleEndedIterator<Item = &InstanceArn> {
+        self.rooms
+            .get(cluster)
+            .into_iter()
+            .flat_map(move |rooms| rooms.range((memory_mib, 0)..))
+            .flat_map(|(_, nodes)| nodes)
+    }
+
+    /// How many live tasks of a group each node has.
+    #[must_use]
+    pub fn group(&self, cluster: &ClusterName, group: &str) -> Option<&BTreeMap<InstanceArn, u32>> {
+        self.groups.get(&(cluster.clone(), group.to_owned()))
+    }
+
+    /// Stopped tasks that no node holds and that stopped at `until_ms` or before, oldest first.
+    pub fn stopped_until(&self, until_ms: u64) -> impl Iterator<Item = &TaskArn> {
+        self.stopped.iter().take_while(move |(at, _)| *at <= until_ms).map(|(_, task)| task)
+    }
+
+    /// Client tokens that expire at `until_ms` or before.
+    pub fn run_tokens_until(&self, until_ms: u64) -> impl Iterator<Item = (&ClusterName, &str)> {
+        self.run_tokens
+            .iter()
+            .take_while(move |(at, _, _)| *at <= until_ms)
+            .map(|(_, cluster, token)| (cluster, token.as_str()))
+    }
+
+    /// The session after the newest one.
+    #[must_use]
+    pub fn next_session(&self) -> SessionId {
+        SessionId(self.last_session + 1)
+    }
+
+    pub(super) fn session_began(&mut self, session: SessionId) {
+        self.last_session = self.last_session.max(session.0);
+    }
+
+    pub(super) fn run_token(&mut self, expires_at_ms: u64, cluster: &ClusterName, token: &str) {
+        self.run_tokens.insert((expires_at_ms, cluster.clone(), token.to_owned()));
+    }
+
+    pub(super) fn forget_run_token(&mut self, at_ms: u64, cluster: &ClusterName, token: &str) {
+        self.run_tokens.remove(&(at_ms, cluster.clone(), token.to_owned()));
+    }
+
+    /// Takes a task's change into the line and the indexes. Gives the node's new sum.
+    pub(super) fn task(&mut self, before: Option<&Task>, after: Option<&Task>) -> Resources {
+        if let Some(task) = before {
+            self.index_out(task);
+        }
+        if let Some(task) = after {
+            self.index_in(task);
+        }
+        let Some(task) = after.or(before) else { return Resources::ZERO };
+        let shelf = self.shelf(&task.node, Resources::ZERO);
+        if after.is_some_and(|task| task.held) {
+            shelf.line.adopt(&task.arn, task.reserved);
+        } else {
+            shelf.line.release(&task.arn);
+        }
+        shelf.line.reserved()
+    }
+
+    /// Takes a node's change: the height of its line, and whether it takes tasks.
+    pub(super) fn node(&mut self, entry: &NodeEntry) {
+        self.shelf(&entry.record.arn, entry.record.registered)
+            .line
+            .register(entry.record.registered);
+        self.shelve(entry);
+    }
+
+    /// Puts the node where it now belongs in the index of rooms.
+    pub(super) fn shelve(&mut self, entry: &NodeEntry) {
+        let node = &entry.record.arn;
+        let left = self.line(node).map_or(Resources::ZERO, Line::left);
+        let room = takes_tasks(entry)
+            .then(|| (entry.record.cluster.clone(), (left.memory_mib, left.cpu_units)));
+        let shelf = self.shelf(node, entry.record.registered);
+        if shelf.room == room {
+            return;
+        }
+        if let Some((cluster, key)) = std::mem::replace(&mut shelf.room, room.clone())
+            && let Some(rooms) = self.rooms.get_mut(&cluster)
+            && let Some(nodes) = rooms.get_mut(&key)
+        {
+            nodes.remove(node);
+            if nodes.is_empty() {
+                rooms.remove(&key);
+            }
+        }
+        if let Some((cluster, key)) = room {
+            let rooms = self.rooms.entry(cluster).or_default();
+            rooms.entry(key).or_default().insert(node.clone());
+        }
+    }
+
+    fn shelf(&mut self, node: &InstanceArn, registered: Resources) -> &mut Shelf {
+        self.lines
+            .entry(node.clone())
+            .or_insert_with(|| Shelf { line: Line::new(registered), room: None })
+    }
+
+    fn index_in(&mut self, task: &Task) {
+        if counts_in_group(task) {
+            let key = (task.cluster.clone(), task.group.clone());
+            *self.groups.entry(key).or_default().entry(task.node.clone()).or_default() += 1;
+        }
+        if let Some(at) = forgettable_from(task) {
+            self.stopped.insert((at, task.arn.clone()));
+        }
+    }
+
+    fn index_out(&mut self, task: &Task) {
+        if counts_in_group(task) {
+            let key = (task.cluster.clone(), task.group.clone());
+            if let Some(nodes) = self.groups.get_mut(&key) {
+                if let Some(count) = nodes.get_mut(&task.node) {
+                    *count -= 1;
+                    if *count == 0 {
+                        nodes.remove(&task.node);
+                    }
+                }
+                if nodes.is_empty() {
+                    self.groups.remove(&key);
+                }
+            }
+        }
+        if let Some(at) = forgettable_from(task) {
+            self.stopped.remove(&(at, task.arn.clone()));
+        }
+    }
+}
+
+/// Whether a node may be given tasks at all.
+#[must_use]
+pub fn takes_tasks(entry: &NodeEntry) -> bool {
+    entry.record.status == NodeStatus::Active
+        && entry.agent_connected()
+        && entry.record.lost_at_ms.is_none()
+}
+
+fn counts_in_group(task: &Task) -> bool {
+    task.desired == loadline_model::DesiredStatus::Running && task.last_status.holds_reservation()
+}
+
+fn forgettable_from(task: &Task) -> Option<u64> {
+    if task.held { None } else { task.stopped_at_ms }
+}

@@ -1,0 +1,179 @@
+//! The owner's face of the state: a [`View`] and its ledger, and how they take in a write.
+
+use std::sync::Arc;
+
+use loadline_model::{InstanceArn, TaskArn, TaskStatus};
+use rpds::RedBlackTreeSetSync;
+
+use super::ledger::Ledger;
+use super::{
+    Cluster, ClusterEntry, ClusterName, Connection, DefinitionStatus, Node, NodeEntry, NodeStatus,
+    RunToken, Scope, Task, TaskDefinition, View, Write,
+};
+
+/// The whole state, as `apply` decides on it.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// What readers see, once it is committed.
+    pub view: View,
+    /// What only the owner needs.
+    pub ledger: Ledger,
+}
+
+impl State {
+    /// Nothing at all.
+    #[must_use]
+    pub fn empty(scope: Scope) -> Self {
+        Self { view: View::empty(scope), ledger: Ledger::default() }
+    }
+
+    /// Takes in a write: from `apply`, or from the store at open. Costs a few map steps.
+    pub fn absorb(&mut self, write: &Write) {
+        match write {
+            Write::Cluster(cluster) => self.cluster(cluster),
+            Write::Definition(definition) => self.definition(definition),
+            Write::Family(family, revision) => {
+                let mut entry = self.view.families.get(family).copied().unwrap_or_default();
+                entry.last_revision = entry.last_revision.max(*revision);
+                self.view.families.insert_mut(family.clone(), entry);
+            }
+            Write::Task(task) => self.task(&task.arn, Some(task)),
+            Write::ForgetTask(arn) => self.task(arn, None),
+            Write::Node(node) => self.node(node),
+            Write::Generation(node, generation) => {
+                self.change_node(node, |entry| entry.generation = *generation);
+            }
+            Write::JoinToken(token) => {
+                self.view.tokens.insert_mut(token.id.clone(), Arc::clone(token));
+            }
+            Write::RunToken(token) => self.run_token(token),
+            Write::ForgetRunToken(cluster, token) => {
+                let key = (cluster.clone(), token.clone());
+                if let Some(record) = self.view.run_tokens.get(&key) {
+                    self.ledger.forget_run_token(record.expires_at_ms, cluster, token);
+                }
+                self.view.run_tokens.remove_mut(&key);
+            }
+            Write::Connection(node, connection) => self.connection(node, connection.as_ref()),
+        }
+    }
+
+    fn cluster(&mut self, record: &Arc<Cluster>) {
+        let entry = match self.view.clusters.get(&record.name) {
+            Some(entry) => ClusterEntry { record: Cluster::clone(record), ..**entry },
+            None => ClusterEntry {
+                record: Cluster::clone(record),
+                running_tasks: 0,
+                pending_tasks: 0,
+                live_tasks: 0,
+                nodes: 0,
+            },
+        };
+        self.view.clusters.insert_mut(record.name.clone(), Arc::new(entry));
+    }
+
+    fn definition(&mut self, definition: &Arc<TaskDefinition>) {
+        let key = definition.key();
+        let active = |d: &TaskDefinition| u32::from(d.status == DefinitionStatus::Active);
+        let before = self.view.definitions.get(&key).map_or(0, |old| active(old));
+        let mut family = self.view.families.get(&key.family).copied().unwrap_or_default();
+        family.active = family.active + active(definition) - before;
+        family.last_revision = family.last_revision.max(key.revision);
+        self.view.families.insert_mut(key.family.clone(), family);
+        self.view.definitions.insert_mut(key, Arc::clone(definition));
+    }
+
+    fn task(&mut self, arn: &TaskArn, after: Option<&Arc<Task>>) {
+        let before = self.view.tasks.get(arn).cloned();
+        let Some(any) = after.or(before.as_ref()).cloned() else { return };
+        let reserved = self.ledger.task(before.as_deref(), after.map(Arc::as_ref));
+        let (old, new) = (Tally::of(before.as_deref()), Tally::of(after.map(Arc::as_ref)));
+        if let Some(entry) = self.view.clusters.get_mut(&any.cluster) {
+            let entry = Arc::make_mut(entry);
+            entry.running_tasks = entry.running_tasks + new.running - old.running;
+            entry.pending_tasks = entry.pending_tasks + new.pending - old.pending;
+            entry.live_tasks = entry.live_tasks + new.live - old.live;
+        }
+        self.change_node(&any.node, |entry| {
+            entry.reserved = reserved;
+            entry.running_tasks = entry.running_tasks + new.running - old.running;
+            entry.pending_tasks = entry.pending_tasks + new.pending - old.pending;
+            if after.is_some_and(|task| task.held) {
+                entry.tasks.insert_mut(any.arn.clone());
+            } else {
+                entry.tasks.remove_mut(&any.arn);
+            }
+        });
+        match after {
+            Some(task) => self.view.tasks.insert_mut(arn.clone(), Arc::clone(task)),
+            None => {
+                self.view.tasks.remove_mut(arn);
+            }
+        }
+    }
+
+    fn node(&mut self, record: &Arc<Node>) {
+        let counts = |status: NodeStatus| u32::from(status != NodeStatus::Inactive);
+        let old = self.view.nodes.get(&record.arn);
+        let before = old.map_or(0, |entry| counts(entry.record.status));
+        let entry = match old {
+            Some(entry) => NodeEntry { record: Node::clone(record), ..NodeEntry::clone(entry) },
+            None => NodeEntry {
+                record: Node::clone(record),
+                generation: 0,
+                connection: None,
+                reserved: loadline_model::Resources::ZERO,
+                running_tasks: 0,
+                pending_tasks: 0,
+                tasks: RedBlackTreeSetSync::new_sync(),
+            },
+        };
+        if let Some(cluster) = self.view.clusters.get_mut(&record.cluster) {
+            let cluster = Arc::make_mut(cluster);
+            cluster.nodes = cluster.nodes + counts(record.status) - before;
+        }
+        self.ledger.node(&entry);
+        self.view.nodes.insert_mut(record.arn.clone(), Arc::new(entry));
+    }
+
+    fn connection(&mut self, node: &InstanceArn, connection: Option<&Connection>) {
+        if let Some(connection) = connection {
+            self.ledger.session_began(connection.session);
+        }
+        self.change_node(node, |entry| entry.connection = connection.cloned());
+    }
+
+    fn run_token(&mut self, token: &Arc<RunToken>) {
+        let key: (ClusterName, String) = (token.cluster.clone(), token.token.clone());
+        self.ledger.run_token(token.expires_at_ms, &key.0, &key.1);
+        self.view.run_tokens.insert_mut(key, Arc::clone(token));
+    }
+
+    fn change_node(&mut self, node: &InstanceArn, change: impl FnOnce(&mut NodeEntry)) {
+        if let Some(entry) = self.view.nodes.get_mut(node) {
+            let entry = Arc::make_mut(entry);
+            change(entry);
+            self.ledger.shelve(entry);
+        }
+    }
+}
+
+/// How a task counts in the sums of its cluster and its node.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    running: u32,
+    pending: u32,
+    live: u32,
+}
+
+impl Tally {
+    fn of(task: Option<&Task>) -> Self {
+        let Some(status) = task.map(|task| task.last_status) else { return Self::default() };
+        let before_running = status.rank() < TaskStatus::Running.rank();
+        Self {
+            running: u32::from(status == TaskStatus::Running),
+            pending: u32::from(before_running),
+            live: u32::from(status != TaskStatus::Stopped),
+        }
+    }
+}

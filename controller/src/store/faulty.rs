@@ -1,0 +1,109 @@
+//! A disk in memory that can lose power and fill up: what was not synced is then gone, or a write
+//! fails as on a full disk. Tests run the real redb on it.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use redb::{Builder, StorageBackend};
+
+use super::RedbStore;
+
+/// Clones are the same disk.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Disk(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// What survives.
+    durable: Vec<u8>,
+    /// What a reader sees now.
+    now: Vec<u8>,
+    /// Bytes that the disk holds at most; 0 for no bound.
+    bytes_max: u64,
+    /// Whether a sync fails.
+    broken: bool,
+    syncs: u64,
+}
+
+impl Disk {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap()
+    }
+
+    /// Everything that was not synced is gone.
+    pub(crate) fn lose_power(&self) {
+        let mut inner = self.inner();
+        inner.now = inner.durable.clone();
+    }
+
+    /// From now on the disk does not grow.
+    pub(crate) fn fill_up(&self) {
+        let mut inner = self.inner();
+        inner.bytes_max = inner.now.len() as u64;
+        inner.broken = true;
+    }
+
+    /// There is room again.
+    pub(crate) fn make_room(&self) {
+        let mut inner = self.inner();
+        (inner.bytes_max, inner.broken) = (0, false);
+    }
+
+    /// How often a sync was asked for.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.inner().syncs
+    }
+
+    /// A store on this disk.
+    pub(crate) fn store(&self) -> RedbStore {
+        let disk = self.clone();
+        let opener = move || Builder::new().create_with_backend(disk.clone());
+        RedbStore::with("a disk in memory".to_owned(), Box::new(opener)).unwrap()
+    }
+}
+
+fn full() -> std::io::Error {
+    std::io::ErrorKind::StorageFull.into()
+}
+
+type Done = Result<(), std::io::Error>;
+
+impl StorageBackend for Disk {
+    fn len(&self) -> Result<u64, std::io::Error> {
+        Ok(self.inner().now.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Done {
+        let start = usize::try_from(offset).unwrap();
+        out.copy_from_slice(&self.inner().now[start..start + out.len()]);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> Done {
+        let mut inner = self.inner();
+        if inner.bytes_max != 0 && inner.bytes_max < len {
+            return Err(full());
+        }
+        inner.now.resize(usize::try_from(len).unwrap(), 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> Done {
+        let mut inner = self.inner();
+        inner.syncs += 1;
+        if inner.broken {
+            return Err(full());
+        }
+        inner.durable = inner.now.clone();
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Done {
+        let mut inner = self.inner();
+        let start = usize::try_from(offset).unwrap();
+        if inner.now.len() < start + data.len() {
+            return Err(full());
+        }
+        inner.now[start..start + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
