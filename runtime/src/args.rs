@@ -1,0 +1,201 @@
+//! The command line's grammar: runc's, which is Go's `flag` with subcommands. A flag has one dash
+//! or two, a value after `=` or as the next word, and may stand before or after the arguments.
+
+/// What is wrong with a command line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ArgError {
+    /// A flag that the verb does not have.
+    #[error("flag provided but not defined: {0}")]
+    Unknown(String),
+    /// A flag without its value.
+    #[error("flag needs an argument: {0}")]
+    NeedsValue(String),
+    /// A value that cannot be read.
+    #[error("invalid value {value:?} for flag --{flag}: {why}")]
+    Invalid {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        value: String,
+        /// What is expected.
+        why: &'static str,
+    },
+    /// Too many or too few arguments.
+    #[error("{verb}: expected {expected}, got {got} arguments; see --help")]
+    Count {
+        /// The verb.
+        verb: String,
+        /// What it takes.
+        expected: &'static str,
+        /// How many were given.
+        got: usize,
+    },
+    /// No such verb.
+    #[error("No help topic for '{0}'")]
+    NoVerb(String),
+    /// A verb of runc's that is not there.
+    #[error("{0} is not supported by this runtime")]
+    Unsupported(String),
+}
+
+/// One flag of a verb.
+#[derive(Clone, Copy, Debug)]
+pub struct Flag {
+    /// The long name.
+    pub name: &'static str,
+    /// The one-letter name, if any.
+    pub short: Option<&'static str>,
+    /// Whether a value follows.
+    pub has_value: bool,
+}
+
+/// A flag that is on or off.
+pub const fn switch(name: &'static str, short: Option<&'static str>) -> Flag {
+    Flag { name, short, has_value: false }
+}
+
+/// A flag with a value.
+pub const fn value(name: &'static str, short: Option<&'static str>) -> Flag {
+    Flag { name, short, has_value: true }
+}
+
+/// Where arguments end the flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The first argument ends the flags: what follows belongs to somebody else.
+    FlagsFirst,
+    /// Flags may stand between and after the arguments.
+    Any,
+}
+
+/// A command line taken apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parsed {
+    flags: Vec<(&'static str, String)>,
+    /// What is no flag.
+    pub arguments: Vec<String>,
+}
+
+/// Takes a command line apart.
+///
+/// # Errors
+/// A flag that is not in `known`, or one without its value.
+pub fn parse(words: &[String], known: &[Flag], order: Order) -> Result<Parsed, ArgError> {
+    let mut parsed = Parsed::default();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if word == "--" {
+            parsed.arguments.extend(words.cloned());
+            break;
+        }
+        let Some(name) = word.strip_prefix('-').filter(|name| !name.is_empty()) else {
+            parsed.arguments.push(word.clone());
+            if order == Order::FlagsFirst {
+                parsed.arguments.extend(words.cloned());
+                break;
+            }
+            continue;
+        };
+        let name = name.strip_prefix('-').unwrap_or(name);
+        let (name, given) = match name.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (name, None),
+        };
+        let flag = known.iter().find(|flag| flag.name == name || flag.short == Some(name));
+        let flag = flag.ok_or_else(|| ArgError::Unknown(word.clone()))?;
+        let value = match (given, flag.has_value) {
+            (Some(value), _) => value,
+            (None, false) => "true".to_owned(),
+            (None, true) => {
+                words.next().cloned().ok_or_else(|| ArgError::NeedsValue(word.clone()))?
+            }
+        };
+        parsed.flags.push((flag.name, value));
+    }
+    Ok(parsed)
+}
+
+impl Parsed {
+    /// The last value of a flag.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.flags.iter().rev().find(|(flag, _)| *flag == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All values of a flag.
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let is_named = move |(flag, _): &&(&str, String)| *flag == name;
+        self.flags.iter().filter(is_named).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a switch is on.
+    ///
+    /// # Errors
+    /// When its value is no truth value.
+    pub fn is_on(&self, name: &'static str) -> Result<bool, ArgError> {
+        match self.value(name) {
+            None | Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Ok(false),
+            Some("true" | "1" | "t" | "T" | "TRUE" | "True") => Ok(true),
+            Some(other) => Err(ArgError::Invalid {
+                flag: name,
+                value: other.to_owned(),
+                why: "expected true or false",
+            }),
+        }
+    }
+
+    /// A flag's number.
+    ///
+    /// # Errors
+    /// When its value is no number from 0 to `max`.
+    pub fn number(&self, name: &'static str, max: u32) -> Result<Option<u32>, ArgError> {
+        let Some(text) = self.value(name) else { return Ok(None) };
+        match text.parse::<u32>() {
+            Ok(number) if number <= max => Ok(Some(number)),
+            _ => Err(ArgError::Invalid {
+                flag: name,
+                value: text.to_owned(),
+                why: "expected a number in range",
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ArgError, Flag, Order, parse, switch, value};
+
+    const KNOWN: [Flag; 2] = [switch("force", Some("f")), value("bundle", Some("b"))];
+
+    fn words(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    fn check(text: &str, bundle: Option<&str>, force: bool, arguments: &[&str]) {
+        let parsed = parse(&words(text), &KNOWN, Order::Any).unwrap();
+        assert_eq!(parsed.value("bundle"), bundle, "{text}");
+        assert_eq!(parsed.is_on("force"), Ok(force), "{text}");
+        assert_eq!(parsed.arguments, arguments, "{text}");
+    }
+
+    #[test]
+    fn flags_are_read_as_go_reads_them() {
+        check("--bundle /b id", Some("/b"), false, &["id"]);
+        check("-bundle=/b id", Some("/b"), false, &["id"]);
+        check("-b /b --force=false id", Some("/b"), false, &["id"]);
+        check("id --force", None, true, &["id"]);
+        check("id -- --force", None, false, &["id", "--force"]);
+    }
+
+    #[test]
+    fn the_first_argument_can_end_the_flags() {
+        let parsed = parse(&words("-f id -b x"), &KNOWN, Order::FlagsFirst).unwrap();
+        assert_eq!(parsed.arguments, ["id", "-b", "x"]);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |text| parse(&words(text), &KNOWN, Order::Any).unwrap_err();
+        assert_eq!(error("--frob"), ArgError::Unknown("--frob".into()));
+        assert_eq!(error("id --bundle"), ArgError::NeedsValue("--bundle".into()));
+    }
+}

@@ -1,0 +1,84 @@
+//! A bundle: a directory with a config.json, read once.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime as oci;
+
+/// The largest config.json that is read: 16 MiB, several hundred times what engines write.
+pub const CONFIG_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// A bundle whose configuration was read.
+#[derive(Debug)]
+pub struct Bundle {
+    /// The directory's absolute path, without links.
+    pub path: PathBuf,
+    /// config.json as it was read, for the record.
+    pub text: String,
+    /// The same, decoded and not yet validated.
+    pub oci: oci::Spec,
+}
+
+/// Why a bundle cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The directory.
+    #[error("open bundle {}", .path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The file. The words are those that engines look for.
+    #[error("read {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// Too large a file.
+    #[error("{} is larger than {CONFIG_BYTES_MAX} bytes", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not a configuration.
+    #[error("{}", .path.display())]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl Bundle {
+    /// Reads a bundle.
+    ///
+    /// # Errors
+    /// When the directory or the file is missing, too large, or no configuration.
+    pub fn open(path: &Path) -> Result<Bundle, Error> {
+        let path = path
+            .canonicalize()
+            .map_err(|source| Error::Directory { path: path.to_owned(), source })?;
+        let file = path.join("config.json");
+        let text = read(&file)?;
+        let oci = serde_json::from_str(&text)
+            .map_err(|source| Error::Decode { path: file.clone(), source })?;
+        Ok(Bundle { path, text, oci })
+    }
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    let failed = |source| Error::Read { path: path.to_owned(), source };
+    let mut text = String::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(CONFIG_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > CONFIG_BYTES_MAX {
+        return Err(Error::TooLarge { path: path.to_owned() });
+    }
+    Ok(text)
+}

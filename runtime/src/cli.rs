@@ -1,0 +1,182 @@
+//! From a verb to an exit code.
+
+use std::error::Error as StdError;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use crate::container::{self, Store, dry_run};
+use crate::verb::{Global, LogFormat, Verb, decode};
+use crate::{features, sys, template};
+
+const HELP: &str = include_str!("help.txt");
+
+/// Runs a command line; `None` stands for one that is not UTF-8.
+pub fn run(words: Option<Vec<String>>) -> ExitCode {
+    let Some(words) = words else {
+        eprintln!("loadline-runtime: an argument is not UTF-8");
+        return ExitCode::FAILURE;
+    };
+    let (global, verb) = match decode(&words) {
+        Ok(decoded) => decoded,
+        Err(error) => {
+            eprintln!("loadline-runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match act(&global, verb) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            tell(&global, &chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Failed = Box<dyn StdError>;
+
+fn act(global: &Global, verb: Verb) -> Result<u8, Failed> {
+    let store = || Store::at(global.root.clone().unwrap_or_else(default_root));
+    let print = |text: &str| io::stdout().lock().write_all(text.as_bytes());
+    match verb {
+        Verb::Help => print(HELP)?,
+        Verb::Version => print(&features::version())?,
+        Verb::Create { id, options, dry_run: true }
+        | Verb::Run { id, options, dry_run: true, .. } => print(&dry_run(&id, &options)?)?,
+        Verb::Create { id, options, .. } => {
+            prepare(global, options.preserve_fds)?;
+            container::create(&store(), &id, &options)?;
+        }
+        Verb::Start(id) => container::start(&store(), &id)?,
+        Verb::Run { id, options, keep, .. } => {
+            prepare(global, options.preserve_fds)?;
+            return run_container(&store(), &id, &options, keep);
+        }
+        Verb::State(id) => {
+            let state = container::state(&store(), &id)?;
+            print(&(serde_json::to_string_pretty(&state)? + "\n"))?;
+        }
+        Verb::Kill { id, signal, reach } => container::kill(&store(), &id, signal, reach)?,
+        Verb::Delete(id, force) => container::delete(&store(), &id, force)?,
+        Verb::List { json, quiet } => print(&list(&store(), json, quiet)?)?,
+        Verb::Spec { bundle, rootless } => template::write(&bundle, rootless)?,
+        Verb::Features => print(&features::json())?,
+    }
+    Ok(0)
+}
+
+fn run_container(
+    store: &Store,
+    id: &container::ContainerId,
+    options: &container::CreateOptions,
+    keep: bool,
+) -> Result<u8, Failed> {
+    let created = container::create(store, id, options)?;
+    let started = container::after_run(store, id);
+    if !options.stays {
+        started?;
+        return Ok(0);
+    }
+    let code = container::wait(&created);
+    let removed = if keep { Ok(()) } else { container::delete(store, id, container::Force::Yes) };
+    started?;
+    removed?;
+    Ok(u8::try_from(code?).unwrap_or(u8::MAX))
+}
+
+/// Nothing that the caller left open reaches hooks or the container, but what was asked for.
+fn prepare(global: &Global, preserve_fds: u32) -> Result<(), Failed> {
+    if global.systemd_cgroup {
+        return Err("--systemd-cgroup is not supported by this runtime: use cgroupfs".into());
+    }
+    for fd in 3..3 + preserve_fds {
+        if !sys::fd::is_open(fd) {
+            return Err(format!("--preserve-fds: descriptor {fd} is not open").into());
+        }
+    }
+    Ok(sys::fd::cloexec_from(3 + preserve_fds)?)
+}
+
+fn default_root() -> PathBuf {
+    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    match runtime_dir {
+        Some(dir) if !nix::unistd::geteuid().is_root() => {
+            PathBuf::from(dir).join("loadline-runtime")
+        }
+        _ => PathBuf::from("/run/loadline-runtime"),
+    }
+}
+
+fn list(store: &Store, json: bool, quiet: bool) -> Result<String, Failed> {
+    let containers = container::list(store)?;
+    if quiet {
+        return Ok(containers.iter().map(|c| format!("{}\n", c.id)).collect());
+    }
+    if json {
+        return Ok(serde_json::to_string(&containers)?);
+    }
+    let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
+    rows.extend(containers.into_iter().map(|c| {
+        let bundle = c.bundle.display().to_string();
+        [c.id, c.pid.to_string(), c.status.to_owned(), bundle, c.created, c.owner]
+    }));
+    Ok(table(&rows))
+}
+
+/// Columns as wide as runc's: at least 12, and three spaces between.
+fn table(rows: &[[String; 6]]) -> String {
+    const WIDTH_MIN: usize = 12;
+    const GAP: usize = 3;
+    let width = |i: usize| rows.iter().map(|row| row[i].chars().count() + GAP).max().unwrap_or(0);
+    let mut text = String::new();
+    for row in rows {
+        for (i, cell) in row.iter().enumerate() {
+            let pad = if i + 1 == row.len() { 0 } else { width(i).max(WIDTH_MIN) };
+            text.push_str(&format!("{cell:pad$}"));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let next = error.to_string();
+        // Transparent errors show their source as themselves.
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        source = error.source();
+    }
+    text
+}
+
+fn tell(global: &Global, message: &str) {
+    let json = || {
+        let time = container::rfc3339(SystemTime::now());
+        serde_json::json!({ "level": "error", "msg": message, "time": time }).to_string()
+    };
+    if let Some(path) = &global.log {
+        let line = match global.log_format {
+            LogFormat::Json => json(),
+            LogFormat::Text => {
+                let time = container::rfc3339(SystemTime::now());
+                format!("time=\"{time}\" level=error msg={message:?}")
+            }
+        };
+        let log = File::options().append(true).create(true).open(path);
+        let written = log.and_then(|mut log| writeln!(log, "{line}"));
+        if let Err(error) = written {
+            eprintln!("loadline-runtime: write log {}: {error}", path.display());
+        }
+    }
+    match (global.log_format, &global.log) {
+        (LogFormat::Json, None) => eprintln!("{}", json()),
+        _ => eprintln!("loadline-runtime: {message}"),
+    }
+}

@@ -1,0 +1,181 @@
+//! `create`, and the first half of `run`.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde_json::value::RawValue;
+
+use super::launch::{Launched, Setting, launch};
+use super::record::{RECORD_VERSION, Record, process_stat};
+use super::store::{Folder, write_atomically};
+use super::{ContainerId, Error, Store, clock};
+use crate::bundle::Bundle;
+use crate::cgroup;
+use crate::host::Host;
+use crate::init::hook::State;
+use crate::plan::{Ask, Begin, Console, Plan, plan};
+use crate::spec::{NamespaceKind, Spec};
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct CreateOptions {
+    /// The bundle's directory.
+    pub bundle: PathBuf,
+    /// When the program is executed.
+    pub begin: Begin,
+    /// Who gets the terminal's master.
+    pub console_socket: Option<PathBuf>,
+    /// Whether the runtime stays and can keep a terminal itself.
+    pub stays: bool,
+    /// Where the first process's pid is written.
+    pub pid_file: Option<PathBuf>,
+    /// Do not use pivot_root.
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring.
+    pub no_new_keyring: bool,
+    /// How many descriptors from 3 on the program inherits.
+    pub preserve_fds: u32,
+    /// The number of the step that a test lets fail.
+    pub fail_step: Option<usize>,
+}
+
+/// A container that was created.
+#[derive(Debug)]
+pub struct Created {
+    /// The first process's pid.
+    pub pid: i32,
+    /// The first process.
+    pub pidfd: OwnedFd,
+    /// Where the terminal's master arrives, if the runtime keeps it.
+    pub console: Option<OwnedFd>,
+}
+
+/// Creates a container; with [`Begin::AtOnce`] its program runs when this returns.
+///
+/// # Errors
+/// What failed. Nothing is left of it.
+pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Result<Created, Error> {
+    let (bundle, spec, plan) = decide(id, options)?;
+    let mut folder = store.reserve(id)?;
+    let draft = Draft::new(id, &bundle, &spec);
+    let folder_path = folder.path().to_owned();
+    let mut before_hooks = |pid: i32, cgroup: Option<&cgroup::Location>| {
+        folder.write_record(&draft.record(&bundle, pid, cgroup, true))
+    };
+    let setting = Setting {
+        folder: &folder_path,
+        hook_state: draft.hook_state.clone(),
+        foreground: console(&spec, options) == Console::Foreground,
+        before_hooks: &mut before_hooks,
+        fail_step: options.fail_step,
+    };
+    let launched = launch(&plan, setting)?;
+    finish(&mut folder, &draft, &bundle, launched, options)
+}
+
+/// The plan that `create` would carry out, as text.
+///
+/// # Errors
+/// What `create` would refuse before it touched the kernel.
+pub fn dry_run(id: &ContainerId, options: &CreateOptions) -> Result<String, Error> {
+    decide(id, options).map(|(_, _, plan)| plan.to_string())
+}
+
+fn decide(id: &ContainerId, options: &CreateOptions) -> Result<(Bundle, Spec, Plan), Error> {
+    let bundle = Bundle::open(&options.bundle)?;
+    let spec = Spec::validate(&bundle.oci)?;
+    let host = Host::probe().map_err(Error::Host)?;
+    let ask = Ask {
+        id: id.to_string(),
+        bundle: bundle.path.clone(),
+        begin: options.begin,
+        console: console(&spec, options),
+        no_pivot: options.no_pivot,
+        no_new_keyring: options.no_new_keyring,
+        preserve_fds: options.preserve_fds,
+    };
+    let plan = plan(&spec, &host, &ask)?;
+    Ok((bundle, spec, plan))
+}
+
+fn console(spec: &Spec, options: &CreateOptions) -> Console {
+    match &options.console_socket {
+        Some(path) => Console::Socket(path.clone()),
+        None if options.stays && spec.process.terminal => Console::Foreground,
+        None => Console::None,
+    }
+}
+
+/// On the last lines the guards let go: up to there a failure undoes everything.
+fn finish(
+    folder: &mut Folder,
+    draft: &Draft,
+    bundle: &Bundle,
+    launched: Launched,
+    options: &CreateOptions,
+) -> Result<Created, Error> {
+    let Launched { process, group, console } = launched;
+    let pid = process.pid();
+    let location = group.as_ref().map(cgroup::Group::location);
+    folder.write_record(&draft.record(bundle, pid, location, false))?;
+    if let Some(path) = &options.pid_file {
+        write_atomically(path, pid.to_string().as_bytes(), 0o644)?;
+    }
+    folder.keep();
+    group.map(cgroup::Group::release);
+    Ok(Created { pid, pidfd: process.release(), console })
+}
+
+/// What is known of a container before it has a process.
+struct Draft {
+    hook_state: State,
+    rootfs: PathBuf,
+    created: String,
+    owns_pid_namespace: bool,
+}
+
+impl Draft {
+    fn new(id: &ContainerId, bundle: &Bundle, spec: &Spec) -> Draft {
+        Draft {
+            hook_state: State {
+                oci_version: spec.oci_version.clone(),
+                id: id.to_string(),
+                status: "creating",
+                pid: 0,
+                bundle: bundle.path.clone(),
+                annotations: spec.annotations.clone(),
+            },
+            rootfs: bundle.path.join(Path::new(&spec.rootfs)),
+            created: clock::rfc3339(SystemTime::now()),
+            owns_pid_namespace: spec.linux.creates(NamespaceKind::Pid),
+        }
+    }
+
+    fn record(
+        &self,
+        bundle: &Bundle,
+        pid: i32,
+        cgroup: Option<&cgroup::Location>,
+        is_creating: bool,
+    ) -> Record {
+        let state = &self.hook_state;
+        Record {
+            version: RECORD_VERSION,
+            oci_version: state.oci_version.clone(),
+            id: state.id.clone(),
+            pid,
+            pid_start_ticks: process_stat(pid).map_or(0, |stat| stat.start_ticks),
+            bundle: state.bundle.clone(),
+            rootfs: self.rootfs.clone(),
+            created: self.created.clone(),
+            owner_uid: nix::unistd::geteuid().as_raw(),
+            annotations: state.annotations.clone(),
+            cgroup: cgroup.cloned(),
+            owns_pid_namespace: self.owns_pid_namespace,
+            is_creating,
+            config: RawValue::from_string(bundle.text.clone())
+                .expect("the text was decoded as JSON before"),
+        }
+    }
+}

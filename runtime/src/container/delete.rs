@@ -1,0 +1,91 @@
+//! `delete`.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::kill::thaw;
+use super::record::{Record, Status};
+use super::start::run_hooks;
+use super::state::status;
+use super::store::Folder;
+use super::{ContainerId, Error, Store};
+use crate::cgroup;
+use crate::spec::HookKind;
+use crate::sys::process::pidfd_send_signal;
+
+/// How long processes are given to end after SIGKILL.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is done with a container that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// It is killed first; one that does not exist is no error.
+    Yes,
+    /// It is left alone.
+    No,
+}
+
+/// Removes a container: its cgroup, its record, and with [`Force::Yes`] its processes.
+///
+/// # Errors
+/// [`Error::CannotDelete`] when it runs and is not forced.
+pub fn delete(store: &Store, id: &ContainerId, force: Force) -> Result<(), Error> {
+    let folder = match store.open(id) {
+        Err(Error::NotFound) if force == Force::Yes => return Ok(()),
+        other => other?,
+    };
+    let record = match (folder.record(), force) {
+        // What a killed `create` left: there is no process that it did not take along.
+        (Err(Error::NotFound | Error::Damaged { .. }), Force::Yes) => return folder.remove(),
+        (other, _) => other?,
+    };
+    match (status(&record, folder.awaits_start())?, force) {
+        (Status::Stopped, _) => {}
+        // A created container runs nothing yet, so runc deletes it unforced; so do we.
+        (Status::Created, _) | (_, Force::Yes) => end(&record)?,
+        (status, Force::No) => {
+            return Err(Error::CannotDelete { id: id.to_string(), status });
+        }
+    }
+    remove(folder, &record)
+}
+
+/// Removes what is left of a container whose first process has ended.
+pub(super) fn remove(folder: Folder, record: &Record) -> Result<(), Error> {
+    if let Some(group) = record.group()? {
+        let failed = |step| move |source| Error::Cgroup { step, source };
+        group.kill_all().map_err(failed("end the processes of"))?;
+        group.release();
+    }
+    if let Some(location) = &record.cgroup {
+        let removed = cgroup::remove(location);
+        removed.map_err(|source| Error::Cgroup { step: "remove", source })?;
+    }
+    folder.remove()?;
+    run_hooks(record, HookKind::Poststop, "stopped", 0)
+}
+
+fn end(record: &Record) -> Result<(), Error> {
+    let Some(pidfd) = record.process()? else { return Ok(()) };
+    match pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(source) => return Err(Error::Signal { pid: record.pid, source }),
+    }
+    thaw(record)?;
+    await_end(&pidfd, record.pid)
+}
+
+fn await_end(pidfd: &OwnedFd, pid: i32) -> Result<(), Error> {
+    let timeout = PollTimeout::try_from(END_TIMEOUT).unwrap_or(PollTimeout::MAX);
+    loop {
+        match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) => return Err(Error::StillRunning { seconds: END_TIMEOUT.as_secs() }),
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(source) => return Err(Error::Signal { pid, source }),
+        }
+    }
+}

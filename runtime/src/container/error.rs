@@ -1,0 +1,133 @@
+//! What can go wrong with a container. Words that engines look for are runc's.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::launch::LaunchError;
+use super::record::Status;
+use crate::{bundle, cgroup, init, plan, spec};
+
+/// A verb failed or was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The id is not usable.
+    #[error(transparent)]
+    Id(#[from] super::id::InvalidId),
+    /// There is such a container already.
+    #[error("container with given ID already exists")]
+    Exists,
+    /// There is no such container.
+    #[error("container does not exist")]
+    NotFound,
+    /// A file of the record.
+    #[error("{step} {}", .path.display())]
+    Io {
+        /// What was done.
+        step: &'static str,
+        /// To which file.
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The record is not readable.
+    #[error("{}: the record is damaged; `delete --force` removes it", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The record is of another version of this program.
+    #[error("the record has version {found}, and this program reads version {known}")]
+    OtherVersion {
+        /// What was found.
+        found: u32,
+        /// What is known.
+        known: u32,
+    },
+    /// The bundle.
+    #[error(transparent)]
+    Bundle(#[from] bundle::Error),
+    /// The configuration.
+    #[error(transparent)]
+    Spec(#[from] spec::Invalid),
+    /// The host cannot give it.
+    #[error(transparent)]
+    Refused(#[from] plan::Refused),
+    /// The host's cgroups cannot be read.
+    #[error("look at the host's cgroups")]
+    Host(#[source] cgroup::Error),
+    /// The container could not be made.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// The container's cgroup.
+    #[error("{step} the container's cgroup")]
+    Cgroup {
+        /// What was done.
+        step: &'static str,
+        #[source]
+        source: cgroup::Error,
+    },
+    /// Not in this state: `start`.
+    #[error("cannot start a container that has {}", .0.has_been())]
+    CannotStart(Status),
+    /// Not in this state: `kill`.
+    #[error("container not running")]
+    NotRunning,
+    /// Not in this state: `delete`.
+    #[error("cannot delete container {id} that is not stopped: {status}")]
+    CannotDelete {
+        /// Which.
+        id: String,
+        /// Its state.
+        status: Status,
+    },
+    /// A signal could not be sent.
+    #[error("signal process {pid}")]
+    Signal {
+        /// The process.
+        pid: i32,
+        #[source]
+        source: nix::errno::Errno,
+    },
+    /// The processes do not end.
+    #[error("the container's processes did not end within {seconds} s of SIGKILL")]
+    StillRunning {
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// `start` could not reach the container's first process.
+    #[error("reach the container's first process")]
+    Reach(#[source] nix::errno::Errno),
+    /// A hook after the set-up.
+    #[error("run {kind} hook")]
+    Hook {
+        /// Which kind.
+        kind: spec::HookKind,
+        #[source]
+        source: init::hook::HookFailure,
+    },
+    /// The exec failed at `start`.
+    #[error("{what}")]
+    Exec {
+        /// Which step.
+        what: String,
+        #[source]
+        source: init::sync::Cause,
+    },
+    /// A terminal in the foreground.
+    #[error("{step} the terminal")]
+    Terminal {
+        /// What was done.
+        step: &'static str,
+        #[source]
+        source: nix::errno::Errno,
+    },
+}
+
+impl Error {
+    /// An error of a file.
+    pub fn io(step: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Error {
+        Error::Io { step, path: path.into(), source }
+    }
+}

@@ -1,0 +1,184 @@
+//! The second half of `run`: stay until the program ends, pass signals and the terminal on.
+
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::{read, write};
+
+use super::{Created, Error};
+use crate::sys::fd::{self, received};
+use crate::sys::process::pidfd_send_signal;
+use crate::sys::term;
+
+/// How much is copied between terminals at once.
+const COPY_BYTES: usize = 16 * 1024;
+
+/// Waits for the program's end and returns its exit status as a shell would.
+///
+/// # Errors
+/// When the terminal cannot be passed on or the process cannot be waited for.
+pub fn wait(created: &Created) -> Result<i32, Error> {
+    let signals = block_signals().map_err(|source| Error::Signal { pid: created.pid, source })?;
+    let mut terminal = created.console.as_ref().map(Terminal::receive).transpose()?;
+    loop {
+        let mut fds = vec![
+            PollFd::new(created.pidfd.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        if let Some(terminal) = &terminal {
+            fds.push(PollFd::new(terminal.master.as_fd(), PollFlags::POLLIN));
+            if terminal.reads_input {
+                fds.push(PollFd::new(fd::standard(0), PollFlags::POLLIN));
+            }
+        }
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            other => other.map_err(|source| Error::Signal { pid: created.pid, source })?,
+        };
+        let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
+        if ready[1] {
+            pass_signal(&signals, created, terminal.as_ref());
+        }
+        if let Some(terminal) = &mut terminal {
+            if ready[2] {
+                copy(terminal.master.as_fd(), fd::standard(1));
+            }
+            if ready.get(3) == Some(&true) {
+                terminal.reads_input = copy(fd::standard(0), terminal.master.as_fd());
+            }
+        }
+        if ready[0] {
+            if let Some(terminal) = &terminal {
+                terminal.drain();
+            }
+            return exit_status(created);
+        }
+    }
+}
+
+fn block_signals() -> Result<SignalFd, Errno> {
+    let mut all = SigSet::all();
+    for kept in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL] {
+        all.remove(kept);
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), None)?;
+    SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+/// All signals go to the program but those that are about this process only.
+fn pass_signal(signals: &SignalFd, created: &Created, terminal: Option<&Terminal>) {
+    while let Ok(Some(info)) = signals.read_signal() {
+        let signal = info.ssi_signo as i32;
+        match signal {
+            libc::SIGCHLD | libc::SIGPIPE | libc::SIGURG => {}
+            libc::SIGWINCH => {
+                if let Some(terminal) = terminal {
+                    terminal.take_size();
+                }
+            }
+            // The program may end at this moment; the loop will see it.
+            other => drop(pidfd_send_signal(created.pidfd.as_fd(), other)),
+        }
+    }
+}
+
+fn exit_status(created: &Created) -> Result<i32, Error> {
+    let pid = created.pid;
+    match waitid(Id::PIDFd(created.pidfd.as_fd()), WaitPidFlag::WEXITED) {
+        Ok(WaitStatus::Exited(_, code)) => Ok(code),
+        Ok(WaitStatus::Signaled(_, signal, _)) => Ok(128 + signal as i32),
+        Ok(_) => Ok(255),
+        Err(source) => Err(Error::Signal { pid, source }),
+    }
+}
+
+/// The program's terminal, copied to and from the runtime's own.
+struct Terminal {
+    master: OwnedFd,
+    /// The own terminal's settings, to be restored.
+    restore: Option<Termios>,
+    reads_input: bool,
+}
+
+impl Terminal {
+    fn receive(console: &OwnedFd) -> Result<Terminal, Error> {
+        let failed = |step| move |source| Error::Terminal { step, source };
+        let master = receive_master(console).map_err(failed("receive"))?;
+        let input = fd::standard(0);
+        let restore = tcgetattr(input).ok();
+        if let Some(settings) = &restore {
+            let mut raw = settings.clone();
+            cfmakeraw(&mut raw);
+            tcsetattr(input, SetArg::TCSANOW, &raw).map_err(failed("set"))?;
+        }
+        let terminal = Terminal { master, restore, reads_input: true };
+        terminal.take_size();
+        Ok(terminal)
+    }
+
+    /// What the program has written before its end. The other side is closed then, so reading
+    /// ends with an error when nothing is left.
+    fn drain(&self) {
+        loop {
+            let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+            let is_ready = poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0);
+            if !is_ready || !copy(self.master.as_fd(), fd::standard(1)) {
+                return;
+            }
+        }
+    }
+
+    fn take_size(&self) {
+        if let Ok((rows, columns)) = term::size(fd::standard(0)) {
+            // A terminal that is gone needs no size.
+            let _ = term::set_size(self.master.as_fd(), rows, columns);
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if let Some(settings) = &self.restore {
+            let _ = tcsetattr(fd::standard(0), SetArg::TCSANOW, settings);
+        }
+    }
+}
+
+/// Copies once; false when there is nothing more to copy.
+fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> bool {
+    let mut buffer = [0; COPY_BYTES];
+    let length = match read(from, &mut buffer) {
+        Ok(0) | Err(_) => return false,
+        Ok(length) => length,
+    };
+    let mut rest = &buffer[..length];
+    while !rest.is_empty() {
+        match write(to, rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(Errno::EINTR) => {}
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+fn receive_master(console: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let mut data = [0; 64];
+    let mut data = [IoSliceMut::new(&mut data)];
+    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(console.as_raw_fd(), &mut data, Some(&mut space), flags)?;
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = control {
+            return fds.first().map(|fd| received(*fd)).ok_or(Errno::EBADMSG);
+        }
+    }
+    Err(Errno::EBADMSG)
+}

@@ -1,0 +1,71 @@
+//! `kill`.
+
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+
+use super::record::Record;
+use super::{ContainerId, Error, Store};
+use crate::sys::process::{kill as kill_number, pidfd_send_signal};
+
+/// Which processes get a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The first one.
+    First,
+    /// Every one in the container's cgroup.
+    All,
+}
+
+/// Sends a signal to a container.
+///
+/// # Errors
+/// [`Error::NotRunning`] when its first process has ended (for [`Reach::All`]: and no other is
+/// left).
+pub fn kill(store: &Store, id: &ContainerId, signal: i32, reach: Reach) -> Result<(), Error> {
+    let record = store.read(id)?;
+    // SIGKILL to the first of several processes that share the host's pid namespace would leave
+    // the others behind.
+    let shares_pids = !record.owns_pid_namespace && signal == libc::SIGKILL;
+    match record.process()? {
+        None if reach == Reach::First => Err(Error::NotRunning),
+        Some(pidfd) if reach == Reach::First && !shares_pids => {
+            let sent = pidfd_send_signal(pidfd.as_fd(), signal);
+            sent.map_err(|source| signal_error(record.pid, source))?;
+            if signal == libc::SIGKILL { thaw(&record) } else { Ok(()) }
+        }
+        _ => kill_all(&record, signal),
+    }
+}
+
+fn signal_error(pid: i32, source: Errno) -> Error {
+    if source == Errno::ESRCH { Error::NotRunning } else { Error::Signal { pid, source } }
+}
+
+/// On cgroup v1 a frozen process does not even die.
+pub(super) fn thaw(record: &Record) -> Result<(), Error> {
+    match record.group()? {
+        Some(group) if group.is_frozen().unwrap_or(false) => {
+            group.thaw().map_err(|source| Error::Cgroup { step: "thaw", source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Sends a signal to every process of the cgroup.
+pub(super) fn kill_all(record: &Record, signal: i32) -> Result<(), Error> {
+    let Some(group) = record.group()? else { return Ok(()) };
+    let failed = |source| Error::Cgroup { step: "signal", source };
+    if let Ok(signal) = Signal::try_from(signal) {
+        return group.signal_all(signal).map_err(failed);
+    }
+    // A real-time signal, for which nix has no name.
+    for pid in group.all_processes().map_err(failed)? {
+        match kill_number(pid.as_raw(), signal) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(source) => return Err(Error::Signal { pid: pid.as_raw(), source }),
+        }
+    }
+    Ok(())
+}

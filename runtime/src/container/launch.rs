@@ -1,0 +1,403 @@
+//! The near side of the clone: the runtime interprets its part of the plan.
+//!
+//! Every kernel resource is a guard from the moment it exists, so a step that fails leaves
+//! nothing: the child is killed and reaped, then its cgroup removed, then (by the caller) its
+//! folder.
+
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::AT_FDCWD;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+
+use super::idmap;
+use super::record::START_SOCKET;
+use crate::cgroup::{self, Existing, Group};
+use crate::init;
+use crate::init::hook::{self, HookFailure};
+use crate::init::procfs::Procfs;
+use crate::init::sync::{self, Cause, Failure, FromChild, ParentEnd};
+use crate::plan::{ChildStep, ParentStep, Plan, c_path};
+use crate::spec::{Hook, HookKind, NamespaceKind};
+use crate::sys::mount::{AT_RECURSIVE, OPEN_TREE_CLONE, open_tree};
+use crate::sys::process::{Clone3, Side, clone3, pidfd_send_signal};
+
+/// A step of the plan failed. All steps before it were undone.
+#[derive(Debug, thiserror::Error)]
+#[error("step {number} ({step}){}", Hint(.hint))]
+pub struct LaunchError {
+    /// The step's number in the printed plan.
+    pub number: usize,
+    /// The step as it is printed.
+    pub step: String,
+    /// What an operator can do.
+    pub hint: Option<&'static str>,
+    /// Why.
+    #[source]
+    pub source: StepError,
+}
+
+struct Hint<'a>(&'a Option<&'static str>);
+
+impl fmt::Display for Hint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |hint| write!(f, " [{hint}]"))
+    }
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The kernel refused, or what was found is not what it should be.
+    #[error(transparent)]
+    Cause(#[from] Cause),
+    /// The program that would be executed.
+    #[error("exec: {0:?}")]
+    Exec(String, #[source] Cause),
+    /// A step of the child, before it is named.
+    #[error("child's step {}", .0.step)]
+    Child(Failure),
+    /// Not a namespace of the kind that was named.
+    #[error("the file is no namespace of this kind")]
+    OtherNamespace,
+    /// The cgroup.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+    /// A hook.
+    #[error("hook")]
+    Hook(#[from] HookFailure),
+    /// The ids.
+    #[error(transparent)]
+    IdMap(#[from] idmap::Error),
+    /// The record.
+    #[error(transparent)]
+    Record(Box<super::Error>),
+    /// The child ended without a word: it was killed, perhaps by the OOM killer.
+    #[error("the container's first process was killed")]
+    Died,
+}
+
+impl From<Errno> for StepError {
+    fn from(errno: Errno) -> StepError {
+        StepError::Cause(Cause::Kernel(errno))
+    }
+}
+
+/// A first process that is killed and reaped unless it is released.
+#[derive(Debug)]
+pub(super) struct Process {
+    pid: i32,
+    pidfd: Option<OwnedFd>,
+}
+
+impl Process {
+    /// Its pid.
+    pub(super) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Lets it live on.
+    pub(super) fn release(mut self) -> OwnedFd {
+        self.pidfd.take().expect("it is taken only here and on drop")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(pidfd) = &self.pidfd {
+            let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+            let _ = waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED);
+        }
+    }
+}
+
+/// A container that was set up. Dropped, it is undone.
+#[derive(Debug)]
+pub(super) struct Launched {
+    /// The first process. Before the cgroup, so that it is gone when that is removed.
+    pub(super) process: Process,
+    /// Its cgroup.
+    pub(super) group: Option<Group>,
+    /// The terminal's master arrives here, if the runtime keeps it.
+    pub(super) console: Option<OwnedFd>,
+}
+
+/// What launching needs beyond the plan.
+pub(super) struct Setting<'a> {
+    /// The container's folder, where `start` finds its socket.
+    pub(super) folder: &'a Path,
+    /// The state that hooks read; the pid is filled in.
+    pub(super) hook_state: hook::State,
+    /// The runtime's end of the console socket in the foreground.
+    pub(super) foreground: bool,
+    /// Writes the record before hooks run, which may ask for the container's state.
+    pub(super) before_hooks:
+        &'a mut dyn FnMut(i32, Option<&cgroup::Location>) -> Result<(), super::Error>,
+    /// The number of the step that a test lets fail.
+    pub(super) fail_step: Option<usize>,
+}
+
+impl fmt::Debug for Setting<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setting").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+/// Sets a container up.
+///
+/// # Errors
+/// The step that failed, on either side. Nothing is left of the others.
+pub(super) fn launch<'a>(plan: &'a Plan, setting: Setting<'a>) -> Result<Launched, LaunchError> {
+    let mut launch = Launch {
+        plan,
+        setting,
+        slots: (0..plan.slots).map(|_| None).collect(),
+        console: None,
+        kept_console: None,
+        listener: None,
+        sync: None,
+        process: None,
+        group: None,
+    };
+    for (index, step) in plan.parent.iter().enumerate() {
+        let injected = launch.setting.fail_step == Some(index + 1);
+        let done = if injected { Err(Cause::Injected.into()) } else { launch.step(step) };
+        match done {
+            Ok(()) => {}
+            Err(error) => return Err(launch.explain(index, error)),
+        }
+    }
+    Ok(Launched {
+        process: launch.process.expect("a plan has a clone"),
+        group: launch.group,
+        console: launch.kept_console,
+    })
+}
+
+/// The runtime between its first step and its last. Fields are dropped in this order.
+struct Launch<'a> {
+    plan: &'a Plan,
+    setting: Setting<'a>,
+    process: Option<Process>,
+    group: Option<Group>,
+    slots: Vec<Option<OwnedFd>>,
+    console: Option<OwnedFd>,
+    kept_console: Option<OwnedFd>,
+    listener: Option<OwnedFd>,
+    sync: Option<ParentEnd>,
+}
+
+impl Launch<'_> {
+    fn step(&mut self, step: &ParentStep) -> Result<(), StepError> {
+        match step {
+            ParentStep::OpenNamespace { slot, kind, path } => {
+                self.slots[slot.0] = Some(open_namespace(*kind, path)?);
+                Ok(())
+            }
+            ParentStep::EnterPidNamespace { slot } => {
+                let fd = self.slots[slot.0].take().ok_or(Errno::EBADF)?;
+                Ok(setns(&fd, CloneFlags::CLONE_NEWPID)?)
+            }
+            ParentStep::CloneTree { slot, path, recursive } => {
+                let flags = if *recursive { AT_RECURSIVE } else { 0 };
+                let tree = open_tree(AT_FDCWD, &c_path(path), OPEN_TREE_CLONE | flags)?;
+                self.slots[slot.0] = Some(tree);
+                Ok(())
+            }
+            ParentStep::ConnectConsole { path } => self.connect_console(path),
+            ParentStep::ListenForStart => self.listen_for_start(),
+            ParentStep::CreateCgroup => self.create_cgroup(),
+            ParentStep::Clone { namespaces } => self.clone(namespaces),
+            ParentStep::JoinCgroup => self.join_cgroup(),
+            ParentStep::MapIds { uid, gid } => Ok(idmap::write(self.pid()?, uid, gid)?),
+            ParentStep::MapTree { slot, uid, gid, recursive } => {
+                let tree = self.slots[slot.0].as_ref().ok_or(Errno::EBADF)?;
+                Ok(idmap::map_tree(tree.as_fd(), self.pid()?, uid, gid, *recursive)?)
+            }
+            ParentStep::OomScore { score } => {
+                let path = format!("{}/oom_score_adj", self.pid()?);
+                let path = c_path(Path::new(&path));
+                Ok(Procfs::of_host()?.write(&path, score.to_string().as_bytes())?)
+            }
+            ParentStep::Proceed => Ok(self.sync()?.proceed()?),
+            ParentStep::AwaitNamespaces => self.expect(FromChild::Namespaces),
+            ParentStep::RunHooks { kind, hooks } => self.run_hooks(*kind, hooks),
+            ParentStep::AwaitReady => self.expect(FromChild::Ready),
+            ParentStep::AwaitExec => match self.sync()?.recv()? {
+                None => Ok(()),
+                Some(FromChild::Failed(failure)) => Err(StepError::Child(failure)),
+                Some(_) => Err(Errno::EPROTO.into()),
+            },
+        }
+    }
+
+    fn connect_console(&mut self, path: &Path) -> Result<(), StepError> {
+        let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+        self.console = Some(socket);
+        Ok(())
+    }
+
+    /// By a relative name, because a socket's address is too short for some folders.
+    fn listen_for_start(&mut self) -> Result<(), StepError> {
+        nix::unistd::chdir(self.setting.folder)?;
+        let socket =
+            socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+        bind(socket.as_raw_fd(), &UnixAddr::new(START_SOCKET)?)?;
+        listen(&socket, Backlog::new(1)?)?;
+        self.listener = Some(socket);
+        Ok(())
+    }
+
+    fn create_cgroup(&mut self) -> Result<(), StepError> {
+        let Some(cgroup) = &self.plan.cgroup else { return Ok(()) };
+        let wanted = cgroup.decision.controllers();
+        let group = Group::create(&cgroup.location, wanted, Existing::RefuseIfUsed)?;
+        let group = self.group.insert(group);
+        Ok(group.apply(&cgroup.decision)?)
+    }
+
+    fn clone(&mut self, namespaces: &[NamespaceKind]) -> Result<(), StepError> {
+        let (parent, child) = sync::pair()?;
+        if self.setting.foreground {
+            let (kept, given) = nix::sys::socket::socketpair(
+                AddressFamily::Unix,
+                SockType::Stream,
+                None,
+                SockFlag::SOCK_CLOEXEC,
+            )?;
+            self.console = Some(given);
+            self.kept_console = Some(kept);
+        }
+        let what = Clone3 {
+            namespaces: namespaces.iter().fold(0, |flags, kind| flags | kind.flag()),
+            cgroup: self.group.as_ref().and_then(Group::v2_fd),
+        };
+        let start = init::Start {
+            sync: child,
+            listener: self.listener.take(),
+            console: self.console.take(),
+            slots: std::mem::take(&mut self.slots),
+            hook_state: self.setting.hook_state.clone(),
+            fail_step: self.setting.fail_step.and_then(|n| n.checked_sub(self.plan.parent.len())),
+        };
+        match clone3(what)? {
+            Side::Child => {
+                // So that the runtime's death is seen as the end of the socket.
+                drop(parent);
+                init::run(self.plan, start)
+            }
+            Side::Parent { pid, pidfd } => {
+                self.process = Some(Process { pid, pidfd: Some(pidfd) });
+                self.sync = Some(parent);
+                self.slots = start.slots;
+                Ok(())
+            }
+        }
+    }
+
+    fn join_cgroup(&mut self) -> Result<(), StepError> {
+        let pid = Pid::from_raw(self.pid()?);
+        match &self.group {
+            Some(group) => Ok(group.attach_v1(pid)?),
+            None => Ok(()),
+        }
+    }
+
+    fn run_hooks(&mut self, kind: HookKind, hooks: &[Hook]) -> Result<(), StepError> {
+        let pid = self.pid()?;
+        let location = self.group.as_ref().map(Group::location);
+        let written = (self.setting.before_hooks)(pid, location);
+        written.map_err(|error| StepError::Record(Box::new(error)))?;
+        let mut state = self.setting.hook_state.clone();
+        state.pid = pid;
+        state.status = if kind == HookKind::Prestart { "creating" } else { state.status };
+        Ok(hook::run_all(hooks, &state)?)
+    }
+
+    fn expect(&self, expected: FromChild) -> Result<(), StepError> {
+        match self.sync()?.recv()? {
+            Some(message) if message == expected => Ok(()),
+            Some(FromChild::Failed(failure)) => Err(StepError::Child(failure)),
+            Some(_) => Err(Errno::EPROTO.into()),
+            None => Err(StepError::Died),
+        }
+    }
+
+    fn pid(&self) -> Result<i32, StepError> {
+        self.process.as_ref().map(Process::pid).ok_or(StepError::Died)
+    }
+
+    fn sync(&self) -> Result<&ParentEnd, StepError> {
+        self.sync.as_ref().ok_or(StepError::Died)
+    }
+
+    /// Names the step: the child's, when the child failed while the parent waited.
+    fn explain(&self, index: usize, error: StepError) -> LaunchError {
+        let (number, source) = match error {
+            StepError::Child(Failure { step, cause }) => {
+                let number = self.plan.parent.len() + usize::from(step) + 1;
+                (number, child_error(self.plan, usize::from(step), cause))
+            }
+            other => (index + 1, other),
+        };
+        let hint = hint(&self.plan.describe(number), &source);
+        LaunchError { number, step: self.plan.describe(number), hint, source }
+    }
+}
+
+/// The child's error; about a program it is told in the words that engines look for.
+fn child_error(plan: &Plan, index: usize, cause: Cause) -> StepError {
+    let is_about_program =
+        matches!(plan.child.get(index), Some(ChildStep::FindProgram | ChildStep::Exec(_)));
+    match plan.child.last() {
+        Some(ChildStep::Exec(program)) if is_about_program => {
+            StepError::Exec(program.args[0].to_string_lossy().into_owned(), cause)
+        }
+        _ => StepError::Cause(cause),
+    }
+}
+
+/// What an operator can do about the errors that the kernel words worst.
+fn hint(step: &str, error: &StepError) -> Option<&'static str> {
+    let StepError::Cause(Cause::Kernel(errno)) = error else { return None };
+    let word = step.split(' ').next().unwrap_or_default();
+    match (word, errno) {
+        ("clone", Errno::EPERM) => Some(
+            "user namespaces may be forbidden: see sysctl kernel.unprivileged_userns_clone, \
+             kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces",
+        ),
+        ("clone", Errno::ENOSPC) => Some("a limit in sysctl user.max_*_namespaces is reached"),
+        ("clone", Errno::EINVAL) => Some("the kernel lacks one of these namespaces"),
+        (_, Errno::ENOSYS) => Some("Linux 5.12 or newer is needed"),
+        ("mount", Errno::ENODEV) => Some("the kernel has no such filesystem"),
+        ("mount", Errno::ELOOP) => Some("a symbolic link is in the way"),
+        ("mount", Errno::EPERM) => Some(
+            "in a user namespace a fresh proc or sysfs needs an unmasked one of the host, and \
+             a pid or network namespace of its own",
+        ),
+        ("limit", Errno::EPERM) => Some("raising a hard limit needs CAP_SYS_RESOURCE"),
+        ("open" | "take", Errno::ENOENT) => Some("root.path does not exist"),
+        _ => None,
+    }
+}
+
+fn open_namespace(kind: NamespaceKind, path: &Path) -> Result<OwnedFd, StepError> {
+    let namespace = nix::fcntl::open(
+        path,
+        nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_NONBLOCK | nix::fcntl::OFlag::O_CLOEXEC,
+        nix::sys::stat::Mode::empty(),
+    )?;
+    if crate::sys::fd::namespace_kind(namespace.as_fd()) == Ok(kind.flag()) {
+        Ok(namespace)
+    } else {
+        Err(StepError::OtherNamespace)
+    }
+}

@@ -1,0 +1,39 @@
+//! Containers: their life, and their record on disk. One file a verb.
+//!
+//! ```text
+//! create ─▶ creating ─▶ created ─start▶ running ─▶ stopped ─delete▶ (gone)
+//!                └──────── a failure undoes everything: (gone)
+//! ```
+//!
+//! The record is written by `create` and never changed; what changes is derived: a container is
+//! created as long as its start socket exists, stopped when its first process is gone or a zombie,
+//! and paused when its cgroup is frozen. So no crash can leave a record that lies.
+
+mod clock;
+mod create;
+mod delete;
+mod error;
+mod foreground;
+mod id;
+mod idmap;
+mod kill;
+mod launch;
+mod list;
+mod record;
+mod start;
+mod state;
+mod store;
+
+pub use clock::rfc3339;
+pub use create::{CreateOptions, Created, create, dry_run};
+pub use delete::{Force, delete};
+pub use error::Error;
+pub use foreground::wait;
+pub use id::ContainerId;
+pub use kill::{Reach, kill};
+pub use launch::{LaunchError, StepError};
+pub use list::list;
+pub use record::{Record, Status};
+pub use start::{after_run, start};
+pub use state::{StateReport, state};
+pub use store::Store;

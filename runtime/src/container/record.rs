@@ -1,0 +1,190 @@
+//! What is kept of a container on disk, and the status that is derived from it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::Error;
+use crate::cgroup;
+use crate::sys::process::pidfd_open;
+
+/// The version of the record's form. A change that older programs would misread raises it.
+pub(super) const RECORD_VERSION: u32 = 1;
+/// The record's file in the container's folder.
+pub(super) const RECORD_FILE: &str = "container.json";
+/// The socket on which the container's first process awaits its start.
+pub(super) const START_SOCKET: &str = "start.sock";
+
+/// A container as `create` made it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// [`RECORD_VERSION`] of the writer.
+    pub version: u32,
+    /// `ociVersion` of config.json.
+    pub oci_version: String,
+    /// The container's id.
+    pub id: String,
+    /// The first process's pid.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot: with the pid, a name that is never used again.
+    pub pid_start_ticks: u64,
+    /// The bundle's absolute path.
+    pub bundle: PathBuf,
+    /// The root filesystem's absolute path.
+    pub rootfs: PathBuf,
+    /// When it was created, RFC 3339.
+    pub created: String,
+    /// Who created it.
+    pub owner_uid: u32,
+    /// Annotations of config.json.
+    pub annotations: BTreeMap<String, String>,
+    /// Where its cgroup is.
+    pub cgroup: Option<cgroup::Location>,
+    /// Whether the first process's end ends all others (a pid namespace of its own).
+    pub owns_pid_namespace: bool,
+    /// Whether the set-up is still under way.
+    #[serde(default)]
+    pub is_creating: bool,
+    /// config.json as it was read.
+    pub config: Box<RawValue>,
+}
+
+/// Where a container is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It is being set up.
+    Creating,
+    /// It awaits its start.
+    Created,
+    /// Its program runs.
+    Running,
+    /// Its processes are frozen.
+    Paused,
+    /// Its first process has ended.
+    Stopped,
+}
+
+impl Status {
+    /// For "cannot start a container that has ...".
+    pub(super) fn has_been(self) -> &'static str {
+        match self {
+            Status::Creating => "not been created",
+            Status::Created => "been created",
+            Status::Running => "been started already",
+            Status::Paused => "been paused",
+            Status::Stopped => "stopped",
+        }
+    }
+
+    /// The word in the state.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Record {
+    /// Reads the record in a container's folder.
+    pub(super) fn read(folder: &Path) -> Result<Record, Error> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let path = folder.join(RECORD_FILE);
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::NotFound),
+            other => other.map_err(|source| Error::io("read", &path, source))?,
+        };
+        let damaged = |source| Error::Damaged { path: path.clone(), source };
+        serde_json::from_str(&text).map_err(|error| match serde_json::from_str::<Version>(&text) {
+            Ok(Version { version }) if version != RECORD_VERSION => {
+                Error::OtherVersion { found: version, known: RECORD_VERSION }
+            }
+            _ => damaged(error),
+        })
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a record has text keys only")
+    }
+
+    /// The first process as a descriptor, if it still runs.
+    pub(super) fn process(&self) -> Result<Option<OwnedFd>, Error> {
+        if self.pid <= 0 {
+            return Ok(None);
+        }
+        // Opened before it is looked at: if the number is of this process now, the descriptor is.
+        let pidfd = match pidfd_open(self.pid) {
+            Err(Errno::ESRCH) => return Ok(None),
+            Err(source) => return Err(Error::Signal { pid: self.pid, source }),
+            Ok(pidfd) => pidfd,
+        };
+        let is_running = process_stat(self.pid)
+            .is_some_and(|stat| !stat.has_ended && stat.start_ticks == self.pid_start_ticks);
+        Ok(is_running.then_some(pidfd))
+    }
+
+    /// The container's cgroup, if it is there.
+    pub(super) fn group(&self) -> Result<Option<cgroup::Group>, Error> {
+        let Some(location) = &self.cgroup else { return Ok(None) };
+        let failed = |source| Error::Cgroup { step: "open", source };
+        cgroup::Group::open(location).map_err(failed)
+    }
+}
+
+/// What /proc/PID/stat says of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ProcessStat {
+    /// Dead or a zombie.
+    pub(super) has_ended: bool,
+    /// When it started, in clock ticks since boot.
+    pub(super) start_ticks: u64,
+}
+
+/// Reads /proc/PID/stat; `None` when there is no such process.
+pub(super) fn process_stat(pid: i32) -> Option<ProcessStat> {
+    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name, field 2, is in parentheses and may hold any byte, so fields are counted after it.
+fn parse_stat(stat: &[u8]) -> Option<ProcessStat> {
+    const START_TIME: usize = 22 - 3;
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(name_end + 2..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let has_ended = matches!(fields.clone().next()?, "Z" | "X" | "x");
+    let start_ticks = fields.nth(START_TIME)?.parse().ok()?;
+    Some(ProcessStat { has_ended, start_ticks })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ProcessStat, parse_stat};
+
+    #[test]
+    fn a_name_cannot_fake_the_fields_after_it() {
+        let rest = (4..22).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
+        let stat = format!("7 (a) R 1 (b)) Z {rest} 4711 23 24\n");
+        let expected = ProcessStat { has_ended: true, start_ticks: 4711 };
+        assert_eq!(parse_stat(stat.as_bytes()), Some(expected));
+        assert_eq!(parse_stat(b"7 (x"), None);
+    }
+}

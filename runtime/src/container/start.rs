@@ -1,0 +1,97 @@
+//! `start`.
+
+use std::os::fd::AsRawFd;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use serde::Deserialize;
+
+use super::record::{Record, START_SOCKET, Status};
+use super::state::status;
+use super::store::Folder;
+use super::{ContainerId, Error, Store};
+use crate::init::hook::{self, State};
+use crate::init::sync::{Failure, FromChild, recv_message};
+use crate::spec::{HookKind, Hooks};
+
+/// Starts a created container: returns when its program was executed.
+///
+/// # Errors
+/// [`Error::CannotStart`] when it is not created; [`Error::Exec`] when the program could not be
+/// executed, and the container is stopped then.
+pub fn start(store: &Store, id: &ContainerId) -> Result<(), Error> {
+    let folder = store.open(id)?;
+    let record = folder.record()?;
+    match status(&record, folder.awaits_start())? {
+        Status::Created => {}
+        other => return Err(Error::CannotStart(other)),
+    }
+    execute(&folder)?;
+    after_start(&record)
+}
+
+fn execute(folder: &Folder) -> Result<(), Error> {
+    let starter = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
+        .map_err(Error::Reach)?;
+    // By a relative name, because a socket's address is too short for some folders.
+    nix::unistd::fchdir(folder.fd()).map_err(Error::Reach)?;
+    let address = UnixAddr::new(START_SOCKET).map_err(Error::Reach)?;
+    connect(starter.as_raw_fd(), &address).map_err(Error::Reach)?;
+    let answer = recv_message(&starter).map_err(Error::Reach)?;
+    folder.forget_start()?;
+    match answer {
+        Some(FromChild::Failed(Failure { cause, .. })) => {
+            Err(Error::Exec { what: "start the container's program".to_owned(), source: cause })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What follows the exec of `run`.
+///
+/// # Errors
+/// A poststart hook that failed.
+pub fn after_run(store: &Store, id: &ContainerId) -> Result<(), Error> {
+    after_start(&store.read(id)?)
+}
+
+/// Runs the poststart hooks. The program runs already, so a failure is told and ends nothing.
+pub(super) fn after_start(record: &Record) -> Result<(), Error> {
+    run_hooks(record, HookKind::Poststart, "running", record.pid)
+}
+
+/// Runs hooks of a container that exists, from its record.
+pub(super) fn run_hooks(
+    record: &Record,
+    kind: HookKind,
+    status: &'static str,
+    pid: i32,
+) -> Result<(), Error> {
+    let hooks = recorded_hooks(record);
+    let hooks = hooks.of(kind);
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let state = State {
+        oci_version: record.oci_version.clone(),
+        id: record.id.clone(),
+        status,
+        pid,
+        bundle: record.bundle.clone(),
+        annotations: record.annotations.clone(),
+    };
+    hook::run_all(hooks, &state).map_err(|source| Error::Hook { kind, source })
+}
+
+/// The hooks of a recorded configuration, which was validated when the container was created.
+fn recorded_hooks(record: &Record) -> Hooks {
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(default)]
+        hooks: Option<oci_spec::runtime::Hooks>,
+    }
+    if !record.config.get().contains("\"hooks\"") {
+        return Hooks::default();
+    }
+    let config = serde_json::from_str::<Config>(record.config.get());
+    config.map(|config| Hooks::recorded(config.hooks.as_ref())).unwrap_or_default()
+}

@@ -1,0 +1,60 @@
+//! `features` and `--version`: what this runtime can do, told from the tables that do it.
+
+use serde_json::json;
+
+use crate::spec::{CAPABILITY_NAMES, OCI_VERSION, known_words};
+
+/// What `--version` prints; docker reads the first and the third line.
+pub fn version() -> String {
+    format!("loadline-runtime version {}\nspec: {OCI_VERSION}\n", env!("CARGO_PKG_VERSION"))
+}
+
+/// The features structure (features.md of the specification).
+pub fn json() -> String {
+    let features = json!({
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": OCI_VERSION,
+        "hooks": [
+            "prestart",
+            "createRuntime",
+            "createContainer",
+            "startContainer",
+            "poststart",
+            "poststop",
+        ],
+        "mountOptions": known_words(),
+        "linux": {
+            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
+            "capabilities": CAPABILITY_NAMES.as_slice(),
+            "cgroup": {
+                "v1": true,
+                "v2": true,
+                "systemd": false,
+                "systemdUser": false,
+                "rdma": true,
+            },
+            "seccomp": { "enabled": false },
+            "apparmor": { "enabled": true },
+            "selinux": { "enabled": false },
+            "intelRdt": { "enabled": false },
+            "memoryPolicy": {
+                "modes": [
+                    "MPOL_BIND",
+                    "MPOL_DEFAULT",
+                    "MPOL_INTERLEAVE",
+                    "MPOL_LOCAL",
+                    "MPOL_PREFERRED",
+                    "MPOL_PREFERRED_MANY",
+                    "MPOL_WEIGHTED_INTERLEAVE",
+                ],
+                "flags": ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"],
+            },
+            "mountExtensions": { "idmap": { "enabled": true } },
+            "netDevices": { "enabled": false },
+        },
+        "annotations": {
+            "org.loadline.runtime.version": env!("CARGO_PKG_VERSION"),
+        },
+    });
+    format!("{features:#}\n")
+}

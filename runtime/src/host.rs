@@ -1,0 +1,31 @@
+//! Facts of this host, probed once, so that decisions are functions of values.
+
+use std::path::Path;
+
+use crate::cgroup;
+
+/// What planning wants to know of the machine.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Whether the runtime acts as root of the initial user namespace or of one like it: it may
+    /// mount and make device nodes.
+    pub is_privileged: bool,
+    /// Where the cgroup hierarchies are.
+    pub cgroups: cgroup::Layout,
+    /// Whether AppArmor is there to be asked.
+    pub apparmor: bool,
+}
+
+impl Host {
+    /// Looks at this machine.
+    ///
+    /// # Errors
+    /// When /proc cannot be read.
+    pub fn probe() -> Result<Host, cgroup::Error> {
+        Ok(Host {
+            is_privileged: nix::unistd::geteuid().is_root(),
+            cgroups: cgroup::Layout::probe()?,
+            apparmor: Path::new("/sys/kernel/security/apparmor").is_dir(),
+        })
+    }
+}

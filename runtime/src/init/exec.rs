@@ -1,0 +1,126 @@
+//! The last steps: find the program, wait for `start`, execute.
+
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+
+use nix::errno::Errno;
+use nix::sys::stat::{SFlag, stat};
+use nix::unistd::{AccessFlags, eaccess};
+
+use super::sync::Cause;
+use super::{Done, Init};
+use crate::plan::{ChildStep, Program};
+use crate::sys::process;
+
+/// Where programs are looked for when the environment does not say.
+const PATH_DEFAULT: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How much of the container's /etc/passwd is read for HOME.
+const PASSWD_BYTES_MAX: u64 = 1024 * 1024;
+
+/// What will be executed.
+#[derive(Debug)]
+pub(super) struct Found {
+    path: CString,
+    home: Option<CString>,
+}
+
+impl Init<'_> {
+    /// Inside the root and as the user, so that what is found can be executed.
+    pub(super) fn find_program(&mut self) -> Done {
+        let Some(ChildStep::Exec(program)) = self.plan.child.last() else {
+            return Err(Errno::EINVAL.into());
+        };
+        let path = find(&program.args[0], variable(program, b"PATH"))?;
+        let home = match variable(program, b"HOME") {
+            Some(_) => None,
+            None => Some(home_of(program.uid)),
+        };
+        self.program = Some(Found { path, home });
+        Ok(())
+    }
+
+    pub(super) fn await_start(&mut self) -> Done {
+        let listener = self.start.listener.take().ok_or(Cause::Kernel(Errno::EBADF))?;
+        let connection = loop {
+            match crate::sys::fd::accept(listener.as_fd()) {
+                Err(Errno::EINTR | Errno::ECONNABORTED) => {}
+                other => break other?,
+            }
+        };
+        self.starter = Some(connection);
+        Ok(())
+    }
+
+    pub(super) fn exec(&mut self, program: &Program) -> Done {
+        let found = self.program.take().ok_or(Cause::NoProgram)?;
+        let args: Vec<&CStr> = program.args.iter().map(CString::as_c_str).collect();
+        let env = program.env.iter().chain(found.home.iter());
+        let env: Vec<&CStr> = env.map(CString::as_c_str).collect();
+        Err(process::execve(&found.path, &args, &env).into())
+    }
+}
+
+fn variable<'p>(program: &'p Program, name: &[u8]) -> Option<&'p [u8]> {
+    let value = |entry: &'p CString| {
+        entry.to_bytes().strip_prefix(name).and_then(|rest| rest.strip_prefix(b"="))
+    };
+    program.env.iter().rev().find_map(value)
+}
+
+/// Looks a program up as execvp(3) does, and refuses what could not be executed.
+fn find(name: &CStr, path: Option<&[u8]>) -> Result<CString, Cause> {
+    if name.to_bytes().contains(&b'/') {
+        return check(name).map(|()| name.to_owned());
+    }
+    if name.is_empty() {
+        return Err(Cause::NoProgram);
+    }
+    let mut refused = Cause::NoProgram;
+    for directory in path.unwrap_or(PATH_DEFAULT).split(|byte| *byte == b':') {
+        let directory = if directory.is_empty() { b"." } else { directory };
+        let candidate = [directory, b"/", name.to_bytes()].concat();
+        let candidate = CString::new(candidate).map_err(|_| Errno::EINVAL)?;
+        match check(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(Cause::Kernel(Errno::EACCES)) => refused = Cause::Kernel(Errno::EACCES),
+            Err(_) => {}
+        }
+    }
+    Err(refused)
+}
+
+fn check(path: &CStr) -> Result<(), Cause> {
+    let mode = stat(path)?.st_mode;
+    if mode & libc::S_IFMT == SFlag::S_IFDIR.bits() {
+        return Err(Errno::EISDIR.into());
+    }
+    Ok(eaccess(path, AccessFlags::X_OK)?)
+}
+
+/// `HOME=` of the user as the container's /etc/passwd has it, or of `/`.
+fn home_of(uid: u32) -> CString {
+    let home = passwd_home(uid).unwrap_or_else(|| b"/".to_vec());
+    CString::new([b"HOME=".as_slice(), &home].concat()).unwrap_or_else(|_| c"HOME=/".to_owned())
+}
+
+fn passwd_home(uid: u32) -> Option<Vec<u8>> {
+    // A pipe or a device in its place must not block the start.
+    let mut options = File::options();
+    let file = options.read(true).custom_flags(libc::O_NONBLOCK).open("/etc/passwd").ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    for line in BufReader::new(file.take(PASSWD_BYTES_MAX)).split(b'\n') {
+        let line = line.ok()?;
+        let fields: Vec<_> = line.split(|byte| *byte == b':').collect();
+        let number = fields.get(2).and_then(|field| std::str::from_utf8(field).ok());
+        if number.and_then(|number| number.parse::<u32>().ok()) == Some(uid) {
+            return fields.get(5).filter(|home| !home.is_empty()).map(|home| home.to_vec());
+        }
+    }
+    None
+}

@@ -1,0 +1,174 @@
+//! Running hooks: the state on standard input, the environment that config.json gives, a timeout.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use serde::Serialize;
+
+use super::os_str;
+use super::sync::Cause;
+use crate::spec::{Hook, HookKind};
+use crate::sys::process::{pidfd_open, pidfd_send_signal};
+
+/// How much of a failed hook's output goes into the error.
+const OUTPUT_BYTES_MAX: u64 = 4096;
+
+/// The state of a container as hooks and `state` give it (runtime.md, "State").
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// The version of the specification.
+    pub oci_version: String,
+    /// The container's id.
+    pub id: String,
+    /// creating, created, running or stopped.
+    pub status: &'static str,
+    /// The first process; 0 when there is none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub pid: i32,
+    /// The bundle's absolute path.
+    pub bundle: PathBuf,
+    /// Annotations.
+    #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub annotations: std::collections::BTreeMap<String, String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(pid: &i32) -> bool {
+    *pid == 0
+}
+
+impl State {
+    /// As a hook inside the container's namespaces sees it: with its own pid.
+    pub fn inside(mut self, kind: HookKind) -> State {
+        self.pid = std::process::id() as i32;
+        self.status = if kind == HookKind::StartContainer { "created" } else { "creating" };
+        self
+    }
+}
+
+/// A hook that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{}{}", .path.display(), Output(.output))]
+pub struct HookFailure {
+    /// The hook's program.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub cause: Cause,
+    /// The end of what it wrote.
+    pub output: String,
+}
+
+struct Output<'a>(&'a str);
+
+impl std::fmt::Display for Output<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, " (it wrote {:?})", self.0) }
+    }
+}
+
+/// Runs hooks one after the other; the first that fails ends the row.
+///
+/// # Errors
+/// The hook that failed.
+pub fn run_all(hooks: &[Hook], state: &State) -> Result<(), HookFailure> {
+    for (index, hook) in hooks.iter().enumerate() {
+        let index = u8::try_from(index).unwrap_or(u8::MAX);
+        let mut output = None;
+        run(index, hook, state, &mut output).map_err(|cause| HookFailure {
+            path: hook.path.clone(),
+            cause,
+            output: output.map(tail).unwrap_or_default(),
+        })?;
+    }
+    Ok(())
+}
+
+fn run(index: u8, hook: &Hook, state: &State, output: &mut Option<File>) -> Result<(), Cause> {
+    // Files in memory, not pipes: a hook that does not read or that writes much blocks nobody.
+    let mut input = memory_file()?;
+    let text = serde_json::to_vec(state).map_err(|_| Errno::EINVAL)?;
+    input.write_all(&text).and_then(|()| input.rewind()).map_err(errno)?;
+    let written = memory_file()?;
+    *output = Some(written.try_clone().map_err(errno)?);
+    let mut command = Command::new(&hook.path);
+    if let Some((name, args)) = hook.args.split_first() {
+        command.arg0(os_str(name)).args(args.iter().map(|arg| os_str(arg)));
+    }
+    command.env_clear();
+    for entry in &hook.env {
+        let entry = entry.to_bytes();
+        let at = entry.iter().position(|byte| *byte == b'=').unwrap_or(entry.len());
+        let value = entry.get(at + 1..).unwrap_or_default();
+        if at > 0 {
+            command.env(std::ffi::OsStr::from_bytes(&entry[..at]), bytes(value));
+        }
+    }
+    if state.bundle.is_dir() {
+        command.current_dir(&state.bundle);
+    }
+    command.stdin(input).stdout(written.try_clone().map_err(errno)?).stderr(Stdio::from(written));
+    let mut child = command.spawn().map_err(errno)?;
+    let status = wait(&mut child, hook.timeout_s)?.ok_or(Cause::HookTimedOut(index))?;
+    if status.success() {
+        return Ok(());
+    }
+    let code = status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    Err(Cause::HookFailed(index, u8::try_from(code).unwrap_or(1)))
+}
+
+fn bytes(value: &[u8]) -> &std::ffi::OsStr {
+    std::ffi::OsStr::from_bytes(value)
+}
+
+/// `None` when the time was over; the hook is killed then.
+fn wait(child: &mut Child, timeout_s: Option<u32>) -> Result<Option<ExitStatus>, Cause> {
+    if let Some(seconds) = timeout_s {
+        let pidfd = pidfd_open(child.id() as i32)?;
+        if !ends_within(&pidfd, seconds)? {
+            pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL)?;
+            child.wait().map_err(errno)?;
+            return Ok(None);
+        }
+    }
+    child.wait().map(Some).map_err(errno)
+}
+
+fn ends_within(pidfd: &OwnedFd, seconds: u32) -> Result<bool, Cause> {
+    let milliseconds = i32::try_from(u64::from(seconds) * 1000).unwrap_or(i32::MAX);
+    let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
+    loop {
+        match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
+            Err(Errno::EINTR) => {}
+            other => return Ok(other? > 0),
+        }
+    }
+}
+
+fn memory_file() -> Result<File, Cause> {
+    Ok(File::from(memfd_create("hook", MFdFlags::MFD_CLOEXEC)?))
+}
+
+fn tail(mut file: File) -> String {
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let start = SeekFrom::Start(length.saturating_sub(OUTPUT_BYTES_MAX));
+    let mut text = Vec::new();
+    let read = file.seek(start).and_then(|_| file.take(OUTPUT_BYTES_MAX).read_to_end(&mut text));
+    if read.is_err() {
+        return String::new();
+    }
+    String::from_utf8_lossy(&text).trim_end().to_owned()
+}
+
+fn errno(error: std::io::Error) -> Cause {
+    Cause::Kernel(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+}

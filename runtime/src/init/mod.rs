@@ -1,0 +1,256 @@
+//! The far side of the clone: the container's first process interprets the plan.
+//!
+//! ```text
+//! runtime                         container's first process
+//!   clone ──────────────────────▶ join namespaces
+//!   join cgroup, map ids
+//!   proceed ────────────────────▶ mounts, devices, (hooks), root, limits, ids
+//!         ◀──────────────── ready
+//!   (start, or proceed) ────────▶ exec
+//! ```
+//!
+//! Invariants: the process is single-threaded; it cannot be traced or its memory and executable
+//! opened by the container's processes until its exec (`PR_SET_DUMPABLE` 0); a step that fails is
+//! reported by its index and the process ends, so nothing runs half set up.
+
+pub mod copy_up;
+mod exec;
+pub mod hook;
+mod identity;
+mod mounts;
+mod nodes;
+pub mod procfs;
+mod root;
+pub mod rooted;
+pub mod sync;
+mod terminal;
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use crate::plan::{ChildStep, Plan, Slot};
+use crate::sys;
+use procfs::Procfs;
+use sync::{Cause, ChildEnd, Failure, FromChild};
+
+/// What a step gives.
+pub type Done = Result<(), Cause>;
+
+/// What the first process starts with.
+#[derive(Debug)]
+pub struct Start {
+    /// The socket to the runtime.
+    pub sync: ChildEnd,
+    /// Where `start` is awaited.
+    pub listener: Option<OwnedFd>,
+    /// Where the terminal's master goes.
+    pub console: Option<OwnedFd>,
+    /// What the parent opened, by slot.
+    pub slots: Vec<Option<OwnedFd>>,
+    /// The state that hooks read, in the form of a template.
+    pub hook_state: hook::State,
+    /// The number of the child's step that a test lets fail, counted from 1.
+    pub fail_step: Option<usize>,
+}
+
+/// The first process, between the clone and its exec.
+#[derive(Debug)]
+struct Init<'p> {
+    plan: &'p Plan,
+    start: Start,
+    /// The root filesystem's mount.
+    root: Option<OwnedFd>,
+    /// A procfs that shows this process's pid namespace.
+    procfs: Option<Procfs>,
+    /// The host's /dev/null, checked.
+    null: Option<OwnedFd>,
+    /// An empty read-only directory.
+    empty: Option<OwnedFd>,
+    /// The directory of the last node, because nodes come in rows.
+    node_dir: Option<(std::path::PathBuf, OwnedFd)>,
+    /// What is executed, once it is found.
+    program: Option<exec::Found>,
+    /// The connection of `start`.
+    starter: Option<OwnedFd>,
+}
+
+/// Runs the child's steps. Returns never: it executes the program or ends.
+pub fn run(plan: &Plan, start: Start) -> ! {
+    let mut init = Init {
+        plan,
+        start,
+        root: None,
+        procfs: None,
+        null: None,
+        empty: None,
+        node_dir: None,
+        program: None,
+        starter: None,
+    };
+    // Before anything of the container is near: no ptrace, no /proc/PID/exe or mem for others.
+    let _ = nix::sys::prctl::set_dumpable(false);
+    let _ = nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+    for (index, step) in plan.child.iter().enumerate() {
+        let injected = init.start.fail_step == Some(index + 1);
+        let done = if injected { Err(Cause::Injected) } else { init.step(step) };
+        if let Err(cause) = done {
+            init.report(FromChild::Failed(Failure { step: index as u16, cause }));
+            break;
+        }
+    }
+    sys::process::exit_now(1)
+}
+
+impl Init<'_> {
+    fn step(&mut self, step: &ChildStep) -> Done {
+        use ChildStep as S;
+        match step {
+            S::AwaitParent => self.start.sync.await_parent(),
+            S::JoinNamespace { slot, kind } => self.join_namespace(*slot, *kind),
+            S::BecomeRoot => identity::become_root(),
+            S::NewSession => Ok(nix::unistd::setsid().map(|_| ())?),
+            S::UnshareTime { offsets } => identity::unshare_time(offsets),
+            S::UnshareCgroup => identity::unshare_cgroup(),
+            S::SetHostname { name } => Ok(nix::unistd::sethostname(os_str(name))?),
+            S::SetDomainname { name } => Ok(sys::process::set_domainname(name)?),
+            S::AwaitHooks => {
+                self.start.sync.send(FromChild::Namespaces)?;
+                self.start.sync.await_parent()
+            }
+            S::RunHooks { kind, hooks } => self.run_hooks(*kind, hooks),
+            S::NewKeyring { name } => identity::new_keyring(name),
+            S::Personality { domain } => identity::personality(*domain),
+            S::Schedule(attr) => Ok(sys::process::set_scheduler(*attr)?),
+            S::IoPriority { class, level } => Ok(sys::process::set_io_priority(*class, *level)?),
+            S::MemoryPolicy { mode, nodes } => Ok(sys::process::set_memory_policy(*mode, nodes)?),
+            S::Limit(l) => Ok(sys::process::set_rlimit(l.resource, l.soft, l.hard)?),
+            S::Umask { mask } => identity::umask(*mask),
+            S::OwnStdio { uid } => identity::own_stdio(*uid),
+            S::AppArmor { profile } => self.apparmor(profile),
+            S::BoundCapabilities { keep } => identity::bound_capabilities(*keep),
+            S::BecomeUser { uid, gid, groups } => {
+                identity::become_user(*uid, *gid, groups.as_deref())
+            }
+            S::SetCapabilities(caps) => identity::set_capabilities(caps),
+            S::NoNewPrivileges => Ok(nix::sys::prctl::set_no_new_privs()?),
+            S::ChangeDirectory { path } => identity::change_directory(path),
+            S::CloseDescriptors => self.close_descriptors(),
+            S::FindProgram => self.find_program(),
+            S::Ready => Ok(self.start.sync.send(FromChild::Ready)?),
+            S::AwaitStart => self.await_start(),
+            S::Exec(program) => self.exec(program),
+            _ => self.filesystem_step(step),
+        }
+    }
+
+    fn filesystem_step(&mut self, step: &ChildStep) -> Done {
+        use ChildStep as S;
+        match step {
+            S::Propagate { propagation } => root::propagate(*propagation),
+            S::OpenRoot { path } => self.open_root(path),
+            S::TakeRoot { slot, .. } => self.take_root(*slot),
+            S::AttachRoot => self.attach_root(),
+            S::Mount { content, target, options } => self.mount(content, target, options),
+            S::Link { path, target } => self.link(path, target),
+            S::Node(device) => self.node(device),
+            S::BindNode(device) => self.bind_node(device),
+            S::MakeDirectory { path } => self.make_directory(path),
+            S::Terminal { console_size, bind } => self.terminal(*console_size, *bind),
+            S::Sysctl { path, value } => self.sysctl(path, value),
+            S::ReadonlyMount { path } => self.readonly_mount(path),
+            S::ReadonlyPath { path } => self.readonly_path(path),
+            S::MaskPath { path } => self.mask_path(path),
+            S::PivotRoot => self.pivot_root(),
+            S::MoveRoot => self.move_root(),
+            S::ChangeRoot { path } => root::change_root(path),
+            S::ReadonlyRoot => self.readonly_root(),
+            S::PropagateRoot { propagation } => self.propagate_root(*propagation),
+            other => unreachable!("{other} is no step of the filesystem"),
+        }
+    }
+
+    /// The parent hears of it as long as it waits; afterwards `start` does.
+    fn report(&self, message: FromChild) {
+        match &self.starter {
+            Some(starter) => drop(sync::report(starter, message)),
+            None => drop(self.start.sync.send(message)),
+        }
+    }
+
+    fn root(&self) -> Result<BorrowedFd<'_>, Cause> {
+        self.root.as_ref().map(AsFd::as_fd).ok_or(Cause::Kernel(Errno::EBADF))
+    }
+
+    fn take_slot(&mut self, slot: Slot) -> Result<OwnedFd, Cause> {
+        self.start.slots[slot.0].take().ok_or(Cause::Kernel(Errno::EBADF))
+    }
+
+    fn join_namespace(&mut self, slot: Slot, kind: crate::spec::NamespaceKind) -> Done {
+        let fd = self.take_slot(slot)?;
+        let flag = nix::sched::CloneFlags::from_bits_retain(kind.flag() as i32);
+        Ok(nix::sched::setns(&fd, flag)?)
+    }
+
+    fn run_hooks(&self, kind: crate::spec::HookKind, hooks: &[crate::spec::Hook]) -> Done {
+        let state = self.start.hook_state.clone().inside(kind);
+        hook::run_all(hooks, &state).map_err(|failure| failure.cause)
+    }
+
+    /// A procfs that can be trusted: the one mounted for the container, or one of its own.
+    fn procfs(&mut self) -> Result<&Procfs, Cause> {
+        if self.procfs.is_none() {
+            self.procfs = Some(Procfs::detached().or_else(|_| Procfs::of_host())?);
+        }
+        self.procfs.as_ref().ok_or(Cause::NotProcfs)
+    }
+
+    fn sysctl(&mut self, path: &std::ffi::CStr, value: &std::ffi::CStr) -> Done {
+        let path = [b"sys/", path.to_bytes()].concat();
+        let path = std::ffi::CString::new(path).map_err(|_| Errno::EINVAL)?;
+        self.procfs()?.write(&path, value.to_bytes())
+    }
+
+    fn apparmor(&mut self, profile: &std::ffi::CStr) -> Done {
+        let pid = std::process::id();
+        let value = [b"exec ", profile.to_bytes()].concat();
+        let path = |middle| std::ffi::CString::new(format!("{pid}/attr/{middle}exec"));
+        let path_of = |middle| path(middle).map_err(|_| Cause::Kernel(Errno::EINVAL));
+        match self.procfs()?.write(&path_of("apparmor/")?, &value) {
+            Err(Cause::Kernel(Errno::ENOENT)) => self.procfs()?.write(&path_of("")?, &value),
+            other => other,
+        }
+    }
+
+    /// Closes all but what exec still needs. Nothing of the host can be reached by a descriptor
+    /// afterwards: only sockets are left (CVE-2016-9962, CVE-2024-21626).
+    fn close_descriptors(&mut self) -> Done {
+        let first = 3 + self.plan.preserve_fds;
+        let mut keep = vec![self.start.sync.fd().as_raw_fd() as u32];
+        keep.extend(self.start.listener.as_ref().map(|fd| fd.as_raw_fd() as u32));
+        keep.sort_unstable();
+        // Their owners must not close numbers that may belong to others by then.
+        std::mem::forget(self.start.console.take());
+        std::mem::forget(std::mem::take(&mut self.start.slots));
+        std::mem::forget(self.root.take());
+        std::mem::forget(self.procfs.take());
+        std::mem::forget(self.null.take());
+        std::mem::forget(self.empty.take());
+        std::mem::forget(self.node_dir.take());
+        let mut next = first;
+        for fd in keep {
+            if fd >= next {
+                if fd > next {
+                    sys::fd::close_range(next, fd - 1)?;
+                }
+                next = fd + 1;
+            }
+        }
+        Ok(sys::fd::close_range(next, u32::MAX)?)
+    }
+}
+
+fn os_str(text: &std::ffi::CStr) -> &std::ffi::OsStr {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(text.to_bytes())
+}

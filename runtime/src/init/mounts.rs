@@ -1,0 +1,200 @@
+//! Mounts inside the root filesystem, each on the descriptor of the place that was checked.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{SFlag, fstat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+
+use super::procfs::Procfs;
+use super::rooted::{self, Make};
+use super::sync::Cause;
+use super::{Done, Init, copy_up, nodes};
+use crate::plan::{Content, Finding, Target, c_path};
+use crate::spec::{MountOptions, Tmpcopyup};
+use crate::sys::mount::{
+    self, AT_RECURSIVE, OPEN_TREE_CLONE, SetAttr, mount_setattr, move_mount, open_tree,
+};
+
+/// Files of procfs that containers hide behind files of their own, by custom (lxcfs and others).
+const PROC_FILES: [&str; 11] = [
+    "proc/cpuinfo",
+    "proc/diskstats",
+    "proc/meminfo",
+    "proc/stat",
+    "proc/swaps",
+    "proc/uptime",
+    "proc/loadavg",
+    "proc/slabinfo",
+    "proc/net/dev",
+    "proc/sys/kernel/ns_last_pid",
+    "proc/sys/crypto/fips_enabled",
+];
+
+const RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
+
+impl Init<'_> {
+    pub(super) fn mount(
+        &mut self,
+        content: &Content,
+        target: &Target,
+        options: &MountOptions,
+    ) -> Done {
+        let mount = self.detached(content, options)?;
+        self.node_dir = None;
+        let place = self.place(&mount, target)?;
+        if let Content::Filesystem { copy_up: Tmpcopyup::Yes, .. } = content {
+            copy_up::copy(place.as_fd(), mount.as_fd())?;
+        }
+        move_mount(mount.as_fd(), place.as_fd())?;
+        if options.tree_set | options.tree_clear != 0 {
+            let change = SetAttr {
+                set: options.tree_set,
+                clear: options.tree_clear,
+                recursive: true,
+                propagation: 0,
+            };
+            mount_setattr(mount.as_fd(), change, None)?;
+        }
+        for (propagation, recursive) in &options.propagation {
+            let (propagation, recursive) = (*propagation, *recursive);
+            let change = SetAttr { propagation, recursive, ..SetAttr::default() };
+            mount_setattr(mount.as_fd(), change, None)?;
+        }
+        if let Content::Filesystem { kind, .. } = content
+            && kind.to_bytes() == b"proc"
+            && target.path == Path::new("proc")
+        {
+            self.procfs = Some(Procfs::from_mount(mount)?);
+        }
+        Ok(())
+    }
+
+    /// Makes the mount, attached nowhere, with its attributes.
+    fn detached(&mut self, content: &Content, options: &MountOptions) -> Result<OwnedFd, Cause> {
+        let tree = match content {
+            Content::Filesystem { kind, source, parameters, .. } => {
+                let is_block = !SOURCELESS.contains(&kind.to_bytes());
+                let read_only = is_block && options.set & RDONLY != 0;
+                return filesystem(kind, source.as_deref(), parameters, read_only, options.set);
+            }
+            Content::ClonedTree { slot, .. } => self.take_slot(*slot)?,
+            Content::HostTree { path, recursive } => {
+                let flags = if *recursive { AT_RECURSIVE } else { 0 };
+                open_tree(AT_FDCWD, &c_path(path), OPEN_TREE_CLONE | flags)?
+            }
+        };
+        if options.set | options.clear != 0 {
+            let change = SetAttr { set: options.set, clear: options.clear, ..SetAttr::default() };
+            mount_setattr(tree.as_fd(), change, None)?;
+        }
+        Ok(tree)
+    }
+
+    /// Finds the place of a mount by its rule.
+    fn place(&self, mount: &OwnedFd, target: &Target) -> Result<OwnedFd, Cause> {
+        let root = self.root()?;
+        if target.finding == Finding::NoLinks {
+            return Ok(rooted::open_directory_without_links(root, &target.path)?);
+        }
+        let make = if is_directory(mount.as_fd())? { Make::Directory } else { Make::File };
+        let place = rooted::open_or_make(root, &target.path, make)?;
+        let in_procfs = fstatfs(&place)?.filesystem_type() == PROC_SUPER_MAGIC;
+        let is_custom = PROC_FILES.iter().any(|file| target.path == Path::new(file));
+        if in_procfs && !is_custom { Err(Cause::InsideProc) } else { Ok(place) }
+    }
+
+    pub(super) fn make_directory(&mut self, path: &Path) -> Done {
+        // What is there already need not be a directory: entering it will tell.
+        match rooted::open_or_make(self.root()?, path, Make::Directory) {
+            Ok(_) | Err(Errno::EROFS) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    pub(super) fn readonly_mount(&mut self, path: &Path) -> Done {
+        let mount = rooted::open(self.root()?, path)?;
+        let change = SetAttr { set: RDONLY, ..SetAttr::default() };
+        Ok(mount_setattr(mount.as_fd(), change, None)?)
+    }
+
+    /// A path that does not exist needs no protection.
+    pub(super) fn readonly_path(&mut self, path: &Path) -> Done {
+        let place = match rooted::open(self.root()?, path) {
+            Err(Errno::ENOENT) => return Ok(()),
+            other => other?,
+        };
+        let tree = open_tree(place.as_fd(), c"", OPEN_TREE_CLONE | AT_RECURSIVE)?;
+        let change = SetAttr { set: RDONLY, recursive: true, ..SetAttr::default() };
+        mount_setattr(tree.as_fd(), change, None)?;
+        Ok(move_mount(tree.as_fd(), place.as_fd())?)
+    }
+
+    /// A directory is hidden by an empty one, anything else by /dev/null.
+    pub(super) fn mask_path(&mut self, path: &Path) -> Done {
+        let place = match rooted::open(self.root()?, path) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+            other => other?,
+        };
+        let cover = if is_directory(place.as_fd())? { self.empty()? } else { self.null()? };
+        let cover = open_tree(cover, c"", OPEN_TREE_CLONE)?;
+        Ok(move_mount(cover.as_fd(), place.as_fd())?)
+    }
+
+    /// One filesystem for all hidden directories: it is empty and stays read-only.
+    fn empty(&mut self) -> Result<BorrowedFd<'_>, Cause> {
+        if self.empty.is_none() {
+            let attr =
+                RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+            let mode = (c"mode".to_owned(), Some(c"755".to_owned()));
+            self.empty = Some(filesystem(c"tmpfs", None, &[mode], false, attr)?);
+        }
+        self.empty.as_ref().map(AsFd::as_fd).ok_or(Cause::Kernel(Errno::EBADF))
+    }
+
+    /// The host's, not the container's, which an image could have replaced (CVE-2025-31133).
+    fn null(&mut self) -> Result<BorrowedFd<'_>, Cause> {
+        if self.null.is_none() {
+            self.null = Some(nodes::host_device(Path::new("/dev/null"), SFlag::S_IFCHR, 1, 3)?);
+        }
+        self.null.as_ref().map(AsFd::as_fd).ok_or(Cause::Kernel(Errno::EBADF))
+    }
+}
+
+/// Filesystems that are made of nothing, for which read-only is a property of the mount only.
+const SOURCELESS: [&[u8]; 8] =
+    [b"proc", b"sysfs", b"tmpfs", b"devpts", b"mqueue", b"cgroup", b"cgroup2", b"ramfs"];
+
+/// Makes a filesystem and a detached mount of it.
+fn filesystem(
+    kind: &CStr,
+    source: Option<&CStr>,
+    parameters: &[(std::ffi::CString, Option<std::ffi::CString>)],
+    read_only: bool,
+    attr: u64,
+) -> Result<OwnedFd, Cause> {
+    let fs = mount::fsopen(kind)?;
+    let fs = fs.as_fd();
+    if let Some(source) = source {
+        mount::fsconfig_string(fs, c"source", source)?;
+    }
+    if read_only {
+        mount::fsconfig_flag(fs, c"ro")?;
+    }
+    for (key, value) in parameters {
+        match value {
+            Some(value) => mount::fsconfig_string(fs, key, value)?,
+            None => mount::fsconfig_flag(fs, key)?,
+        }
+    }
+    mount::fsconfig_create(fs)?;
+    Ok(mount::fsmount(fs, attr)?)
+}
+
+fn is_directory(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let kind = SFlag::from_bits_truncate(fstat(fd)?.st_mode & libc::S_IFMT);
+    Ok(kind == SFlag::S_IFDIR)
+}

@@ -1,0 +1,116 @@
+//! Device nodes and links of /dev.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::stat::{
+    FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, fstatat, makedev, mknodat,
+};
+use nix::unistd::{Gid, Uid, fchownat, symlinkat};
+
+use super::rooted::{self, Make};
+use super::sync::Cause;
+use super::{Done, Init, os_str};
+use crate::plan::c_path;
+use crate::spec::{Device, DeviceKind};
+use crate::sys::mount::{OPEN_TREE_CLONE, move_mount, open_tree};
+
+impl Init<'_> {
+    /// An image may have the link already, or a file that its owner wants there: it stays.
+    pub(super) fn link(&mut self, path: &Path, target: &CStr) -> Done {
+        let (dir, name) = self.node_dir(path)?;
+        match symlinkat(os_str(target), dir, name) {
+            Ok(()) | Err(Errno::EEXIST | Errno::EROFS) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    pub(super) fn node(&mut self, device: &Device) -> Done {
+        let (kind, number) = kind_and_number(device.kind);
+        let (dir, name) = self.node_dir(&device.path)?;
+        match mknodat(dir, name, kind, Mode::from_bits_truncate(device.mode), number) {
+            Ok(()) => {}
+            Err(Errno::EEXIST) => {
+                let stat = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+                if !is_device(&stat, kind, number) {
+                    return Err(Cause::OtherDevice);
+                }
+                fchmodat(
+                    dir,
+                    name,
+                    Mode::from_bits_truncate(device.mode),
+                    FchmodatFlags::FollowSymlink,
+                )?;
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+        if (device.uid, device.gid) == (0, 0) {
+            return Ok(());
+        }
+        let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
+        let owned = fchownat(dir, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW);
+        Ok(owned?)
+    }
+
+    pub(super) fn bind_node(&mut self, device: &Device) -> Done {
+        let (kind, number) = kind_and_number(device.kind);
+        let (major, minor) = (nix::sys::stat::major(number), nix::sys::stat::minor(number));
+        let host = Path::new("/").join(&device.path);
+        let node = host_device(&host, kind, major, minor)?;
+        let place = rooted::open_or_make(self.root()?, &device.path, Make::File)?;
+        let mount = open_tree(node.as_fd(), c"", OPEN_TREE_CLONE)?;
+        Ok(move_mount(mount.as_fd(), place.as_fd())?)
+    }
+
+    /// The directory of a node, kept for the next one.
+    fn node_dir<'s, 'p>(
+        &'s mut self,
+        path: &'p Path,
+    ) -> Result<(BorrowedFd<'s>, &'p std::ffi::OsStr), Cause> {
+        let (parent, name) = match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) => (parent, name),
+            _ => return Err(Errno::EINVAL.into()),
+        };
+        let is_kept = self.node_dir.as_ref().is_some_and(|(kept, _)| kept == parent);
+        if !is_kept {
+            let dir = rooted::open_or_make(self.root()?, parent, Make::Directory)?;
+            self.node_dir = Some((parent.to_owned(), dir));
+        }
+        let dir = self.node_dir.as_ref().ok_or(Cause::Kernel(Errno::EBADF))?;
+        Ok((dir.1.as_fd(), name))
+    }
+}
+
+/// A device of the host as a handle, checked on that handle to be what its path says.
+pub(super) fn host_device(
+    path: &Path,
+    kind: SFlag,
+    major: u64,
+    minor: u64,
+) -> Result<OwnedFd, Cause> {
+    let node = crate::sys::mount::openat2(AT_FDCWD, &c_path(path), libc::O_PATH, 0, 0)?;
+    if is_device(&fstat(&node)?, kind, makedev(major, minor)) {
+        Ok(node)
+    } else {
+        Err(Cause::OtherDevice)
+    }
+}
+
+fn is_device(stat: &FileStat, kind: SFlag, number: u64) -> bool {
+    stat.st_mode & libc::S_IFMT == kind.bits() && stat.st_rdev == number
+}
+
+fn kind_and_number(kind: DeviceKind) -> (SFlag, u64) {
+    match kind {
+        DeviceKind::Char(major, minor) => {
+            (SFlag::S_IFCHR, makedev(u64::from(major), u64::from(minor)))
+        }
+        DeviceKind::Block(major, minor) => {
+            (SFlag::S_IFBLK, makedev(u64::from(major), u64::from(minor)))
+        }
+        DeviceKind::Fifo => (SFlag::S_IFIFO, 0),
+    }
+}

@@ -1,0 +1,251 @@
+//! The two ends of the socket between the runtime and the container's first process.
+//!
+//! Messages are fixed-size and each end can only say what its side may say. The socket keeps
+//! message boundaries (`SOCK_SEQPACKET`), and it closes at exec: an end of file where the program
+//! was to be executed means that it was.
+
+use std::fmt;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+
+const MESSAGE_BYTES: usize = 8;
+
+/// What the child says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FromChild {
+    /// Namespaces and mounts are there: hooks can run.
+    Namespaces,
+    /// Only the exec is left.
+    Ready,
+    /// A step failed. The child ends.
+    Failed(Failure),
+}
+
+/// Which step failed, and why. The text is made by the parent, which has the same plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Index into the plan's child steps.
+    pub step: u16,
+    /// What went wrong.
+    pub cause: Cause,
+}
+
+/// What can go wrong in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The kernel refused.
+    Kernel(Errno),
+    /// A device node is not the device that it should be.
+    OtherDevice,
+    /// A place inside procfs where nothing may be mounted.
+    InsideProc,
+    /// A file that should be procfs's is not.
+    NotProcfs,
+    /// The working directory is outside the root.
+    OutsideRoot,
+    /// No such program in PATH.
+    NoProgram,
+    /// The runtime ended.
+    ParentGone,
+    /// A hook (by its index) ended with a failure, and this exit code or signal + 128.
+    HookFailed(u8, u8),
+    /// A hook (by its index) took longer than its timeout.
+    HookTimedOut(u8),
+    /// A failure that a test asked for.
+    Injected,
+}
+
+impl From<Errno> for Cause {
+    fn from(errno: Errno) -> Cause {
+        Cause::Kernel(errno)
+    }
+}
+
+impl std::error::Error for Cause {}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Kernel(errno) => f.write_str(&errno_text(*errno)),
+            Cause::OtherDevice => f.write_str("the node there is another device"),
+            Cause::InsideProc => f.write_str("nothing may be mounted there inside proc"),
+            Cause::NotProcfs => f.write_str("the file there is not procfs's"),
+            Cause::OutsideRoot => {
+                f.write_str("the current working directory is outside of the container's root")
+            }
+            Cause::NoProgram => f.write_str("executable file not found in $PATH"),
+            Cause::ParentGone => f.write_str("the runtime ended meanwhile"),
+            Cause::HookFailed(index, code) => {
+                write!(f, "hook {index} failed with exit status {code}")
+            }
+            Cause::HookTimedOut(index) => write!(f, "hook {index} took longer than its timeout"),
+            Cause::Injected => f.write_str("failure injected by a test"),
+        }
+    }
+}
+
+/// An errno as engines expect it in messages: the words of `strerror`, in small letters.
+pub fn errno_text(errno: Errno) -> String {
+    let mut text = errno.desc().to_owned();
+    text.get_mut(..1).map(str::make_ascii_lowercase);
+    text
+}
+
+impl FromChild {
+    fn encode(self) -> [u8; MESSAGE_BYTES] {
+        let (tag, step, number) = match self {
+            FromChild::Namespaces => (0, 0, 0),
+            FromChild::Ready => (1, 0, 0),
+            FromChild::Failed(Failure { step, cause }) => {
+                let (tag, number) = match cause {
+                    Cause::Kernel(errno) => (2, errno as i32),
+                    Cause::OtherDevice => (3, 0),
+                    Cause::InsideProc => (4, 0),
+                    Cause::NotProcfs => (5, 0),
+                    Cause::OutsideRoot => (6, 0),
+                    Cause::NoProgram => (7, 0),
+                    Cause::ParentGone => (8, 0),
+                    Cause::HookFailed(i, code) => (9, i32::from(i) << 8 | i32::from(code)),
+                    Cause::HookTimedOut(i) => (10, i32::from(i)),
+                    Cause::Injected => (11, 0),
+                };
+                (tag, step, number)
+            }
+        };
+        let mut bytes = [0; MESSAGE_BYTES];
+        bytes[0] = tag;
+        bytes[2..4].copy_from_slice(&step.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&number.to_ne_bytes());
+        bytes
+    }
+
+    fn decode(bytes: [u8; MESSAGE_BYTES]) -> Option<FromChild> {
+        let step = u16::from_ne_bytes([bytes[2], bytes[3]]);
+        let number = i32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+        let [low, high, ..] = number.to_le_bytes();
+        let cause = match bytes[0] {
+            0 => return Some(FromChild::Namespaces),
+            1 => return Some(FromChild::Ready),
+            2 => Cause::Kernel(Errno::from_raw(number)),
+            3 => Cause::OtherDevice,
+            4 => Cause::InsideProc,
+            5 => Cause::NotProcfs,
+            6 => Cause::OutsideRoot,
+            7 => Cause::NoProgram,
+            8 => Cause::ParentGone,
+            9 => Cause::HookFailed(high, low),
+            10 => Cause::HookTimedOut(low),
+            11 => Cause::Injected,
+            _ => return None,
+        };
+        Some(FromChild::Failed(Failure { step, cause }))
+    }
+}
+
+/// The runtime's end.
+#[derive(Debug)]
+pub struct ParentEnd(OwnedFd);
+
+/// The container's end.
+#[derive(Debug)]
+pub struct ChildEnd(OwnedFd);
+
+/// Makes both ends.
+///
+/// # Errors
+/// The kernel's errno.
+pub fn pair() -> nix::Result<(ParentEnd, ChildEnd)> {
+    let (parent, child) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    Ok((ParentEnd(parent), ChildEnd(child)))
+}
+
+impl ParentEnd {
+    /// Lets the child go on. A child that is gone is noticed at the next [`ParentEnd::recv`].
+    pub fn proceed(&self) -> nix::Result<()> {
+        match send(self.0.as_raw_fd(), &[1], MsgFlags::MSG_NOSIGNAL) {
+            Ok(_) | Err(Errno::EPIPE) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// The child's next message; `None` when the child's end is closed (by exec or by its death).
+    pub fn recv(&self) -> nix::Result<Option<FromChild>> {
+        recv_message(&self.0)
+    }
+}
+
+/// Receives what [`ChildEnd`] or [`report`] sent; `None` at the end of file.
+pub fn recv_message(socket: &OwnedFd) -> nix::Result<Option<FromChild>> {
+    let mut bytes = [0; MESSAGE_BYTES];
+    loop {
+        match recv(socket.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
+            Ok(0) | Err(Errno::ECONNRESET) => return Ok(None),
+            Ok(MESSAGE_BYTES) => {
+                return FromChild::decode(bytes).map(Some).ok_or(Errno::EPROTO);
+            }
+            Ok(_) => return Err(Errno::EPROTO),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Sends a message of the child over any socket that keeps message boundaries.
+pub fn report(socket: &OwnedFd, message: FromChild) -> nix::Result<()> {
+    send(socket.as_raw_fd(), &message.encode(), MsgFlags::MSG_NOSIGNAL).map(drop)
+}
+
+impl ChildEnd {
+    /// Tells the parent.
+    pub fn send(&self, message: FromChild) -> nix::Result<()> {
+        report(&self.0, message)
+    }
+
+    /// Waits until the parent lets this process go on.
+    pub fn await_parent(&self) -> Result<(), Cause> {
+        let mut byte = [0];
+        loop {
+            match recv(self.0.as_raw_fd(), &mut byte, MsgFlags::empty()) {
+                Ok(1) => return Ok(()),
+                Ok(_) => return Err(Cause::ParentGone),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// The socket, to keep it when other descriptors are closed.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        use std::os::fd::AsFd;
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cause, Errno, Failure, FromChild};
+
+    #[test]
+    fn every_message_survives_the_socket() {
+        let causes = [
+            Cause::Kernel(Errno::ENOENT),
+            Cause::OtherDevice,
+            Cause::InsideProc,
+            Cause::NotProcfs,
+            Cause::OutsideRoot,
+            Cause::NoProgram,
+            Cause::ParentGone,
+            Cause::HookFailed(3, 137),
+            Cause::HookTimedOut(255),
+            Cause::Injected,
+        ];
+        let failures = causes.map(|cause| FromChild::Failed(Failure { step: 513, cause }));
+        for message in failures.into_iter().chain([FromChild::Namespaces, FromChild::Ready]) {
+            assert_eq!(FromChild::decode(message.encode()), Some(message));
+        }
+        assert_eq!(FromChild::decode([200; 8]), None);
+    }
+}

@@ -1,0 +1,56 @@
+//! The process's terminal: made from the container's own devpts, by descriptors only.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::sys::stat::{SFlag, fstat, makedev};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
+
+use super::rooted::{self, Make};
+use super::sync::Cause;
+use super::{Done, Init};
+use crate::sys::mount::{OPEN_TREE_CLONE, move_mount, open_tree};
+use crate::sys::term;
+
+/// The device number of a devpts multiplexer.
+const PTMX: (u64, u64) = (5, 2);
+
+impl Init<'_> {
+    pub(super) fn terminal(&mut self, size: Option<(u16, u16)>, bind: bool) -> Done {
+        let flags = libc::O_RDWR | libc::O_NOCTTY;
+        let master = rooted::open_with(self.root()?, Path::new("dev/pts/ptmx"), flags)?;
+        let stat = fstat(&master)?;
+        let is_character = stat.st_mode & libc::S_IFMT == SFlag::S_IFCHR.bits();
+        if !is_character || stat.st_rdev != makedev(PTMX.0, PTMX.1) {
+            return Err(Cause::OtherDevice);
+        }
+        term::unlock(master.as_fd())?;
+        let terminal = term::peer(master.as_fd())?;
+        if let Some((rows, columns)) = size {
+            term::set_size(terminal.as_fd(), rows, columns)?;
+        }
+        if bind {
+            let place = rooted::open_or_make(self.root()?, Path::new("dev/console"), Make::File)?;
+            let mount = open_tree(terminal.as_fd(), c"", OPEN_TREE_CLONE)?;
+            move_mount(mount.as_fd(), place.as_fd())?;
+        }
+        let console = self.start.console.take().ok_or(Cause::Kernel(Errno::EBADF))?;
+        send_master(console.as_fd(), master.as_fd())?;
+        dup2_stdin(&terminal)?;
+        dup2_stdout(&terminal)?;
+        dup2_stderr(&terminal)?;
+        Ok(term::control(terminal.as_fd())?)
+    }
+}
+
+/// Hands the master over, with its name as the data, as runc's clients expect.
+fn send_master(socket: BorrowedFd<'_>, master: BorrowedFd<'_>) -> Result<(), Errno> {
+    let fds = [master.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&fds)];
+    let data = [IoSlice::new(b"/dev/ptmx")];
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    sendmsg::<()>(socket.as_raw_fd(), &data, &rights, flags, None).map(drop)
+}

@@ -1,0 +1,64 @@
+//! Steps of what the process is: kernel parameters around it, limits on it, ids, capabilities.
+
+use std::ffi::CString;
+
+use super::Builder;
+use super::step::ChildStep;
+use crate::spec::NamespaceKind;
+
+/// The specification leaves the mask to the runtime when config.json has none; this is runc's.
+const UMASK_DEFAULT: u32 = 0o022;
+
+/// Kernel parameters, before /proc/sys becomes read-only.
+pub(super) fn kernel_parameters(b: &mut Builder<'_>) {
+    for (path, value) in &b.spec.linux.sysctl {
+        b.child.push(ChildStep::Sysctl { path: path.clone(), value: value.clone() });
+    }
+}
+
+/// Everything that the program inherits, from what needs most rights to what needs none.
+pub(super) fn all(b: &mut Builder<'_>) {
+    let spec = b.spec;
+    let process = &spec.process;
+    if !b.ask.no_new_keyring {
+        let name = CString::new(format!("_ses.{}", b.ask.id)).expect("an id has no NUL bytes");
+        b.child.push(ChildStep::NewKeyring { name });
+    }
+    if let Some(domain) = spec.linux.personality {
+        b.child.push(ChildStep::Personality { domain });
+    }
+    if let Some(scheduler) = process.scheduler {
+        b.child.push(ChildStep::Schedule(scheduler));
+    }
+    if let Some((class, level)) = process.io_priority {
+        b.child.push(ChildStep::IoPriority { class, level });
+    }
+    if let Some((mode, nodes)) = spec.linux.memory_policy.clone() {
+        b.child.push(ChildStep::MemoryPolicy { mode, nodes });
+    }
+    process.rlimits.iter().for_each(|limit| b.child.push(ChildStep::Limit(*limit)));
+    b.child.push(ChildStep::Umask { mask: process.user.umask.unwrap_or(UMASK_DEFAULT) });
+    if let Some(profile) = process.apparmor_profile.clone() {
+        b.child.push(ChildStep::AppArmor { profile });
+    }
+    let user = &process.user;
+    if user.uid != 0 || spec.linux.creates(NamespaceKind::User) {
+        b.child.push(ChildStep::OwnStdio { uid: user.uid });
+    }
+    b.child.push(ChildStep::ChangeDirectory { path: process.cwd.clone() });
+    b.child.push(ChildStep::BoundCapabilities { keep: process.capabilities.bounding });
+    // An ordinary user who maps only itself must have written "deny" to /proc/PID/setgroups.
+    let maps_itself = matches!(spec.linux.gid_mappings[..], [only] if only.size == 1);
+    let may_set_groups = b.host.is_privileged || !maps_itself;
+    b.child.push(ChildStep::BecomeUser {
+        uid: user.uid,
+        gid: user.gid,
+        groups: may_set_groups.then(|| user.additional_gids.clone()),
+    });
+    b.child.push(ChildStep::SetCapabilities(process.capabilities));
+    if process.no_new_privileges {
+        b.child.push(ChildStep::NoNewPrivileges);
+    }
+    b.child.push(ChildStep::CloseDescriptors);
+    b.child.push(ChildStep::FindProgram);
+}

@@ -1,0 +1,369 @@
+//! The plan: a container's set-up as a value, decided before the kernel is touched.
+//!
+//! [`plan()`] is pure: from a validated [`Spec`], the facts of the [`Host`] and what the command
+//! line [asked](Ask) it makes two ordered lists of steps, one for each side of the clone. The
+//! interpreters (`container::launch` and `init`) make no choice of policy. Values that exist only
+//! at run time (descriptors, the pid) are named slots. What depends on the root filesystem is a
+//! step that carries its rule and is decided on the descriptor that is then used.
+//!
+//! `Display` prints a plan with numbered steps; the tests keep such prints as goldens, and the
+//! number of a step is what an error names.
+
+mod devices;
+mod identity;
+mod mounts;
+mod step;
+
+use std::ffi::CString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::cgroup;
+use crate::host::Host;
+use crate::spec::{HookKind, IdMap, NamespaceKind, Propagation, Spec};
+
+pub use step::{ChildStep, Content, Finding, ParentStep, Program, Slot, Target};
+
+/// What the command line asks, beyond config.json.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The container's id.
+    pub id: String,
+    /// The bundle's absolute path.
+    pub bundle: PathBuf,
+    /// When the program is executed.
+    pub begin: Begin,
+    /// Whose terminal it is, if the process has one.
+    pub console: Console,
+    /// Replace the root by moving a mount instead of by pivot_root (for a ramdisk's root).
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring.
+    pub no_new_keyring: bool,
+    /// How many descriptors from 3 on the program inherits.
+    pub preserve_fds: u32,
+}
+
+/// When the program is executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// When `start` says so.
+    OnStart,
+    /// At once.
+    AtOnce,
+}
+
+/// Where a terminal's master goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Console {
+    /// There is no terminal.
+    None,
+    /// To the process that listens on this socket.
+    Socket(PathBuf),
+    /// To the runtime, which stays in the foreground.
+    Foreground,
+}
+
+/// A decided set-up.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What the runtime does.
+    pub parent: Vec<ParentStep>,
+    /// What the container's first process does, up to and including its exec.
+    pub child: Vec<ChildStep>,
+    /// Namespaces that the clone creates.
+    pub clone_namespaces: Vec<NamespaceKind>,
+    /// How many slots the steps use.
+    pub slots: usize,
+    /// The cgroup, and what is written into it.
+    pub cgroup: Option<CgroupPlan>,
+    /// Descriptors that stay open for the program: 3 and this many minus one more.
+    pub preserve_fds: u32,
+}
+
+/// The cgroup of a container.
+#[derive(Clone, Debug)]
+pub struct CgroupPlan {
+    /// Where it is, in each hierarchy.
+    pub location: cgroup::Location,
+    /// What is written into it.
+    pub decision: cgroup::Decision,
+}
+
+/// Why a valid configuration cannot be run on this host.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Fields that need something which this host or this runtime lacks.
+    #[error("config.json: {}", .0.join("; "))]
+    Fields(Vec<String>),
+    /// The cgroup's path.
+    #[error("linux.cgroupsPath")]
+    CgroupPath(#[source] cgroup::Error),
+    /// The cgroup's limits.
+    #[error("linux.resources")]
+    Resources(#[source] cgroup::Refusals),
+}
+
+/// Decides the set-up of a container.
+///
+/// # Errors
+/// What this host cannot give, by the name of the field.
+pub fn plan(spec: &Spec, host: &Host, ask: &Ask) -> Result<Plan, Refused> {
+    refuse_on_host(spec, host, ask)?;
+    let cgroup = cgroup_plan(spec, host, ask)?;
+    let mut builder = Builder::new(spec, host, ask);
+    builder.prepare(cgroup.is_some());
+    builder.enter();
+    if spec.linux.creates(NamespaceKind::Mount) {
+        mounts::root(&mut builder);
+        mounts::all(&mut builder, cgroup.as_ref());
+        devices::all(&mut builder);
+    }
+    builder.hooks_before_pivot();
+    identity::kernel_parameters(&mut builder);
+    mounts::finish(&mut builder);
+    identity::all(&mut builder);
+    builder.last();
+    Ok(Plan {
+        parent: builder.parent,
+        child: builder.child,
+        clone_namespaces: builder.clone_namespaces,
+        slots: builder.slots,
+        cgroup,
+        preserve_fds: ask.preserve_fds,
+    })
+}
+
+fn refuse_on_host(spec: &Spec, host: &Host, ask: &Ask) -> Result<(), Refused> {
+    let mut fields = Vec::new();
+    let mut refuse = |condition: bool, text: &str| {
+        if condition {
+            fields.push(text.to_owned());
+        }
+    };
+    let process = &spec.process;
+    refuse(
+        process.terminal && ask.console == Console::None,
+        "process.terminal needs --console-socket when the container runs detached",
+    );
+    refuse(
+        !process.terminal && matches!(ask.console, Console::Socket(_)),
+        "process.terminal is not set, so --console-socket has no terminal to receive",
+    );
+    refuse(
+        process.selinux_label.is_some(),
+        "process.selinuxLabel is not supported by this runtime",
+    );
+    refuse(
+        process.apparmor_profile.is_some() && !host.apparmor,
+        "process.apparmorProfile needs AppArmor, which this kernel does not have",
+    );
+    refuse(spec.linux.seccomp.is_some(), "linux.seccomp is not supported by this runtime");
+    refuse(
+        !host.is_privileged && !spec.linux.creates(NamespaceKind::User),
+        "linux.namespaces needs a user namespace when an ordinary user runs the container",
+    );
+    if fields.is_empty() { Ok(()) } else { Err(Refused::Fields(fields)) }
+}
+
+fn cgroup_plan(spec: &Spec, host: &Host, ask: &Ask) -> Result<Option<CgroupPlan>, Refused> {
+    let configured = spec.linux.cgroups_path.as_deref();
+    let limits = spec.linux.resources.as_ref();
+    if !host.is_privileged && configured.is_none() {
+        return Ok(None);
+    }
+    let path = cgroup::CgroupPath::parse(configured, &ask.id).map_err(Refused::CgroupPath)?;
+    let location = host.cgroups.locate(&path);
+    let decision = cgroup::decide_new(limits, &host.cgroups).map_err(Refused::Resources)?;
+    Ok(Some(CgroupPlan { location, decision }))
+}
+
+/// The plan while it is made.
+struct Builder<'a> {
+    spec: &'a Spec,
+    host: &'a Host,
+    ask: &'a Ask,
+    parent: Vec<ParentStep>,
+    child: Vec<ChildStep>,
+    clone_namespaces: Vec<NamespaceKind>,
+    slots: usize,
+}
+
+impl<'a> Builder<'a> {
+    fn new(spec: &'a Spec, host: &'a Host, ask: &'a Ask) -> Builder<'a> {
+        let parent = Vec::with_capacity(16);
+        let child = Vec::with_capacity(96);
+        Builder { spec, host, ask, parent, child, clone_namespaces: Vec::new(), slots: 0 }
+    }
+
+    fn slot(&mut self) -> Slot {
+        self.slots += 1;
+        Slot(self.slots - 1)
+    }
+
+    fn creates(&self, kind: NamespaceKind) -> bool {
+        self.spec.linux.creates(kind)
+    }
+
+    /// A path of the host: absolute, or from the bundle.
+    fn host_path(&self, path: &Path) -> PathBuf {
+        self.ask.bundle.join(path)
+    }
+
+    /// What the parent does before and right after the clone.
+    fn prepare(&mut self, has_cgroup: bool) {
+        let spec = self.spec;
+        for namespace in &spec.linux.namespaces {
+            let Some(path) = &namespace.path else { continue };
+            let slot = self.slot();
+            let (kind, path) = (namespace.kind, path.clone());
+            self.parent.push(ParentStep::OpenNamespace { slot, kind, path });
+            if kind == NamespaceKind::Pid {
+                // A process cannot change its own pid namespace, only that of its children.
+                self.parent.push(ParentStep::EnterPidNamespace { slot });
+            } else {
+                self.child.push(ChildStep::JoinNamespace { slot, kind });
+            }
+        }
+        if let Console::Socket(path) = &self.ask.console {
+            self.parent.push(ParentStep::ConnectConsole { path: self.host_path(path) });
+        }
+        if self.ask.begin == Begin::OnStart {
+            self.parent.push(ParentStep::ListenForStart);
+        }
+        if has_cgroup {
+            self.parent.push(ParentStep::CreateCgroup);
+        }
+    }
+
+    /// The clone, and what both sides do until the child has its namespaces and its cgroup.
+    fn enter(&mut self) {
+        let linux = &self.spec.linux;
+        // Both show the cgroup and the time of whoever unshares them, so the child unshares them
+        // itself, after it has joined its cgroup.
+        let late = |kind| matches!(kind, NamespaceKind::Cgroup | NamespaceKind::Time);
+        let created = linux.namespaces.iter().filter(|n| n.path.is_none());
+        self.clone_namespaces = created.map(|n| n.kind).filter(|kind| !late(*kind)).collect();
+        let namespaces = self.clone_namespaces.clone();
+        self.parent.push(ParentStep::Clone { namespaces });
+        if self.parent.contains(&ParentStep::CreateCgroup) {
+            self.parent.push(ParentStep::JoinCgroup);
+        }
+        if self.creates(NamespaceKind::User) {
+            let maps = |maps: &[IdMap]| maps.to_vec();
+            self.parent.push(ParentStep::MapIds {
+                uid: maps(&linux.uid_mappings),
+                gid: maps(&linux.gid_mappings),
+            });
+        }
+        if let Some(score) = self.spec.process.oom_score_adj {
+            self.parent.push(ParentStep::OomScore { score });
+        }
+        self.parent.push(ParentStep::Proceed);
+        self.child.push(ChildStep::AwaitParent);
+        if linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User) {
+            self.child.push(ChildStep::BecomeRoot);
+        }
+        self.child.push(ChildStep::NewSession);
+        if self.creates(NamespaceKind::Time) {
+            let offsets = linux.time_offsets.clone();
+            self.child.push(ChildStep::UnshareTime { offsets });
+        }
+        if self.creates(NamespaceKind::Cgroup) {
+            self.child.push(ChildStep::UnshareCgroup);
+        }
+        if let Some(name) = &self.spec.hostname {
+            self.child.push(ChildStep::SetHostname { name: name.clone() });
+        }
+        if let Some(name) = &self.spec.domainname {
+            self.child.push(ChildStep::SetDomainname { name: name.clone() });
+        }
+    }
+
+    fn hooks_before_pivot(&mut self) {
+        let hooks = &self.spec.hooks;
+        if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
+            self.child.push(ChildStep::AwaitHooks);
+            self.parent.push(ParentStep::AwaitNamespaces);
+            for kind in [HookKind::Prestart, HookKind::CreateRuntime] {
+                let hooks = hooks.of(kind).to_vec();
+                if !hooks.is_empty() {
+                    self.parent.push(ParentStep::RunHooks { kind, hooks });
+                }
+            }
+            self.parent.push(ParentStep::Proceed);
+        }
+        self.child_hooks(HookKind::CreateContainer);
+    }
+
+    fn child_hooks(&mut self, kind: HookKind) {
+        let hooks = self.spec.hooks.of(kind).to_vec();
+        if !hooks.is_empty() {
+            self.child.push(ChildStep::RunHooks { kind, hooks });
+        }
+    }
+
+    /// From a finished container to its program.
+    fn last(&mut self) {
+        self.parent.push(ParentStep::AwaitReady);
+        self.child.push(ChildStep::Ready);
+        match self.ask.begin {
+            Begin::OnStart => self.child.push(ChildStep::AwaitStart),
+            Begin::AtOnce => {
+                self.parent.push(ParentStep::Proceed);
+                self.child.push(ChildStep::AwaitParent);
+                self.parent.push(ParentStep::AwaitExec);
+            }
+        }
+        self.child_hooks(HookKind::StartContainer);
+        let process = &self.spec.process;
+        self.child.push(ChildStep::Exec(Program {
+            args: process.args.clone(),
+            env: process.env.clone(),
+            uid: process.user.uid,
+        }));
+    }
+}
+
+/// The propagation of a container's mounts when config.json says nothing: what the host mounts
+/// later arrives, nothing goes back.
+const DEFAULT_PROPAGATION: Propagation = Propagation { flag: libc::MS_SLAVE, recursive: true };
+
+pub(crate) fn c_path(path: &Path) -> CString {
+    use std::os::unix::ffi::OsStrExt;
+    CString::new(path.as_os_str().as_bytes()).expect("validation refused paths with NUL bytes")
+}
+
+impl Plan {
+    /// The step with this number, as it is printed.
+    pub fn describe(&self, number: usize) -> String {
+        let parents = self.parent.len();
+        if number <= parents {
+            number.checked_sub(1).map(|i| self.parent[i].to_string()).unwrap_or_default()
+        } else {
+            let step = self.child.get(number - parents - 1);
+            step.map(ToString::to_string).unwrap_or_default()
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "runtime:")?;
+        for (i, step) in self.parent.iter().enumerate() {
+            writeln!(f, "{:4} {step}", i + 1)?;
+            if let (ParentStep::CreateCgroup, Some(cgroup)) = (step, &self.cgroup) {
+                for place in &cgroup.location.places {
+                    writeln!(f, "     - {}", place.path().display())?;
+                }
+                for line in cgroup.decision.to_string().lines() {
+                    writeln!(f, "     - {line}")?;
+                }
+            }
+        }
+        writeln!(f, "container:")?;
+        for (i, step) in self.child.iter().enumerate() {
+            writeln!(f, "{:4} {step}", self.parent.len() + i + 1)?;
+        }
+        Ok(())
+    }
+}

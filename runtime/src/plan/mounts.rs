@@ -1,0 +1,199 @@
+//! Steps of the root filesystem and of what is mounted in it.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::step::{ChildStep, Content, Finding, ParentStep, Target};
+use super::{Builder, CgroupPlan, Console, DEFAULT_PROPAGATION};
+use crate::cgroup::{Mode, Version};
+use crate::spec::{Mount, MountKind, NamespaceKind, Propagation, Tmpcopyup};
+
+/// The root filesystem's tree, attached but not yet the root.
+pub(super) fn root(b: &mut Builder<'_>) {
+    let path = b.host_path(&b.spec.rootfs);
+    // Until the end nothing that is mounted here may reach the host, whatever is asked for.
+    let propagation = match b.spec.linux.rootfs_propagation {
+        Some(wanted) if wanted.flag == libc::MS_PRIVATE => {
+            Propagation { flag: libc::MS_PRIVATE, recursive: true }
+        }
+        _ => DEFAULT_PROPAGATION,
+    };
+    b.child.push(ChildStep::Propagate { propagation });
+    if opens_for_child(b) {
+        let slot = b.slot();
+        let tree = ParentStep::CloneTree { slot, path: path.clone(), recursive: true };
+        before_clone(b, tree);
+        b.child.push(ChildStep::TakeRoot { slot, path });
+    } else {
+        b.child.push(ChildStep::OpenRoot { path });
+    }
+    b.child.push(ChildStep::AttachRoot);
+}
+
+/// Whether the parent clones trees of the host before the child exists: because in its user
+/// namespace the child may have no right to look them up, or because they shall stay shared with
+/// the host, whose mounts the child's first step cuts off.
+fn opens_for_child(b: &Builder<'_>) -> bool {
+    let in_userns = b.spec.linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User);
+    b.host.is_privileged && (in_userns || is_shared(b))
+}
+
+fn is_shared(b: &Builder<'_>) -> bool {
+    b.spec.linux.rootfs_propagation.is_some_and(|p| p.flag == libc::MS_SHARED)
+}
+
+fn before_clone(b: &mut Builder<'_>, step: ParentStep) {
+    let clone = b.parent.iter().position(|step| matches!(step, ParentStep::Clone { .. }));
+    b.parent.insert(clone.unwrap_or(b.parent.len()), step);
+}
+
+fn before_first_proceed(b: &mut Builder<'_>, step: ParentStep) {
+    let proceed = b.parent.iter().position(|step| *step == ParentStep::Proceed);
+    b.parent.insert(proceed.unwrap_or(b.parent.len()), step);
+}
+
+/// All mounts of config.json, in its order.
+pub(super) fn all(b: &mut Builder<'_>, cgroup: Option<&CgroupPlan>) {
+    let spec = b.spec;
+    for mount in &spec.mounts {
+        match &mount.kind {
+            MountKind::Bind { source, recursive, id_mapping } => {
+                let path = b.host_path(source);
+                let recursive = *recursive;
+                let content = if opens_for_child(b) || id_mapping.is_some() {
+                    let slot = b.slot();
+                    before_clone(b, ParentStep::CloneTree { slot, path: path.clone(), recursive });
+                    if let Some(map) = id_mapping {
+                        let (uid, gid) = (map.uid.clone(), map.gid.clone());
+                        let recursive = map.recursive;
+                        before_first_proceed(b, ParentStep::MapTree { slot, uid, gid, recursive });
+                    }
+                    Content::ClonedTree { slot, path, recursive }
+                } else {
+                    Content::HostTree { path, recursive }
+                };
+                let mut mount = mount.clone();
+                if matches!(content, Content::ClonedTree { .. }) && !is_shared(b) {
+                    mount.options.propagation.insert(0, (libc::MS_SLAVE, true));
+                }
+                push(b, content, &mount, Finding::MakeMissing);
+            }
+            MountKind::Filesystem { kind, source, parameters, copy_up } => {
+                let finding = match kind.to_bytes() {
+                    b"proc" | b"sysfs" => Finding::NoLinks,
+                    _ => Finding::MakeMissing,
+                };
+                let content = Content::Filesystem {
+                    kind: kind.clone(),
+                    source: source.clone(),
+                    parameters: parameters.clone(),
+                    copy_up: *copy_up,
+                };
+                push(b, content, mount, finding);
+            }
+            MountKind::Cgroup => cgroups(b, mount, cgroup),
+        }
+    }
+}
+
+fn push(b: &mut Builder<'_>, content: Content, mount: &Mount, finding: Finding) {
+    let target = Target { path: mount.destination.clone(), finding };
+    b.child.push(ChildStep::Mount { content, target, options: mount.options.clone() });
+}
+
+/// The container's view of its cgroups, as the host's layout has it.
+fn cgroups(b: &mut Builder<'_>, mount: &Mount, cgroup: Option<&CgroupPlan>) {
+    let Some(cgroup) = cgroup else {
+        // Without a cgroup of its own, the container sees the host's, read-only by its user.
+        let content = Content::HostTree { path: PathBuf::from("/sys/fs/cgroup"), recursive: true };
+        return push(b, content, mount, Finding::MakeMissing);
+    };
+    if b.host.cgroups.mode() == Mode::V2 {
+        let content = match cgroup.location.v2() {
+            Some(place) if !b.creates(NamespaceKind::Cgroup) => {
+                Content::HostTree { path: place.path(), recursive: false }
+            }
+            _ => filesystem("cgroup2", &[]),
+        };
+        return push(b, content, mount, Finding::MakeMissing);
+    }
+    let read_only = mount.options.set & libc::MOUNT_ATTR_RDONLY;
+    let mut options = mount.options.clone();
+    options.set &= !libc::MOUNT_ATTR_RDONLY;
+    let target = |path: PathBuf| Target { path, finding: Finding::MakeMissing };
+    b.child.push(ChildStep::Mount {
+        content: filesystem("tmpfs", &[("mode", "755")]),
+        target: target(mount.destination.clone()),
+        options,
+    });
+    for place in cgroup.location.places.iter().filter(|p| p.version() == Version::V1) {
+        let Some(name) = place.mount_point.file_name().map(Path::new) else { continue };
+        b.child.push(ChildStep::Mount {
+            content: Content::HostTree { path: place.path(), recursive: false },
+            target: target(mount.destination.join(name)),
+            options: mount.options.clone(),
+        });
+        let controllers = name.to_str().unwrap_or_default();
+        if controllers.contains(',') {
+            for controller in controllers.split(',') {
+                let path = mount.destination.join(controller);
+                b.child.push(ChildStep::Link { path, target: super::c_path(name) });
+            }
+        }
+    }
+    if read_only != 0 {
+        b.child.push(ChildStep::ReadonlyMount { path: mount.destination.clone() });
+    }
+}
+
+fn filesystem(kind: &str, parameters: &[(&str, &str)]) -> Content {
+    let text = |text: &str| super::c_path(Path::new(text));
+    Content::Filesystem {
+        kind: text(kind),
+        source: None,
+        parameters: parameters.iter().map(|(k, v)| (text(k), Some(text(v)))).collect(),
+        copy_up: Tmpcopyup::No,
+    }
+}
+
+/// What hides or closes parts of the finished tree, and the change of root.
+pub(super) fn finish(b: &mut Builder<'_>) {
+    let spec = b.spec;
+    if !b.creates(NamespaceKind::Mount) {
+        let path = b.host_path(&spec.rootfs);
+        b.child.push(ChildStep::ChangeRoot { path });
+        return;
+    }
+    let cwd = Path::new(OsStr::from_bytes(spec.process.cwd.to_bytes()));
+    if cwd != Path::new("/") {
+        b.child.push(ChildStep::MakeDirectory { path: crate::spec::inside(cwd) });
+    }
+    if spec.process.terminal && b.ask.console != Console::None {
+        let console_size = spec.process.console_size;
+        b.child.push(ChildStep::Terminal { console_size, bind: true });
+    }
+    for path in &spec.linux.readonly_paths {
+        b.child.push(ChildStep::ReadonlyPath { path: path.clone() });
+    }
+    for path in &spec.linux.masked_paths {
+        b.child.push(ChildStep::MaskPath { path: path.clone() });
+    }
+    b.child.push(if b.ask.no_pivot { ChildStep::MoveRoot } else { ChildStep::PivotRoot });
+    if spec.rootfs_readonly {
+        b.child.push(ChildStep::ReadonlyRoot);
+    }
+    match spec.linux.rootfs_propagation {
+        Some(propagation) if propagation != DEFAULT_PROPAGATION => {
+            b.child.push(ChildStep::PropagateRoot { propagation });
+        }
+        _ => {}
+    }
+}
+
+/// Whether the container's /dev is the runtime's to fill: not when it is a directory of the host.
+pub(super) fn fills_dev(b: &Builder<'_>) -> bool {
+    let is_dev = |mount: &&Mount| mount.destination == Path::new("dev");
+    let last = b.spec.mounts.iter().rfind(is_dev);
+    !last.is_some_and(|mount| matches!(mount.kind, MountKind::Bind { .. }))
+}

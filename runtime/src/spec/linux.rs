@@ -1,0 +1,538 @@
+//! The Linux part: namespaces, id maps, devices, paths, kernel parameters.
+
+use std::ffi::CString;
+use std::fmt;
+use std::path::PathBuf;
+
+use oci_spec::runtime as oci;
+
+use super::{Violations, c_path, c_string, inside};
+
+/// The Linux part.
+#[derive(Clone, Debug, Default)]
+pub struct Linux {
+    /// Namespaces that are created or joined, at most one of each kind.
+    pub namespaces: Vec<Namespace>,
+    /// Users of a new user namespace.
+    pub uid_mappings: Vec<IdMap>,
+    /// Groups of a new user namespace.
+    pub gid_mappings: Vec<IdMap>,
+    /// Devices besides the default ones.
+    pub devices: Vec<Device>,
+    /// `cgroupsPath` as given.
+    pub cgroups_path: Option<PathBuf>,
+    /// What the cgroup limits; decided by `cgroup::decide`.
+    pub resources: Option<oci::LinuxResources>,
+    /// Propagation of the root filesystem.
+    pub rootfs_propagation: Option<Propagation>,
+    /// Paths that are hidden, relative to the container's root.
+    pub masked_paths: Vec<PathBuf>,
+    /// Paths that are read-only, relative to the container's root.
+    pub readonly_paths: Vec<PathBuf>,
+    /// Kernel parameters: path below /proc/sys, and value.
+    pub sysctl: Vec<(CString, CString)>,
+    /// Execution domain (`personality(2)`).
+    pub personality: Option<u32>,
+    /// Offsets of a new time namespace: clock, seconds, nanoseconds.
+    pub time_offsets: Vec<(String, i64, u32)>,
+    /// The filter of system calls.
+    pub seccomp: Option<oci::LinuxSeccomp>,
+    /// NUMA memory policy: mode with flags, and a bit a node.
+    pub memory_policy: Option<(i32, Vec<u64>)>,
+}
+
+impl Linux {
+    /// Whether a namespace of this kind is created (not joined, not the runtime's own).
+    pub fn creates(&self, kind: NamespaceKind) -> bool {
+        self.namespaces.iter().any(|n| n.kind == kind && n.path.is_none())
+    }
+}
+
+/// A kind of namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NamespaceKind {
+    /// Ids and capabilities. First, because it owns the others.
+    User,
+    /// Process ids.
+    Pid,
+    /// Network.
+    Network,
+    /// System V IPC and POSIX message queues.
+    Ipc,
+    /// Host and domain name.
+    Uts,
+    /// Roots of the cgroup hierarchies.
+    Cgroup,
+    /// Offsets of the monotonic and boot-time clocks.
+    Time,
+    /// Mounts. Last, because paths of the host are needed before.
+    Mount,
+}
+
+impl NamespaceKind {
+    /// The kernel's `CLONE_NEW*` flag.
+    pub fn flag(self) -> u64 {
+        let flag = match self {
+            NamespaceKind::User => libc::CLONE_NEWUSER,
+            NamespaceKind::Pid => libc::CLONE_NEWPID,
+            NamespaceKind::Network => libc::CLONE_NEWNET,
+            NamespaceKind::Ipc => libc::CLONE_NEWIPC,
+            NamespaceKind::Uts => libc::CLONE_NEWUTS,
+            NamespaceKind::Cgroup => libc::CLONE_NEWCGROUP,
+            NamespaceKind::Time => 0x80,
+            NamespaceKind::Mount => libc::CLONE_NEWNS,
+        };
+        flag as u64
+    }
+
+    /// The name of its file in /proc/PID/ns.
+    pub fn file(self) -> &'static str {
+        match self {
+            NamespaceKind::User => "user",
+            NamespaceKind::Pid => "pid",
+            NamespaceKind::Network => "net",
+            NamespaceKind::Ipc => "ipc",
+            NamespaceKind::Uts => "uts",
+            NamespaceKind::Cgroup => "cgroup",
+            NamespaceKind::Time => "time",
+            NamespaceKind::Mount => "mnt",
+        }
+    }
+
+    fn from_oci(typ: oci::LinuxNamespaceType) -> NamespaceKind {
+        match typ {
+            oci::LinuxNamespaceType::Mount => NamespaceKind::Mount,
+            oci::LinuxNamespaceType::Cgroup => NamespaceKind::Cgroup,
+            oci::LinuxNamespaceType::Uts => NamespaceKind::Uts,
+            oci::LinuxNamespaceType::Ipc => NamespaceKind::Ipc,
+            oci::LinuxNamespaceType::User => NamespaceKind::User,
+            oci::LinuxNamespaceType::Pid => NamespaceKind::Pid,
+            oci::LinuxNamespaceType::Network => NamespaceKind::Network,
+            oci::LinuxNamespaceType::Time => NamespaceKind::Time,
+        }
+    }
+}
+
+impl fmt::Display for NamespaceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NamespaceKind::Network => "network",
+            NamespaceKind::Mount => "mount",
+            other => other.file(),
+        })
+    }
+}
+
+/// A namespace to create or to join.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace {
+    /// Its kind.
+    pub kind: NamespaceKind,
+    /// The one to join, or `None` to create one.
+    pub path: Option<PathBuf>,
+}
+
+/// One range of ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdMap {
+    /// First id inside.
+    pub container_id: u32,
+    /// First id outside.
+    pub host_id: u32,
+    /// How many ids. Never 0.
+    pub size: u32,
+}
+
+/// A device node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Where, relative to the container's root. Never empty.
+    pub path: PathBuf,
+    /// What kind of node.
+    pub kind: DeviceKind,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// A kind of node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// A character device with major and minor number.
+    Char(u32, u32),
+    /// A block device with major and minor number.
+    Block(u32, u32),
+    /// A named pipe.
+    Fifo,
+}
+
+/// Propagation of a mount tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Propagation {
+    /// `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED` or `MS_UNBINDABLE`.
+    pub flag: u64,
+    /// Whether mounts below are changed too.
+    pub recursive: bool,
+}
+
+/// The word for a propagation flag.
+pub(super) fn propagation_name(flag: u64) -> &'static str {
+    match flag {
+        libc::MS_SHARED => "shared",
+        libc::MS_SLAVE => "slave",
+        libc::MS_UNBINDABLE => "unbindable",
+        _ => "private",
+    }
+}
+
+impl fmt::Display for Propagation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = if self.recursive { "r" } else { "" };
+        write!(f, "{prefix}{}", propagation_name(self.flag))
+    }
+}
+
+/// Validates the Linux part.
+pub(super) fn validate(oci: Option<&oci::Linux>, found: &mut Violations) -> Linux {
+    let Some(oci) = oci else { return Linux::default() };
+    refuse_unsupported(oci, found);
+    let namespaces = namespaces(oci.namespaces().as_deref().unwrap_or_default(), found);
+    let mut linux = Linux {
+        namespaces,
+        uid_mappings: id_maps("linux.uidMappings", oci.uid_mappings().as_ref(), found),
+        gid_mappings: id_maps("linux.gidMappings", oci.gid_mappings().as_ref(), found),
+        cgroups_path: oci.cgroups_path().clone(),
+        resources: oci.resources().clone(),
+        rootfs_propagation: propagation(oci.rootfs_propagation().as_deref(), found),
+        masked_paths: paths("linux.maskedPaths", oci.masked_paths().as_deref(), found),
+        readonly_paths: paths("linux.readonlyPaths", oci.readonly_paths().as_deref(), found),
+        personality: oci.personality().as_ref().and_then(|p| personality(p, found)),
+        seccomp: oci.seccomp().clone(),
+        memory_policy: oci.memory_policy().as_ref().and_then(|p| memory_policy(p, found)),
+        ..Linux::default()
+    };
+    linux.devices = devices(oci.devices().as_deref().unwrap_or_default(), found);
+    linux.sysctl = sysctls(oci, &linux, found);
+    linux.time_offsets = time_offsets(oci, &linux, found);
+    check_user_namespace(&linux, found);
+    if !linux.creates(NamespaceKind::Mount) {
+        let needs = "needs a new mount namespace in linux.namespaces";
+        for (field, used) in [
+            ("linux.maskedPaths", !linux.masked_paths.is_empty()),
+            ("linux.readonlyPaths", !linux.readonly_paths.is_empty()),
+            ("linux.rootfsPropagation", linux.rootfs_propagation.is_some()),
+        ] {
+            if used {
+                found.add(field, needs);
+            }
+        }
+    }
+    linux
+}
+
+fn refuse_unsupported(oci: &oci::Linux, found: &mut Violations) {
+    let label = oci.mount_label().as_deref().unwrap_or_default();
+    found.refuse("linux.mountLabel", !label.is_empty());
+    found.refuse("linux.intelRdt", oci.intel_rdt().is_some());
+    found.refuse("linux.netDevices", oci.net_devices().as_ref().is_some_and(|d| !d.is_empty()));
+}
+
+fn namespaces(oci: &[oci::LinuxNamespace], found: &mut Violations) -> Vec<Namespace> {
+    let mut list: Vec<Namespace> = Vec::with_capacity(oci.len());
+    for namespace in oci {
+        let kind = NamespaceKind::from_oci(namespace.typ());
+        if list.iter().any(|n| n.kind == kind) {
+            found.add("linux.namespaces", format!("has {kind} twice"));
+        }
+        let path = namespace.path().clone().filter(|path| !path.as_os_str().is_empty());
+        if let Some(path) = &path {
+            if !path.is_absolute() {
+                found.add("linux.namespaces", format!("has {path:?}, which is not absolute"));
+            }
+            c_path("linux.namespaces", path, found);
+            if kind == NamespaceKind::Mount {
+                found.add("linux.namespaces", "joins a mount namespace, which is not supported");
+            }
+        }
+        list.push(Namespace { kind, path });
+    }
+    list.sort_by_key(|n| n.kind);
+    list
+}
+
+/// Validates ranges of ids.
+pub(super) fn id_maps(
+    field: &str,
+    oci: Option<&Vec<oci::LinuxIdMapping>>,
+    found: &mut Violations,
+) -> Vec<IdMap> {
+    let mut maps = Vec::new();
+    for map in oci.into_iter().flatten() {
+        let end = |first: u32| first.checked_add(map.size().saturating_sub(1));
+        if map.size() == 0 || end(map.host_id()).is_none() || end(map.container_id()).is_none() {
+            found.add(field, format!("has a range of size {} that holds no ids", map.size()));
+        }
+        maps.push(IdMap {
+            container_id: map.container_id(),
+            host_id: map.host_id(),
+            size: map.size(),
+        });
+    }
+    maps
+}
+
+fn check_user_namespace(linux: &Linux, found: &mut Violations) {
+    let mapped = !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty();
+    if linux.creates(NamespaceKind::User) {
+        if linux.uid_mappings.is_empty() || linux.gid_mappings.is_empty() {
+            found.add("linux", "creates a user namespace without uidMappings and gidMappings");
+        }
+    } else if mapped && !linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User) {
+        found.add("linux.uidMappings", "needs a user namespace in linux.namespaces");
+    }
+}
+
+fn propagation(text: Option<&str>, found: &mut Violations) -> Option<Propagation> {
+    let (flag, recursive) = match text? {
+        "" => return None,
+        "private" => (libc::MS_PRIVATE, false),
+        "rprivate" => (libc::MS_PRIVATE, true),
+        "slave" => (libc::MS_SLAVE, false),
+        "rslave" => (libc::MS_SLAVE, true),
+        "shared" => (libc::MS_SHARED, false),
+        "rshared" => (libc::MS_SHARED, true),
+        "unbindable" => (libc::MS_UNBINDABLE, false),
+        "runbindable" => (libc::MS_UNBINDABLE, true),
+        other => {
+            found.add("linux.rootfsPropagation", format!("is {other:?}, which is no propagation"));
+            return None;
+        }
+    };
+    Some(Propagation { flag, recursive })
+}
+
+fn paths(field: &str, oci: Option<&[String]>, found: &mut Violations) -> Vec<PathBuf> {
+    let mut list = Vec::new();
+    for (i, path) in oci.unwrap_or_default().iter().enumerate() {
+        let path = PathBuf::from(path);
+        let clean = inside(&path);
+        if !path.is_absolute() || clean.as_os_str().is_empty() {
+            found.add(format!("{field}[{i}]"), format!("is no absolute path below /: {path:?}"));
+        } else if c_path(&format!("{field}[{i}]"), &clean, found).is_some() {
+            list.push(clean);
+        }
+    }
+    list
+}
+
+fn devices(oci: &[oci::LinuxDevice], found: &mut Violations) -> Vec<Device> {
+    let numbered = oci.iter().enumerate();
+    numbered.filter_map(|(i, device)| one_device(i, device, found)).collect()
+}
+
+fn one_device(index: usize, oci: &oci::LinuxDevice, found: &mut Violations) -> Option<Device> {
+    let field = format!("linux.devices[{index}]");
+    let path = inside(oci.path());
+    if !oci.path().is_absolute() || path.as_os_str().is_empty() {
+        found.add(format!("{field}.path"), format!("is no absolute path: {:?}", oci.path()));
+        return None;
+    }
+    c_path(&format!("{field}.path"), &path, found)?;
+    let mut number = |name: &str, value: i64| {
+        let number = u32::try_from(value).ok();
+        if number.is_none() {
+            found.add(format!("{field}.{name}"), format!("is {value}"));
+        }
+        number
+    };
+    let kind = match oci.typ() {
+        oci::LinuxDeviceType::C | oci::LinuxDeviceType::U => {
+            DeviceKind::Char(number("major", oci.major())?, number("minor", oci.minor())?)
+        }
+        oci::LinuxDeviceType::B => {
+            DeviceKind::Block(number("major", oci.major())?, number("minor", oci.minor())?)
+        }
+        oci::LinuxDeviceType::P => DeviceKind::Fifo,
+        oci::LinuxDeviceType::A => {
+            found.add(format!("{field}.type"), "is \"a\", which is no kind of node");
+            return None;
+        }
+    };
+    Some(Device {
+        path,
+        kind,
+        mode: oci.file_mode().unwrap_or(0o666) & 0o7777,
+        uid: oci.uid().unwrap_or(0),
+        gid: oci.gid().unwrap_or(0),
+    })
+}
+
+fn sysctls(oci: &oci::Linux, linux: &Linux, found: &mut Violations) -> Vec<(CString, CString)> {
+    let mut list = Vec::new();
+    let mut given: Vec<_> = oci.sysctl().iter().flatten().collect();
+    given.sort();
+    for (key, value) in given {
+        let field = format!("linux.sysctl.{key}");
+        let path = sysctl_path(key);
+        match sysctl_namespace(&path) {
+            None => found.add(&field, "belongs to no namespace: it would change the host"),
+            Some(kind) if !linux.namespaces.iter().any(|n| n.kind == kind) => {
+                found.add(&field, format!("needs a {kind} namespace in linux.namespaces"));
+            }
+            Some(_) => {}
+        }
+        let path = c_string(&field, path.as_bytes(), found);
+        if let (Some(path), Some(value)) = (path, c_string(&field, value.as_bytes(), found)) {
+            list.push((path, value));
+        }
+    }
+    list
+}
+
+/// sysctl(8)'s two spellings: whichever separator comes first separates.
+fn sysctl_path(key: &str) -> String {
+    match key.find(['.', '/']).map(|at| key.as_bytes()[at]) {
+        Some(b'/') | None => key.to_owned(),
+        Some(_) => key
+            .chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                other => other,
+            })
+            .collect(),
+    }
+}
+
+fn sysctl_namespace(path: &str) -> Option<NamespaceKind> {
+    const IPC: [&str; 8] = [
+        "kernel/msgmax",
+        "kernel/msgmnb",
+        "kernel/msgmni",
+        "kernel/sem",
+        "kernel/shmall",
+        "kernel/shmmax",
+        "kernel/shmmni",
+        "kernel/shm_rmid_forced",
+    ];
+    if path.split('/').any(|part| part.is_empty() || part == "..") {
+        return None;
+    }
+    if IPC.contains(&path) || path.starts_with("fs/mqueue/") {
+        return Some(NamespaceKind::Ipc);
+    }
+    match path {
+        "kernel/domainname" | "kernel/hostname" => Some(NamespaceKind::Uts),
+        _ if path.starts_with("net/") => Some(NamespaceKind::Network),
+        _ if path.starts_with("user/") => Some(NamespaceKind::User),
+        _ => None,
+    }
+}
+
+fn time_offsets(
+    oci: &oci::Linux,
+    linux: &Linux,
+    found: &mut Violations,
+) -> Vec<(String, i64, u32)> {
+    let mut list = Vec::new();
+    for (clock, offset) in oci.time_offsets().iter().flatten() {
+        if !["monotonic", "boottime"].contains(&clock.as_str()) {
+            found.add(format!("linux.timeOffsets.{clock}"), "is neither monotonic nor boottime");
+        }
+        let nanosecs = offset.nanosecs().unwrap_or(0);
+        list.push((clock.clone(), offset.secs().unwrap_or(0), nanosecs));
+    }
+    if !list.is_empty() && !linux.creates(NamespaceKind::Time) {
+        found.add("linux.timeOffsets", "needs a new time namespace in linux.namespaces");
+    }
+    list.sort();
+    list
+}
+
+fn personality(oci: &oci::LinuxPersonality, found: &mut Violations) -> Option<u32> {
+    if oci.flags().as_ref().is_some_and(|flags| !flags.is_empty()) {
+        found.add("linux.personality.flags", "has flags; the specification defines none");
+    }
+    Some(match oci.domain() {
+        oci::LinuxPersonalityDomain::PerLinux => 0,
+        oci::LinuxPersonalityDomain::PerLinux32 => 8,
+    })
+}
+
+fn memory_policy(oci: &oci::LinuxMemoryPolicy, found: &mut Violations) -> Option<(i32, Vec<u64>)> {
+    use oci::MemoryPolicyFlagType as F;
+    use oci::MemoryPolicyModeType as M;
+    let mode = match oci.mode() {
+        M::MpolDefault => 0,
+        M::MpolPreferred => 1,
+        M::MpolBind => 2,
+        M::MpolInterleave => 3,
+        M::MpolLocal => 4,
+        M::MpolPreferredMany => 5,
+        M::MpolWeightedInterleave => 6,
+    };
+    let flags = oci.flags().iter().flatten().fold(0, |flags, flag| {
+        flags
+            | match flag {
+                F::MpolFStaticNodes => 1 << 15,
+                F::MpolFRelativeNodes => 1 << 14,
+                F::MpolFNumaBalancing => 1 << 13,
+            }
+    });
+    let nodes = node_mask(oci.nodes().as_deref().unwrap_or_default());
+    if nodes.is_none() {
+        found.add("linux.memoryPolicy.nodes", "is no list of nodes such as \"0-1,3\"");
+    }
+    Some((mode | flags, nodes?))
+}
+
+/// Bits for `0-1,3`; a node's number is at most 1023, the kernel's maximum.
+fn node_mask(text: &str) -> Option<Vec<u64>> {
+    const NODE_MAX: usize = 1023;
+    let mut mask: Vec<u64> = Vec::new();
+    for range in text.split(',').map(str::trim).filter(|range| !range.is_empty()) {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last) = (first.parse::<usize>().ok()?, last.parse::<usize>().ok()?);
+        if first > last || last > NODE_MAX {
+            return None;
+        }
+        mask.resize(mask.len().max(last / 64 + 1), 0);
+        for node in first..=last {
+            mask[node / 64] |= 1 << (node % 64);
+        }
+    }
+    Some(mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NamespaceKind, node_mask, sysctl_namespace, sysctl_path};
+
+    #[test]
+    fn the_first_separator_of_a_sysctl_separates() {
+        assert_eq!(sysctl_path("net.ipv4.ip_forward"), "net/ipv4/ip_forward");
+        assert_eq!(
+            sysctl_path("net/ipv4/conf/eth0.5/forwarding"),
+            "net/ipv4/conf/eth0.5/forwarding"
+        );
+        assert_eq!(sysctl_path("net.ipv4.conf.eth0/5.x"), "net/ipv4/conf/eth0.5/x");
+    }
+
+    #[test]
+    fn a_sysctl_of_the_host_belongs_to_no_namespace() {
+        assert_eq!(sysctl_namespace("kernel/core_pattern"), None);
+        assert_eq!(sysctl_namespace("net/../kernel/core_pattern"), None);
+        assert_eq!(sysctl_namespace("kernel/shmmax"), Some(NamespaceKind::Ipc));
+    }
+
+    #[test]
+    fn nodes_are_bits() {
+        assert_eq!(node_mask("0-1,3"), Some(vec![0b1011]));
+        assert_eq!(node_mask("64"), Some(vec![0, 1]));
+        assert_eq!(node_mask("1-0"), None);
+        assert_eq!(node_mask("5000"), None);
+    }
+}

@@ -1,0 +1,238 @@
+//! Mounts: what is mounted, where, and how.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use oci_spec::runtime as oci;
+
+use super::linux::id_maps;
+use super::option::{MountOptions, Word, word};
+use super::{IdMap, Linux, NamespaceKind, Violations, c_string, inside};
+
+/// One mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Where, relative to the container's root, without `.` and `..`. Empty is the root itself.
+    pub destination: PathBuf,
+    /// What.
+    pub kind: MountKind,
+    /// Attributes and propagation.
+    pub options: MountOptions,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountKind {
+    /// A file or directory of the host.
+    Bind {
+        /// Absolute, or relative to the bundle.
+        source: PathBuf,
+        /// With the mounts below it.
+        recursive: bool,
+        /// With other owners.
+        id_mapping: Option<IdMapping>,
+    },
+    /// A filesystem of its own.
+    Filesystem {
+        /// The kernel's name of it.
+        kind: CString,
+        /// The source, where the filesystem has one.
+        source: Option<CString>,
+        /// Its own options: a key, and a value unless it is a flag.
+        parameters: Vec<(CString, Option<CString>)>,
+        /// Whether it gets a copy of what it hides.
+        copy_up: Tmpcopyup,
+    },
+    /// The container's view of its cgroups, whatever the host's layout.
+    Cgroup,
+}
+
+/// Whether a tmpfs gets a copy of what it hides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tmpcopyup {
+    /// It does.
+    Yes,
+    /// It starts empty.
+    No,
+}
+
+/// How the owners of an id-mapped mount are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdMapping {
+    /// Own mappings, or those of the container's user namespace when empty.
+    pub uid: Vec<IdMap>,
+    /// Own mappings, or those of the container's user namespace when empty.
+    pub gid: Vec<IdMap>,
+    /// With the mounts below it.
+    pub recursive: bool,
+}
+
+/// Words of one mount on their way to a kind.
+#[derive(Default)]
+struct Words {
+    options: MountOptions,
+    bind: Option<bool>,
+    id_map: Option<bool>,
+    copy_up: bool,
+    own: Vec<String>,
+}
+
+/// Validates one mount. `None` goes with at least one violation.
+pub(super) fn validate(
+    index: usize,
+    oci: &oci::Mount,
+    linux: &Linux,
+    found: &mut Violations,
+) -> Option<Mount> {
+    let field = format!("mounts[{index}]");
+    let destination = oci.destination();
+    if destination.as_os_str().is_empty() {
+        found.add(format!("{field}.destination"), "is empty");
+        return None;
+    }
+    if destination.as_os_str().as_bytes().contains(&0) {
+        found.add(format!("{field}.destination"), "contains a NUL byte");
+        return None;
+    }
+    if !linux.creates(NamespaceKind::Mount) {
+        found.add(&field, "needs a new mount namespace in linux.namespaces");
+    }
+    let words = read_words(&field, oci.options().as_deref().unwrap_or_default(), found);
+    let kind = kind(&field, oci, linux, &words, found)?;
+    Some(Mount { destination: inside(destination), kind, options: words.options })
+}
+
+fn read_words(field: &str, texts: &[String], found: &mut Violations) -> Words {
+    let mut words = Words::default();
+    for text in texts {
+        let options = &mut words.options;
+        match word(text) {
+            Some(Word::Set { set, clear }) => {
+                options.set = (options.set & !clear) | set;
+                options.clear |= clear;
+            }
+            Some(Word::Unset(bit)) => options.set &= !bit,
+            Some(Word::SetTree { set, clear }) => {
+                options.tree_set = (options.tree_set & !clear) | set;
+                options.tree_clear = (options.tree_clear & !set) | clear;
+            }
+            Some(Word::Propagation { flag, recursive }) => {
+                options.propagation.push((flag, recursive));
+            }
+            Some(Word::Bind { recursive }) => words.bind = Some(recursive),
+            Some(Word::IdMap { recursive }) => words.id_map = Some(recursive),
+            Some(Word::CopyUp) => words.copy_up = true,
+            Some(Word::Nothing) => {}
+            Some(Word::Superblock) => words.own.push(text.clone()),
+            None if text == "remount" => {
+                found.add(format!("{field}.options"), "remount is not supported");
+            }
+            None => words.own.push(text.clone()),
+        }
+    }
+    words
+}
+
+fn kind(
+    field: &str,
+    oci: &oci::Mount,
+    linux: &Linux,
+    words: &Words,
+    found: &mut Violations,
+) -> Option<MountKind> {
+    let typ = oci.typ().as_deref().unwrap_or_default();
+    let id_mapping = id_mapping(field, oci, linux, words, found);
+    if let Some(recursive) = words.bind.or((typ == "bind").then_some(false)) {
+        return bind(field, oci, recursive, id_mapping, words, found);
+    }
+    if id_mapping.is_some() {
+        found.add(field, "has an id mapping, which only bind mounts can have");
+    }
+    match typ {
+        "" | "none" => {
+            found.add(format!("{field}.type"), "is missing, and no option says bind");
+            None
+        }
+        "cgroup" => Some(MountKind::Cgroup),
+        _ => filesystem(field, typ, oci, words, found),
+    }
+}
+
+fn bind(
+    field: &str,
+    oci: &oci::Mount,
+    recursive: bool,
+    id_mapping: Option<IdMapping>,
+    words: &Words,
+    found: &mut Violations,
+) -> Option<MountKind> {
+    for own in &words.own {
+        found.add(format!("{field}.options"), format!("has {own:?}, which no bind mount has"));
+    }
+    if words.copy_up {
+        found.add(format!("{field}.options"), "has tmpcopyup, which is for tmpfs");
+    }
+    let source = oci.source().clone().unwrap_or_default();
+    if source.as_os_str().is_empty() {
+        found.add(format!("{field}.source"), "is required for a bind mount");
+        return None;
+    }
+    c_string(&format!("{field}.source"), source.as_os_str().as_bytes(), found)?;
+    Some(MountKind::Bind { source, recursive, id_mapping })
+}
+
+fn filesystem(
+    field: &str,
+    typ: &str,
+    oci: &oci::Mount,
+    words: &Words,
+    found: &mut Violations,
+) -> Option<MountKind> {
+    if words.copy_up && typ != "tmpfs" {
+        found.add(format!("{field}.options"), "has tmpcopyup, which is for tmpfs");
+    }
+    let name = format!("{field}.options");
+    let mut parameters = Vec::with_capacity(words.own.len());
+    for own in &words.own {
+        let (key, value) = match own.split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (own.as_str(), None),
+        };
+        let value = match value {
+            Some(value) => Some(c_string(&name, value.as_bytes(), found)?),
+            None => None,
+        };
+        parameters.push((c_string(&name, key.as_bytes(), found)?, value));
+    }
+    let source = match oci.source() {
+        Some(source) if !source.as_os_str().is_empty() => {
+            Some(c_string(&format!("{field}.source"), source.as_os_str().as_bytes(), found)?)
+        }
+        _ => None,
+    };
+    let copy_up = if words.copy_up { Tmpcopyup::Yes } else { Tmpcopyup::No };
+    let kind = c_string(&format!("{field}.type"), typ.as_bytes(), found)?;
+    Some(MountKind::Filesystem { kind, source, parameters, copy_up })
+}
+
+fn id_mapping(
+    field: &str,
+    oci: &oci::Mount,
+    linux: &Linux,
+    words: &Words,
+    found: &mut Violations,
+) -> Option<IdMapping> {
+    let uid = id_maps(&format!("{field}.uidMappings"), oci.uid_mappings().as_ref(), found);
+    let gid = id_maps(&format!("{field}.gidMappings"), oci.gid_mappings().as_ref(), found);
+    if uid.is_empty() != gid.is_empty() {
+        found.add(field, "needs both uidMappings and gidMappings, or neither");
+    }
+    if uid.is_empty() && words.id_map.is_none() {
+        return None;
+    }
+    if uid.is_empty() && !linux.creates(NamespaceKind::User) {
+        found.add(field, "is id-mapped without mappings and without a new user namespace");
+    }
+    Some(IdMapping { uid, gid, recursive: words.id_map.unwrap_or(false) })
+}

@@ -1,0 +1,264 @@
+//! The container's process: whom it runs as, with what limits, and what it executes.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use oci_spec::runtime as oci;
+
+use super::{Capabilities, Linux, NamespaceKind, Violations, c_path, c_string, inside};
+use crate::sys::process::SchedAttr;
+
+/// The process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Whether it gets a new terminal.
+    pub terminal: bool,
+    /// Rows and columns of the terminal.
+    pub console_size: Option<(u16, u16)>,
+    /// Whom it runs as.
+    pub user: User,
+    /// What it executes, with the program first. Never empty.
+    pub args: Vec<CString>,
+    /// Its environment.
+    pub env: Vec<CString>,
+    /// Its working directory: absolute, inside the container.
+    pub cwd: CString,
+    /// Its capabilities.
+    pub capabilities: Capabilities,
+    /// Its resource limits.
+    pub rlimits: Vec<Rlimit>,
+    /// Whether an exec can never give it more privileges.
+    pub no_new_privileges: bool,
+    /// How eagerly the kernel's OOM killer takes it: -1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+    /// Scheduling policy.
+    pub scheduler: Option<Scheduler>,
+    /// I/O priority class (1 real-time, 2 best effort, 3 idle) and level (0 to 7).
+    pub io_priority: Option<(u16, u16)>,
+    /// SELinux label of the process.
+    pub selinux_label: Option<CString>,
+    /// AppArmor profile of the process.
+    pub apparmor_profile: Option<CString>,
+}
+
+/// Ids of the process inside the container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub additional_gids: Vec<u32>,
+    /// File mode creation mask; the runtime's default is 0022.
+    pub umask: Option<u32>,
+}
+
+/// One resource limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rlimit {
+    /// The name without `RLIMIT_`, in capitals.
+    pub name: &'static str,
+    /// The kernel's number.
+    pub resource: u32,
+    /// The limit in force.
+    pub soft: u64,
+    /// Up to where the process may raise it.
+    pub hard: u64,
+}
+
+/// The scheduling policy in the kernel's terms.
+pub type Scheduler = SchedAttr;
+
+/// Validates the process. `None` goes with at least one violation.
+pub(super) fn validate(
+    oci: Option<&oci::Process>,
+    linux: &Linux,
+    found: &mut Violations,
+) -> Option<Process> {
+    let Some(oci) = oci else {
+        found.add("process", "is required");
+        return None;
+    };
+    found.refuse("process.commandLine", oci.command_line().is_some());
+    // process.execCPUAffinity is for processes that join later, and user.username is Windows's.
+    let strings = |name: &str, list: &Option<Vec<String>>, found: &mut Violations| {
+        let list = list.iter().flatten();
+        list.filter_map(|s| c_string(name, s.as_bytes(), found)).collect::<Vec<_>>()
+    };
+    let args = strings("process.args", oci.args(), found);
+    if args.is_empty() {
+        found.add("process.args", "is empty: name the program to run");
+    }
+    if !oci.cwd().is_absolute() {
+        found.add("process.cwd", format!("is not absolute: {:?}", oci.cwd()));
+    }
+    let cwd = PathBuf::from("/").join(inside(oci.cwd()));
+    let mut optional = |name: &str, value: &Option<String>| {
+        let value = value.as_deref().filter(|value| !value.is_empty())?;
+        c_string(name, value.as_bytes(), found)
+    };
+    let selinux_label = optional("process.selinuxLabel", oci.selinux_label());
+    let apparmor_profile = optional("process.apparmorProfile", oci.apparmor_profile());
+    Some(Process {
+        terminal: oci.terminal().unwrap_or(false),
+        console_size: oci.console_size().and_then(|size| console_size(size, found)),
+        user: user(oci.user(), linux, found),
+        args,
+        env: strings("process.env", oci.env(), found),
+        cwd: c_path("process.cwd", &cwd, found)?,
+        capabilities: capabilities(oci.capabilities().as_ref(), found),
+        rlimits: rlimits(oci.rlimits().as_deref().unwrap_or_default(), found),
+        no_new_privileges: oci.no_new_privileges().unwrap_or(false),
+        oom_score_adj: oci.oom_score_adj().filter(|score| oom_score_is_valid(*score, found)),
+        scheduler: oci.scheduler().as_ref().and_then(|s| scheduler(s, found)),
+        io_priority: oci.io_priority().as_ref().and_then(|p| io_priority(p, found)),
+        selinux_label,
+        apparmor_profile,
+    })
+}
+
+fn user(oci: &oci::User, linux: &Linux, found: &mut Violations) -> User {
+    let additional_gids = oci.additional_gids().clone().unwrap_or_default();
+    let new_userns = linux.creates(NamespaceKind::User);
+    let mapped = |maps: &[super::IdMap], id: u32| {
+        maps.iter().any(|m| id >= m.container_id && id - m.container_id < m.size)
+    };
+    if new_userns && !mapped(&linux.uid_mappings, oci.uid()) {
+        found.add("process.user.uid", format!("{} is not in linux.uidMappings", oci.uid()));
+    }
+    for gid in std::iter::once(oci.gid()).chain(additional_gids.iter().copied()) {
+        if new_userns && !mapped(&linux.gid_mappings, gid) {
+            found.add("process.user", format!("group {gid} is not in linux.gidMappings"));
+        }
+    }
+    if oci.umask().is_some_and(|umask| umask > 0o777) {
+        found.add("process.user.umask", "is greater than 0777");
+    }
+    User { uid: oci.uid(), gid: oci.gid(), additional_gids, umask: oci.umask() }
+}
+
+fn capabilities(oci: Option<&oci::LinuxCapabilities>, found: &mut Violations) -> Capabilities {
+    let caps = Capabilities::from_oci(oci);
+    if caps.effective & !caps.permitted != 0 {
+        found.add("process.capabilities.effective", "has what permitted lacks");
+    }
+    caps
+}
+
+fn console_size(size: oci::Box, found: &mut Violations) -> Option<(u16, u16)> {
+    match (u16::try_from(size.height()), u16::try_from(size.width())) {
+        (Ok(rows), Ok(columns)) => Some((rows, columns)),
+        _ => {
+            found.add("process.consoleSize", "is greater than 65535");
+            None
+        }
+    }
+}
+
+fn oom_score_is_valid(score: i32, found: &mut Violations) -> bool {
+    let valid = (-1000..=1000).contains(&score);
+    if !valid {
+        found.add("process.oomScoreAdj", format!("is {score}: expected -1000 to 1000"));
+    }
+    valid
+}
+
+fn rlimits(oci: &[oci::PosixRlimit], found: &mut Violations) -> Vec<Rlimit> {
+    let mut limits: Vec<Rlimit> = Vec::with_capacity(oci.len());
+    for limit in oci {
+        let (name, resource) = rlimit_number(limit.typ());
+        if limits.iter().any(|l| l.resource == resource) {
+            found.add("process.rlimits", format!("has RLIMIT_{name} twice"));
+        }
+        if limit.soft() > limit.hard() {
+            found.add("process.rlimits", format!("has RLIMIT_{name} with soft above hard"));
+        }
+        limits.push(Rlimit { name, resource, soft: limit.soft(), hard: limit.hard() });
+    }
+    limits
+}
+
+fn rlimit_number(typ: oci::PosixRlimitType) -> (&'static str, u32) {
+    use oci::PosixRlimitType as T;
+    match typ {
+        T::RlimitCpu => ("CPU", libc::RLIMIT_CPU),
+        T::RlimitFsize => ("FSIZE", libc::RLIMIT_FSIZE),
+        T::RlimitData => ("DATA", libc::RLIMIT_DATA),
+        T::RlimitStack => ("STACK", libc::RLIMIT_STACK),
+        T::RlimitCore => ("CORE", libc::RLIMIT_CORE),
+        T::RlimitRss => ("RSS", libc::RLIMIT_RSS),
+        T::RlimitNproc => ("NPROC", libc::RLIMIT_NPROC),
+        T::RlimitNofile => ("NOFILE", libc::RLIMIT_NOFILE),
+        T::RlimitMemlock => ("MEMLOCK", libc::RLIMIT_MEMLOCK),
+        T::RlimitAs => ("AS", libc::RLIMIT_AS),
+        T::RlimitLocks => ("LOCKS", libc::RLIMIT_LOCKS),
+        T::RlimitSigpending => ("SIGPENDING", libc::RLIMIT_SIGPENDING),
+        T::RlimitMsgqueue => ("MSGQUEUE", libc::RLIMIT_MSGQUEUE),
+        T::RlimitNice => ("NICE", libc::RLIMIT_NICE),
+        T::RlimitRtprio => ("RTPRIO", libc::RLIMIT_RTPRIO),
+        T::RlimitRttime => ("RTTIME", libc::RLIMIT_RTTIME),
+    }
+}
+
+fn io_priority(oci: &oci::LinuxIOPriority, found: &mut Violations) -> Option<(u16, u16)> {
+    let class = match oci.class() {
+        oci::IOPriorityClass::IoprioClassRt => 1,
+        oci::IOPriorityClass::IoprioClassBe => 2,
+        oci::IOPriorityClass::IoprioClassIdle => 3,
+    };
+    match u16::try_from(oci.priority()) {
+        Ok(level @ 0..=7) => Some((class, level)),
+        _ => {
+            found.add("process.ioPriority.priority", "is not between 0 and 7");
+            None
+        }
+    }
+}
+
+fn scheduler(oci: &oci::Scheduler, found: &mut Violations) -> Option<Scheduler> {
+    use oci::LinuxSchedulerFlag as F;
+    use oci::LinuxSchedulerPolicy as P;
+    let policy = match oci.policy() {
+        P::SchedOther => 0,
+        P::SchedFifo => 1,
+        P::SchedRr => 2,
+        P::SchedBatch => 3,
+        P::SchedIso => {
+            found.add("process.scheduler.policy", "SCHED_ISO does not exist in Linux");
+            return None;
+        }
+        P::SchedIdle => 5,
+        P::SchedDeadline => 6,
+    };
+    let flags = oci.flags().iter().flatten().fold(0, |flags, flag| {
+        flags
+            | match flag {
+                F::SchedResetOnFork => 0x01,
+                F::SchedFlagReclaim => 0x02,
+                F::SchedFlagDLOverrun => 0x04,
+                F::SchedFlagKeepPolicy => 0x08,
+                F::SchedFlagKeepParams => 0x10,
+                F::SchedFlagUtilClampMin => 0x20,
+                F::SchedFlagUtilClampMax => 0x40,
+            }
+    });
+    let nice = oci.nice().unwrap_or(0);
+    if !(-20..=19).contains(&nice) {
+        found.add("process.scheduler.nice", "is not between -20 and 19");
+    }
+    let priority = u32::try_from(oci.priority().unwrap_or(0));
+    if priority.is_err() {
+        found.add("process.scheduler.priority", "is negative");
+    }
+    Some(Scheduler {
+        size: 0,
+        policy,
+        flags,
+        nice,
+        priority: priority.unwrap_or(0),
+        runtime: oci.runtime().unwrap_or(0),
+        deadline: oci.deadline().unwrap_or(0),
+        period: oci.period().unwrap_or(0),
+    })
+}
