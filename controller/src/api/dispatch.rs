@@ -13,9 +13,9 @@ use super::auth::{Caller, Head};
 use super::{Api, ApiError, Code, ecs, own};
 
 /// Largest body of a request, in bytes.
-pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long a client may take for a body.
-pub const BODY_S_MAX: u64 = 20;
+const BODY_S_MAX: u64 = 20;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
 

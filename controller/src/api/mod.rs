@@ -17,6 +17,9 @@ mod own;
 mod server;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use crate::engine::Engine;
 use crate::nodes::LogsRelay;
 use crate::state::Sha256Hash;

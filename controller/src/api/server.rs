@@ -15,17 +15,17 @@ use tokio::task::JoinSet;
 use super::{Api, Gate, dispatch};
 
 /// Most connections at once; further ones wait in the kernel's backlog.
-pub const CONNECTIONS_MAX: usize = 1024;
-/// Largest request head, in bytes; hyper's own least is 8 KiB.
-pub const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Most headers of a request.
-pub const HEADERS_MAX: usize = 64;
+const CONNECTIONS_MAX: usize = 1024;
+/// Largest request head, in bytes. Its headers are at most 100, hyper's own bound.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Largest read buffer of a connection, in bytes.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// How long a client may take for a request's head, and stay idle between two requests.
-pub const HEAD_S_MAX: u64 = 30;
+const HEAD_S_MAX: u64 = 30;
 /// How long one connection lives: also bounds a client that never reads its answers.
-pub const CONNECTION_S_MAX: u64 = 600;
+const CONNECTION_S_MAX: u64 = 600;
 /// How long requests in flight may go on once the server or the connection is to end.
-pub const GRACE_S_MAX: u64 = 25;
+const GRACE_S_MAX: u64 = 25;
 /// Pause after `accept` failed, as it does while the process is out of file descriptors.
 const ACCEPT_RETRY_MS: u64 = 100;
 
@@ -44,7 +44,7 @@ pub enum ServeError {
 }
 
 /// Serves the API until `closing` turns true (or its sender is gone); requests in flight are
-/// answered first, for at most [`GRACE_S_MAX`].
+/// answered first, for at most 25 s.
 ///
 /// # Errors
 /// [`ServeError`]
@@ -103,8 +103,8 @@ async fn serve_connection(stream: TcpStream, api: Arc<Api>, mut closing: watch::
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(HEAD_S_MAX))
-        .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX)
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);

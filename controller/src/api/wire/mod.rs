@@ -17,10 +17,10 @@ use serde_json::{Map, Value};
 #[cfg(test)]
 pub(crate) use self::operations::OperationShapes;
 pub(crate) use self::operations::{operations, to_json, unknown_operation};
-pub use self::value::{EpochSeconds, Never};
+pub(crate) use self::value::{EpochSeconds, Never};
 
 /// A value of the API, in both directions.
-pub trait Wire: Sized {
+pub(crate) trait Wire: Sized {
     /// Reads a value that is there.
     ///
     /// # Errors
@@ -41,23 +41,25 @@ pub trait Wire: Sized {
     }
 
     /// Adds the shapes that it is made of.
+    #[cfg(test)]
     fn describe(_into: &mut Vec<Shape>) {}
 }
 
 /// A structure's name and fields, for comparison with AWS's model.
+#[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// AWS's name of the structure; empty where it is our own.
-    pub aws_name: &'static str,
+    pub(crate) aws_name: &'static str,
     /// The fields that are served.
-    pub fields: &'static [&'static str],
+    pub(crate) fields: &'static [&'static str],
     /// The fields that AWS has and that are refused by name.
-    pub unsupported: &'static [&'static str],
+    pub(crate) unsupported: &'static [&'static str],
 }
 
 /// Where in a request a value stands; lives on the stack, spelt only for an error.
 #[derive(Clone, Copy, Debug)]
-pub enum Path<'a> {
+pub(crate) enum Path<'a> {
     /// The request itself.
     Root,
     /// A field of a structure.
@@ -69,7 +71,7 @@ pub enum Path<'a> {
 impl Path<'_> {
     /// An error at this place.
     #[must_use]
-    pub fn fault(self, fault: Fault) -> DecodeError {
+    pub(crate) fn fault(self, fault: Fault) -> DecodeError {
         DecodeError { path: self.to_string(), fault }
     }
 
@@ -102,16 +104,16 @@ impl fmt::Display for Path<'_> {
 
 /// Why a request can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DecodeError {
+pub(crate) struct DecodeError {
     /// For example `containerDefinitions[0].cpu`; empty for the request itself.
-    pub path: String,
+    pub(crate) path: String,
     /// What is wrong there.
-    pub fault: Fault,
+    pub(crate) fault: Fault,
 }
 
 /// What is wrong with a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Another JSON type.
     WrongType {
         /// What it should be.
@@ -148,7 +150,7 @@ impl std::error::Error for DecodeError {}
 
 /// A JSON structure that is being read field by field.
 #[derive(Debug)]
-pub struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     map: Map<String, Value>,
     at: Path<'a>,
 }
@@ -158,7 +160,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`Fault::WrongType`] where the value is none.
-    pub fn open(value: Value, at: Path<'a>) -> Result<Self, DecodeError> {
+    pub(crate) fn open(value: Value, at: Path<'a>) -> Result<Self, DecodeError> {
         match value {
             Value::Object(map) => Ok(Self { map, at }),
             other => Err(at.wrong_type("a structure", &other)),
@@ -169,7 +171,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// As [`Wire::decode`] and [`Wire::absent`].
-    pub fn take<T: Wire>(&mut self, name: &'static str) -> Result<T, DecodeError> {
+    pub(crate) fn take<T: Wire>(&mut self, name: &'static str) -> Result<T, DecodeError> {
         let at = Path::Field(&self.at, name);
         match self.map.remove(name) {
             None | Some(Value::Null) => T::absent(at),
@@ -181,7 +183,11 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`Fault::Unsupported`] or [`Fault::Unknown`] for the first field in order of names.
-    pub fn close(self, unsupported: &[&str], shape: &'static str) -> Result<(), DecodeError> {
+    pub(crate) fn close(
+        self,
+        unsupported: &[&str],
+        shape: &'static str,
+    ) -> Result<(), DecodeError> {
         for (name, value) in &self.map {
             let shown: String = name.chars().take(NAME_SHOWN_CHARS_MAX).collect();
             let at = Path::Field(&self.at, &shown);
@@ -218,19 +224,22 @@ macro_rules! shape {
     ) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, ::serde::Serialize)]
-        pub struct $name {
+        pub(crate) struct $name {
             $(
                 $(#[$field_doc])*
                 #[serde(rename = $wire, skip_serializing_if = "crate::api::wire::Wire::is_absent")]
-                pub $field: $type,
+                pub(crate) $field: $type,
             )*
         }
 
         impl $name {
+            const UNSUPPORTED: &[&str] = &[$( $($unsupported),* )?];
+
+            #[cfg(test)]
             const SHAPE: $crate::api::wire::Shape = $crate::api::wire::Shape {
                 aws_name: $aws,
                 fields: &[$($wire),*],
-                unsupported: &[$( $($unsupported),* )?],
+                unsupported: Self::UNSUPPORTED,
             };
         }
 
@@ -243,10 +252,11 @@ macro_rules! shape {
                 let mut fields = $crate::api::wire::Fields::open(value, at)?;
                 let shape = Self { $( $field: fields.take($wire)?, )* };
                 let name = if $aws.is_empty() { stringify!($name) } else { $aws };
-                fields.close(Self::SHAPE.unsupported, name)?;
+                fields.close(Self::UNSUPPORTED, name)?;
                 Ok(shape)
             }
 
+            #[cfg(test)]
             fn describe(into: &mut Vec<$crate::api::wire::Shape>) {
                 if into.contains(&Self::SHAPE) {
                     return;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::{DecodeError, Fault, Path, Shape, Wire};
+#[cfg(test)]
+use super::Shape;
+use super::{DecodeError, Fault, Path, Wire};
 
 impl Wire for String {
     fn decode(value: Value, at: Path<'_>) -> Result<Self, DecodeError> {
@@ -65,6 +67,7 @@ impl<T: Wire> Wire for Option<T> {
         self.is_none()
     }
 
+    #[cfg(test)]
     fn describe(into: &mut Vec<Shape>) {
         T::describe(into);
     }
@@ -82,6 +85,7 @@ impl<T: Wire> Wire for Vec<T> {
         }
     }
 
+    #[cfg(test)]
     fn describe(into: &mut Vec<Shape>) {
         T::describe(into);
     }
@@ -104,7 +108,7 @@ impl Wire for BTreeMap<String, String> {
 
 /// Nothing: the element of a list that AWS always shows and of which Loadline serves none yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum Never {}
+pub(crate) enum Never {}
 
 impl Wire for Never {
     fn decode(_value: Value, at: Path<'_>) -> Result<Self, DecodeError> {
@@ -114,13 +118,13 @@ impl Wire for Never {
 
 /// A time on the wire: a JSON number of seconds since the Unix epoch, with milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct EpochSeconds(f64);
+pub(crate) struct EpochSeconds(f64);
 
 impl EpochSeconds {
     /// From milliseconds since the Unix epoch. Exact to the millisecond until the year 287396.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "2^53 ms are enough for every date in use")]
-    pub fn from_ms(ms: u64) -> Self {
+    pub(crate) fn from_ms(ms: u64) -> Self {
         Self(ms as f64 / 1000.0)
     }
 }

@@ -11,6 +11,7 @@ use super::shapes::{
 };
 use super::units::{MEMORY_MIB_MIN, cpu_units, memory_mib};
 use crate::api::ApiError;
+use crate::scheduler::query::Expression;
 use crate::state::{DefinitionBody, Family, PlacementConstraint};
 
 /// Most containers of a task (ECS's own bound).
@@ -98,6 +99,8 @@ pub(in crate::api::ecs) fn member_of(
             "{at}.expression must have at most {EXPRESSION_CHARS_MAX} characters"
         )));
     }
+    Expression::parse(&expression)
+        .map_err(|bad| ApiError::invalid(format_args!("{at}.expression: {bad}")))?;
     Ok(PlacementConstraint::MemberOf(expression))
 }
 

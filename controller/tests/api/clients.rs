@@ -1,0 +1,60 @@
+//! boto3 and aws-cli, unmodified but for the endpoint, against the API: `tests/clients/*.py`.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::world::{REGION, World};
+
+fn has_python_module(module: &str) -> bool {
+    let import = format!("import {module}");
+    Command::new("python3").args(["-c", &import]).output().is_ok_and(|out| out.status.success())
+}
+
+async fn check(test: &str, script: &str, module: &str) {
+    if !has_python_module(module) {
+        eprintln!("SKIPPED {test}: needs {module} (python3 -m pip install {module})");
+        return;
+    }
+    let world = World::new().await;
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/clients");
+    let mut client = tokio::process::Command::new("python3");
+    client
+        .arg(folder.join(script))
+        .arg(format!("http://{}", world.address))
+        .env("AWS_SHARED_CREDENTIALS_FILE", &world.credentials)
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_DEFAULT_REGION", REGION)
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env_remove("AWS_PROFILE")
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY")
+        .env_remove("AWS_SESSION_TOKEN")
+        .env_remove("AWS_ENDPOINT_URL")
+        .kill_on_drop(true);
+    let out = client.output().await.unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    let complained = String::from_utf8_lossy(&out.stderr);
+    println!("{said}");
+    assert!(out.status.success(), "{script} failed:\n{said}\n{complained}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn boto3_takes_a_task_through_its_life() {
+    check("boto3_takes_a_task_through_its_life", "lifecycle.py", "boto3").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_requests_are_refused_with_awss_codes() {
+    check("bad_requests_are_refused_with_awss_codes", "refusals.py", "boto3").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_come_in_pages() {
+    check("lists_come_in_pages", "pages.py", "boto3").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn aws_cli_walks_the_same_road() {
+    check("aws_cli_walks_the_same_road", "cli.py", "awscli").await;
+}

@@ -1,0 +1,101 @@
+//! A hollow node: joins with a token, and reports each task RUNNING or STOPPED as it is asked to.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use loadline_controller::command::{
+    CreateJoinToken, NodeConnected, RegisterNode, TaskReports, UseJoinToken,
+};
+use loadline_controller::engine::{Engine, NodeWatch};
+use loadline_controller::state::{ClusterName, Sha256Hash, TokenId};
+use loadline_model::{
+    Assignment, ContainerReport, ContainerStatus, DesiredStatus, InstanceArn, Resources, StopCode,
+    TaskArn, TaskReport, TaskStatus,
+};
+
+/// Brings in a node of the cluster `default`, and keeps it alive.
+pub(crate) async fn join(engine: &Engine, cpu_units: u64, memory_mib: u64) -> InstanceArn {
+    let id = TokenId::parse("00112233445566aa").unwrap();
+    let hash = Sha256Hash([1; 32]);
+    let cluster = ClusterName::parse("default").unwrap();
+    let token = CreateJoinToken {
+        id: id.clone(),
+        secret_hash: hash,
+        cluster,
+        valid_for_ms: 60_000,
+        uses: 10,
+    };
+    engine.call(token).await.unwrap();
+    let key_hash = Sha256Hash([2; 32]);
+    let node = engine.call(UseJoinToken { id, secret_hash: hash, key_hash }).await.unwrap();
+    let register = RegisterNode {
+        node: node.clone(),
+        resources: Resources { cpu_units, memory_mib },
+        attributes: vec![],
+        agent_version: "hollow".into(),
+    };
+    engine.call(register).await.unwrap();
+    let connect = NodeConnected { node: node.clone(), run_id: "hollow".into(), generation: 0 };
+    let session = engine.call(connect).await.unwrap().session;
+    let watch = engine.watch_node(&node).unwrap();
+    tokio::spawn(live(engine.clone(), node.clone(), watch));
+    let (engine, alive) = (engine.clone(), node.clone());
+    tokio::spawn(async move {
+        while engine.heard(&alive, session) {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+    node
+}
+
+async fn live(engine: Engine, node: InstanceArn, mut watch: NodeWatch) {
+    let mut versions: BTreeMap<TaskArn, u64> = BTreeMap::new();
+    let mut assignments = std::mem::take(&mut watch.assignments);
+    loop {
+        let reports: Vec<TaskReport> = assignments
+            .iter()
+            .map(|assignment| {
+                let version = versions.entry(assignment.task.arn.clone()).or_insert(0);
+                *version += 1;
+                report(assignment, *version)
+            })
+            .collect();
+        for some in reports.chunks(64) {
+            let command = TaskReports { node: node.clone(), reports: some.to_vec() };
+            if engine.call(command).await.is_err() {
+                return;
+            }
+        }
+        match watch.changes.recv().await {
+            Some(change) => assignments = change.assignments.clone(),
+            None => return,
+        }
+    }
+}
+
+fn report(assignment: &Assignment, version: u64) -> TaskReport {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let now_ms = u64::try_from(now.as_millis()).unwrap();
+    let stopped = assignment.desired == DesiredStatus::Stopped;
+    let container = |spec: &loadline_model::ContainerSpec| ContainerReport {
+        name: spec.name.clone(),
+        runtime_id: Some("hollow".into()),
+        image_digest: None,
+        status: if stopped { ContainerStatus::Stopped } else { ContainerStatus::Running },
+        exit_code: stopped.then_some(143),
+        reason: None,
+        started_at_ms: Some(now_ms),
+        finished_at_ms: stopped.then_some(now_ms),
+    };
+    TaskReport {
+        task: assignment.task.arn.clone(),
+        version,
+        status: if stopped { TaskStatus::Stopped } else { TaskStatus::Running },
+        containers: assignment.task.containers.iter().map(container).collect(),
+        stop_code: stopped.then_some(StopCode::UserInitiated),
+        stopped_reason: assignment.stop_reason.clone(),
+        started_at_ms: Some(now_ms),
+        stopping_at_ms: stopped.then_some(now_ms),
+        stopped_at_ms: stopped.then_some(now_ms),
+    }
+}
