@@ -1,6 +1,8 @@
 //! The cgroup module on the real kernel. Every test makes groups with names of its own and leaves
 //! none; a facility that is missing is named on a `SKIPPED` line.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 use std::fs;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -445,4 +447,32 @@ fn a_parent_with_processes_cannot_hand_controllers_down_on_v2() {
         group.kill_all().unwrap();
         group.remove().unwrap();
     });
+}
+
+#[test]
+fn device_rules_hold() {
+    fn body(world: &World) {
+        let deny_kmsg = serde_json::json!({"devices": [{"allow": true, "access": "rwm"},
+            {"allow": false, "type": "c", "major": 1, "minor": 11, "access": "w"}]});
+        let group = world.limited(deny_kmsg);
+        let opens = |redirect: &str| {
+            let script = format!("true {redirect}");
+            let mut process = Process::started_in(&group, &script);
+            process.child.wait().unwrap().success()
+        };
+        assert!(opens("</dev/kmsg"), "reading kmsg");
+        assert!(!opens(">/dev/kmsg"), "writing kmsg");
+        assert!(opens(">/dev/null"), "writing null");
+        let deny_all = serde_json::json!({"devices": [{"allow": false, "access": "rwm"}]});
+        world.update(&group, deny_all).unwrap();
+        assert!(opens(">/dev/null"), "the defaults hold null");
+        assert!(!opens("</dev/kmsg"), "kmsg is not among the defaults");
+        let allow_all = serde_json::json!({"devices": [{"allow": true, "access": "rwm"}]});
+        world.update(&group, allow_all).unwrap();
+        assert!(opens(">/dev/kmsg"), "the old rules are gone");
+    }
+    if let Some(world) = World::new("devices", &[Controller::Devices]) {
+        body(&world);
+    }
+    with_lone_v2("devices-v2", |world| body(&world));
 }

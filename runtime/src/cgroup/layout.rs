@@ -20,6 +20,9 @@ use super::{Controller, Controllers};
 pub struct Layout {
     /// At most one entry a hierarchy.
     pub hierarchies: Vec<Hierarchy>,
+    /// Whether this process may set device rules: the kernel takes them only from root of the
+    /// initial user namespace.
+    pub controls_devices: bool,
 }
 
 /// One mounted hierarchy.
@@ -80,6 +83,10 @@ impl Layout {
             &read("/proc/thread-self/mountinfo")?,
             &read("/proc/thread-self/cgroup")?,
         )?;
+        // The whole range of ids, mapped onto itself, is what the initial namespace shows.
+        let ids = read("/proc/thread-self/uid_map")?;
+        let is_initial = ids.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
+        layout.controls_devices = is_initial && nix::unistd::geteuid().is_root();
         if let Some(v2) = layout.hierarchies.iter_mut().find(|h| h.id == HierarchyId::V2) {
             let path = v2.mount_point.join("cgroup.controllers");
             let text =
@@ -119,7 +126,7 @@ impl Layout {
             return Err(Error::NoMount);
         }
         hierarchies.sort_by_key(|h| h.id == HierarchyId::V2);
-        Ok(Layout { hierarchies })
+        Ok(Layout { hierarchies, controls_devices: true })
     }
 
     /// The layout with the text of the v2 root's `cgroup.controllers` taken in.

@@ -4,7 +4,7 @@
 //! /proc/self/{mountinfo,cgroup} -> Layout          which controller lives where
 //! cgroupsPath + container id    -> CgroupPath      what was asked for, without `..`
 //! Layout::locate(CgroupPath)    -> Location        one directory a hierarchy; goes on record
-//! decide(LinuxResources)        -> Decision        ordered writes, pure, printable
+//! decide[_new](LinuxResources)  -> Decision        ordered writes, pure, printable
 //! Group::create(Location)       -> Group           directories held open; removed on drop
 //! Group::{apply, attach, freeze, kill, stats, remove}
 //! ```
@@ -37,7 +37,7 @@ mod remove;
 mod stats;
 
 pub use controller::{Controller, Controllers};
-pub use decide::{Current, Decision, Note, Refusal, Refusals, decide};
+pub use decide::{Current, Decision, Note, Refusal, Refusals, decide, decide_new};
 pub use error::Error;
 pub use freeze::FREEZE_TIMEOUT;
 pub use group::{Existing, Group};

@@ -73,10 +73,10 @@ fn bandwidth_v1(
     if let Some(quota) = quota {
         files.push(("cpu.cfs_quota_us", quota.max(-1).to_string()));
     }
-    if let (Some(quota), Some(period)) = (quota, period) {
-        if quota_first(draft, quota, period) {
-            files.reverse();
-        }
+    if let (Some(quota), Some(period)) = (quota, period)
+        && quota_first(draft, quota, period)
+    {
+        files.reverse();
     }
     for (file, value) in files {
         draft.write(Controller::Cpu, Version::V1, file, value);

@@ -9,6 +9,10 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
 use super::{Controller, Draft, Step, Version};
 
+/// The most rules that are taken, the defaults included. On v2 they become a program, of which
+/// the kernel takes 4096 instructions from everybody, and a rule has at most 7.
+pub(in crate::cgroup) const RULES_MAX: usize = 512;
+
 /// One rule; among those that match, the last one decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceRule {
@@ -51,6 +55,10 @@ impl Access {
     pub const ALL: Access = Access { read: true, write: true, mknod: true };
     /// Making nodes only, which gives no access to the device.
     pub const MKNOD: Access = Access { read: false, write: false, mknod: true };
+
+    fn meets(self, other: Access) -> bool {
+        (self.read && other.read) || (self.write && other.write) || (self.mknod && other.mknod)
+    }
 }
 
 /// What every container may use whatever its configuration says: the default devices of the
@@ -125,6 +133,14 @@ pub(super) fn decide(draft: &mut Draft<'_>, configured: &[LinuxDeviceCgroup]) {
     if !ends_open(&rules) {
         rules.extend(default_rules());
     }
+    if rules.len() > RULES_MAX {
+        draft.refuse("devices", format!("{} rules; at most {RULES_MAX} are taken", rules.len()));
+        return;
+    }
+    if !draft.layout.controls_devices {
+        draft.note("devices", "only root of the initial user namespace can set device rules");
+        return;
+    }
     match draft.layout.version_of(Controller::Devices) {
         Some(Version::V1) => v1(draft, &rules),
         Some(Version::V2) | None if draft.layout.v2().is_some() => {
@@ -138,21 +154,28 @@ pub(super) fn decide(draft: &mut Draft<'_>, configured: &[LinuxDeviceCgroup]) {
 
 /// Whether the last word is "everything is allowed", so that the defaults add nothing.
 fn ends_open(rules: &[DeviceRule]) -> bool {
-    rules.last().is_some_and(|rule| rule.allow && rule.is_everything())
+    rules.last().is_some_and(|rule| rule.allow && rule.matches_everything())
 }
 
 /// A rule for "all devices, all operations" resets v1's list; the rules after it are the
 /// exceptions. A v1 list starts as a copy of the parent's, so without such a rule first the
 /// group would begin with whatever that allows: like runc, begin with nothing.
 fn v1(draft: &mut Draft<'_>, rules: &[DeviceRule]) {
-    let last_reset = rules.iter().rposition(DeviceRule::is_everything);
+    let last_reset = rules.iter().rposition(DeviceRule::matches_everything);
     let (reset, exceptions) = match last_reset {
         Some(at) => (rules[at].allow, &rules[at + 1..]),
         None => (false, rules),
     };
     let file = |allow| if allow { "devices.allow" } else { "devices.deny" };
     draft.write(Controller::Devices, Version::V1, file(reset), "a".to_owned());
-    for rule in exceptions {
+    for (n, rule) in exceptions.iter().enumerate() {
+        let carves = |other: &&DeviceRule| other.allow != rule.allow && rule.carves(other);
+        if let Some(other) = exceptions[..n].iter().find(carves).filter(|_| rule.allow == reset) {
+            draft.refuse(
+                format!("devices rule `{rule}`"),
+                format!("it takes back a part of `{other}`, which cgroup v1 cannot express"),
+            );
+        }
         for line in rule.v1_lines() {
             draft.write(Controller::Devices, Version::V1, file(rule.allow), line);
         }
@@ -160,11 +183,27 @@ fn v1(draft: &mut Draft<'_>, rules: &[DeviceRule]) {
 }
 
 impl DeviceRule {
-    fn is_everything(&self) -> bool {
+    pub(in crate::cgroup) fn matches_everything(&self) -> bool {
         self.kind == DeviceKind::All
             && self.major.is_none()
             && self.minor.is_none()
             && self.access == Access::ALL
+    }
+
+    /// Whether this rule is for a part of the other's devices. v1 keeps exceptions from its reset
+    /// state, each with its numbers, and takes back only one with the very same numbers.
+    fn carves(&self, other: &DeviceRule) -> bool {
+        let meets = |a: Option<u32>, b: Option<u32>| a.is_none() || b.is_none() || a == b;
+        let kinds_meet = self.kind == other.kind
+            || self.kind == DeviceKind::All
+            || other.kind == DeviceKind::All;
+        let is_same =
+            self.kind == other.kind && self.major == other.major && self.minor == other.minor;
+        kinds_meet
+            && meets(self.major, other.major)
+            && meets(self.minor, other.minor)
+            && self.access.meets(other.access)
+            && !is_same
     }
 
     /// v1 reads a line of kind `a` as "everything", whatever numbers follow; a narrower rule for

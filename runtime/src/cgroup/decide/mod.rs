@@ -17,45 +17,39 @@ use std::fmt;
 use oci_spec::runtime::LinuxResources;
 
 pub use cpu::weight_of_shares;
+#[cfg(test)]
+pub(super) use devices::RULES_MAX;
 pub use devices::{Access, DeviceKind, DeviceRule, default_rules, device_rules};
 
 use super::layout::{Layout, Version};
 use super::{Controller, Controllers, Error};
 
-/// Decides how to bring a group to `resources`, given what it has now.
+/// Decides what a new container's group gets. Device rules are always among it: what no rule of
+/// the configuration allows, and is not one of [`default_rules`], is denied, as in runc.
+pub fn decide_new(
+    resources: Option<&LinuxResources>,
+    layout: &Layout,
+) -> Result<Decision, Refusals> {
+    let nothing = LinuxResources::default();
+    let resources = resources.unwrap_or(&nothing);
+    let current = Current::default();
+    let mut draft = Draft::new(layout, &current);
+    if resources.devices().is_none() {
+        devices::decide(&mut draft, &[]);
+    }
+    draft.resources(resources);
+    draft.finish()
+}
+
+/// Decides how to bring a group to `resources`, given what it has now. What `resources` does not
+/// say stays as it is.
 pub fn decide(
     resources: &LinuxResources,
     layout: &Layout,
     current: &Current,
 ) -> Result<Decision, Refusals> {
     let mut draft = Draft::new(layout, current);
-    if let Some(rules) = resources.devices() {
-        devices::decide(&mut draft, rules);
-    }
-    if let Some(cpu) = resources.cpu() {
-        cpu::decide(&mut draft, cpu);
-    }
-    if let Some(memory) = resources.memory() {
-        memory::decide(&mut draft, memory);
-    }
-    if let Some(pids) = resources.pids() {
-        other::pids(&mut draft, pids);
-    }
-    if let Some(block_io) = resources.block_io() {
-        io::decide(&mut draft, block_io);
-    }
-    if let Some(limits) = resources.hugepage_limits() {
-        other::hugepages(&mut draft, limits);
-    }
-    if let Some(network) = resources.network() {
-        other::network(&mut draft, network);
-    }
-    if let Some(rdma) = resources.rdma() {
-        other::rdma(&mut draft, rdma);
-    }
-    if let Some(unified) = resources.unified() {
-        other::unified(&mut draft, unified);
-    }
+    draft.resources(resources);
     draft.finish()
 }
 
@@ -232,6 +226,36 @@ struct Draft<'a> {
 impl<'a> Draft<'a> {
     fn new(layout: &'a Layout, current: &'a Current) -> Draft<'a> {
         Draft { layout, current, decision: Decision::default(), refusals: Vec::new() }
+    }
+
+    fn resources(&mut self, resources: &LinuxResources) {
+        if let Some(rules) = resources.devices() {
+            devices::decide(self, rules);
+        }
+        if let Some(cpu) = resources.cpu() {
+            cpu::decide(self, cpu);
+        }
+        if let Some(memory) = resources.memory() {
+            memory::decide(self, memory);
+        }
+        if let Some(pids) = resources.pids() {
+            other::pids(self, pids);
+        }
+        if let Some(block_io) = resources.block_io() {
+            io::decide(self, block_io);
+        }
+        if let Some(limits) = resources.hugepage_limits() {
+            other::hugepages(self, limits);
+        }
+        if let Some(network) = resources.network() {
+            other::network(self, network);
+        }
+        if let Some(rdma) = resources.rdma() {
+            other::rdma(self, rdma);
+        }
+        if let Some(unified) = resources.unified() {
+            other::unified(self, unified);
+        }
     }
 
     fn finish(self) -> Result<Decision, Refusals> {

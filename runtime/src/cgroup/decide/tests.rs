@@ -264,6 +264,29 @@ fn device_rules_start_from_nothing_and_end_with_the_defaults() {
 }
 
 #[test]
+fn a_new_group_without_rules_allows_the_defaults_only() {
+    let text = decide_new(None, &v2()).unwrap().to_string();
+    assert!(text.starts_with("device program: allow c *:* m, "), "{text}");
+    let text = decide_new(None, &hybrid()).unwrap().to_string();
+    assert!(text.starts_with("devices.deny=a\ndevices.allow=c *:* m\n"), "{text}");
+    let rootless = Layout { controls_devices: false, ..v2() };
+    let text = decide_new(None, &rootless).unwrap().to_string();
+    assert!(text.starts_with("left out devices: only root"), "{text}");
+}
+
+#[test]
+fn what_v1_cannot_carve_out_is_refused_there_only() {
+    let rules = json!({"devices": [{"allow": true, "type": "c", "major": 4, "access": "rw"},
+        {"allow": false, "type": "c", "major": 4, "minor": 1, "access": "w"}]});
+    let text = outcome(&hybrid(), &Current::default(), &rules);
+    let refused = "refused: devices rule `c 4:1 w`: it takes back a part of `c 4:* rw`, which \
+                   cgroup v1 cannot express\n";
+    assert_eq!(text, refused);
+    let text = outcome(&v2(), &Current::default(), &rules);
+    assert!(text.starts_with("device program: allow c 4:* rw, deny c 4:1 w"), "{text}");
+}
+
+#[test]
 fn bad_device_rules_are_refused() {
     for (bad, why) in [
         (json!({"allow": true, "type": "p"}), "FIFO"),
