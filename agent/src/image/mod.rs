@@ -35,4 +35,6 @@ pub use tar::TarError;
 pub use unpack::{Limits, Refusal, UnpackError, Unpacked};
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

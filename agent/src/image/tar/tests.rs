@@ -1,1 +1,124 @@
-//! x
+//! Archives read back: long names, PAX records, sparse maps, and what must not be believed.
+
+use super::*;
+use crate::image::testing::Archive;
+
+fn read(bytes: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, TarError> {
+    let mut reader = Reader::new(bytes);
+    let mut entries = Vec::new();
+    while let Some(entry) = reader.next()? {
+        let mut data = Vec::new();
+        let mut buffer = [0; 100];
+        loop {
+            match reader.read_data(&mut buffer)? {
+                0 => break,
+                count => data.extend_from_slice(&buffer[..count]),
+            }
+        }
+        entries.push((entry, data));
+    }
+    Ok(entries)
+}
+
+/// The error of an archive, with its cause.
+fn error(bytes: &[u8]) -> String {
+    let error = read(bytes).unwrap_err();
+    match std::error::Error::source(&error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+#[test]
+fn long_names_come_from_gnu_records_and_from_pax_records() {
+    let long = "d/".repeat(150) + "file";
+    let gnu = Archive::new()
+        .entry(EntryType::GNULongName, "././@LongLink", "", format!("{long}\0").as_bytes(), |_| {})
+        .entry(EntryType::GNULongLink, "././@LongLink", "", b"target\0", |_| {})
+        .symlink("short", "short");
+    let entries = read(&gnu.bytes()).unwrap();
+    assert_eq!(entries[0].0.path, long.as_bytes());
+    assert_eq!(entries[0].0.link, b"target");
+    let pax = Archive::new()
+        .pax(&[("path", long.as_bytes()), ("mtime", b"-1.5"), ("uid", b"3000000000")])
+        .file("short", "data");
+    let entries = read(&pax.bytes()).unwrap();
+    assert_eq!(entries[0].0.path, long.as_bytes());
+    assert_eq!(entries[0].0.mtime, (-2, 500_000_000));
+    assert_eq!((entries[0].0.uid, &entries[0].1[..]), (3_000_000_000, &b"data"[..]));
+}
+
+#[test]
+fn records_are_for_the_next_entry_only() {
+    let archive = Archive::new().pax(&[("path", b"renamed")]).file("a", "1").file("b", "2");
+    let names: Vec<_> = read(&archive.bytes()).unwrap().into_iter().map(|(e, _)| e.path).collect();
+    assert_eq!(names, [&b"renamed"[..], b"b"]);
+}
+
+#[test]
+fn a_pax_sparse_file_has_its_map_in_front_of_its_data() {
+    let mut data = b"2\n0\n3\n1000\n2\n".to_vec();
+    data.resize(512, 0);
+    data.extend_from_slice(b"abcde");
+    let records: [(&str, &[u8]); 4] = [
+        ("GNU.sparse.major", b"1"),
+        ("GNU.sparse.minor", b"0"),
+        ("GNU.sparse.name", b"real"),
+        ("GNU.sparse.realsize", b"2000"),
+    ];
+    let text = String::from_utf8(data).unwrap();
+    let archive = Archive::new().pax(&records).file("fake", &text).file("next", "x");
+    let entries = read(&archive.bytes()).unwrap();
+    let (entry, data) = &entries[0];
+    assert_eq!((&entry.path[..], entry.size, &data[..]), (&b"real"[..], 2000, &b"abcde"[..]));
+    let segments = [Segment { offset: 0, bytes: 3 }, Segment { offset: 1000, bytes: 2 }];
+    assert_eq!(entry.sparse.as_deref(), Some(&segments[..]));
+    assert_eq!(entries[1].0.path, b"next");
+}
+
+#[test]
+fn a_sparse_map_that_contradicts_itself_is_refused() {
+    for map in ["0,3,2,2", "0,5,2000,1", "0,6", "18446744073709551615,5", "0", "1,x"] {
+        let archive = Archive::new()
+            .pax(&[("GNU.sparse.map", map.as_bytes()), ("GNU.sparse.size", b"2000")])
+            .file("sparse", "abcde");
+        assert!(error(&archive.bytes()).contains("sparse map"), "{map}");
+    }
+}
+
+#[test]
+fn lengths_beyond_their_bounds_are_refused_before_they_are_read() {
+    let huge = |kind| Archive::new().entry(kind, "huge", "", b"", |h| h.set_size(1 << 40)).bytes();
+    assert_eq!(
+        error(&huge(EntryType::GNULongName)),
+        "the GNU long name at byte 0 is longer than 4096 bytes"
+    );
+    assert_eq!(
+        error(&huge(EntryType::XHeader)),
+        "the PAX header at byte 0 is longer than 1048576 bytes"
+    );
+    let name = vec![b'n'; 5000];
+    let archive = Archive::new().pax(&[("path", &name)]).file("a", "");
+    assert_eq!(error(&archive.bytes()), "the name at byte 5632 is longer than 4095 bytes");
+}
+
+#[test]
+fn damage_is_named() {
+    let mut bytes = Archive::new().file("a", "data").bytes();
+    bytes[0] = b'b';
+    assert!(error(&bytes).starts_with("the header at byte 0 has a wrong checksum"));
+    let bytes = Archive::new().file("a", "data").bytes();
+    assert!(error(&bytes[..514]).starts_with("read the archive at byte 51"));
+    assert!(error(&bytes[..100]).starts_with("read the archive at byte 0"));
+    let archive = Archive::new().pax(&[("path", b"a\0b")]).file("a", "");
+    assert!(error(&archive.bytes()).ends_with("has a bad name"));
+    let archive = Archive::new().entry(EntryType::new(b'M'), "a", "", b"", |_| {});
+    assert_eq!(error(&archive.bytes()), "the entry at byte 0 is of the unknown type 'M'");
+}
+
+#[test]
+fn an_archive_may_end_without_a_mark_or_padding() {
+    let bytes = Archive::new().file("a", "data").bytes();
+    assert_eq!(read(&bytes[..1024]).unwrap().len(), 1);
+    assert_eq!(read(&bytes[..516]).unwrap().len(), 1);
+}

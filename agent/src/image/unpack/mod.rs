@@ -180,6 +180,4 @@ pub(crate) fn unpack<R: Read>(
 }
 
 #[cfg(test)]
-pub(crate) mod testing;
-#[cfg(test)]
 mod tests;

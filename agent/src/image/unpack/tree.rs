@@ -32,10 +32,7 @@ pub(super) fn refused(entry: &[u8], source: Refusal) -> UnpackError {
     UnpackError::Refused { entry: readable(entry), source }
 }
 
-pub(super) fn kernel(
-    step: &'static str,
-    entry: &[u8],
-) -> impl FnOnce(Errno) -> UnpackError {
+pub(super) fn kernel(step: &'static str, entry: &[u8]) -> impl FnOnce(Errno) -> UnpackError {
     move |errno| UnpackError::Kernel { step, entry: readable(entry), source: errno.into() }
 }
 

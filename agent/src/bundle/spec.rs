@@ -1,0 +1,267 @@
+//! The OCI configuration of a container, decided from what is known. No I/O in here.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use loadline_model::{ContainerSpec, NetworkMode, TaskSpec};
+use oci_spec::runtime::{
+    Capabilities, Linux, LinuxCapabilities, LinuxCpu, LinuxMemory, LinuxNamespace,
+    LinuxNamespaceType, LinuxPids, LinuxResources, Process, Root, Spec, User,
+};
+
+use super::command::{self, CommandError, PATH_DEFAULT};
+use super::{Host, Identity, MemoryAccounting, defaults, etc};
+use crate::image::ImageConfig;
+
+/// The OCI version that the configuration keeps to.
+const OCI_VERSION: &str = "1.0.2";
+
+/// The kernel's bounds on `cpu.shares` (cgroup v1).
+pub const CPU_SHARES_MIN: u64 = 2;
+/// See [`CPU_SHARES_MIN`].
+pub const CPU_SHARES_MAX: u64 = 262_144;
+
+/// Less memory than this is raised to it, as the ECS agent does.
+pub const MEMORY_MIB_MIN: u64 = 4;
+
+/// Annotations of labels begin with this, so that no label is one that a runtime acts upon.
+pub const LABEL_PREFIX: &str = "loadline.label.";
+
+/// Longest host name, in bytes (Linux __NEW_UTS_LEN).
+const HOSTNAME_BYTES_MAX: usize = 64;
+
+/// Everything that the decision depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// How the image wants to be run.
+    pub image: &'a ImageConfig,
+    /// The task.
+    pub task: &'a TaskSpec,
+    /// Which of its containers.
+    pub container: &'a ContainerSpec,
+    /// This host.
+    pub host: &'a Host,
+    /// Who to run as, already resolved in the image.
+    pub identity: &'a Identity,
+    /// The container's cgroup.
+    pub cgroups_path: &'a str,
+    /// The container's folder, where its `etc` files are.
+    pub dir: &'a Path,
+}
+
+/// Why there is no configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// What it runs.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// Where it runs.
+    #[error("the working directory {path:?} is not an absolute path without ..")]
+    WorkingDirectory {
+        /// As it is written.
+        path: String,
+    },
+    /// An amount of memory that no limit can hold.
+    #[error("{memory_mib} MiB are more memory than can be limited")]
+    Memory {
+        /// What was asked for.
+        memory_mib: u64,
+    },
+}
+
+/// Decides the whole configuration.
+///
+/// # Errors
+/// [`SpecError`].
+pub fn spec(input: &Input<'_>) -> Result<Spec, SpecError> {
+    let mut root = Root::default();
+    root.set_path(PathBuf::from("rootfs"))
+        .set_readonly(Some(input.container.readonly_root_filesystem));
+    let mut spec = Spec::default();
+    spec.set_version(OCI_VERSION.to_owned())
+        .set_root(Some(root))
+        .set_mounts(Some(mounts(input)))
+        .set_process(Some(process(input)?))
+        .set_hostname(Some(hostname(input)))
+        .set_annotations(Some(annotations(input)))
+        .set_linux(Some(linux(input)?));
+    Ok(spec)
+}
+
+/// Where the container's program starts: absolute, and without `..`.
+///
+/// # Errors
+/// [`SpecError::WorkingDirectory`].
+pub fn working_directory(input: &Input<'_>) -> Result<String, SpecError> {
+    let path = match &input.container.working_directory {
+        Some(path) => path.clone(),
+        None if input.image.working_dir.is_empty() => "/".to_owned(),
+        // Images exist whose directory is not absolute: it is taken below the root.
+        None => format!("/{}", input.image.working_dir.trim_start_matches('/')),
+    };
+    let climbs = path.split('/').any(|name| name == "..");
+    if !path.starts_with('/') || climbs || path.contains('\0') {
+        return Err(SpecError::WorkingDirectory { path });
+    }
+    Ok(path)
+}
+
+/// The container's host name: the host's own on its network, else the beginning of the task's id.
+#[must_use]
+pub fn hostname(input: &Input<'_>) -> String {
+    match input.task.network_mode {
+        NetworkMode::Host => input.host.hostname.chars().take(HOSTNAME_BYTES_MAX).collect(),
+        NetworkMode::None => input.task.arn.id().chars().take(12).collect(),
+    }
+}
+
+/// The configuration as text, the same for the same configuration: what is a set is sorted.
+///
+/// # Errors
+/// The serializer's, which no [`Spec`] of [`spec`] makes.
+pub fn to_json(spec: &Spec) -> Result<Vec<u8>, serde_json::Error> {
+    let mut value = serde_json::to_value(spec)?;
+    if let Some(sets) = value.pointer_mut("/process/capabilities").and_then(|v| v.as_object_mut()) {
+        for set in sets.values_mut().filter_map(|set| set.as_array_mut()) {
+            set.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+        }
+    }
+    serde_json::to_vec_pretty(&value)
+}
+
+fn process(input: &Input<'_>) -> Result<Process, SpecError> {
+    let Input { image, container, identity, .. } = input;
+    let arguments =
+        command::arguments(image, container.entry_point.as_deref(), container.command.as_deref())?;
+    let defaults = [
+        PATH_DEFAULT.to_owned(),
+        format!("HOSTNAME={}", hostname(input)),
+        format!("HOME={}", identity.home),
+    ];
+    let environment = command::environment(image, &container.environment, &defaults)?;
+    let mut user = User::default();
+    user.set_uid(identity.uid)
+        .set_gid(identity.gid)
+        .set_additional_gids(Some(identity.additional_gids.clone()));
+    let mut process = Process::default();
+    process
+        .set_terminal(Some(false))
+        .set_user(user)
+        .set_args(Some(arguments))
+        .set_env(Some(environment))
+        .set_cwd(PathBuf::from(working_directory(input)?))
+        .set_capabilities(Some(capabilities(identity)))
+        // The agent's own limits are the container's.
+        .set_rlimits(None)
+        // As in docker and ECS: programs such as sudo and ping work.
+        .set_no_new_privileges(Some(false));
+    Ok(process)
+}
+
+/// Another user than root has no capability until it runs a program that gives it one.
+fn capabilities(identity: &Identity) -> LinuxCapabilities {
+    let all: Capabilities = defaults::CAPABILITIES.into_iter().collect();
+    let own = if identity.uid == 0 { all.clone() } else { Capabilities::new() };
+    let mut sets = LinuxCapabilities::default();
+    sets.set_bounding(Some(all))
+        .set_effective(Some(own.clone()))
+        .set_permitted(Some(own))
+        .set_inheritable(Some(Capabilities::new()))
+        .set_ambient(Some(Capabilities::new()));
+    sets
+}
+
+fn mounts(input: &Input<'_>) -> Vec<oci_spec::runtime::Mount> {
+    let mut mounts = defaults::mounts();
+    for (name, destination) in etc::FILES {
+        let source = input.dir.join("etc").join(name);
+        let source = source.to_string_lossy();
+        mounts.push(defaults::mount(destination, "bind", &source, &["rbind", "rprivate"]));
+    }
+    mounts
+}
+
+fn annotations(input: &Input<'_>) -> HashMap<String, String> {
+    let Input { task, container, .. } = input;
+    let own = [
+        ("loadline.task-arn", task.arn.to_string()),
+        ("loadline.container-name", container.name.to_string()),
+        ("loadline.task-definition-family", task.family.clone()),
+        ("loadline.task-definition-revision", task.revision.to_string()),
+    ];
+    let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let labels = container
+        .labels
+        .iter()
+        .map(|label| (format!("{LABEL_PREFIX}{}", label.name), label.value.clone()));
+    labels.chain(own).collect()
+}
+
+fn linux(input: &Input<'_>) -> Result<Linux, SpecError> {
+    let kinds = [
+        Some(LinuxNamespaceType::Mount),
+        Some(LinuxNamespaceType::Pid),
+        Some(LinuxNamespaceType::Uts),
+        Some(LinuxNamespaceType::Ipc),
+        Some(LinuxNamespaceType::Cgroup),
+        match input.task.network_mode {
+            NetworkMode::None => Some(LinuxNamespaceType::Network),
+            NetworkMode::Host => None,
+        },
+    ];
+    let namespace = |kind| {
+        let mut namespace = LinuxNamespace::default();
+        namespace.set_typ(kind);
+        namespace
+    };
+    let namespaces = kinds.into_iter().flatten().map(namespace).collect();
+    let owned = |paths: &[&str]| Some(paths.iter().map(ToString::to_string).collect());
+    let mut linux = Linux::default();
+    linux
+        .set_namespaces(Some(namespaces))
+        .set_cgroups_path(Some(PathBuf::from(input.cgroups_path)))
+        .set_resources(Some(resources(input)?))
+        .set_devices(None)
+        .set_rootfs_propagation(Some("rprivate".to_owned()))
+        .set_masked_paths(owned(&defaults::MASKED))
+        .set_readonly_paths(owned(&defaults::READ_ONLY));
+    Ok(linux)
+}
+
+fn resources(input: &Input<'_>) -> Result<LinuxResources, SpecError> {
+    let mut cpu = LinuxCpu::default();
+    cpu.set_shares(Some(input.container.cpu_units.clamp(CPU_SHARES_MIN, CPU_SHARES_MAX)));
+    let mut resources = LinuxResources::default();
+    resources
+        .set_devices(Some(defaults::device_rules()))
+        .set_cpu(Some(cpu))
+        .set_memory(memory(input)?)
+        .set_pids(input.host.pids_limit.map(|limit| {
+            let mut pids = LinuxPids::default();
+            pids.set_limit(limit);
+            pids
+        }));
+    Ok(resources)
+}
+
+/// Hard and soft limit, and no swap. On v2 a container without a hard limit is kept from swapping
+/// by its task's cgroup.
+fn memory(input: &Input<'_>) -> Result<Option<LinuxMemory>, SpecError> {
+    let bytes = |memory_mib: u64| {
+        let raised = memory_mib.max(MEMORY_MIB_MIN);
+        let bytes = raised.checked_mul(1024 * 1024).and_then(|b| i64::try_from(b).ok());
+        bytes.ok_or(SpecError::Memory { memory_mib })
+    };
+    let set = |amount: Option<u64>| amount.filter(|mib| 0 < *mib).map(bytes).transpose();
+    let limit = set(input.container.memory_mib)?;
+    let reservation = set(input.container.memory_reservation_mib)?;
+    let accounting = input.host.memory;
+    let mut memory = LinuxMemory::default();
+    memory
+        .set_limit(limit)
+        .set_reservation(reservation)
+        .set_swap(limit.filter(|_| accounting != MemoryAccounting::V1WithoutSwap))
+        .set_swappiness((accounting != MemoryAccounting::V2).then_some(0));
+    let empty = memory == LinuxMemory::default();
+    Ok((!empty).then_some(memory))
+}

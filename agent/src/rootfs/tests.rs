@@ -1,0 +1,102 @@
+//! Overlay mounts on the real kernel: need root and overlayfs on the temporary folder's filesystem.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::image::ImageStore;
+use crate::image::testing::{Archive, image_of};
+
+/// Says on stderr why a test did not run.
+fn skipped(test: &str, needs: &str) {
+    eprintln!("SKIPPED {test}: needs {needs}");
+}
+
+fn can_mount(test: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    let overlay = std::fs::read_to_string("/proc/filesystems")
+        .is_ok_and(|text| text.lines().any(|line| line.ends_with("\toverlay")));
+    if !root || !overlay {
+        skipped(test, "root and overlayfs");
+    }
+    root && overlay
+}
+
+#[test]
+fn layers_lie_on_one_another_and_removal_leaves_nothing() {
+    if !can_mount("layers_lie_on_one_another_and_removal_leaves_nothing") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(&dir.path().join("images")).unwrap();
+    let lower = Archive::new().dir("etc").file("etc/gone", "1").file("etc/kept", "1").dir("old");
+    let lower = lower.file("old/hidden", "1").file("etc/changed", "1");
+    let upper = Archive::new().file("etc/.wh.gone", "").file("etc/changed", "2").dir("old");
+    let upper = upper.file("old/.wh..wh..opq", "").file("old/new", "2");
+    let image = image_of(&store, dir.path(), &[lower, upper]);
+    let container = dir.path().join("task: 1/container");
+    let rootfs = mount(&container, &image).unwrap();
+    let names = |path: &str| {
+        let entries = std::fs::read_dir(rootfs.join(path)).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("etc"), ["changed", "kept"]);
+    assert_eq!(names("old"), ["new"]);
+    assert_eq!(std::fs::read(rootfs.join("etc/changed")).unwrap(), b"2");
+    assert_eq!(rootfs.metadata().unwrap().permissions().mode() & 0o7777, 0o755);
+    std::fs::write(rootfs.join("written"), "by the container").unwrap();
+    assert!(!image.layer_dirs[1].join("written").exists());
+    assert!(matches!(mount(&container, &image), Err(RootfsError::Mounted { .. })));
+    assert_eq!(layers_of(&container).unwrap(), image.layers);
+    remove(&container).unwrap();
+    remove(&container).unwrap();
+    assert!(!container.exists() && mounts_below(dir.path()).unwrap().is_empty());
+    assert!(image.layer_dirs[0].join("etc/gone").exists());
+}
+
+#[test]
+fn an_opaque_root_hides_all_lower_layers() {
+    if !can_mount("an_opaque_root_hides_all_lower_layers") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(&dir.path().join("images")).unwrap();
+    let upper = Archive::new().file(".wh..wh..opq", "").file("new", "2");
+    let image = image_of(&store, dir.path(), &[Archive::new().file("old", "1"), upper]);
+    let container = dir.path().join("c");
+    let rootfs = mount(&container, &image).unwrap();
+    assert!(rootfs.join("new").exists() && !rootfs.join("old").exists());
+    remove(&container).unwrap();
+}
+
+#[test]
+fn as_many_layers_as_an_image_may_have_are_mounted() {
+    if !can_mount("as_many_layers_as_an_image_may_have_are_mounted") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(&dir.path().join("images")).unwrap();
+    let layer = |n: usize| Archive::new().file(&format!("file-{n}"), "x");
+    let layers: Vec<Archive> = (0..LAYERS_MAX).map(layer).collect();
+    let image = image_of(&store, dir.path(), &layers);
+    let container = dir.path().join("c");
+    let rootfs = mount(&container, &image).unwrap();
+    assert_eq!(std::fs::read_dir(rootfs).unwrap().count(), LAYERS_MAX);
+    remove(&container).unwrap();
+}
+
+#[test]
+fn an_image_without_layers_is_an_empty_root() {
+    if !can_mount("an_image_without_layers_is_an_empty_root") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(&dir.path().join("images")).unwrap();
+    let image = image_of(&store, dir.path(), &[]);
+    let container = dir.path().join("c");
+    let rootfs = mount(&container, &image).unwrap();
+    assert_eq!(std::fs::read_dir(rootfs).unwrap().count(), 0);
+    remove(&container).unwrap();
+    assert!(layers_of(&container).unwrap().is_empty());
+}
