@@ -103,6 +103,8 @@ raw_refused("a wrong type", S, "containerDefinitions[0].cpu must be an integer, 
             {"family": "f", "containerDefinitions": [container(cpu="1")]})
 raw_refused("a missing field", I, "taskDefinition is required", "RunTask", {})
 raw_refused("a body that is no JSON", S, "not JSON", "ListClusters", b"{")
+raw_refused("a field that is there twice", S, "twice", "ListClusters",
+            b'{"maxResults": 1, "maxResults": 2}')
 raw_refused("a body that is a list", S, "must be a structure", "ListClusters", [])
 raw_refused("a body above its bound", "RequestEntityTooLargeException", "at most", "ListClusters",
             b" " * (1024 * 1024 + 1), status=413)

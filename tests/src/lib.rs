@@ -5,6 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod api;
+pub mod cluster;
 pub mod conformance;
+pub mod demo;
+pub mod http;
 pub mod kernel;
 pub mod program;
+pub mod sigv4;
