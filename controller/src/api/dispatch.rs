@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::auth::{Caller, Head};
-use super::{Api, ApiError, Code, ecs, own};
+use super::{Api, ApiError, Code, ecs, own, wire};
 
 /// Largest body of a request, in bytes.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -163,7 +163,7 @@ fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
     if body.is_empty() {
         return Ok(json!({}));
     }
-    serde_json::from_slice(body).map_err(|error| {
+    wire::from_slice(body).map_err(|error| {
         ApiError::new(Code::Serialization, format!("the body is not JSON: {error}"))
     })
 }

@@ -11,6 +11,7 @@ mod node;
 mod report;
 mod run;
 mod stop;
+mod tags;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -54,6 +55,7 @@ pub fn apply(
         Command::RegisterNode(command) => node::register(state, command, now_ms),
         Command::SetNodeStatus(command) => node::set_status(state, command),
         Command::DeregisterNode(command) => node::deregister(state, command, now_ms),
+        Command::SetTags(command) => tags::set(state, command),
         Command::NodeConnected(command) => node::connected(state, command, now_ms),
         Command::NodeDisconnected(command) => Ok(node::disconnected(state, command)),
         Command::NodeApplied(command) => Ok(node::applied(state, command)),

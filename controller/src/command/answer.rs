@@ -31,7 +31,7 @@ pub enum Reply {
     Connected(Connected),
     /// Of `TaskReports`.
     Acks(Acks),
-    /// Of `NodeDisconnected` and `NodeApplied`.
+    /// Of `SetTags`, `NodeDisconnected` and `NodeApplied`.
     Noted(()),
     /// Of `Tick`.
     Ticked(Ticked),

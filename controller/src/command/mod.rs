@@ -53,6 +53,8 @@ pub enum Command {
     SetNodeStatus(SetNodeStatus),
     /// See [`DeregisterNode`].
     DeregisterNode(DeregisterNode),
+    /// See [`SetTags`].
+    SetTags(SetTags),
     /// See [`NodeConnected`].
     NodeConnected(NodeConnected),
     /// See [`NodeDisconnected`].
@@ -233,6 +235,40 @@ pub enum NodeTasks {
     /// `force`: give them up.
     GiveUp,
 }
+
+/// Puts or removes tags of one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetTags {
+    /// Whose.
+    pub of: Tagged,
+    /// How.
+    pub change: TagChange,
+}
+
+/// What can have tags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tagged {
+    /// An ACTIVE cluster.
+    Cluster(ClusterName),
+    /// A revision, which must be named.
+    Definition(DefinitionRef),
+    /// A task that is not forgotten yet.
+    Task(TaskArn),
+    /// A container instance that is not INACTIVE.
+    Node(InstanceArn),
+}
+
+/// What is done to an object's tags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TagChange {
+    /// Adds these; a name that is there already gets this value.
+    Put(Vec<KeyValue>),
+    /// Removes these names; one that is not there is no change.
+    Remove(Vec<String>),
+}
+
+/// Most tags of one object (ECS's own bound).
+pub const TAGS_MAX: usize = 50;
 
 /// A node's agent opened a session.
 #[derive(Clone, Debug, PartialEq, Eq)]

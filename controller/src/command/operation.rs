@@ -8,7 +8,7 @@ use super::{
     Acks, Command, Connected, CreateCluster, CreateJoinToken, DeleteCluster, DeregisterNode,
     DeregisterTaskDefinition, JoinTokenMade, NodeApplied, NodeConnected, NodeDisconnected, Ran,
     RegisterNode, RegisterTaskDefinition, Registered, Reply, RevokeJoinToken, RunTask,
-    SetNodeStatus, StopTask, TaskReports, Tick, Ticked, UseJoinToken,
+    SetNodeStatus, SetTags, StopTask, TaskReports, Tick, Ticked, UseJoinToken,
 };
 use crate::state::{Cluster, Node, Task, TaskDefinition};
 
@@ -59,6 +59,7 @@ operations! {
     DeregisterNode => Node(Arc<Node>),
     NodeConnected => Connected(Connected),
     TaskReports => Acks(Acks),
+    SetTags => Noted(()),
     NodeDisconnected => Noted(()),
     NodeApplied => Noted(()),
     Tick => Ticked(Ticked),

@@ -58,3 +58,14 @@ async fn lists_come_in_pages() {
 async fn aws_cli_walks_the_same_road() {
     check("aws_cli_walks_the_same_road", "cli.py", "awscli").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_calls_at_once_place_what_fits_and_no_more() {
+    let test = "two_hundred_calls_at_once_place_what_fits_and_no_more";
+    check(test, "crowd.py", "boto3").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tags_are_put_listed_and_removed() {
+    check("tags_are_put_listed_and_removed", "tags.py", "boto3").await;
+}

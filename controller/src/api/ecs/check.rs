@@ -4,9 +4,8 @@ use loadline_model::KeyValue;
 
 use super::shapes::Tag;
 use crate::api::ApiError;
+use crate::command::TAGS_MAX;
 
-/// Most tags of one object.
-pub(super) const TAGS_MAX: usize = 50;
 const TAG_KEY_CHARS_MAX: usize = 128;
 const TAG_VALUE_CHARS_MAX: usize = 256;
 

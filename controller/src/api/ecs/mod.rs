@@ -9,6 +9,7 @@ mod page;
 mod reference;
 mod refusal;
 mod shapes;
+mod tags;
 mod tasks;
 
 use crate::api::wire::operations;
@@ -39,6 +40,10 @@ operations! {
     "ListTaskDefinitionFamilies" => definitions::list_families,
         definitions::ListTaskDefinitionFamiliesRequest
             => definitions::ListTaskDefinitionFamiliesResponse;
+    "TagResource" => tags::tag, tags::TagResourceRequest => tags::TagResourceResponse;
+    "UntagResource" => tags::untag, tags::UntagResourceRequest => tags::UntagResourceResponse;
+    "ListTagsForResource" => tags::list,
+        tags::ListTagsForResourceRequest => tags::ListTagsForResourceResponse;
     "RunTask" => tasks::run, tasks::RunTaskRequest => tasks::RunTaskResponse;
     "StopTask" => tasks::stop, tasks::StopTaskRequest => tasks::StopTaskResponse;
     "DescribeTasks" => tasks::describe,

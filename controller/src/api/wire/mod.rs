@@ -7,6 +7,7 @@
 //! (`Fault::Unsupported`) unless its value says "nothing" anyway: null, false, or empty. No input
 //! is ignored in silence, and none makes it panic.
 
+mod json;
 mod operations;
 mod value;
 
@@ -14,6 +15,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+pub(crate) use self::json::from_slice;
 #[cfg(test)]
 pub(crate) use self::operations::OperationShapes;
 pub(crate) use self::operations::{operations, to_json, unknown_operation};

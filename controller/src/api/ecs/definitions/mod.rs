@@ -8,7 +8,7 @@ mod units;
 use std::sync::Arc;
 
 pub(super) use self::read::{
-    CONSTRAINTS_MAX, container_cpu, container_memory, environment, member_of, memory_rules, words,
+    CONSTRAINTS_MAX, container_cpu, container_memory, environment, member_of, words,
 };
 pub(super) use self::shapes::{
     DeregisterTaskDefinitionRequest, DeregisterTaskDefinitionResponse,
@@ -56,10 +56,7 @@ pub(super) async fn deregister(
 }
 
 /// The revision that a reference means: of any status where it names one, else the newest ACTIVE.
-pub(super) fn find<'a>(
-    view: &'a View,
-    reference: &DefinitionRef,
-) -> Option<&'a Arc<TaskDefinition>> {
+fn find<'a>(view: &'a View, reference: &DefinitionRef) -> Option<&'a Arc<TaskDefinition>> {
     match reference.revision {
         Some(revision) => view.definition(&reference.family, revision),
         None => view.latest_active(&reference.family),

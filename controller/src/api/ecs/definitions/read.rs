@@ -142,11 +142,8 @@ fn containers(
     Ok(containers)
 }
 
-/// What holds for a container's memory, with a task's overrides laid over it too.
-pub(in crate::api::ecs) fn memory_rules(
-    container: &ContainerSpec,
-    task_memory: Option<u64>,
-) -> Result<(), ApiError> {
+/// What holds for a container's memory. `apply` holds a task's overrides to the same rules.
+fn memory_rules(container: &ContainerSpec, task_memory: Option<u64>) -> Result<(), ApiError> {
     let name = container.name.as_str();
     let refuse = |why: String| {
         let message = format!("Invalid setting for container '{name}'. {why}");

@@ -17,9 +17,9 @@ use self::show::Tags;
 use super::page::Pager;
 use super::reference::{active_cluster, cluster_name, find_task, instance_arn, task_arn};
 use super::shapes::Failure;
-use super::{check, definitions, from_call};
+use super::{check, from_call};
 use crate::api::{Api, ApiError};
-use crate::command::{PlacementFailure, RunTask, StopTask};
+use crate::command::{PlacementFailure, StopTask};
 use crate::state::{Task, View};
 
 /// Most tasks of one DescribeTasks (ECS's own bound).
@@ -30,25 +30,12 @@ const REASON_CHARS_MAX: usize = 255;
 pub(super) async fn run(api: &Api, request: RunTaskRequest) -> Result<RunTaskResponse, ApiError> {
     let view = api.engine.snapshot();
     let command = read::run_task(&view.scope, request)?;
-    check_laid_over(&view, &command)?;
     let ran = api.engine.call(command).await.map_err(from_call)?;
     let view = api.engine.snapshot();
     Ok(RunTaskResponse {
         tasks: ran.tasks.iter().map(|task| show::task(&view, task, Tags::Shown)).collect(),
         failures: ran.failures.iter().map(show_failure).collect(),
     })
-}
-
-/// A definition's memory rules hold for what its overrides make of it, too. The definition is
-/// immutable; where a newer revision is registered at this very moment, its own rules still hold.
-fn check_laid_over(view: &View, command: &RunTask) -> Result<(), ApiError> {
-    let Some(definition) = definitions::find(view, &command.definition) else { return Ok(()) };
-    let Some(nobody) = view.scope.task_arn(&command.cluster, "-") else { return Ok(()) };
-    let spec = definition.task_spec(nobody, command.overrides.as_ref());
-    for container in &spec.containers {
-        definitions::memory_rules(container, spec.memory_mib)?;
-    }
-    Ok(())
 }
 
 fn show_failure(failure: &PlacementFailure) -> Failure {
