@@ -140,7 +140,7 @@ fn place_all(
         scheduler::Request::new(&command.cluster, need, &group, constraints, &command.strategy);
     for _ in 0..command.count {
         let id = ids.fresh();
-        let seed = u64::from_str_radix(id.get(..16).unwrap_or("0"), 16).unwrap_or(0);
+        let seed = u64::from_str_radix(id.get(16..).unwrap_or("0"), 16).unwrap_or(0);
         let node = match scheduler::place(draft.state, &tentative, &request, seed) {
             Ok(node) => node,
             Err(failures) => {

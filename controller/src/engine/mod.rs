@@ -81,7 +81,7 @@ pub struct Engine {
 /// What the owner's inbox takes.
 #[derive(Debug)]
 enum Message {
-    Command(Command, oneshot::Sender<Result<Reply, CallError>>),
+    Command(Box<Command>, oneshot::Sender<Result<Reply, CallError>>),
     Stop,
 }
 
@@ -155,9 +155,11 @@ impl Engine {
     /// [`CallError`]
     pub async fn submit(&self, command: Command) -> Result<Reply, CallError> {
         let (answer, answered) = oneshot::channel();
-        self.inbox.try_send(Message::Command(command, answer)).map_err(|error| match error {
-            TrySendError::Full(_) => CallError::Busy { max: INBOX_MAX },
-            TrySendError::Disconnected(_) => CallError::Stopped,
+        self.inbox.try_send(Message::Command(Box::new(command), answer)).map_err(|error| {
+            match error {
+                TrySendError::Full(_) => CallError::Busy { max: INBOX_MAX },
+                TrySendError::Disconnected(_) => CallError::Stopped,
+            }
         })?;
         answered.await.unwrap_or(Err(CallError::Stopped))
     }

@@ -252,7 +252,7 @@ fn collect(
     let mut next = first;
     while let Some(message) = next {
         match message {
-            Message::Command(command, answer) => commands.push((command, Some(answer))),
+            Message::Command(command, answer) => commands.push((*command, Some(answer))),
             Message::Stop => return (commands, true),
         }
         next = if commands.len() < BATCH_MAX { inbox.try_recv().ok() } else { None };

@@ -9,6 +9,8 @@ mod filter;
 mod place;
 pub mod query;
 mod strategy;
+#[cfg(test)]
+mod tests;
 
 pub use filter::Objection;
 pub use place::{Request, Tentative, place};

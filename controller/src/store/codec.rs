@@ -124,7 +124,7 @@ pub fn mutations<'a>(writes: impl DoubleEndedIterator<Item = &'a Write>) -> Vec<
         .rev()
         .filter_map(|write| {
             let (table, key) = key_of(write)?;
-            seen.insert((table, key.clone())).then(|| (table, key, write))
+            seen.insert((table, key.clone())).then_some((table, key, write))
         })
         .map(|(table, key, write)| Mutation { table, key, value: value_of(write) })
         .collect();

@@ -35,6 +35,13 @@ impl Disk {
         inner.now = inner.durable.clone();
     }
 
+    /// Another disk, with what this one would have kept had the power gone now.
+    pub(crate) fn as_after_power_loss(&self) -> Self {
+        let durable = self.inner().durable.clone();
+        let now = durable.clone();
+        Self(Arc::new(Mutex::new(Inner { durable, now, ..Inner::default() })))
+    }
+
     /// From now on the disk does not grow.
     pub(crate) fn fill_up(&self) {
         let mut inner = self.inner();

@@ -1,0 +1,6 @@
+//! Claims about `apply`, by subject.
+
+mod nodes;
+mod properties;
+mod running;
+mod tokens;
