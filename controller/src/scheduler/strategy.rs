@@ -94,9 +94,14 @@ fn value(node: &NodeEntry, field: &str) -> Option<String> {
     }
 }
 
-/// FNV-1a over the seed and the id: spreads evenly enough for a random choice, and needs no state.
+/// FNV-1a over the seed and the id, then murmur's finish, without which ids that differ in their
+/// last character only would stay neighbours. Good enough for a random choice, and needs no state.
 fn mix(seed: u64, id: &str) -> u64 {
-    seed.to_le_bytes().iter().chain(id.as_bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+    let bytes = seed.to_le_bytes();
+    let hash = bytes.iter().chain(id.as_bytes()).fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    });
+    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ (hash >> 33)
 }
