@@ -118,7 +118,8 @@ fn namespace_of(pid: i32) -> Result<OwnedFd, Error> {
 
 /// A user namespace exists only with a process; this one lives until its namespace is open.
 fn namespace_with(uid: &[IdMap], gid: &[IdMap]) -> Result<OwnedFd, Error> {
-    let what = Clone3 { namespaces: libc::CLONE_NEWUSER as u64, cgroup: None };
+    let namespaces = libc::CLONE_NEWUSER as u64;
+    let what = Clone3 { namespaces, ..Clone3::default() };
     match clone3(what)? {
         Side::Child => loop {
             nix::unistd::pause();

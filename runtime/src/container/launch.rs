@@ -18,16 +18,16 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 use super::idmap;
-use super::record::START_SOCKET;
+use super::record::{START_SOCKET, process_stat};
 use crate::cgroup::{self, Existing, Group};
 use crate::init;
 use crate::init::hook::{self, HookFailure};
 use crate::init::procfs::Procfs;
 use crate::init::sync::{self, Cause, Failure, FromChild, ParentEnd};
-use crate::plan::{ChildStep, ParentStep, Plan, c_path};
+use crate::plan::{ChildStep, ParentStep, Plan, Slot, c_path};
 use crate::spec::{Hook, HookKind, NamespaceKind};
 use crate::sys::mount::{AT_RECURSIVE, OPEN_TREE_CLONE, open_tree};
-use crate::sys::process::{Clone3, Side, clone3, pidfd_send_signal};
+use crate::sys::process::{Clone3, Side, clone3, pidfd_open, pidfd_send_signal};
 
 /// A step of the plan failed. All steps before it were undone.
 #[derive(Debug, thiserror::Error)]
@@ -205,6 +205,15 @@ impl Launch<'_> {
                 let fd = self.slots[slot.0].take().ok_or(Errno::EBADF)?;
                 Ok(setns(&fd, CloneFlags::CLONE_NEWPID)?)
             }
+            ParentStep::OpenContainer { slot, pid, start_ticks } => {
+                self.slots[slot.0] = Some(open_container(*pid, *start_ticks)?);
+                Ok(())
+            }
+            ParentStep::EnterNamespaces { slot, kinds } => {
+                let fd = self.slots[slot.0].as_ref().ok_or(Errno::EBADF)?;
+                Ok(setns(fd, flags_of(kinds))?)
+            }
+            ParentStep::OpenCgroup => self.open_cgroup(),
             ParentStep::CloneTree { slot, path, recursive } => {
                 let flags = if *recursive { AT_RECURSIVE } else { 0 };
                 let tree = open_tree(AT_FDCWD, &c_path(path), OPEN_TREE_CLONE | flags)?;
@@ -214,7 +223,7 @@ impl Launch<'_> {
             ParentStep::ConnectConsole { path } => self.connect_console(path),
             ParentStep::ListenForStart => self.listen_for_start(),
             ParentStep::CreateCgroup => self.create_cgroup(),
-            ParentStep::Clone { namespaces } => self.clone(namespaces),
+            ParentStep::Clone { namespaces, first } => self.clone(namespaces, first),
             ParentStep::JoinCgroup => self.join_cgroup(),
             ParentStep::MapIds { uid, gid } => Ok(idmap::write(self.pid()?, uid, gid)?),
             ParentStep::MapTree { slot, uid, gid, recursive } => {
@@ -264,7 +273,18 @@ impl Launch<'_> {
         Ok(group.apply(&cgroup.decision)?)
     }
 
-    fn clone(&mut self, namespaces: &[NamespaceKind]) -> Result<(), StepError> {
+    fn open_cgroup(&mut self) -> Result<(), StepError> {
+        let Some(cgroup) = &self.plan.cgroup else { return Ok(()) };
+        let group = Group::open(&cgroup.location)?;
+        self.group = Some(group.ok_or(Errno::ENOENT)?);
+        Ok(())
+    }
+
+    fn clone(
+        &mut self,
+        namespaces: &[NamespaceKind],
+        first: &[(Slot, NamespaceKind)],
+    ) -> Result<(), StepError> {
         let (parent, child) = sync::pair()?;
         if self.setting.foreground {
             let (kept, given) = nix::sys::socket::socketpair(
@@ -276,9 +296,11 @@ impl Launch<'_> {
             self.console = Some(given);
             self.kept_console = Some(kept);
         }
+        let flags = namespaces.iter().fold(0, |flags, kind| flags | kind.flag());
         let what = Clone3 {
-            namespaces: namespaces.iter().fold(0, |flags, kind| flags | kind.flag()),
+            namespaces: if first.is_empty() { flags } else { 0 },
             cgroup: self.group.as_ref().and_then(Group::v2_fd),
+            is_sibling: false,
         };
         let start = init::Start {
             sync: child,
@@ -292,15 +314,32 @@ impl Launch<'_> {
             Side::Child => {
                 // So that the runtime's death is seen as the end of the socket.
                 drop(parent);
-                init::run(self.plan, start)
+                if first.is_empty() {
+                    init::run(self.plan, start)
+                }
+                init::run_between(self.plan, start, first, flags)
             }
             Side::Parent { pid, pidfd } => {
                 self.process = Some(Process { pid, pidfd: Some(pidfd) });
-                self.sync = Some(parent);
                 self.slots = start.slots;
-                Ok(())
+                self.sync = Some(parent);
+                if first.is_empty() { Ok(()) } else { self.take_sibling() }
             }
         }
+    }
+
+    /// The process between has entered namespaces and cloned the container's first process, as a
+    /// child of this one; it ends, and the other takes its place.
+    fn take_sibling(&mut self) -> Result<(), StepError> {
+        let pid = match self.sync()?.recv()? {
+            Some(FromChild::Cloned(pid)) => pid,
+            Some(FromChild::Failed(Failure { cause, .. })) => return Err(cause.into()),
+            Some(_) => return Err(Errno::EPROTO.into()),
+            None => return Err(StepError::Died),
+        };
+        let pidfd = Some(pidfd_open(pid)?);
+        self.process = Some(Process { pid, pidfd });
+        Ok(())
     }
 
     fn join_cgroup(&mut self) -> Result<(), StepError> {
@@ -387,6 +426,22 @@ fn hint(step: &str, error: &StepError) -> Option<&'static str> {
         ("open" | "take", Errno::ENOENT) => Some("root.path does not exist"),
         _ => None,
     }
+}
+
+/// Opened before it is looked at: if the number is of this process now, the descriptor is.
+fn open_container(pid: i32, start_ticks: u64) -> Result<OwnedFd, StepError> {
+    let pidfd = pidfd_open(pid)?;
+    let stat = process_stat(pid).filter(|stat| !stat.has_ended);
+    match stat.is_some_and(|stat| stat.start_ticks == start_ticks) {
+        true => Ok(pidfd),
+        false => Err(Errno::ESRCH.into()),
+    }
+}
+
+/// The kernel's flags for some kinds of namespaces.
+pub(crate) fn flags_of(kinds: &[NamespaceKind]) -> CloneFlags {
+    let bits = kinds.iter().fold(0, |bits, kind| bits | kind.flag());
+    CloneFlags::from_bits_retain(bits as i32)
 }
 
 fn open_namespace(kind: NamespaceKind, path: &Path) -> Result<OwnedFd, StepError> {

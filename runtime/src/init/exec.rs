@@ -10,10 +10,12 @@ use nix::errno::Errno;
 use nix::sys::stat::{SFlag, stat};
 use nix::unistd::{AccessFlags, eaccess};
 
-use super::sync::Cause;
+use super::sync::{Cause, Failure, FromChild};
 use super::{Done, Init};
 use crate::plan::{ChildStep, Program};
-use crate::sys::process;
+use crate::sys::creds::CapSets;
+use crate::sys::seal::{Finale, execute};
+use crate::sys::signal;
 
 /// Where programs are looked for when the environment does not say.
 const PATH_DEFAULT: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -57,10 +59,26 @@ impl Init<'_> {
 
     pub(super) fn exec(&mut self, program: &Program) -> Done {
         let found = self.program.take().ok_or(Cause::NoProgram)?;
-        let args: Vec<&CStr> = program.args.iter().map(CString::as_c_str).collect();
-        let env = program.env.iter().chain(found.home.iter());
-        let env: Vec<&CStr> = env.map(CString::as_c_str).collect();
-        Err(process::execve(&found.path, &args, &env).into())
+        signal::reset()?;
+        let failure = Failure {
+            step: (self.plan.child.len() - 1) as u16,
+            cause: Cause::Kernel(Errno::UnknownErrno),
+        };
+        let caps = program.capabilities;
+        Err(execute(Finale {
+            path: found.path,
+            args: program.args.clone(),
+            env: program.env.iter().cloned().chain(found.home).collect(),
+            capabilities: CapSets {
+                effective: caps.effective,
+                permitted: caps.permitted,
+                inheritable: caps.inheritable,
+            },
+            filter: None,
+            socket: self.starter.as_ref().map_or(self.start.sync.fd(), |fd| fd.as_fd()),
+            message: FromChild::Failed(failure).encode(),
+        })
+        .into())
     }
 }
 

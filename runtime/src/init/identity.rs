@@ -30,6 +30,20 @@ pub(super) fn become_root() -> Done {
     Ok(nix::sys::prctl::set_dumpable(false)?)
 }
 
+/// Whether this process's user namespace forbids to set groups. A kernel that has no such file
+/// allows it.
+pub(super) fn groups_are_denied() -> Result<bool, Cause> {
+    let procfs = Procfs::of_host()?;
+    let own = own_directory(&procfs, nix::unistd::getpid().as_raw())?;
+    let file = match procfs.open(&c_string(format!("{own}/setgroups"))?, libc::O_RDONLY) {
+        Err(Cause::Kernel(Errno::ENOENT)) => return Ok(false),
+        other => other?,
+    };
+    let mut text = [0; 8];
+    let length = nix::unistd::read(&file, &mut text)?;
+    Ok(text[..length].starts_with(b"deny"))
+}
+
 /// A clone into a time namespace would freeze its clocks before they are set, so it is unshared,
 /// set, and entered.
 pub(super) fn unshare_time(offsets: &[(String, i64, u32)]) -> Done {
@@ -131,10 +145,19 @@ pub(super) fn become_user(uid: u32, gid: u32, groups: Option<&[u32]>) -> Done {
     Ok(nix::sys::prctl::set_dumpable(false)?)
 }
 
-pub(super) fn set_capabilities(caps: &Capabilities) -> Done {
+/// All sets but one capability more, with which the process forgets its executable at exec (see
+/// `sys::seal`) and which is dropped there. Which one depends on what the runtime itself has.
+pub(super) fn set_capabilities(caps: &Capabilities, has_late_filter: bool) -> Done {
+    const SYS_ADMIN: u64 = 1 << 21;
+    const CHECKPOINT_RESTORE: u64 = 1 << 40;
+    let had = creds::capget()?.permitted;
+    let mut kept = if had & CHECKPOINT_RESTORE != 0 { CHECKPOINT_RESTORE } else { SYS_ADMIN };
+    if has_late_filter {
+        kept |= SYS_ADMIN;
+    }
     creds::capset(creds::CapSets {
-        effective: caps.effective,
-        permitted: caps.permitted,
+        effective: caps.effective | kept & had,
+        permitted: caps.permitted | kept & had,
         inheritable: caps.inheritable,
     })?;
     creds::clear_ambient()?;

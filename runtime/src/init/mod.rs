@@ -28,9 +28,12 @@ mod terminal;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
 
 use crate::plan::{ChildStep, Plan, Slot};
+use crate::spec::NamespaceKind;
 use crate::sys;
+use crate::sys::process::{Clone3, Side, clone3};
 use procfs::Procfs;
 use sync::{Cause, ChildEnd, Failure, FromChild};
 
@@ -73,6 +76,8 @@ struct Init<'p> {
     program: Option<exec::Found>,
     /// The connection of `start`.
     starter: Option<OwnedFd>,
+    /// Whether the user namespace forbids to set groups (`setgroups` in user_namespaces(7)).
+    groups_are_denied: bool,
 }
 
 /// Runs the child's steps. Returns never: it executes the program or ends.
@@ -87,6 +92,7 @@ pub fn run(plan: &Plan, start: Start) -> ! {
         node_dir: None,
         program: None,
         starter: None,
+        groups_are_denied: false,
     };
     // Before anything of the container is near: no ptrace, no /proc/PID/exe or mem for others.
     let _ = nix::sys::prctl::set_dumpable(false);
@@ -102,13 +108,44 @@ pub fn run(plan: &Plan, start: Start) -> ! {
     sys::process::exit_now(1)
 }
 
+/// The process between the runtime and the container's first process: enters namespaces in their
+/// order, then clones the other with new ones. Returns never.
+pub fn run_between(
+    plan: &Plan,
+    mut start: Start,
+    first: &[(Slot, NamespaceKind)],
+    namespaces: u64,
+) -> ! {
+    let mut entered = Ok(());
+    for (slot, kind) in first {
+        let namespace = start.slots[slot.0].take();
+        let enter = |fd: OwnedFd| setns(fd, CloneFlags::from_bits_retain(kind.flag() as i32));
+        entered = entered.and_then(|()| namespace.ok_or(Errno::EBADF).and_then(enter));
+    }
+    let what = Clone3 { namespaces, cgroup: None, is_sibling: true };
+    let message = match entered.and_then(|()| clone3(what)) {
+        Ok(Side::Child) => run(plan, start),
+        Ok(Side::Parent { pid, .. }) => FromChild::Cloned(pid),
+        Err(errno) => FromChild::Failed(Failure { step: 0, cause: errno.into() }),
+    };
+    let _ = start.sync.send(message);
+    sys::process::exit_now(0)
+}
+
 impl Init<'_> {
     fn step(&mut self, step: &ChildStep) -> Done {
         use ChildStep as S;
         match step {
             S::AwaitParent => self.start.sync.await_parent(),
             S::JoinNamespace { slot, kind } => self.join_namespace(*slot, *kind),
-            S::BecomeRoot => identity::become_root(),
+            S::JoinNamespaces { slot, kinds } => {
+                let container = self.take_slot(*slot)?;
+                Ok(setns(&container, crate::container::flags_of(kinds))?)
+            }
+            S::BecomeRoot => {
+                self.groups_are_denied = identity::groups_are_denied()?;
+                identity::become_root()
+            }
             S::NewSession => Ok(nix::unistd::setsid().map(|_| ())?),
             S::UnshareTime { offsets } => identity::unshare_time(offsets),
             S::UnshareCgroup => identity::unshare_cgroup(),
@@ -130,9 +167,10 @@ impl Init<'_> {
             S::AppArmor { profile } => self.apparmor(profile),
             S::BoundCapabilities { keep } => identity::bound_capabilities(*keep),
             S::BecomeUser { uid, gid, groups } => {
-                identity::become_user(*uid, *gid, groups.as_deref())
+                let groups = (!self.groups_are_denied || !groups.is_empty()).then_some(&groups[..]);
+                identity::become_user(*uid, *gid, groups)
             }
-            S::SetCapabilities(caps) => identity::set_capabilities(caps),
+            S::SetCapabilities(caps) => identity::set_capabilities(caps, false),
             S::NoNewPrivileges => Ok(nix::sys::prctl::set_no_new_privs()?),
             S::ChangeDirectory { path } => identity::change_directory(path),
             S::CloseDescriptors => self.close_descriptors(),
@@ -151,6 +189,7 @@ impl Init<'_> {
             S::OpenRoot { path } => self.open_root(path),
             S::TakeRoot { slot, .. } => self.take_root(*slot),
             S::AttachRoot => self.attach_root(),
+            S::UseRoot => self.use_root(),
             S::Mount { content, target, options } => self.mount(content, target, options),
             S::Link { path, target } => self.link(path, target),
             S::Node(device) => self.node(device),
@@ -186,10 +225,10 @@ impl Init<'_> {
         self.start.slots[slot.0].take().ok_or(Cause::Kernel(Errno::EBADF))
     }
 
-    fn join_namespace(&mut self, slot: Slot, kind: crate::spec::NamespaceKind) -> Done {
+    fn join_namespace(&mut self, slot: Slot, kind: NamespaceKind) -> Done {
         let fd = self.take_slot(slot)?;
-        let flag = nix::sched::CloneFlags::from_bits_retain(kind.flag() as i32);
-        Ok(nix::sched::setns(&fd, flag)?)
+        let flag = CloneFlags::from_bits_retain(kind.flag() as i32);
+        Ok(setns(&fd, flag)?)
     }
 
     fn run_hooks(&self, kind: crate::spec::HookKind, hooks: &[crate::spec::Hook]) -> Done {

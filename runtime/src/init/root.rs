@@ -51,6 +51,12 @@ impl Init<'_> {
         Ok(move_mount(self.root()?, place.as_fd())?)
     }
 
+    /// After `setns` this is the container's: the kernel has put the process on its root.
+    pub(super) fn use_root(&mut self) -> Done {
+        self.root = Some(handle(Path::new("/"))?);
+        Ok(())
+    }
+
     pub(super) fn pivot_root(&mut self) -> Done {
         fchdir(self.root()?)?;
         pivot_root_here()?;

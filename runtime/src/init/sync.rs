@@ -17,6 +17,8 @@ const MESSAGE_BYTES: usize = 8;
 pub enum FromChild {
     /// Namespaces and mounts are there: hooks can run.
     Namespaces,
+    /// The process between has cloned the container's first process, and this is its pid.
+    Cloned(i32),
     /// Only the exec is left.
     Ready,
     /// A step failed. The child ends.
@@ -94,10 +96,12 @@ pub fn errno_text(errno: Errno) -> String {
 }
 
 impl FromChild {
-    fn encode(self) -> [u8; MESSAGE_BYTES] {
+    /// The message's bytes; those of an errno are the last four.
+    pub(super) fn encode(self) -> [u8; MESSAGE_BYTES] {
         let (tag, step, number) = match self {
             FromChild::Namespaces => (0, 0, 0),
             FromChild::Ready => (1, 0, 0),
+            FromChild::Cloned(pid) => (12, 0, pid),
             FromChild::Failed(Failure { step, cause }) => {
                 let (tag, number) = match cause {
                     Cause::Kernel(errno) => (2, errno as i32),
@@ -128,6 +132,7 @@ impl FromChild {
         let cause = match bytes[0] {
             0 => return Some(FromChild::Namespaces),
             1 => return Some(FromChild::Ready),
+            12 => return Some(FromChild::Cloned(number)),
             2 => Cause::Kernel(Errno::from_raw(number)),
             3 => Cause::OtherDevice,
             4 => Cause::InsideProc,
@@ -243,7 +248,11 @@ mod tests {
             Cause::Injected,
         ];
         let failures = causes.map(|cause| FromChild::Failed(Failure { step: 513, cause }));
-        for message in failures.into_iter().chain([FromChild::Namespaces, FromChild::Ready]) {
+        for message in failures.into_iter().chain([
+            FromChild::Namespaces,
+            FromChild::Ready,
+            FromChild::Cloned(7),
+        ]) {
             assert_eq!(FromChild::decode(message.encode()), Some(message));
         }
         assert_eq!(FromChild::decode([200; 8]), None);

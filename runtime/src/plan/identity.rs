@@ -47,13 +47,10 @@ pub(super) fn all(b: &mut Builder<'_>) {
     }
     b.child.push(ChildStep::ChangeDirectory { path: process.cwd.clone() });
     b.child.push(ChildStep::BoundCapabilities { keep: process.capabilities.bounding });
-    // An ordinary user who maps only itself must have written "deny" to /proc/PID/setgroups.
-    let maps_itself = matches!(spec.linux.gid_mappings[..], [only] if only.size == 1);
-    let may_set_groups = b.host.is_privileged || !maps_itself;
     b.child.push(ChildStep::BecomeUser {
         uid: user.uid,
         gid: user.gid,
-        groups: may_set_groups.then(|| user.additional_gids.clone()),
+        groups: user.additional_gids.clone(),
     });
     b.child.push(ChildStep::SetCapabilities(process.capabilities));
     if process.no_new_privileges {

@@ -10,6 +10,7 @@
 //! number of a step is what an error names.
 
 mod devices;
+mod exec;
 mod identity;
 mod mounts;
 mod step;
@@ -22,6 +23,7 @@ use crate::cgroup;
 use crate::host::Host;
 use crate::spec::{HookKind, IdMap, NamespaceKind, Propagation, Spec};
 
+pub use exec::{Inside, plan_exec};
 pub use step::{ChildStep, Content, Finding, ParentStep, Program, Slot, Target};
 
 /// What the command line asks, beyond config.json.
@@ -70,8 +72,6 @@ pub struct Plan {
     pub parent: Vec<ParentStep>,
     /// What the container's first process does, up to and including its exec.
     pub child: Vec<ChildStep>,
-    /// Namespaces that the clone creates.
-    pub clone_namespaces: Vec<NamespaceKind>,
     /// How many slots the steps use.
     pub slots: usize,
     /// The cgroup, and what is written into it.
@@ -126,7 +126,6 @@ pub fn plan(spec: &Spec, host: &Host, ask: &Ask) -> Result<Plan, Refused> {
     Ok(Plan {
         parent: builder.parent,
         child: builder.child,
-        clone_namespaces: builder.clone_namespaces,
         slots: builder.slots,
         cgroup,
         preserve_fds: ask.preserve_fds,
@@ -184,7 +183,7 @@ struct Builder<'a> {
     ask: &'a Ask,
     parent: Vec<ParentStep>,
     child: Vec<ChildStep>,
-    clone_namespaces: Vec<NamespaceKind>,
+    first: Vec<(Slot, NamespaceKind)>,
     slots: usize,
 }
 
@@ -192,7 +191,7 @@ impl<'a> Builder<'a> {
     fn new(spec: &'a Spec, host: &'a Host, ask: &'a Ask) -> Builder<'a> {
         let parent = Vec::with_capacity(16);
         let child = Vec::with_capacity(96);
-        Builder { spec, host, ask, parent, child, clone_namespaces: Vec::new(), slots: 0 }
+        Builder { spec, host, ask, parent, child, first: Vec::new(), slots: 0 }
     }
 
     fn slot(&mut self) -> Slot {
@@ -209,20 +208,27 @@ impl<'a> Builder<'a> {
         self.ask.bundle.join(path)
     }
 
-    /// What the parent does before and right after the clone.
+    /// What the parent does before the clone.
     fn prepare(&mut self, has_cgroup: bool) {
         let spec = self.spec;
+        let has_user = spec.linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User);
         for namespace in &spec.linux.namespaces {
             let Some(path) = &namespace.path else { continue };
             let slot = self.slot();
             let (kind, path) = (namespace.kind, path.clone());
             self.parent.push(ParentStep::OpenNamespace { slot, kind, path });
-            if kind == NamespaceKind::Pid {
+            if has_user {
+                self.first.push((slot, kind));
+            } else if kind == NamespaceKind::Pid {
                 // A process cannot change its own pid namespace, only that of its children.
                 self.parent.push(ParentStep::EnterPidNamespace { slot });
             } else {
                 self.child.push(ChildStep::JoinNamespace { slot, kind });
             }
+        }
+        if self.host.is_privileged {
+            // Namespaces of the host can be entered only before the user namespace is.
+            self.first.sort_by_key(|(_, kind)| *kind == NamespaceKind::User);
         }
         if let Console::Socket(path) = &self.ask.console {
             self.parent.push(ParentStep::ConnectConsole { path: self.host_path(path) });
@@ -242,9 +248,8 @@ impl<'a> Builder<'a> {
         // itself, after it has joined its cgroup.
         let late = |kind| matches!(kind, NamespaceKind::Cgroup | NamespaceKind::Time);
         let created = linux.namespaces.iter().filter(|n| n.path.is_none());
-        self.clone_namespaces = created.map(|n| n.kind).filter(|kind| !late(*kind)).collect();
-        let namespaces = self.clone_namespaces.clone();
-        self.parent.push(ParentStep::Clone { namespaces });
+        let namespaces = created.map(|n| n.kind).filter(|kind| !late(*kind)).collect();
+        self.parent.push(ParentStep::Clone { namespaces, first: self.first.clone() });
         if self.parent.contains(&ParentStep::CreateCgroup) {
             self.parent.push(ParentStep::JoinCgroup);
         }
@@ -315,11 +320,16 @@ impl<'a> Builder<'a> {
             }
         }
         self.child_hooks(HookKind::StartContainer);
+        self.execute();
+    }
+
+    fn execute(&mut self) {
         let process = &self.spec.process;
         self.child.push(ChildStep::Exec(Program {
             args: process.args.clone(),
             env: process.env.clone(),
             uid: process.user.uid,
+            capabilities: process.capabilities,
         }));
     }
 }

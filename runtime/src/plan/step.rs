@@ -20,6 +20,12 @@ pub enum ParentStep {
     OpenNamespace { slot: Slot, kind: NamespaceKind, path: PathBuf },
     /// Lets the next child be born in a pid namespace.
     EnterPidNamespace { slot: Slot },
+    /// Opens a live container by its first process, and checks that the pid is still that process.
+    OpenContainer { slot: Slot, pid: i32, start_ticks: u64 },
+    /// Enters namespaces of a live container; for pid namespaces: lets the next child do so.
+    EnterNamespaces { slot: Slot, kinds: Vec<NamespaceKind> },
+    /// Opens the cgroup of a live container.
+    OpenCgroup,
     /// Clones a mount tree of the host, detached, for a child that may not look it up itself.
     CloneTree { slot: Slot, path: PathBuf, recursive: bool },
     /// Connects to whoever wants the terminal's master.
@@ -28,8 +34,9 @@ pub enum ParentStep {
     ListenForStart,
     /// Makes the cgroup in each hierarchy and writes its limits.
     CreateCgroup,
-    /// Starts the container's first process.
-    Clone { namespaces: Vec<NamespaceKind> },
+    /// Starts the container's first process. With namespaces to enter `first`, a process between
+    /// enters them and then clones it, so that what is created is owned by the user namespace.
+    Clone { namespaces: Vec<NamespaceKind>, first: Vec<(Slot, NamespaceKind)> },
     /// Puts it into its cgroup.
     JoinCgroup,
     /// Writes the id maps of its user namespace.
@@ -96,6 +103,8 @@ pub struct Program {
     pub env: Vec<CString>,
     /// Whose HOME it is.
     pub uid: u32,
+    /// The capabilities that it starts with.
+    pub capabilities: Capabilities,
 }
 
 /// What the container's first process does.
@@ -105,6 +114,10 @@ pub enum ChildStep {
     AwaitParent,
     /// Enters a namespace that exists.
     JoinNamespace { slot: Slot, kind: NamespaceKind },
+    /// Enters namespaces of a live container, all at once.
+    JoinNamespaces { slot: Slot, kinds: Vec<NamespaceKind> },
+    /// Takes the root directory as it is for the container's.
+    UseRoot,
     /// Takes uid and gid 0 of the user namespace.
     BecomeRoot,
     /// Leads a session of its own.
@@ -179,9 +192,9 @@ pub enum ChildStep {
     AppArmor { profile: CString },
     /// Removes capabilities from the bounding set: all but these.
     BoundCapabilities { keep: u64 },
-    /// Takes the user's ids; no groups where the user namespace forbids to set them.
-    BecomeUser { uid: u32, gid: u32, groups: Option<Vec<u32>> },
-    /// Sets the other four capability sets.
+    /// Takes the user's ids; a user namespace may forbid to set groups, and then there are none.
+    BecomeUser { uid: u32, gid: u32, groups: Vec<u32> },
+    /// Sets the other four capability sets, and keeps what the exec needs until then.
     SetCapabilities(Capabilities),
     /// Gives up privileges by exec for ever.
     NoNewPrivileges,
@@ -195,7 +208,7 @@ pub enum ChildStep {
     Ready,
     /// Waits for `start`.
     AwaitStart,
-    /// Executes the program.
+    /// Forgets the runtime's executable, drops the capability for that, and executes the program.
     Exec(Program),
 }
 
@@ -206,6 +219,14 @@ impl fmt::Display for ParentStep {
                 write!(f, "open {kind} namespace {} as {slot}", path.display())
             }
             ParentStep::EnterPidNamespace { slot } => write!(f, "enter pid namespace {slot}"),
+            ParentStep::OpenContainer { slot, pid, .. } => {
+                write!(f, "open the container of pid {pid} as {slot}")
+            }
+            ParentStep::EnterNamespaces { slot, kinds } => {
+                write!(f, "enter namespaces of {slot}:")?;
+                kinds.iter().try_for_each(|kind| write!(f, " {kind}"))
+            }
+            ParentStep::OpenCgroup => f.write_str("open cgroup"),
             ParentStep::CloneTree { slot, path, recursive } => {
                 let what = if *recursive { "tree" } else { "mount" };
                 write!(f, "clone {what} {} as {slot}", path.display())
@@ -215,9 +236,13 @@ impl fmt::Display for ParentStep {
             }
             ParentStep::ListenForStart => f.write_str("listen for start"),
             ParentStep::CreateCgroup => f.write_str("create cgroup"),
-            ParentStep::Clone { namespaces } => {
+            ParentStep::Clone { namespaces, first } => {
                 f.write_str("clone with new namespaces:")?;
-                namespaces.iter().try_for_each(|kind| write!(f, " {kind}"))
+                namespaces.iter().try_for_each(|kind| write!(f, " {kind}"))?;
+                let mut words = ["; enter first"].into_iter().chain(std::iter::repeat(" and"));
+                first.iter().try_for_each(|(slot, kind)| {
+                    write!(f, "{} {kind} namespace {slot}", words.next().unwrap_or_default())
+                })
             }
             ParentStep::JoinCgroup => f.write_str("join cgroup"),
             ParentStep::MapIds { uid, gid } => {
@@ -243,6 +268,11 @@ impl fmt::Display for ChildStep {
         match self {
             S::AwaitParent => f.write_str("await the runtime"),
             S::JoinNamespace { slot, kind } => write!(f, "join {kind} namespace {slot}"),
+            S::JoinNamespaces { slot, kinds } => {
+                write!(f, "join namespaces of {slot}:")?;
+                kinds.iter().try_for_each(|kind| write!(f, " {kind}"))
+            }
+            S::UseRoot => f.write_str("use the root"),
             S::BecomeRoot => f.write_str("become root of the user namespace"),
             S::NewSession => f.write_str("lead a new session"),
             S::UnshareTime { offsets } => {
@@ -345,7 +375,7 @@ impl ChildStep {
             S::BoundCapabilities { keep } => write!(f, "bound capabilities {keep:#x}"),
             S::BecomeUser { uid, gid, groups } => {
                 write!(f, "become user {uid} group {gid}")?;
-                groups.iter().flatten().try_for_each(|group| write!(f, " +{group}"))
+                groups.iter().try_for_each(|group| write!(f, " +{group}"))
             }
             S::SetCapabilities(c) => write!(
                 f,

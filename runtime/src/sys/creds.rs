@@ -28,6 +28,39 @@ struct Data {
     inheritable: u32,
 }
 
+/// The same in the form that the kernel reads, for a call that is made later.
+#[repr(C)]
+pub struct RawCapSets {
+    header: Header,
+    data: [Data; 2],
+}
+
+impl std::fmt::Debug for RawCapSets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RawCapSets").finish_non_exhaustive()
+    }
+}
+
+impl From<CapSets> for RawCapSets {
+    fn from(sets: CapSets) -> RawCapSets {
+        let half = |shift: u32| Data {
+            effective: (sets.effective >> shift) as u32,
+            permitted: (sets.permitted >> shift) as u32,
+            inheritable: (sets.inheritable >> shift) as u32,
+        };
+        RawCapSets { header: Header { version: VERSION_3, pid: 0 }, data: [half(0), half(32)] }
+    }
+}
+
+impl RawCapSets {
+    /// The two pointers that `capset(2)` takes.
+    pub(super) fn pointers(raw: *const RawCapSets) -> (usize, usize) {
+        let at = raw as usize;
+        let offset = std::mem::offset_of!(RawCapSets, data);
+        (at, at + offset)
+    }
+}
+
 const VERSION_3: u32 = 0x2008_0522;
 
 /// Reads this thread's sets (`capget(2)`).
@@ -52,15 +85,10 @@ pub fn capget() -> Result<CapSets> {
 /// # Errors
 /// The kernel's errno; `EPERM` when a set would grow.
 pub fn capset(sets: CapSets) -> Result<()> {
-    let mut header = Header { version: VERSION_3, pid: 0 };
-    let half = |shift: u32| Data {
-        effective: (sets.effective >> shift) as u32,
-        permitted: (sets.permitted >> shift) as u32,
-        inheritable: (sets.inheritable >> shift) as u32,
-    };
-    let data = [half(0), half(32)];
+    let mut raw = RawCapSets::from(sets);
+    let data = raw.data.as_ptr();
     // SAFETY: version 3 reads exactly two `Data`, and both live until return.
-    check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw mut raw.header, data) }).map(drop)
 }
 
 /// Removes one capability from the bounding set.

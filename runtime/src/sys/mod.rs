@@ -10,6 +10,8 @@ pub mod creds;
 pub mod fd;
 pub mod mount;
 pub mod process;
+pub mod seal;
+pub mod signal;
 pub mod term;
 
 pub use nix::errno::Errno;

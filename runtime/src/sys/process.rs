@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-use super::{Errno, Result, check};
+use super::{Result, check};
 
 /// Which side of the clone this is.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Clone3<'a> {
     pub namespaces: u64,
     /// The cgroup v2 folder that the child is born in (`CLONE_INTO_CGROUP`, Linux 5.7).
     pub cgroup: Option<BorrowedFd<'a>>,
+    /// The child's parent becomes the caller's parent (`CLONE_PARENT`).
+    pub is_sibling: bool,
 }
 
 /// Starts a process in new namespaces, with memory of its own (like `fork`).
@@ -42,7 +44,12 @@ pub fn clone3(what: Clone3<'_>) -> Result<Side> {
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = what.namespaces | libc::CLONE_PIDFD as u64;
     args.pidfd = (&raw mut pidfd) as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    if what.is_sibling {
+        // A sibling inherits the caller's exit signal, and may not name one.
+        args.flags |= libc::CLONE_PARENT as u64;
+    } else {
+        args.exit_signal = libc::SIGCHLD as u64;
+    }
     if let Some(fd) = what.cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = fd.as_raw_fd() as u64;
@@ -88,18 +95,6 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
 pub fn kill(pid: i32, signal: i32) -> Result<()> {
     // SAFETY: all arguments are integers.
     check(unsafe { libc::syscall(libc::SYS_kill, pid, signal) }).map(drop)
-}
-
-/// Replaces this process's program. Returns only on failure.
-///
-/// `argv` and `envp` own their strings, so the pointers built here live until the call returns.
-pub fn execve(path: &CStr, argv: &[&CStr], envp: &[&CStr]) -> Errno {
-    let argv: Vec<_> = argv.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect();
-    let envp: Vec<_> = envp.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect();
-    // SAFETY: `path` is NUL-terminated; both arrays end with a null pointer and point to live
-    // NUL-terminated strings.
-    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
-    Errno::last()
 }
 
 /// Ends this process without running anything registered for its exit.
