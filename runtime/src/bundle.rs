@@ -72,7 +72,11 @@ impl Bundle {
     }
 }
 
-fn read(path: &Path) -> Result<String, Error> {
+/// Reads a file of the form of config.json, or of a part of it.
+///
+/// # Errors
+/// When the file is missing or too large.
+pub fn read(path: &Path) -> Result<String, Error> {
     let failed = |source| Error::Read { path: path.to_owned(), source };
     let mut text = String::new();
     let file = File::open(path).map_err(failed)?;

@@ -26,11 +26,15 @@ pub fn run(words: Option<Vec<String>>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let (prefix, failure_code) = match &verb {
+        Verb::Live(live) => (live.failure_prefix(), live.failure_code()),
+        _ => ("", 1),
+    };
     match act(&global, verb) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            tell(&global, &chain(error.as_ref()));
-            ExitCode::FAILURE
+            tell(&global, &format!("{prefix}{}", chain(error.as_ref())));
+            ExitCode::from(failure_code)
         }
     }
 }
@@ -63,6 +67,10 @@ fn act(global: &Global, verb: Verb) -> Result<u8, Failed> {
         Verb::List { json, quiet } => print(&list(&store(), json, quiet)?)?,
         Verb::Spec { bundle, rootless } => template::write(&bundle, rootless)?,
         Verb::Features => print(&features::json())?,
+        Verb::Live(live) => {
+            prepare(global, live.preserve_fds())?;
+            return live.act(&store());
+        }
     }
     Ok(0)
 }

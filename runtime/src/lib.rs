@@ -17,6 +17,7 @@ pub mod container;
 pub mod features;
 pub mod host;
 pub mod init;
+pub mod live;
 pub mod plan;
 pub mod signal;
 pub mod spec;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::args::{ArgError, Flag, Order, Parsed, parse, switch, value};
 use crate::container::{ContainerId, CreateOptions, Force, Reach};
+use crate::live::{self, LiveVerb};
 use crate::plan::Begin;
 use crate::signal;
 
@@ -90,6 +91,8 @@ pub enum Verb {
     },
     /// Prints what this runtime can do.
     Features,
+    /// Does something with a container that lives.
+    Live(LiveVerb),
 }
 
 const GLOBAL: [Flag; 9] = [
@@ -171,7 +174,10 @@ fn decode_verb(verb: &str, rest: &[String]) -> Result<Verb, ArgError> {
         "features" => Ok(Verb::Features),
         "help" | "h" => Ok(Verb::Help),
         "checkpoint" | "restore" => Err(ArgError::Unsupported(verb.to_owned())),
-        other => Err(ArgError::NoVerb(other.to_owned())),
+        other => match live::decode(other, rest) {
+            Some(decoded) => decoded.map(Verb::Live),
+            None => Err(ArgError::NoVerb(other.to_owned())),
+        },
     }
 }
 

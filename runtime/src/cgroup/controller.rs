@@ -103,6 +103,11 @@ impl fmt::Display for Controller {
     }
 }
 
+/// Whether this is the name of a controller, or `name=…` of a v1 hierarchy without one.
+pub fn is_controller(name: &str) -> bool {
+    name.starts_with("name=") || Controller::from_v1_name(name).is_some()
+}
+
 /// A set of controllers.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Controllers(u32);

@@ -1,8 +1,10 @@
 //! One directory of a cgroup file system, held open: its files are reached through the fd, so
 //! neither a rename nor a mount can point a later write elsewhere.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -66,6 +68,17 @@ impl Dir {
 
     /// Names of the child groups.
     pub(super) fn children(&self) -> Result<Vec<PathBuf>, Error> {
+        let names = self.entries(nix::dir::Type::Directory)?.into_iter();
+        Ok(names.filter(|name| name != "." && name != "..").map(PathBuf::from).collect())
+    }
+
+    /// Names of the control files.
+    pub(super) fn files(&self) -> Result<Vec<String>, Error> {
+        let names = self.entries(nix::dir::Type::File)?.into_iter();
+        Ok(names.filter_map(|name| name.into_string().ok()).collect())
+    }
+
+    fn entries(&self, kind: nix::dir::Type) -> Result<Vec<OsString>, Error> {
         let fail = |errno| Error::io("list cgroup", &self.path, errno);
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut listing =
@@ -73,11 +86,8 @@ impl Dir {
         let mut names = Vec::new();
         for entry in listing.iter() {
             let entry = entry.map_err(fail)?;
-            let name = entry.file_name().to_bytes();
-            if entry.file_type() == Some(nix::dir::Type::Directory) && name != b"." && name != b".."
-            {
-                let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(name);
-                names.push(PathBuf::from(name));
+            if entry.file_type() == Some(kind) {
+                names.push(OsString::from_vec(entry.file_name().to_bytes().to_vec()));
             }
         }
         names.sort();

@@ -35,8 +35,9 @@ mod make;
 mod oom;
 mod remove;
 mod stats;
+mod stats_devices;
 
-pub use controller::{Controller, Controllers};
+pub use controller::{Controller, Controllers, is_controller};
 pub use decide::{Current, Decision, Note, Refusal, Refusals, decide, decide_new};
 pub use error::Error;
 pub use freeze::FREEZE_TIMEOUT;
@@ -47,3 +48,4 @@ pub use location::{CgroupPath, Location, Place};
 pub use oom::{OomWatch, Readiness};
 pub use remove::{REMOVE_TIMEOUT, remove};
 pub use stats::{CpuStats, MemoryStats, PidsStats, Stats};
+pub use stats_devices::{HugePageStats, IoEntry, IoStats};

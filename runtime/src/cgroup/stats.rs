@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Controller;
 use super::error::Error;
 use super::group::Group;
+use super::stats_devices::{HugePageStats, IoStats};
 
 /// A snapshot. What the kernel does not offer here is `None` or empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -15,6 +16,10 @@ pub struct Stats {
     pub memory: MemoryStats,
     /// Tasks.
     pub pids: PidsStats,
+    /// Block I/O.
+    pub io: IoStats,
+    /// Huge pages by size.
+    pub huge_pages: BTreeMap<String, HugePageStats>,
 }
 
 /// CPU time of the group and the groups below.
@@ -72,7 +77,13 @@ const UNLIMITED_FROM: u64 = (i64::MAX - (1 << 20)) as u64;
 impl Group {
     /// Reads all statistics.
     pub fn stats(&self) -> Result<Stats, Error> {
-        Ok(Stats { cpu: self.cpu_stats()?, memory: self.memory_stats()?, pids: self.pids_stats()? })
+        Ok(Stats {
+            cpu: self.cpu_stats()?,
+            memory: self.memory_stats()?,
+            pids: self.pids_stats()?,
+            io: self.io_stats()?,
+            huge_pages: self.huge_page_stats()?,
+        })
     }
 
     /// CPU time and throttling.
@@ -137,7 +148,7 @@ impl Group {
         })
     }
 
-    fn number(&self, controller: Controller, file: &str) -> Result<Option<u64>, Error> {
+    pub(super) fn number(&self, controller: Controller, file: &str) -> Result<Option<u64>, Error> {
         Ok(self.read_number(controller, file)?.and_then(|number| u64::try_from(number).ok()))
     }
 }

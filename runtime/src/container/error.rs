@@ -74,6 +74,29 @@ pub enum Error {
     /// Not in this state: `kill`.
     #[error("container not running")]
     NotRunning,
+    /// Not in this state: `resume`.
+    #[error("container not paused")]
+    NotPaused,
+    /// Not in this state: `exec`.
+    #[error("cannot exec in a container that has {}{}", .0.has_been(), exec_hint(*.0))]
+    CannotExec(Status),
+    /// The container was made without a cgroup.
+    #[error("the container has no cgroup: give it a linux.cgroupsPath that this user may write")]
+    NoCgroup,
+    /// ps(1) failed.
+    #[error("ps: {text}")]
+    Ps {
+        /// What it said.
+        text: String,
+    },
+    /// A file with a process.
+    #[error("{}", .path.display())]
+    ProcessFile {
+        /// The file.
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
     /// Not in this state: `delete`.
     #[error("cannot delete container {id} that is not stopped: {status}")]
     CannotDelete {
@@ -123,6 +146,13 @@ pub enum Error {
         #[source]
         source: nix::errno::Errno,
     },
+}
+
+fn exec_hint(status: Status) -> &'static str {
+    match status {
+        Status::Paused => " (use --ignore-paused to override)",
+        Status::Creating | Status::Created | Status::Running | Status::Stopped => "",
+    }
 }
 
 impl Error {

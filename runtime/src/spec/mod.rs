@@ -71,6 +71,23 @@ impl Spec {
         }
     }
 
+    /// The same container with another process, for `exec`.
+    ///
+    /// # Errors
+    /// All violations of the process.
+    pub fn with_process(mut self, oci: &oci::Process) -> Result<Spec, Invalid> {
+        let mut found = Violations::default();
+        let process = process::validate(Some(oci), &self.linux, &mut found);
+        match (process, found.into_error()) {
+            (Some(process), None) => {
+                self.process = process;
+                Ok(self)
+            }
+            (_, Some(invalid)) => Err(invalid),
+            (None, None) => unreachable!("a process is missing only together with a violation"),
+        }
+    }
+
     fn collect(oci: &oci::Spec, found: &mut Violations) -> Option<Spec> {
         check_version(oci.version(), found);
         refuse_other_platforms(oci, found);
