@@ -18,13 +18,17 @@ fn pairs() -> impl Strategy<Value = Vec<KeyValue>> {
     prop::collection::vec(pair, 0..4)
 }
 
+fn words() -> impl Strategy<Value = Option<Vec<String>>> {
+    maybe(prop::collection::vec(".*", 0..3))
+}
+
 prop_compose! {
     fn container_spec()(
         image in ".{0,20}",
         cpu_units in any::<u64>(),
         memory in (maybe(any::<u64>()), maybe(any::<u64>())),
         flags in any::<(bool, bool)>(),
-        argv in (maybe(prop::collection::vec(".*", 0..3)), maybe(prop::collection::vec(".*", 0..3))),
+        argv in (words(), words()),
         environment in pairs(),
         texts in (maybe(".*"), maybe(".*")),
         stop_timeout_s in maybe(any::<u32>()),

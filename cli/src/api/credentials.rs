@@ -1,0 +1,122 @@
+//! Which access key to sign with, and where it comes from.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::failure::Failure;
+
+/// Largest credentials file, in bytes.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// An access key.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    pub(crate) key_id: String,
+    pub(crate) secret: String,
+    pub(crate) session_token: Option<String>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials({})", self.key_id)
+    }
+}
+
+/// Where credentials may come from, as the command line and the environment say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sources {
+    /// `--credentials-file` or LOADLINE_CREDENTIALS.
+    pub(crate) named: Option<PathBuf>,
+    /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, where the first two are set.
+    pub(crate) environment: Option<Credentials>,
+    /// AWS_SHARED_CREDENTIALS_FILE.
+    pub(crate) shared: Option<PathBuf>,
+    /// AWS_PROFILE.
+    pub(crate) profile: Option<String>,
+    /// The controller's own file on this machine.
+    pub(crate) local: PathBuf,
+}
+
+impl Sources {
+    /// The first source that is there: the named file, the environment, AWS's file, and this
+    /// machine's controller.
+    pub(crate) fn find(self) -> Result<Credentials, Failure> {
+        if let Some(path) = &self.named {
+            return read(path, "default");
+        }
+        if let Some(credentials) = self.environment {
+            return Ok(credentials);
+        }
+        if let Some(path) = &self.shared {
+            return read(path, self.profile.as_deref().unwrap_or("default"));
+        }
+        read(&self.local, "default")
+    }
+}
+
+fn read(path: &Path, profile: &str) -> Result<Credentials, Failure> {
+    let missing = |why: String| Failure::NoCredentials(format!("{}: {why}", path.display()));
+    let metadata = std::fs::metadata(path).map_err(|e| missing(e.to_string()))?;
+    if FILE_BYTES_MAX < metadata.len() {
+        return Err(missing(format!("larger than {FILE_BYTES_MAX} bytes")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| missing(e.to_string()))?;
+    parse(&text, profile).ok_or_else(|| missing(format!("no key in the profile [{profile}]")))
+}
+
+/// Reads one profile of an AWS credentials file.
+fn parse(text: &str, profile: &str) -> Option<Credentials> {
+    let header = format!("[{profile}]");
+    let mut inside = false;
+    let (mut key_id, mut secret, mut session_token) = (None, None, None);
+    for line in text.lines().map(str::trim) {
+        if line.starts_with('[') {
+            inside = line == header;
+        } else if let (true, Some((name, value))) = (inside, line.split_once('=')) {
+            let value = Some(value.trim().to_owned()).filter(|value| !value.is_empty());
+            match name.trim() {
+                "aws_access_key_id" => key_id = value,
+                "aws_secret_access_key" => secret = value,
+                "aws_session_token" => session_token = value,
+                _ => {}
+            }
+        }
+    }
+    Some(Credentials { key_id: key_id?, secret: secret?, session_token })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "# a comment\n[other]\naws_access_key_id = X\naws_secret_access_key = Y\n\
+                        \n[default]\naws_access_key_id=AK\n aws_secret_access_key = a=b/c \n";
+
+    fn key(key_id: &str, secret: &str) -> Credentials {
+        Credentials { key_id: key_id.into(), secret: secret.into(), session_token: None }
+    }
+
+    #[test]
+    fn a_profile_is_read_from_its_own_section() {
+        assert_eq!(parse(FILE, "default"), Some(key("AK", "a=b/c")));
+        assert_eq!(parse(FILE, "other"), Some(key("X", "Y")));
+        assert_eq!(parse(FILE, "none"), None);
+        assert_eq!(parse("[default]\naws_access_key_id=AK\n", "default"), None);
+    }
+
+    #[test]
+    fn the_nearest_source_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credentials");
+        std::fs::write(&path, FILE).unwrap();
+        let none = folder.path().join("none");
+        let sources = Sources { local: none, ..Sources::default() };
+        let environment = Some(key("ENV", "s"));
+        assert!(sources.clone().find().is_err());
+        let local = Sources { local: path.clone(), ..sources.clone() };
+        assert_eq!(local.find().unwrap().key_id, "AK");
+        let from_env = Sources { environment, shared: Some(path.clone()), ..sources };
+        assert_eq!(from_env.clone().find().unwrap().key_id, "ENV");
+        assert_eq!(Sources { named: Some(path), ..from_env }.find().unwrap().key_id, "AK");
+    }
+}

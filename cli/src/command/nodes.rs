@@ -1,0 +1,126 @@
+//! `loadline nodes`
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::options::Context;
+use crate::output::dash;
+use crate::query;
+use crate::text::short;
+
+/// List nodes with what is left on them; drain, activate and remove them
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Nodes {
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the nodes (as without a subcommand)
+    Ls,
+    /// Place no new tasks on a node
+    Drain {
+        /// Its id, or the beginning of it
+        node: String,
+    },
+    /// Place tasks on a node again
+    Activate { node: String },
+    /// Remove a node: its certificate is refused from then on
+    Rm {
+        node: String,
+        /// Also where it has tasks: they are given up
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+impl Nodes {
+    pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
+        let client = context.client()?;
+        let cluster = context.cluster();
+        match self.action.unwrap_or(Action::Ls) {
+            Action::Ls => ls(context).await?,
+            Action::Drain { node } => set_state(context, &node, "DRAINING").await?,
+            Action::Activate { node } => set_state(context, &node, "ACTIVE").await?,
+            Action::Rm { node, force } => {
+                let arn = query::find_node(&client, cluster, &node).await?;
+                let request = json!({"cluster": cluster, "containerInstance": arn, "force": force});
+                let gone = client.ecs("DeregisterContainerInstance", request).await?;
+                context.output.either(&gone, short(&arn))?;
+            }
+        }
+        Ok(0)
+    }
+}
+
+async fn set_state(context: &Context, node: &str, state: &str) -> Result<(), Failure> {
+    let client = context.client()?;
+    let arn = query::find_node(&client, context.cluster(), node).await?;
+    let request = json!({
+        "cluster": context.cluster(), "containerInstances": [arn], "status": state,
+    });
+    let answer = client.ecs("UpdateContainerInstancesState", request).await?;
+    if let Some(failure) = answer["failures"].as_array().and_then(|all| all.first()) {
+        let reason = dash(failure["reason"].as_str());
+        return Err(Failure::NotFound(format!("node {}: {reason}", short(&arn))));
+    }
+    context.output.either(&answer, short(&arn))
+}
+
+async fn ls(context: &Context) -> Result<(), Failure> {
+    let client = context.client()?;
+    let request = json!({"cluster": context.cluster()});
+    let operation = "ListContainerInstances";
+    let arns = query::list(&client, operation, request.clone(), "containerInstanceArns").await?;
+    let keys = ("containerInstances", "containerInstances");
+    let operation = "DescribeContainerInstances";
+    let all = query::describe(&client, operation, &request, keys, &arns).await?;
+    let rows = all.iter().map(row).collect();
+    let header = ["NODE", "STATUS", "AGENT", "CPU LEFT", "MEMORY LEFT", "RUNNING", "PENDING"];
+    context.output.table(&json!({ "containerInstances": all }), &header, rows)
+}
+
+fn row(node: &Value) -> Vec<String> {
+    let agent = match node["agentConnected"].as_bool() {
+        Some(true) => "connected",
+        _ => "away",
+    };
+    let left = |name| {
+        let of = |list: &str| resource(&node[list], name);
+        format!("{}/{}", dash(of("remainingResources")), dash(of("registeredResources")))
+    };
+    vec![
+        dash(node["containerInstanceArn"].as_str().map(short)),
+        dash(node["status"].as_str()),
+        agent.to_owned(),
+        left("CPU"),
+        left("MEMORY"),
+        dash(node["runningTasksCount"].as_i64()),
+        dash(node["pendingTasksCount"].as_i64()),
+    ]
+}
+
+fn resource(list: &Value, name: &str) -> Option<i64> {
+    let list = list.as_array()?;
+    list.iter().find(|resource| resource["name"] == name)?["integerValue"].as_i64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_shows_what_is_left_of_what_it_has() {
+        let of = |cpu: i64| json!([{"name": "CPU", "integerValue": cpu}]);
+        let node = json!({
+            "containerInstanceArn": "arn:x/default/ab", "status": "ACTIVE", "agentConnected": true,
+            "remainingResources": of(512), "registeredResources": of(2048),
+            "runningTasksCount": 3, "pendingTasksCount": 0,
+        });
+        let expected = ["ab", "ACTIVE", "connected", "512/2048", "-/-", "3", "0"];
+        assert_eq!(row(&node), expected);
+    }
+}

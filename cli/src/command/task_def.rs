@@ -1,0 +1,110 @@
+//! `loadline task-def`
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::options::Context;
+use crate::output::dash;
+use crate::query;
+use crate::text::short;
+
+/// Largest file, in bytes: a task definition has at most 64 KiB.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Register, list, show and deregister task definitions
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskDef {
+    /// Register the next revision of a family from a JSON file, as `aws ecs
+    /// register-task-definition --cli-input-json` takes it
+    Register {
+        /// The file; - for standard input
+        file: PathBuf,
+    },
+    /// List task definitions
+    Ls {
+        /// Only of this family
+        #[arg(long)]
+        family: Option<String>,
+        /// Also those that were deregistered
+        #[arg(long, short)]
+        all: bool,
+    },
+    /// Show one as JSON
+    Show {
+        /// FAMILY for its newest active revision, or FAMILY:REVISION
+        name: String,
+    },
+    /// Start no new tasks of a revision
+    Deregister {
+        /// FAMILY:REVISION
+        name: String,
+    },
+}
+
+impl TaskDef {
+    pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
+        let client = context.client()?;
+        match self {
+            Self::Register { file } => {
+                let request = read(&file)?;
+                let made = client.ecs("RegisterTaskDefinition", request).await?;
+                context.output.either(&made, &name_of(&made["taskDefinition"]))?;
+            }
+            Self::Show { name } => {
+                let request = json!({"taskDefinition": name});
+                let answer = client.ecs("DescribeTaskDefinition", request).await?;
+                context.output.json(&answer["taskDefinition"])?;
+            }
+            Self::Deregister { name } => {
+                let request = json!({"taskDefinition": name});
+                let gone = client.ecs("DeregisterTaskDefinition", request).await?;
+                context.output.either(&gone, &name_of(&gone["taskDefinition"]))?;
+            }
+            Self::Ls { family, all } => ls(context, family.as_deref(), all).await?,
+        }
+        Ok(0)
+    }
+}
+
+async fn ls(context: &Context, family: Option<&str>, all: bool) -> Result<(), Failure> {
+    let client = context.client()?;
+    let statuses: &[&str] = if all { &["ACTIVE", "INACTIVE"] } else { &["ACTIVE"] };
+    let (mut arns, mut rows) = (Vec::new(), Vec::new());
+    for status in statuses {
+        let mut request = json!({ "status": status });
+        if let Some(family) = family {
+            request["familyPrefix"] = json!(family);
+        }
+        let some =
+            query::list(&client, "ListTaskDefinitions", request, "taskDefinitionArns").await?;
+        rows.extend(some.iter().map(|arn| vec![short(arn).to_owned(), (*status).to_owned()]));
+        arns.extend(some);
+    }
+    let value = json!({ "taskDefinitionArns": arns });
+    context.output.table(&value, &["DEFINITION", "STATUS"], rows)
+}
+
+fn name_of(definition: &Value) -> String {
+    dash(definition["taskDefinitionArn"].as_str().map(short))
+}
+
+fn read(file: &Path) -> Result<Value, Failure> {
+    let mut text = String::new();
+    let failed = |e| Failure::io("read", file, e);
+    if file == Path::new("-") {
+        std::io::stdin().take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+    } else {
+        let opened = std::fs::File::open(file).map_err(|e| Failure::io("open", file, e))?;
+        opened.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+    }
+    if FILE_BYTES_MAX < text.len() as u64 {
+        let text = format!("{}: larger than {FILE_BYTES_MAX} bytes", file.display());
+        return Err(Failure::Usage(text));
+    }
+    serde_json::from_str(&text)
+        .map_err(|e| Failure::Usage(format!("{} is not JSON: {e}", file.display())))
+}

@@ -1,0 +1,165 @@
+//! Why a command failed, what to do about it, and the exit code that says so to scripts.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A command that did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Nobody answers at the controller's address.
+    #[error("can't reach the controller at {endpoint}")]
+    NoController { endpoint: String, source: io::Error },
+    /// Nobody answers at the agent's socket.
+    #[error("can't reach this machine's agent at {socket}")]
+    NoAgent { socket: PathBuf, source: io::Error },
+    /// It answered, but not in HTTP, or not in time.
+    #[error("{peer} gave no proper answer: {what}")]
+    NoAnswer { peer: String, what: String },
+    /// The controller refused; code and message are its own.
+    #[error("{operation}: {message} ({code})")]
+    Refused { operation: String, code: String, message: String },
+    /// The agent refused.
+    #[error("the agent refused: {0}")]
+    AgentRefused(String),
+    /// Not all tasks were placed.
+    #[error("{wanted} wanted, {placed} placed: {why}")]
+    NotPlaced { wanted: u32, placed: usize, why: String },
+    /// No, or more than one, thing of that name.
+    #[error("{0}")]
+    NotFound(String),
+    /// No access key.
+    #[error("no access key: {0}")]
+    NoCredentials(String),
+    /// The command line can't be carried out.
+    #[error("{0}")]
+    Usage(String),
+    /// A file or a program.
+    #[error("can't {step} {object}")]
+    Io { step: &'static str, object: String, source: io::Error },
+    /// A program that we started ended, or did not become ready.
+    #[error("{0}")]
+    Child(String),
+    /// Standard output is closed or full.
+    #[error("can't write the output")]
+    Output(#[source] io::Error),
+    /// Somebody pressed Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Exit codes; 2, for a wrong command line, is clap's.
+pub(crate) mod exit {
+    /// Refused, or it went wrong.
+    pub(crate) const FAILED: u8 = 1;
+    /// The command line is wrong.
+    pub(crate) const USAGE: u8 = 2;
+    /// The controller or the agent can't be reached, or gives no proper answer.
+    pub(crate) const UNREACHABLE: u8 = 3;
+    /// No node has room for the task, or none may take it.
+    pub(crate) const NOT_PLACED: u8 = 4;
+    /// `run`: the task ended without an exit code of its own.
+    pub(crate) const TASK_FAILED: u8 = 125;
+    /// As a shell does for SIGINT.
+    pub(crate) const INTERRUPTED: u8 = 130;
+}
+
+impl Failure {
+    /// A step on a file that failed.
+    pub(crate) fn io(step: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { step, object: path.display().to_string(), source }
+    }
+
+    /// What `main` ends with.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::NoController { .. } | Self::NoAgent { .. } | Self::NoAnswer { .. } => {
+                exit::UNREACHABLE
+            }
+            Self::NotPlaced { .. } => exit::NOT_PLACED,
+            Self::Usage(_) | Self::NoCredentials(_) => exit::USAGE,
+            Self::Interrupted => exit::INTERRUPTED,
+            Self::Output(e) if e.kind() == io::ErrorKind::BrokenPipe => 0,
+            Self::Refused { .. }
+            | Self::AgentRefused(_)
+            | Self::NotFound(_)
+            | Self::Io { .. }
+            | Self::Child(_)
+            | Self::Output(_) => exit::FAILED,
+        }
+    }
+
+    /// What a person can do now.
+    pub(crate) fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoController { .. } => {
+                "start a cluster on this machine with `loadline up`, or name the controller with \
+                 --endpoint http://HOST:PORT"
+            }
+            Self::NoAgent { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "the agent's socket is for root: run it with sudo"
+            }
+            Self::NoAgent { .. } => {
+                "images are imported on the node that runs them: start its agent with \
+                 `loadline up` or `loadline-agent run`, or name its socket with --agent-socket"
+            }
+            Self::Refused { code, .. } => return refusal_hint(code),
+            Self::NotPlaced { why, .. } => return placement_hint(why),
+            Self::NoCredentials(_) => {
+                "name the controller's file with --credentials-file (root can read it), or set \
+                 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+fn refusal_hint(code: &str) -> Option<String> {
+    let hint = match code {
+        "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignatureException"
+        | "MissingAuthenticationTokenException"
+        | "AccessDeniedException" => {
+            "the access key is not this controller's: see --credentials-file"
+        }
+        "ClusterNotFoundException" => "see `loadline cluster ls`",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn placement_hint(why: &str) -> Option<String> {
+    let hint = if why.contains("RESOURCE:") {
+        "see what is left with `loadline nodes`; stop tasks, ask for less, or add a node"
+    } else if why.contains("AGENT") {
+        "the node's agent is not connected: see `loadline nodes`"
+    } else {
+        return None;
+    };
+    Some(hint.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_leaves_is_no_failure() {
+        let closed = Failure::Output(io::ErrorKind::BrokenPipe.into());
+        assert_eq!(closed.exit_code(), 0);
+        let full = Failure::Output(io::ErrorKind::StorageFull.into());
+        assert_eq!(full.exit_code(), 1);
+    }
+
+    #[test]
+    fn a_task_that_is_not_placed_says_what_to_do() {
+        let why = "RESOURCE:MEMORY (node 0af1)".to_owned();
+        let failure = Failure::NotPlaced { wanted: 3, placed: 1, why };
+        assert_eq!(failure.exit_code(), 4);
+        assert_eq!(failure.to_string(), "3 wanted, 1 placed: RESOURCE:MEMORY (node 0af1)");
+        assert!(failure.hint().is_some_and(|hint| hint.contains("loadline nodes")));
+    }
+}
