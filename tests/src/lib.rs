@@ -12,4 +12,5 @@ pub mod demo;
 pub mod http;
 pub mod kernel;
 pub mod program;
+pub mod require;
 pub mod sigv4;

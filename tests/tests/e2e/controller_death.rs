@@ -1,0 +1,66 @@
+//! kill -9 of the controller: what it acknowledged is still there, and tasks never notice (law 12).
+
+use loadline_tests::api::why_stopped;
+use loadline_tests::require;
+use loadline_tests::require::Facility;
+use serde_json::json;
+
+use crate::world::{cluster, end, processes, ready, trapped};
+
+#[test]
+fn every_acknowledged_call_survives_the_death_of_the_controller() {
+    require!("every_acknowledged_call_survives_the_death_of_the_controller": Facility::Root);
+    let mut cluster = cluster(1024);
+    let tasks = trapped(&cluster, 5);
+    let before = ready(&cluster, &tasks);
+    let size = json!({ "memory": "32" });
+    let late = cluster.define("late", &["sleep"], size, json!({})).unwrap();
+    cluster.api.ecs("CreateCluster", &json!({ "clusterName": "second" })).unwrap();
+    let token = cluster.token().unwrap();
+    let latest = cluster.api.run(&late, 1).unwrap();
+    cluster.kill_controller().unwrap();
+    for (task, pids) in &before {
+        assert_eq!(processes(&cluster, task), *pids, "{task} noticed");
+    }
+    cluster.start_controller().unwrap();
+    let listed = cluster.api.ecs("ListClusters", &json!({})).unwrap();
+    assert!(listed.to_string().contains("cluster/second"), "{listed}");
+    let input = json!({ "taskDefinition": late });
+    cluster.api.ecs("DescribeTaskDefinition", &input).unwrap();
+    let id = token.split('.').nth(1).unwrap();
+    let listed = cluster.api.own("ListJoinTokens", &json!({})).unwrap();
+    assert!(listed.to_string().contains(id), "{listed}");
+    cluster.until_connected(1).unwrap();
+    let arns: Vec<String> = tasks.keys().cloned().chain(latest).collect();
+    cluster.api.until(&arns, "RUNNING").unwrap();
+    for (task, pids) in &before {
+        assert_eq!(processes(&cluster, task), *pids, "{task} was started again");
+    }
+    for (task, code) in &tasks {
+        cluster.api.ecs("StopTask", &json!({ "task": task })).unwrap();
+        let state = cluster.api.until(std::slice::from_ref(task), "STOPPED").unwrap();
+        let seen = &state[0]["containers"][0]["exitCode"];
+        assert_eq!(*seen, json!(code), "{}", why_stopped(&state[0]));
+    }
+    end(cluster);
+}
+
+#[test]
+fn what_ends_while_the_controller_is_away_is_told_when_it_returns() {
+    require!("what_ends_while_the_controller_is_away_is_told_when_it_returns": Facility::Root);
+    let mut cluster = cluster(1024);
+    let size = json!({ "memory": "32" });
+    let verbs = ["echo", "up", "--", "sleep", "3", "--", "exit", "9"];
+    let definition = cluster.define("short", &verbs, size, json!({})).unwrap();
+    let tasks = cluster.api.run(&definition, 1).unwrap();
+    cluster.api.until(&tasks, "RUNNING").unwrap();
+    cluster.kill_controller().unwrap();
+    loadline_tests::program::until("the task ends", || {
+        Ok(processes(&cluster, &tasks[0]).is_empty().then_some(()))
+    })
+    .unwrap();
+    cluster.start_controller().unwrap();
+    let state = cluster.api.until(&tasks, "STOPPED").unwrap();
+    assert_eq!(state[0]["containers"][0]["exitCode"], 9, "{}", why_stopped(&state[0]));
+    end(cluster);
+}
