@@ -1,2 +1,36 @@
-//! (being built)
-fn main() {}
+//! `loadline-agent`: see `loadline_agent`.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use loadline_agent::options::{Command, Options};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let filter = EnvFilter::try_from_env("LOADLINE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("loadline-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: Options) -> anyhow::Result<()> {
+    // Two threads: the agent mostly waits, and each thread costs memory.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(32)
+        .enable_all()
+        .build()?;
+    let Command::Run(run) = options.command;
+    let ended = runtime.block_on(loadline_agent::daemon::run(run));
+    // Threads that block on a hung disk must not keep the agent from ending.
+    runtime.shutdown_background();
+    ended
+}

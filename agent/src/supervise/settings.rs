@@ -20,6 +20,8 @@ pub struct Settings {
     pub id: String,
     /// The bundle's folder.
     pub bundle: PathBuf,
+    /// The signal that asks it to end: the agent's, kept here over its restarts.
+    pub stop_signal: i32,
     /// Where its output goes.
     pub log: LogSettings,
     /// How an OOM kill is noticed; `None` where the memory controller is missing.

@@ -15,8 +15,9 @@ use super::oom::Oom;
 use super::output::Lines;
 use super::record::{ERROR_CHARS_MAX, FinalRecord};
 use super::server::Server;
-use super::sink::{Pushed, Sink, now_ms};
+use super::sink::{Pushed, Sink};
 use super::{Error, step};
+use crate::clock::now_ms;
 use crate::logs::record::Stream;
 use crate::supervise::{Command, Exit, FailedStep, Settings, State};
 

@@ -7,10 +7,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::clock::now_ms;
 use crate::logs::files;
 use crate::logs::record::{RECORD_BYTES_MAX, Record, Stream};
 use crate::supervise::LogSettings;
@@ -225,12 +225,6 @@ fn note(dropped_bytes: u64) -> Vec<u8> {
         record.encode(&mut note);
     }
     note
-}
-
-/// Unix milliseconds; 0 where the clock is before 1970.
-pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

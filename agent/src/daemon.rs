@@ -1,0 +1,299 @@
+//! `loadline-agent run`: sets everything up in the one order that works, and runs it.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use loadline_model::{ContainerStatus, Resources, TaskArn};
+use loadline_proto::convert::Attribute;
+use loadline_proto::v1;
+use nix::fcntl::{Flock, FlockArg};
+use rand::Rng as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::board::Board;
+use crate::host::HostFacts;
+use crate::image::ImageStore;
+use crate::ledger::{Contents, Ledger};
+use crate::node::{self, Keeper};
+use crate::options::RunOptions;
+use crate::session::backoff::Backoff;
+use crate::session::link::{LogPlace, LogPlaces};
+use crate::session::{self, Identity, JoinToken, Link, enrol};
+use crate::task::actor;
+use crate::task::groups::Groups;
+use crate::task::workshop::{Tools, Workshop};
+use crate::text::chain;
+use crate::{api, bundle};
+
+/// Open files that the agent asks for: a socket for each container, and then some.
+const OPEN_FILES_WANTED: u64 = 65_536;
+
+/// Stopped tasks that wait to be told to the node.
+const STOPPED_MAX: usize = 256;
+
+/// Everything that must hold for as long as the agent runs.
+struct Agent {
+    settings: session::Settings,
+    identity: Identity,
+    node: node::Handle,
+    board: Arc<Board>,
+    api: api::Context,
+    _lock: Flock<std::fs::File>,
+}
+
+/// Runs the agent until it is told to end.
+///
+/// # Errors
+/// What keeps it from starting: step, object, cause.
+pub async fn run(options: RunOptions) -> anyhow::Result<()> {
+    raise_open_files();
+    make_dir(&options.state_dir)?;
+    let lock = lock(&options.state_dir)?;
+    let agent = set_up(options, lock).await?;
+    let state_dir = agent.settings.state_dir.clone();
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let link = Link::new(agent.settings, agent.identity, agent.node, agent.board);
+    tokio::select! {
+        () = link.run() => {}
+        served = api::serve(&state_dir, agent.api) => served.context("serve the local API")?,
+        _ = terminate.recv() => tracing::info!("SIGTERM: the agent ends, tasks run on"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: the agent ends, tasks run on"),
+    }
+    Ok(())
+}
+
+async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Result<Agent> {
+    let state_dir = std::fs::canonicalize(&options.state_dir)
+        .with_context(|| format!("find {}", options.state_dir.display()))?;
+    let facts = HostFacts::read()?;
+    let resources = facts.less(Resources {
+        cpu_units: options.reserved_cpu_units,
+        memory_mib: options.reserved_memory_mib,
+    })?;
+    let attributes = attributes(&facts, &options.attributes)?;
+    let supervisor = program("loadline-supervisor", options.supervisor.as_deref())?;
+    let runtime = program("loadline-runtime", options.runtime.as_deref())?;
+    let images = Arc::new(ImageStore::open(&state_dir.join("images"))?);
+    let (ledger, contents) = Ledger::open(&state_dir)?;
+    let workshop = workshop(&options, &state_dir, runtime, &facts, Arc::clone(&images))?;
+    let board = Arc::new(Board::default());
+    let identity = join(&options, &state_dir).await?;
+    tracing::info!(node = %identity.container_instance_arn, "this node");
+    let workshop = sweep(workshop, &contents).await?;
+    let (stopped, stopped_inbox) = mpsc::channel(STOPPED_MAX);
+    let context = actor::Context {
+        ledger,
+        board: Arc::clone(&board),
+        workshop: Arc::clone(&workshop),
+        supervisor,
+        makers: Arc::new(Semaphore::new(makers())),
+        boot_id: facts.boot_id.clone(),
+        stopped,
+    };
+    let keep_ms = options.keep_stopped_s.saturating_mul(1000);
+    let keeper = Keeper::new(context, resources, contents, keep_ms);
+    let (node, inbox) = Keeper::handle();
+    tokio::spawn(keeper.run(inbox, stopped_inbox));
+    let logs = Arc::new(Places { workshop: Arc::clone(&workshop), board: Arc::clone(&board) });
+    let api = api::Context {
+        images,
+        workshop,
+        node: node.clone(),
+        board: Arc::clone(&board),
+        container_instance_arn: identity.container_instance_arn.clone(),
+        controller: options.controller.clone(),
+    };
+    let run_id = hex::encode(rand::rng().random::<[u8; 16]>());
+    let settings = session::Settings {
+        controller: options.controller,
+        state_dir,
+        resources,
+        attributes,
+        run_id,
+        logs,
+    };
+    Ok(Agent { settings, identity, node, board, api, _lock: lock })
+}
+
+/// Twice the CPUs: making a container waits for the disk about half of the time.
+fn makers() -> usize {
+    std::thread::available_parallelism().map_or(2, |cpus| cpus.get() * 2)
+}
+
+fn make_dir(path: &Path) -> anyhow::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("make the folder {}", path.display()))
+}
+
+fn lock(state_dir: &Path) -> anyhow::Result<Flock<std::fs::File>> {
+    let path = state_dir.join("lock");
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .with_context(|| format!("open {}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
+        anyhow::Error::new(io::Error::from(errno)).context(format!(
+            "lock {}: another agent uses this state folder; give each its own --state-dir and \
+             --cgroup-parent",
+            path.display()
+        ))
+    })
+}
+
+/// The default soft limit of 1024 is below what a full node needs; the hard one is the host's say.
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    let wanted = OPEN_FILES_WANTED.min(hard);
+    if soft < wanted
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
+    {
+        tracing::warn!(%error, soft, "the limit of open files can't be raised");
+    }
+}
+
+/// Finds one of Loadline's programs: as told, beside this one, or in PATH.
+fn program(name: &str, told: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(told) = told {
+        return std::fs::canonicalize(told)
+            .with_context(|| format!("find the program {}", told.display()));
+    }
+    let own = std::env::current_exe().context("find the agent's own program")?;
+    let beside = own.parent().map(|dir| dir.join(name));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let in_path = std::env::split_paths(&path).map(|dir| dir.join(name));
+    beside
+        .into_iter()
+        .chain(in_path)
+        .find(|candidate| candidate.is_file())
+        .with_context(|| format!("{name} is neither beside {} nor in PATH", own.display()))
+}
+
+fn attributes(facts: &HostFacts, custom: &[String]) -> anyhow::Result<Vec<Attribute>> {
+    let mut wire: Vec<v1::Attribute> =
+        facts.attributes.iter().cloned().map(v1::Attribute::from).collect();
+    for text in custom {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text.as_str(), None),
+        };
+        wire.push(v1::Attribute { name: name.to_owned(), value });
+    }
+    Attribute::list_from_wire(wire).context("read the options --attribute")
+}
+
+fn workshop(
+    options: &RunOptions,
+    state_dir: &Path,
+    runtime: PathBuf,
+    facts: &HostFacts,
+    images: Arc<ImageStore>,
+) -> anyhow::Result<Workshop> {
+    let tools = Tools {
+        tasks_dir: state_dir.join("tasks"),
+        runtime,
+        runtime_root: state_dir.join("runtime"),
+        log_file_bytes_max: options.log_file_bytes_max,
+        log_files_max: options.log_files_max,
+        host: bundle::Host {
+            cgroup_parent: options.cgroup_parent.clone(),
+            memory: memory_accounting(),
+            hostname: facts.hostname.clone(),
+            pids_limit: None,
+        },
+    };
+    make_dir(&tools.tasks_dir)?;
+    make_dir(&tools.runtime_root)?;
+    Ok(Workshop::new(tools, images, Groups::new(&options.cgroup_parent)))
+}
+
+fn memory_accounting() -> bundle::MemoryAccounting {
+    let root = Path::new("/sys/fs/cgroup");
+    if root.join("cgroup.controllers").exists() {
+        bundle::MemoryAccounting::V2
+    } else if root.join("memory/memory.memsw.limit_in_bytes").exists() {
+        bundle::MemoryAccounting::V1WithSwap
+    } else {
+        bundle::MemoryAccounting::V1WithoutSwap
+    }
+}
+
+/// Removes what no task of the ledger accounts for, before any task goes on.
+async fn sweep(workshop: Workshop, contents: &Contents) -> anyhow::Result<Arc<Workshop>> {
+    let known: std::collections::BTreeSet<String> =
+        contents.tasks.keys().map(|arn| arn.id().to_owned()).collect();
+    let workshop = Arc::new(workshop);
+    let theirs = Arc::clone(&workshop);
+    tokio::task::spawn_blocking(move || theirs.sweep(|task_id| known.contains(task_id)))
+        .await
+        .context("sweep what earlier agents left")?;
+    Ok(workshop)
+}
+
+/// The node's identity: from disk, or for a join token.
+async fn join(options: &RunOptions, state_dir: &Path) -> anyhow::Result<Identity> {
+    if let Some(identity) = Identity::load(state_dir)? {
+        return Ok(identity);
+    }
+    let text = match (&options.join_token, &options.join_token_file) {
+        (Some(token), _) => token.clone(),
+        (None, Some(path)) => std::fs::read_to_string(path)
+            .with_context(|| format!("read the join token in {}", path.display()))?,
+        (None, None) => anyhow::bail!(
+            "this node has not joined a cluster: make a token on the controller with `loadline \
+             token create` and give it with --join-token-file"
+        ),
+    };
+    let token = JoinToken::parse(&text).context("read the join token")?;
+    let mut backoff = Backoff::default();
+    loop {
+        match enrol::enrol(&options.controller, &token, state_dir).await {
+            Ok(identity) => return Ok(identity),
+            Err(error) if error.is_passing() => {
+                let wait = backoff.next(rand::rng().random::<f64>());
+                tracing::warn!(error = %chain(&error), ?wait, "not joined yet, trying again");
+                tokio::time::sleep(wait.min(JOIN_WAIT_MAX)).await;
+            }
+            Err(error) => return Err(anyhow::Error::new(error).context("join the cluster")),
+        }
+    }
+}
+
+/// A person may be waiting for a join.
+const JOIN_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Finds logs by asking the tasks' reports.
+#[derive(Debug)]
+struct Places {
+    workshop: Arc<Workshop>,
+    board: Arc<Board>,
+}
+
+impl LogPlaces for Places {
+    fn find(&self, task_arn: &str, container_name: &str) -> Option<LogPlace> {
+        let arn = TaskArn::parse(task_arn).ok()?;
+        let name = loadline_model::ContainerName::parse(container_name).ok()?;
+        let dir = self.workshop.log_dir(&arn, name.as_str());
+        let report = self.board.get(&arn);
+        let Some(report) = report else {
+            // Let go of, but its log may still be kept.
+            return dir.is_dir().then_some(LogPlace { dir, ended: true });
+        };
+        let container = report.containers.iter().find(|container| container.name == name)?;
+        let stopped = container.status == ContainerStatus::Stopped;
+        // Its supervisor may still be reading out what it wrote last.
+        let ended = stopped && !self.workshop.is_supervised(&arn, name.as_str());
+        Some(LogPlace { dir, ended })
+    }
+}

@@ -1,0 +1,35 @@
+//! Places at which a test can kill the agent: `LOADLINE_FAILPOINT=NAME` makes it die by SIGKILL
+//! when it comes to the place of that name. Debug builds only; a release build has none of it.
+
+/// Every place, so that a test can sweep them all.
+pub const ALL: [&str; 12] = [
+    "task-accepted",
+    "task-admitted",
+    "prepared",
+    "run-recorded",
+    "settings-written",
+    "supervisor-spawned",
+    "created-seen",
+    "start-sent",
+    "running-recorded",
+    "end-recorded",
+    "cleaned-up",
+    "stopped-recorded",
+];
+
+/// Dies here if that is what the test asked for.
+#[cfg(debug_assertions)]
+pub fn hit(name: &str) {
+    use std::sync::OnceLock;
+
+    static WANTED: OnceLock<Option<String>> = OnceLock::new();
+    debug_assert!(ALL.contains(&name), "{name} is missing in the list");
+    let wanted = WANTED.get_or_init(|| std::env::var("LOADLINE_FAILPOINT").ok());
+    if wanted.as_deref() == Some(name) {
+        let _ = nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
+/// Nothing.
+#[cfg(not(debug_assertions))]
+pub const fn hit(_name: &str) {}

@@ -1,0 +1,149 @@
+//! Facts of this host, read once at the agent's start.
+
+use std::io;
+
+use loadline_model::Resources;
+use loadline_model::resources::CPU_UNITS_PER_VCPU;
+use loadline_proto::convert::Attribute;
+
+/// What tasks may have of this host, and what placement may ask for.
+#[derive(Clone, Debug)]
+pub struct HostFacts {
+    /// All of it, before anything is kept back.
+    pub total: Resources,
+    /// The kernel's id of this boot.
+    pub boot_id: String,
+    /// The host's name.
+    pub hostname: String,
+    /// Built-in attributes.
+    pub attributes: Vec<Attribute>,
+}
+
+/// A fact that can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("read {fact}")]
+pub struct HostError {
+    /// Which fact, or the file with it.
+    pub fact: &'static str,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// More is kept back than there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{reserved} {unit} are to be kept back but the host has {total}: lower --reserved-{option}"
+)]
+pub struct NothingLeft {
+    /// What is to be kept back.
+    pub reserved: u64,
+    /// What there is.
+    pub total: u64,
+    /// Of what.
+    pub unit: &'static str,
+    /// The option's name after `--reserved-`.
+    pub option: &'static str,
+}
+
+const MEMINFO: &str = "/proc/meminfo";
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+impl HostFacts {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// [`HostError`].
+    pub fn read() -> Result<Self, HostError> {
+        let failed = |fact| move |source| HostError { fact, source };
+        let cpus = std::thread::available_parallelism().map_err(failed("the number of CPUs"))?;
+        let meminfo = std::fs::read_to_string(MEMINFO).map_err(failed(MEMINFO))?;
+        let memory_kib = parse_total_kib(&meminfo)
+            .ok_or_else(|| failed(MEMINFO)(io::ErrorKind::InvalidData.into()))?;
+        let boot_id = std::fs::read_to_string(BOOT_ID).map_err(failed(BOOT_ID))?;
+        let uname = nix::sys::utsname::uname()
+            .map_err(|errno| failed("the kernel's version")(errno.into()))?;
+        let total = Resources {
+            cpu_units: cpus.get() as u64 * CPU_UNITS_PER_VCPU,
+            memory_mib: memory_kib / 1024,
+        };
+        Ok(Self {
+            total,
+            boot_id: boot_id.trim().to_owned(),
+            hostname: uname.nodename().to_string_lossy().into_owned(),
+            attributes: built_in(&uname.release().to_string_lossy()),
+        })
+    }
+
+    /// What tasks may reserve where this much is kept back.
+    ///
+    /// # Errors
+    /// [`NothingLeft`].
+    pub fn less(&self, reserved: Resources) -> Result<Resources, NothingLeft> {
+        let check = |reserved, total, unit, option| {
+            if total <= reserved {
+                return Err(NothingLeft { reserved, total, unit, option });
+            }
+            Ok(())
+        };
+        check(reserved.cpu_units, self.total.cpu_units, "CPU units", "cpu-units")?;
+        check(reserved.memory_mib, self.total.memory_mib, "MiB", "memory-mib")?;
+        Ok(self.total.saturating_sub(reserved))
+    }
+}
+
+fn parse_total_kib(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+/// The attributes that ECS gives every instance, as far as they are true here.
+fn built_in(kernel: &str) -> Vec<Attribute> {
+    // ECS's words (x86_64, arm64), not the compiler's.
+    let architecture = match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let pair = |name: &str, value: &str| Attribute {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+    };
+    let only = |name: &str| Attribute { name: name.to_owned(), value: None };
+    vec![
+        pair("ecs.os-type", "linux"),
+        pair("ecs.os-family", "LINUX"),
+        pair("ecs.cpu-architecture", architecture),
+        only("ecs.capability.task-cpu-mem-limit"),
+        only("com.amazonaws.ecs.capability.logging-driver.json-file"),
+        pair("loadline.kernel-version", kernel),
+        pair("loadline.agent-version", env!("CARGO_PKG_VERSION")),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_host_has_cpus_and_memory() {
+        let facts = HostFacts::read().unwrap();
+        assert!(CPU_UNITS_PER_VCPU <= facts.total.cpu_units);
+        assert!(64 < facts.total.memory_mib);
+        assert_eq!(facts.boot_id.len(), 36);
+    }
+
+    #[test]
+    fn what_is_kept_back_must_leave_something() {
+        let mut facts = HostFacts::read().unwrap();
+        facts.total = Resources { cpu_units: 2048, memory_mib: 1000 };
+        let left = facts.less(Resources { cpu_units: 48, memory_mib: 999 }).unwrap();
+        assert_eq!(left, Resources { cpu_units: 2000, memory_mib: 1 });
+        let error = facts.less(Resources { cpu_units: 0, memory_mib: 1000 }).unwrap_err();
+        assert!(error.to_string().ends_with("lower --reserved-memory-mib"), "{error}");
+    }
+
+    #[test]
+    fn a_meminfo_without_a_total_is_noticed() {
+        assert_eq!(parse_total_kib("MemTotal:       16384 kB\n"), Some(16384));
+        assert_eq!(parse_total_kib("MemFree: 1 kB\n"), None);
+    }
+}

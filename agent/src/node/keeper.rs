@@ -1,0 +1,344 @@
+//! The one owner of the node's state.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use loadline_model::{Assignment, Line, Resources, StopCode, TaskArn};
+use tokio::sync::{mpsc, oneshot};
+
+use super::desired::{Plan, Refused, Standing, Update, plan};
+use super::{Event, Handle};
+use crate::board::Board;
+use crate::clock::now_ms;
+use crate::failpoint;
+use crate::ledger::{Contents, Entry, Purpose};
+use crate::task::actor::{self, Context};
+use crate::task::record::{Stop, Task};
+
+/// Stopped tasks whose logs are kept; the oldest go first.
+pub const KEPT_TASKS_MAX: usize = 2_000;
+
+/// How often what is kept too long is looked for.
+const TIDY_EVERY_S: u64 = 60;
+
+/// A task that is here.
+#[derive(Debug)]
+enum Held {
+    Live { handle: actor::Handle, stopping: bool },
+    Stopped(Box<Task>),
+}
+
+/// What a node holds, for people and for the local API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// What it registered.
+    pub registered: Resources,
+    /// The sum of the reservations of all tasks that have not stopped.
+    pub reserved: Resources,
+    /// The newest generation applied.
+    pub generation: u64,
+    /// Tasks that have not stopped.
+    pub live: usize,
+    /// Tasks that have, and whose logs are kept.
+    pub kept: usize,
+    /// Tasks that wait until others, which the controller let go of, have stopped.
+    pub waiting: usize,
+}
+
+/// The node's state and its owner.
+#[derive(Debug)]
+pub struct Keeper {
+    context: Context,
+    board: Arc<Board>,
+    line: Line,
+    generation: u64,
+    tasks: BTreeMap<TaskArn, Held>,
+    /// What the controller no longer names and what has not stopped yet.
+    unnamed: BTreeSet<TaskArn>,
+    /// New tasks that wait for those.
+    waiting: VecDeque<Assignment>,
+    /// How long a stopped task's log is kept, in milliseconds.
+    keep_ms: u64,
+}
+
+impl Keeper {
+    /// Takes up what the ledger remembers: every task that has not stopped gets its actor again.
+    #[must_use]
+    pub fn new(context: Context, registered: Resources, contents: Contents, keep_ms: u64) -> Self {
+        let mut keeper = Self {
+            board: Arc::clone(&context.board),
+            context,
+            line: Line::new(registered),
+            generation: contents.generation,
+            tasks: BTreeMap::new(),
+            unnamed: BTreeSet::new(),
+            waiting: VecDeque::new(),
+            keep_ms,
+        };
+        for (arn, task) in contents.tasks {
+            if task.is_stopped() {
+                if !task.forgotten {
+                    keeper.board.publish(task.report());
+                }
+                keeper.tasks.insert(arn, Held::Stopped(Box::new(task)));
+            } else {
+                keeper.line.adopt(&arn, task.spec.reservation());
+                keeper.go_on(task);
+            }
+        }
+        keeper
+    }
+
+    /// Runs until every [`Handle`] is gone.
+    pub async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Event>,
+        mut stopped: mpsc::Receiver<Box<Task>>,
+    ) {
+        let mut tidy = tokio::time::interval(Duration::from_secs(TIDY_EVERY_S));
+        loop {
+            tokio::select! {
+                event = inbox.recv() => match event {
+                    Some(Event::Update { update, done }) => self.update(update, done).await,
+                    // Whoever asked may have gone.
+                    Some(Event::Status(asker)) => drop(asker.send(self.status())),
+                    None => return,
+                },
+                Some(task) = stopped.recv() => self.has_stopped(task).await,
+                _ = tidy.tick() => self.tidy().await,
+            }
+        }
+    }
+
+    /// A handle and the receiver for [`Self::run`].
+    #[must_use]
+    pub fn handle() -> (Handle, mpsc::Receiver<Event>) {
+        Handle::new()
+    }
+
+    fn status(&self) -> Status {
+        let live = self.tasks.values().filter(|held| matches!(held, Held::Live { .. })).count();
+        Status {
+            registered: self.line.registered(),
+            reserved: self.line.reserved(),
+            generation: self.generation,
+            live,
+            kept: self.tasks.len() - live,
+            waiting: self.waiting.len(),
+        }
+    }
+
+    fn standings(&self) -> BTreeMap<TaskArn, Standing> {
+        let standing = |held: &Held| match held {
+            Held::Live { stopping: false, .. } => Standing::Live,
+            Held::Live { stopping: true, .. } => Standing::Stopping,
+            Held::Stopped(task) if task.forgotten => Standing::Forgotten,
+            Held::Stopped(_) => Standing::Stopped,
+        };
+        let waiting = self.waiting.iter().map(|a| (a.task.arn.clone(), Standing::Live));
+        let held = self.tasks.iter().map(|(arn, held)| (arn.clone(), standing(held)));
+        waiting.chain(held).collect()
+    }
+
+    async fn update(&mut self, update: Update, done: oneshot::Sender<Result<(), Refused>>) {
+        let generation = update.generation();
+        let planned = plan(self.generation, &self.standings(), &update);
+        let answer = match planned {
+            Ok(plan) => {
+                self.carry_out(plan, generation).await;
+                Ok(())
+            }
+            Err(refused) => Err(refused),
+        };
+        // A session that has ended is answered in the next one.
+        let _ = done.send(answer);
+    }
+
+    async fn carry_out(&mut self, plan: Plan, generation: u64) {
+        self.generation = generation;
+        for arn in plan.stop_unnamed {
+            let reason = "The controller no longer assigns the task to this node".to_owned();
+            let code = StopCode::ServiceSchedulerInitiated;
+            if !self.give_up_waiting(&arn) {
+                self.unnamed.insert(arn.clone());
+                self.stop(&arn, Stop { code, reason, at_ms: now_ms() }).await;
+            }
+        }
+        for assignment in plan.stop {
+            self.stop_assigned(assignment).await;
+        }
+        for arn in plan.show_again {
+            if let Some(Held::Stopped(task)) = self.tasks.get(&arn) {
+                self.board.publish(task.report());
+            }
+        }
+        let now = now_ms();
+        let boot_id = self.context.boot_id.clone();
+        let never: Vec<Task> = plan
+            .never_begin
+            .into_iter()
+            .filter_map(|assignment| {
+                let stop = Task::stop_of(&assignment, now)?;
+                Some(Task::never_begun(assignment.task, &boot_id, stop))
+            })
+            .collect();
+        self.waiting.extend(plan.begin);
+        let new = if self.unnamed.is_empty() { self.admit() } else { Vec::new() };
+        self.remember(never.into_iter().chain(new).collect()).await;
+        self.forget(plan.forget).await;
+    }
+
+    /// Admits or refuses everything that waits. What is refused is a task too, one that has
+    /// stopped.
+    fn admit(&mut self) -> Vec<Task> {
+        let boot_id = self.context.boot_id.clone();
+        let waiting = std::mem::take(&mut self.waiting);
+        let judge = |assignment: Assignment| {
+            let spec = assignment.task;
+            let refused = self.context.workshop.refuses(&spec).or_else(|| {
+                Some(self.line.reserve(&spec.arn, spec.reservation()).err()?.to_string())
+            });
+            match refused {
+                None => Task::accepted(spec, &boot_id),
+                Some(reason) => {
+                    let code = StopCode::TaskFailedToStart;
+                    Task::never_begun(spec, &boot_id, Stop { code, reason, at_ms: now_ms() })
+                }
+            }
+        };
+        waiting.into_iter().map(judge).collect()
+    }
+
+    /// Writes new tasks and the generation, all at once, then begins them. Where the disk is full
+    /// they are refused, and nothing has been begun.
+    async fn remember(&mut self, tasks: Vec<Task>) {
+        let purpose = if tasks.is_empty() { Purpose::Note } else { Purpose::Admission };
+        let mut entries: Vec<Entry> =
+            tasks.iter().cloned().map(|task| Entry::Task(Box::new(task))).collect();
+        entries.push(Entry::Generation(self.generation));
+        failpoint::hit("task-admitted");
+        let written = self.context.ledger.write(&entries, purpose).await;
+        failpoint::hit("task-accepted");
+        for task in tasks {
+            match &written {
+                Ok(()) => self.go_on(task),
+                Err(error) => {
+                    let reason = format!("ResourceInitializationError: {error}");
+                    tracing::error!(task = %task.spec.arn, %reason, "a task is refused");
+                    self.line.release(&task.spec.arn);
+                    let (code, at_ms) = (StopCode::TaskFailedToStart, now_ms());
+                    let stop = Stop { code, reason, at_ms };
+                    self.go_on(Task::never_begun(task.spec, &task.boot_id, stop));
+                }
+            }
+        }
+    }
+
+    /// Takes a task in: starts its actor, or only shows that it has stopped.
+    fn go_on(&mut self, task: Task) {
+        let arn = task.spec.arn.clone();
+        let held = if task.is_stopped() {
+            self.board.publish(task.report());
+            Held::Stopped(Box::new(task))
+        } else {
+            let stopping = task.stop.is_some();
+            Held::Live { handle: actor::start(self.context.clone(), task), stopping }
+        };
+        self.tasks.insert(arn, held);
+    }
+
+    /// Drops a task that was never begun; whether it was one.
+    fn give_up_waiting(&mut self, arn: &TaskArn) -> bool {
+        let before = self.waiting.len();
+        self.waiting.retain(|assignment| assignment.task.arn != *arn);
+        self.waiting.len() < before
+    }
+
+    async fn stop_assigned(&mut self, assignment: Assignment) {
+        let Some(stop) = Task::stop_of(&assignment, now_ms()) else { return };
+        if self.give_up_waiting(&assignment.task.arn) {
+            let task = Task::never_begun(assignment.task, &self.context.boot_id, stop);
+            self.remember(vec![task]).await;
+        } else {
+            self.stop(&assignment.task.arn, stop).await;
+        }
+    }
+
+    async fn stop(&mut self, arn: &TaskArn, stop: Stop) {
+        if let Some(Held::Live { handle, stopping }) = self.tasks.get_mut(arn) {
+            *stopping = true;
+            handle.stop(stop).await;
+        }
+    }
+
+    async fn has_stopped(&mut self, task: Box<Task>) {
+        let arn = task.spec.arn.clone();
+        self.line.release(&arn);
+        self.tasks.insert(arn.clone(), Held::Stopped(task));
+        if self.unnamed.remove(&arn) {
+            self.forget(vec![arn]).await;
+            if self.unnamed.is_empty() && !self.waiting.is_empty() {
+                let new = self.admit();
+                self.remember(new).await;
+            }
+        }
+    }
+
+    /// Lets go of stopped tasks: they are reported no more, and their logs kept for a while.
+    async fn forget(&mut self, arns: Vec<TaskArn>) {
+        let mut entries = Vec::new();
+        for arn in arns {
+            self.board.retract(&arn);
+            if let Some(Held::Stopped(task)) = self.tasks.get_mut(&arn) {
+                task.forgotten = true;
+                entries.push(Entry::Task(task.clone()));
+            }
+        }
+        if entries.is_empty() {
+            return;
+        }
+        if let Err(error) = self.context.ledger.write(&entries, Purpose::Note).await {
+            // After a restart they are shown once more, and let go of again.
+            tracing::warn!(%error, "forgotten tasks can't be noted");
+        }
+    }
+
+    /// Removes what has been kept long enough, or is too much.
+    async fn tidy(&mut self) {
+        let now = now_ms();
+        let mut kept: Vec<(u64, TaskArn)> = Vec::new();
+        for (arn, held) in &self.tasks {
+            if let Held::Stopped(task) = held
+                && task.forgotten
+            {
+                kept.push((task.stopped_at_ms.unwrap_or(0), arn.clone()));
+            }
+        }
+        kept.sort_unstable();
+        let surplus = kept.len().saturating_sub(KEPT_TASKS_MAX);
+        let is_due = |(n, (stopped_at_ms, _)): &(usize, (u64, TaskArn))| {
+            *n < surplus || stopped_at_ms.saturating_add(self.keep_ms) <= now
+        };
+        let due: Vec<TaskArn> =
+            kept.into_iter().enumerate().filter(is_due).map(|(_, (_, arn))| arn).collect();
+        for arn in due {
+            self.remove(&arn).await;
+        }
+    }
+
+    async fn remove(&mut self, arn: &TaskArn) {
+        let workshop = Arc::clone(&self.context.workshop);
+        let task = arn.clone();
+        let removed = tokio::task::spawn_blocking(move || workshop.remove_task(&task)).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(task = %arn, %error, "a task's folder can't be removed");
+            return;
+        }
+        let entry = Entry::Remove(arn.clone());
+        match self.context.ledger.write(&[entry], Purpose::Note).await {
+            Ok(()) => drop(self.tasks.remove(arn)),
+            Err(error) => tracing::warn!(task = %arn, %error, "a removal can't be noted"),
+        }
+    }
+}

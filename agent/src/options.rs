@@ -1,0 +1,93 @@
+//! The command line, as close to the input as possible.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Loadline's node agent: runs the tasks that the controller assigns to this host, and never more
+/// than it registered.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "loadline-agent", version, about, long_about = LONG_ABOUT)]
+pub struct Options {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const LONG_ABOUT: &str = "\
+Loadline's node agent: runs the tasks that the controller assigns to this host, and never more \
+than it registered.
+
+To join a cluster, make a token on the controller with `loadline token create` and start the agent \
+with it once. The node then has a certificate of its own in its state folder, and needs no token \
+again.
+
+Containers outlive the agent: it can be stopped, killed, upgraded and started again under running \
+tasks. With systemd use KillMode=process and Delegate=yes.";
+
+/// What the agent can be asked to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Runs the agent in the foreground, until SIGTERM or SIGINT. Tasks go on running after it.
+    Run(RunOptions),
+}
+
+/// Options of `run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunOptions {
+    /// The agent's folder: identity, ledger, images, tasks, and the socket agent.sock. Made with
+    /// mode 0700 where it is missing. One agent at a time uses it.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/loadline/agent")]
+    pub state_dir: PathBuf,
+
+    /// The controller's agent port.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7071")]
+    pub controller: String,
+
+    /// The join token; only read while the node has not joined. Other users of the host can see
+    /// a command line: --join-token-file and the environment variable are safer.
+    #[arg(long, value_name = "TOKEN", env = "LOADLINE_JOIN_TOKEN", hide_env_values = true)]
+    pub join_token: Option<String>,
+
+    /// A file with the join token in it.
+    #[arg(long, value_name = "FILE", conflicts_with = "join_token")]
+    pub join_token_file: Option<PathBuf>,
+
+    /// The OCI runtime: any program with runc's command line [default: loadline-runtime beside
+    /// this program, then in PATH].
+    #[arg(long, value_name = "PATH")]
+    pub runtime: Option<PathBuf>,
+
+    /// The program that supervises a container [default: loadline-supervisor beside this program,
+    /// then in PATH].
+    #[arg(long, value_name = "PATH")]
+    pub supervisor: Option<PathBuf>,
+
+    /// Memory that tasks can't have, in MiB: for the kernel, the agent and everything else here.
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    pub reserved_memory_mib: u64,
+
+    /// CPU that tasks can't reserve, in units of 1/1024 vCPU.
+    #[arg(long, value_name = "UNITS", default_value_t = 0)]
+    pub reserved_cpu_units: u64,
+
+    /// An attribute that placement can ask for, besides the built-in ones; may be repeated.
+    #[arg(long = "attribute", value_name = "NAME=VALUE")]
+    pub attributes: Vec<String>,
+
+    /// The cgroup below which all tasks run, in every hierarchy. Two agents on one host need two.
+    #[arg(long, value_name = "NAME", default_value = "loadline")]
+    pub cgroup_parent: String,
+
+    /// Size at which a container's log file is followed by the next, in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 10 * 1024 * 1024)]
+    pub log_file_bytes_max: u64,
+
+    /// How many log files each container keeps.
+    #[arg(long, value_name = "COUNT", default_value_t = 2)]
+    pub log_files_max: u32,
+
+    /// How long the log of a stopped task is kept, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3 * 3600)]
+    pub keep_stopped_s: u64,
+}

@@ -1,0 +1,228 @@
+//! Keeps a session with the controller for as long as the agent lives.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper_util::rt::TokioIo;
+use loadline_model::Resources;
+use loadline_proto::convert::Attribute;
+use loadline_proto::v1::node_client::NodeClient;
+use loadline_proto::v1::{RegisterRequest, RenewRequest};
+use loadline_proto::{MESSAGE_BYTES_MAX, PROTOCOL_VERSION, v1};
+use rand::Rng as _;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tonic::transport::{Channel, Endpoint};
+
+use super::backoff::{Backoff, GOOD_SESSION_S};
+use super::dial::{self, DialError};
+use super::identity::{Identity, IdentityError};
+use super::stream;
+use crate::board::Board;
+use crate::clock::now_ms;
+use crate::node;
+use crate::text::chain;
+
+/// How often HTTP/2 asks whether the other side is there, in seconds.
+const KEEPALIVE_S: u64 = 20;
+
+/// Longest wait for the answer to Register or Renew, in seconds.
+const CALL_S_MAX: u64 = 30;
+
+/// What a link needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The controller's agent port, HOST:PORT.
+    pub controller: String,
+    /// Where the identity is kept.
+    pub state_dir: PathBuf,
+    /// What the node registers.
+    pub resources: Resources,
+    /// Its attributes.
+    pub attributes: Vec<Attribute>,
+    /// Random, for each start of the agent.
+    pub run_id: String,
+    /// Where the containers' logs are.
+    pub logs: Arc<dyn LogPlaces>,
+}
+
+/// Finds a container's log.
+pub trait LogPlaces: Send + Sync + std::fmt::Debug {
+    /// The log's folder, and whether the container will write no more; `None` where this node
+    /// knows no such container.
+    fn find(&self, task_arn: &str, container_name: &str) -> Option<LogPlace>;
+}
+
+/// Where a log is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPlace {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Whether nothing more will be written.
+    pub ended: bool,
+}
+
+/// Why a session ended or did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// No connection.
+    #[error("reach the controller")]
+    Dial(#[source] DialError),
+    /// The connection broke.
+    #[error("speak to the controller")]
+    Transport(#[source] tonic::transport::Error),
+    /// A call was refused.
+    #[error("{call} was refused ({:?}): {}", status.code(), status.message())]
+    Refused {
+        /// Which call.
+        call: &'static str,
+        /// The answer.
+        status: Box<tonic::Status>,
+    },
+    /// A call was not answered.
+    #[error("{call} was not answered within {CALL_S_MAX} s")]
+    Timeout {
+        /// Which call.
+        call: &'static str,
+    },
+    /// The certificate can't be renewed.
+    #[error("renew the node's certificate")]
+    Renewal(#[source] IdentityError),
+    /// The controller was silent for longer than its lease.
+    #[error("the controller was silent for {silent_ms} ms")]
+    Silent {
+        /// For how long.
+        silent_ms: u64,
+    },
+    /// The stream takes nothing more.
+    #[error("the session's stream was closed")]
+    Closed,
+}
+
+/// Keeps a node connected.
+#[derive(Debug)]
+pub struct Link {
+    settings: Settings,
+    identity: Identity,
+    node: node::Handle,
+    board: Arc<Board>,
+}
+
+impl Link {
+    /// A link that is not connected yet.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        identity: Identity,
+        node: node::Handle,
+        board: Arc<Board>,
+    ) -> Self {
+        Self { settings, identity, node, board }
+    }
+
+    /// Connects, and connects again, for ever.
+    pub async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            let began = Instant::now();
+            let ended = self.session().await;
+            if Duration::from_secs(GOOD_SESSION_S) <= began.elapsed() {
+                backoff = Backoff::default();
+            }
+            let at_once = matches!(ended, Ok(stream::Ended::Planned));
+            match ended {
+                Ok(why) => tracing::info!(?why, "the session has ended"),
+                Err(error) => tracing::warn!(error = %chain(&error), "no session; tasks run on"),
+            }
+            if !at_once {
+                let luck = rand::rng().random::<f64>();
+                tokio::time::sleep(backoff.next(luck)).await;
+            }
+        }
+    }
+
+    async fn session(&mut self) -> Result<stream::Ended, LinkError> {
+        let hash = self.identity.ca_hash();
+        let client = self.identity.client_certificate();
+        let tls = dial::dial(&self.settings.controller, hash, Some(client))
+            .await
+            .map_err(LinkError::Dial)?;
+        let channel = channel(tls).await.map_err(LinkError::Transport)?;
+        let mut client = NodeClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        self.renew_if_due(&mut client).await?;
+        self.register(&mut client).await?;
+        let parts = stream::Parts {
+            node: self.node.clone(),
+            board: Arc::clone(&self.board),
+            logs: Arc::clone(&self.settings.logs),
+            run_id: self.settings.run_id.clone(),
+        };
+        let ended = stream::run(&mut client, parts, || {
+            let now_s = i64::try_from(now_ms() / 1000).unwrap_or(i64::MAX);
+            self.identity.is_due(now_s)
+        });
+        ended.await
+    }
+
+    async fn renew_if_due(&mut self, client: &mut NodeClient<Channel>) -> Result<(), LinkError> {
+        let now_s = i64::try_from(now_ms() / 1000).unwrap_or(i64::MAX);
+        if !self.identity.is_due(now_s) {
+            return Ok(());
+        }
+        let csr_der = self.identity.renewal_der().map_err(LinkError::Renewal)?;
+        let answer = call("Renew", client.renew(RenewRequest { csr_der })).await?;
+        self.identity
+            .renew(&self.settings.state_dir, answer.certificate_der)
+            .map_err(LinkError::Renewal)?;
+        tracing::info!("the node's certificate was renewed");
+        Ok(())
+    }
+
+    async fn register(&self, client: &mut NodeClient<Channel>) -> Result<(), LinkError> {
+        let request = RegisterRequest {
+            protocol_version: PROTOCOL_VERSION,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            resources: Some(self.settings.resources.into()),
+            attributes: self.settings.attributes.iter().cloned().map(v1::Attribute::from).collect(),
+        };
+        let answer = call("Register", client.register(request)).await?;
+        tracing::info!(
+            container_instance_arn = %answer.container_instance_arn,
+            cluster = %answer.cluster,
+            "registered"
+        );
+        Ok(())
+    }
+}
+
+async fn call<T>(
+    call: &'static str,
+    answer: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, LinkError> {
+    match tokio::time::timeout(Duration::from_secs(CALL_S_MAX), answer).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) => Err(LinkError::Refused { call, status: Box::new(status) }),
+        Err(_) => Err(LinkError::Timeout { call }),
+    }
+}
+
+/// gRPC over one connection that is open already; when that ends, so does the channel.
+pub(super) async fn channel(
+    stream: TlsStream<TcpStream>,
+) -> Result<Channel, tonic::transport::Error> {
+    let mut stream = Some(TokioIo::new(stream));
+    let connector = tower::service_fn(move |_| {
+        let stream = stream.take().ok_or(std::io::ErrorKind::NotConnected);
+        std::future::ready(stream.map_err(std::io::Error::from))
+    });
+    // The scheme says only that tonic shall not add a second layer of TLS.
+    Endpoint::from_static("http://controller.loadline.internal")
+        .http2_keep_alive_interval(Duration::from_secs(KEEPALIVE_S))
+        .keep_alive_timeout(Duration::from_secs(KEEPALIVE_S))
+        .keep_alive_while_idle(true)
+        .connect_with_connector(connector)
+        .await
+}

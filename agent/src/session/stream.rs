@@ -1,0 +1,283 @@
+//! One session: what comes is applied, what is new is sent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use loadline_model::{Assignment, TaskArn};
+use loadline_proto::PROTOCOL_VERSION;
+use loadline_proto::convert::REPORTS_MAX;
+use loadline_proto::v1::agent_message::Kind as Ours;
+use loadline_proto::v1::controller_message::Kind as Theirs;
+use loadline_proto::v1::node_client::NodeClient;
+use loadline_proto::v1::{self, AgentMessage, ControllerMessage};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+use super::link::{LinkError, LogPlaces};
+use crate::board::Board;
+use crate::node::desired::TASKS_MAX;
+use crate::node::{self, Update};
+use crate::session_logs;
+
+/// Messages that wait for the wire.
+const OUTBOX_MAX: usize = 64;
+
+/// Log requests answered at once.
+const LOG_READERS_MAX: usize = 32;
+
+/// Before the controller has said how often: a heartbeat each.
+const HEARTBEAT_MS: u64 = 5_000;
+
+/// Before the controller has said how long it may be silent.
+const LEASE_MS: u64 = 30_000;
+
+/// Bounds of what the controller may ask for.
+const HEARTBEAT_MS_RANGE: std::ops::RangeInclusive<u64> = 50..=60_000;
+
+/// How an orderly session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The controller restarts or moves: connect again at once.
+    Planned,
+    /// The controller said goodbye for this reason.
+    Goodbye(String),
+    /// The stream ended.
+    Closed,
+    /// The certificate is to be renewed, which the next session begins with.
+    Renewal,
+}
+
+/// What a session works with.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) node: node::Handle,
+    pub(super) board: Arc<Board>,
+    pub(super) logs: Arc<dyn LogPlaces>,
+    pub(super) run_id: String,
+}
+
+/// Opens a session and keeps it until it ends.
+pub(super) async fn run(
+    client: &mut NodeClient<Channel>,
+    parts: Parts,
+    renewal_is_due: impl Fn() -> bool,
+) -> Result<Ended, LinkError> {
+    let generation = parts.node.status().await.map_or(0, |status| status.generation);
+    let (outbox, outgoing) = mpsc::channel(OUTBOX_MAX);
+    let agent_run_id = parts.run_id.clone();
+    let hello = v1::Hello { protocol_version: PROTOCOL_VERSION, agent_run_id, generation };
+    // The channel is new and empty: there is room.
+    let _ = outbox.try_send(AgentMessage { kind: Some(Ours::Hello(hello)) });
+    let incoming = client
+        .session(ReceiverStream::new(outgoing))
+        .await
+        .map_err(|status| LinkError::Refused { call: "Session", status: Box::new(status) })?
+        .into_inner();
+    let session = Session {
+        parts,
+        outbox,
+        sent: BTreeMap::new(),
+        snapshot: None,
+        heartbeat_ms: HEARTBEAT_MS,
+        lease_ms: LEASE_MS,
+        sequence: 0,
+        heard_at: Instant::now(),
+        readers: Arc::new(Semaphore::new(LOG_READERS_MAX)),
+    };
+    session.run(incoming, renewal_is_due).await
+}
+
+struct Session {
+    parts: Parts,
+    outbox: mpsc::Sender<AgentMessage>,
+    /// The version of each task's report that was sent in this session.
+    sent: BTreeMap<TaskArn, u64>,
+    /// Parts of a snapshot whose last has not come.
+    snapshot: Option<(u64, Vec<Assignment>)>,
+    heartbeat_ms: u64,
+    lease_ms: u64,
+    sequence: u64,
+    heard_at: Instant,
+    readers: Arc<Semaphore>,
+}
+
+impl Session {
+    async fn run(
+        mut self,
+        mut incoming: Streaming<ControllerMessage>,
+        renewal_is_due: impl Fn() -> bool,
+    ) -> Result<Ended, LinkError> {
+        let mut next_beat = Instant::now();
+        loop {
+            let board = Arc::clone(&self.parts.board);
+            tokio::select! {
+                message = incoming.message() => {
+                    let message = message.map_err(|status| {
+                        LinkError::Refused { call: "Session", status: Box::new(status) }
+                    })?;
+                    let Some(message) = message else { return Ok(Ended::Closed) };
+                    self.heard_at = Instant::now();
+                    if let Some(ended) = self.hear(message).await? {
+                        return Ok(ended);
+                    }
+                }
+                () = board.changed() => self.report().await?,
+                () = tokio::time::sleep_until(next_beat.into()) => {
+                    next_beat = Instant::now() + Duration::from_millis(self.heartbeat_ms);
+                    self.check_silence()?;
+                    self.beat().await?;
+                    // Also what an earlier full outbox or a missed wake-up left behind.
+                    self.report().await?;
+                    if renewal_is_due() {
+                        return Ok(Ended::Renewal);
+                    }
+                }
+            }
+        }
+    }
+
+    fn check_silence(&self) -> Result<(), LinkError> {
+        let silent_ms = u64::try_from(self.heard_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if self.lease_ms.max(3 * self.heartbeat_ms) < silent_ms {
+            return Err(LinkError::Silent { silent_ms });
+        }
+        Ok(())
+    }
+
+    async fn hear(&mut self, message: ControllerMessage) -> Result<Option<Ended>, LinkError> {
+        match message.kind {
+            Some(Theirs::Welcome(welcome)) => self.welcome(&welcome),
+            Some(Theirs::Snapshot(snapshot)) => self.snapshot(snapshot).await?,
+            Some(Theirs::Change(change)) => self.change(change).await?,
+            Some(Theirs::ReportAcks(acks)) => self.acknowledged(acks),
+            Some(Theirs::ReadLogs(request)) => self.read_logs(request),
+            Some(Theirs::Goodbye(goodbye)) => {
+                return Ok(Some(if goodbye.reconnect_at_once {
+                    Ended::Planned
+                } else {
+                    Ended::Goodbye(goodbye.reason)
+                }));
+            }
+            // That it came is all it says; unknown kinds are a newer controller's.
+            Some(Theirs::HeartbeatAck(_)) | None => {}
+        }
+        Ok(None)
+    }
+
+    fn welcome(&mut self, welcome: &v1::Welcome) {
+        let (least, most) = HEARTBEAT_MS_RANGE.into_inner();
+        self.heartbeat_ms = u64::from(welcome.heartbeat_interval_ms).clamp(least, most);
+        self.lease_ms = u64::from(welcome.lease_ms);
+        tracing::info!(heartbeat_ms = self.heartbeat_ms, lease_ms = self.lease_ms, "welcome");
+    }
+
+    async fn snapshot(&mut self, part: v1::Snapshot) -> Result<(), LinkError> {
+        let generation = part.generation;
+        let assignments = match decode_all(part.assignments) {
+            Ok(assignments) => assignments,
+            Err(invalid) => return self.not_understood(generation, invalid).await,
+        };
+        let (of, mut all) = self.snapshot.take().unwrap_or((generation, Vec::new()));
+        if of != generation {
+            all.clear();
+        }
+        all.extend(assignments);
+        if !part.last && all.len() <= TASKS_MAX {
+            self.snapshot = Some((generation, all));
+            return Ok(());
+        }
+        self.apply(Update::Snapshot { generation, assignments: all }).await
+    }
+
+    async fn change(&mut self, change: v1::Change) -> Result<(), LinkError> {
+        let forget = change.forget_task_arns.iter().map(|arn| TaskArn::parse(arn));
+        let forget = forget.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string());
+        let decoded = forget.and_then(|forget| Ok((forget, decode_all(change.assignments)?)));
+        let generation = change.generation;
+        let (forget, assignments) = match decoded {
+            Ok(decoded) => decoded,
+            Err(invalid) => return self.not_understood(generation, invalid).await,
+        };
+        let base_generation = change.base_generation;
+        self.apply(Update::Change { generation, base_generation, assignments, forget }).await
+    }
+
+    /// Desired state that breaks the protocol is refused in words; the session goes on.
+    async fn not_understood(&mut self, generation: u64, why: String) -> Result<(), LinkError> {
+        tracing::error!(generation, %why, "desired state can't be understood");
+        self.snapshot = None;
+        self.send(Ours::Applied(v1::Applied { generation, refused: Some(why) })).await
+    }
+
+    async fn apply(&mut self, update: Update) -> Result<(), LinkError> {
+        let generation = update.generation();
+        let refused = self.parts.node.apply(update).await.err().map(|refused| {
+            tracing::warn!(generation, %refused, "desired state is refused");
+            refused.to_string()
+        });
+        self.send(Ours::Applied(v1::Applied { generation, refused })).await
+    }
+
+    fn acknowledged(&self, acks: v1::ReportAcks) {
+        for ack in acks.acks {
+            // An ARN that can't be read is none of ours.
+            if let Ok(task) = TaskArn::parse(&ack.task_arn) {
+                self.parts.board.acknowledge(&task, ack.version);
+            }
+        }
+    }
+
+    async fn report(&mut self) -> Result<(), LinkError> {
+        loop {
+            let reports = self.parts.board.to_send(&self.sent, REPORTS_MAX);
+            if reports.is_empty() {
+                return Ok(());
+            }
+            for report in &reports {
+                self.sent.insert(report.task.clone(), report.version);
+            }
+            let reports = reports.into_iter().map(v1::TaskReport::from).collect();
+            self.send(Ours::Reports(v1::Reports { reports })).await?;
+        }
+    }
+
+    async fn beat(&mut self) -> Result<(), LinkError> {
+        self.sequence += 1;
+        self.send(Ours::Heartbeat(v1::Heartbeat { sequence: self.sequence })).await
+    }
+
+    fn read_logs(&self, request: v1::ReadLogs) {
+        let (outbox, logs) = (self.outbox.clone(), Arc::clone(&self.parts.logs));
+        let permit = Arc::clone(&self.readers).try_acquire_owned();
+        tokio::spawn(async move {
+            let chunk = match permit {
+                Ok(_permit) => session_logs::read(logs.as_ref(), request).await,
+                Err(_) => session_logs::refuse(request.request_id, "too many log readers at once"),
+            };
+            // A session that has ended has nobody to answer.
+            let _ = outbox.send(AgentMessage { kind: Some(Ours::LogChunk(chunk)) }).await;
+        });
+    }
+
+    /// Hands a message to the wire; a peer that takes none for a whole lease is gone.
+    async fn send(&self, kind: Ours) -> Result<(), LinkError> {
+        let patience = Duration::from_millis(self.lease_ms.max(1_000));
+        let sending = self.outbox.send(AgentMessage { kind: Some(kind) });
+        match tokio::time::timeout(patience, sending).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(LinkError::Closed),
+            Err(_) => Err(LinkError::Silent { silent_ms: self.lease_ms }),
+        }
+    }
+}
+
+fn decode_all(assignments: Vec<v1::Assignment>) -> Result<Vec<Assignment>, String> {
+    let decode = |(at, wire): (usize, v1::Assignment)| {
+        Assignment::try_from(wire)
+            .map_err(|invalid| invalid.within(&format!("assignments[{at}]")).to_string())
+    };
+    assignments.into_iter().enumerate().map(decode).collect()
+}

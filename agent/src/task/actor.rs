@@ -1,0 +1,437 @@
+//! The one owner of a task: sees, decides, records, acts.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use loadline_model::TaskArn;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::reconcile::{Action, CleanUp, Decision, End, Seen, Stage, reconcile};
+use super::record::{Stop, Task};
+use super::watch::{self, Commands, Run, Watched};
+use super::workshop::{Prepared, Workshop};
+use crate::board::Board;
+use crate::clock::now_ms;
+use crate::failpoint;
+use crate::ledger::{Entry, Ledger, LedgerError, Purpose};
+use crate::supervise::{Command, FailedStep, State};
+
+/// Events that wait for an actor.
+const INBOX_MAX: usize = 64;
+
+/// From one attempt to write the record to a full disk to the next.
+const WRITE_AGAIN_MS: u64 = 1_000;
+
+/// What every actor of a node shares.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Where records go.
+    pub ledger: Ledger,
+    /// Where reports go.
+    pub board: Arc<Board>,
+    /// What makes and removes everything below a container.
+    pub workshop: Arc<Workshop>,
+    /// The supervisor's program.
+    pub supervisor: PathBuf,
+    /// How many containers are made ready at once: more would only slow each other down.
+    pub makers: Arc<Semaphore>,
+    /// The kernel's boot id.
+    pub boot_id: String,
+    /// Gets each task that has stopped, once that is on disk.
+    pub stopped: mpsc::Sender<Box<Task>>,
+}
+
+/// What an actor reacts to.
+#[derive(Debug)]
+enum Event {
+    Stop(Stop),
+    Prepared(usize, Result<Prepared, String>),
+    Watched(usize, Watched),
+    Lost(usize),
+    CleanedUp(Result<(), String>),
+}
+
+/// The way to an actor.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    events: mpsc::Sender<Event>,
+}
+
+impl Handle {
+    /// Asks the task to stop. Asking twice is no change.
+    pub async fn stop(&self, stop: Stop) {
+        // An actor that is gone has stopped its task already.
+        let _ = self.events.send(Event::Stop(stop)).await;
+    }
+}
+
+/// Starts the actor of a task that is in the ledger: a new one, or one from before a restart.
+pub fn start(context: Context, task: Task) -> Handle {
+    let (events, inbox) = mpsc::channel(INBOX_MAX);
+    let handle = Handle { events: events.clone() };
+    tokio::spawn(async move {
+        let mut actor = Actor::new(context, task, events);
+        actor.resume();
+        actor.run(inbox).await;
+    });
+    handle
+}
+
+struct Actor {
+    context: Context,
+    task: Task,
+    /// Whether `task` is newer than the ledger.
+    unwritten: bool,
+    seen: Vec<Seen>,
+    commands: Vec<Option<Commands>>,
+    clean_up: CleanUp,
+    events: mpsc::Sender<Event>,
+}
+
+impl Actor {
+    fn new(context: Context, task: Task, events: mpsc::Sender<Event>) -> Self {
+        let count = task.containers.len();
+        Self {
+            context,
+            task,
+            unwritten: false,
+            seen: vec![Seen::nothing(); count],
+            commands: vec![None; count],
+            clean_up: CleanUp::NotBegun,
+            events,
+        }
+    }
+
+    fn arn(&self) -> &TaskArn {
+        &self.task.spec.arn
+    }
+
+    /// Finds again what an earlier agent began.
+    fn resume(&mut self) {
+        let rebooted = self.task.boot_id != self.context.boot_id;
+        if rebooted {
+            // What was only noted may be missing in the ledger; the controller may have seen it.
+            self.task.version += VERSION_LEAP;
+            self.task.boot_id.clone_from(&self.context.boot_id);
+        }
+        for at in 0..self.seen.len() {
+            let container = &self.task.containers[at];
+            self.seen[at].image_digest.clone_from(&container.image_digest);
+            let run_dir = self.context.workshop.run_dir(&self.task, at);
+            let ended = container.status == loadline_model::ContainerStatus::Stopped;
+            if rebooted {
+                self.seen[at].stage = Stage::Ended(end_before_reboot(&run_dir, ended));
+            } else if 0 < container.runs {
+                self.seen[at].stop_signal = self.context.workshop.stop_signal(&self.task, at);
+                self.seen[at].stage =
+                    if ended { Stage::Ended(End::Recorded) } else { Stage::Launching };
+                self.watch(at);
+            } else if ended {
+                self.seen[at].stage = Stage::Ended(End::Recorded);
+            }
+        }
+    }
+
+    async fn run(&mut self, mut inbox: mpsc::Receiver<Event>) {
+        self.context.board.publish(self.task.report());
+        loop {
+            let decision = reconcile(&self.task, &self.seen, self.clean_up, now_ms());
+            let wake_at_ms = self.wake(decision.wake_at_ms);
+            let acted = !decision.actions.is_empty();
+            self.commit(&decision).await;
+            for action in decision.actions {
+                self.act(action).await;
+            }
+            if acted {
+                continue;
+            }
+            if self.task.is_stopped() && !self.unwritten {
+                failpoint::hit("stopped-recorded");
+                // The node lives as long as its actors.
+                let _ = self.context.stopped.send(Box::new(self.task.clone())).await;
+                return;
+            }
+            tokio::select! {
+                event = inbox.recv() => match event {
+                    Some(event) => self.see(event),
+                    None => return,
+                },
+                () = sleep_until(wake_at_ms) => {}
+            }
+        }
+    }
+
+    fn wake(&self, wake_at_ms: Option<u64>) -> Option<u64> {
+        if !self.unwritten {
+            return wake_at_ms;
+        }
+        let again = now_ms() + WRITE_AGAIN_MS;
+        Some(wake_at_ms.map_or(again, |at| at.min(again)))
+    }
+
+    /// Writes the decided record, then shows it. Where the disk refuses, the task goes on, unless
+    /// a run was to be begun: that must be on disk first.
+    async fn commit(&mut self, decision: &Decision) {
+        if decision.task == self.task && !self.unwritten {
+            return;
+        }
+        let before = std::mem::replace(&mut self.task, decision.task.clone());
+        let purpose = if is_news(&before, &self.task) || self.unwritten {
+            Purpose::Progress
+        } else {
+            Purpose::Note
+        };
+        let entry = Entry::Task(Box::new(self.task.clone()));
+        match self.context.ledger.write(&[entry], purpose).await {
+            Ok(()) => {
+                self.unwritten = false;
+                if purpose == Purpose::Progress {
+                    self.context.board.publish(self.task.report());
+                    self.hit_failpoints();
+                } else {
+                    failpoint::hit("run-recorded");
+                }
+            }
+            Err(error) => self.not_written(&before, &error),
+        }
+    }
+
+    fn not_written(&mut self, before: &Task, error: &LedgerError) {
+        if !self.unwritten {
+            tracing::error!(task = %self.arn(), %error, "the task's record can't be written");
+        }
+        self.unwritten = true;
+        let reason = format!("ResourceInitializationError: write the task's record: {error}");
+        for (at, old) in before.containers.iter().enumerate() {
+            if old.runs < self.task.containers[at].runs {
+                self.task.containers[at].runs = old.runs;
+                self.seen[at].stage = Stage::Ended(End::NotStarted(reason.clone()));
+            }
+        }
+    }
+
+    fn hit_failpoints(&self) {
+        use loadline_model::TaskStatus::{Running, Stopping};
+        match self.task.status {
+            Running => failpoint::hit("running-recorded"),
+            Stopping => failpoint::hit("end-recorded"),
+            _ => {}
+        }
+    }
+
+    async fn act(&mut self, action: Action) {
+        tracing::debug!(task = %self.arn(), ?action, "acts");
+        match action {
+            Action::Prepare(at) => self.prepare(at),
+            Action::Launch(at) => self.launch(at),
+            Action::Start(at) => {
+                self.seen[at].stage = Stage::Starting;
+                self.command(at, Command::Start).await;
+                failpoint::hit("start-sent");
+            }
+            Action::Signal(at, number) => {
+                if number == super::reconcile::SIGKILL {
+                    self.seen[at].kill_at_ms = Some(now_ms());
+                } else {
+                    self.seen[at].term_at_ms = Some(now_ms());
+                }
+                self.command(at, Command::Signal(number)).await;
+            }
+            Action::KillAll(at) => {
+                self.seen[at].kill_all_asked = true;
+                self.kill_all(at, None);
+            }
+            Action::Skip(at) => self.seen[at].stage = Stage::Ended(End::Skipped),
+            Action::CleanUp => self.clean_up(),
+        }
+    }
+
+    fn see(&mut self, event: Event) {
+        match event {
+            Event::Stop(stop) => {
+                if self.task.stop.is_none() && !self.task.is_stopped() {
+                    self.task.stop = Some(stop);
+                    self.task.version += 1;
+                    self.unwritten = true;
+                }
+            }
+            Event::Prepared(at, Ok(prepared)) => {
+                failpoint::hit("prepared");
+                self.seen[at].image_digest = Some(prepared.image_digest);
+                self.seen[at].stop_signal = prepared.stop_signal;
+                self.seen[at].stage = Stage::Prepared;
+            }
+            Event::Prepared(at, Err(reason)) => {
+                tracing::warn!(task = %self.arn(), %reason, "a container can't be made");
+                self.seen[at].stage = Stage::Ended(End::NotStarted(reason));
+            }
+            Event::Watched(at, watched) => self.see_watched(at, watched),
+            Event::Lost(at) => {
+                let reason = "ContainerVanishedError: the container's supervisor died; its \
+                              processes were stopped and how it ended is not known";
+                self.seen[at].stage = Stage::Ended(End::Lost(reason.to_owned()));
+            }
+            Event::CleanedUp(Ok(())) => {
+                failpoint::hit("cleaned-up");
+                self.clean_up = CleanUp::Done;
+            }
+            Event::CleanedUp(Err(error)) => {
+                // The node's sweep tries again; the task's end is not held back by it.
+                tracing::error!(task = %self.arn(), %error, "something of a task is left behind");
+                self.clean_up = CleanUp::Done;
+            }
+        }
+    }
+
+    fn see_watched(&mut self, at: usize, watched: Watched) {
+        let stage = match watched {
+            Watched::Gone => {
+                self.seen[at].supervised = false;
+                self.commands[at] = None;
+                return;
+            }
+            Watched::Lost => {
+                self.kill_all(at, Some(Event::Lost(at)));
+                return;
+            }
+            Watched::NotBegun(why) => {
+                Stage::Ended(End::NotStarted(format!("CannotCreateContainerError: {why}")))
+            }
+            Watched::State(State::Creating) => Stage::Launching,
+            Watched::State(State::Created { .. }) => {
+                failpoint::hit("created-seen");
+                Stage::Created
+            }
+            Watched::State(State::Running { started_at_ms, oom_kills, .. }) => {
+                Stage::Running { started_at_ms, oom_kills }
+            }
+            Watched::State(State::Failed { step, error }) => {
+                let name = match step {
+                    FailedStep::Create => "CannotCreateContainerError",
+                    FailedStep::Start => "CannotStartContainerError",
+                };
+                Stage::Ended(End::NotStarted(format!("{name}: {error}")))
+            }
+            Watched::State(State::Exited(exit)) => Stage::Ended(End::Exit(exit)),
+        };
+        self.seen[at].stage = stage;
+    }
+}
+
+/// What is done elsewhere, and told when it is done.
+impl Actor {
+    fn prepare(&mut self, at: usize) {
+        self.seen[at].stage = Stage::Preparing;
+        let (context, events) = (self.context.clone(), self.events.clone());
+        let task = self.task.clone();
+        tokio::spawn(async move {
+            let made = context.blocking(move |workshop| workshop.prepare(&task, at)).await;
+            let _ = events.send(Event::Prepared(at, made)).await;
+        });
+    }
+
+    fn launch(&mut self, at: usize) {
+        self.seen[at].stage = Stage::Launching;
+        let stop_signal = self.seen[at].stop_signal;
+        let written = self.context.workshop.write_settings(&self.task, at, stop_signal);
+        if let Err(reason) = written {
+            self.seen[at].stage = Stage::Ended(End::NotStarted(reason));
+            return;
+        }
+        failpoint::hit("settings-written");
+        self.watch(at);
+    }
+
+    fn watch(&mut self, at: usize) {
+        let run = Run {
+            at,
+            dir: self.context.workshop.run_dir(&self.task, at),
+            supervisor: self.context.supervisor.clone(),
+        };
+        self.seen[at].supervised = true;
+        let teller = watch::Teller { events: self.events.clone(), event: Event::Watched };
+        self.commands[at] = Some(watch::begin(run, teller));
+    }
+
+    async fn command(&self, at: usize, command: Command) {
+        if let Some(commands) = &self.commands[at] {
+            // A supervisor that is gone has told its container's end.
+            let _ = commands.send(command).await;
+        }
+    }
+
+    fn kill_all(&self, at: usize, then: Option<Event>) {
+        let (context, events) = (self.context.clone(), self.events.clone());
+        let task = self.task.clone();
+        tokio::spawn(async move {
+            let arn = task.spec.arn.clone();
+            let killed = context.blocking(move |workshop| workshop.kill_all(&task, at)).await;
+            if let Err(error) = killed {
+                tracing::error!(task = %arn, %error, "processes of a container can't be killed");
+            }
+            if let Some(event) = then {
+                let _ = events.send(event).await;
+            }
+        });
+    }
+
+    fn clean_up(&mut self) {
+        self.clean_up = CleanUp::UnderWay;
+        let (context, events) = (self.context.clone(), self.events.clone());
+        let task = self.task.clone();
+        tokio::spawn(async move {
+            let done = context.blocking(move |workshop| workshop.clean_up(&task)).await;
+            let _ = events.send(Event::CleanedUp(done)).await;
+        });
+    }
+}
+
+impl Context {
+    /// Runs what blocks on a thread for that, as one of the makers.
+    async fn blocking<T, F>(&self, work: F) -> Result<T, String>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Workshop) -> Result<T, String> + Send + 'static,
+    {
+        let _permit = self.makers.acquire().await.map_err(|_| "the agent is ending".to_owned())?;
+        let workshop = Arc::clone(&self.workshop);
+        let joined = tokio::task::spawn_blocking(move || work(&workshop)).await;
+        joined.unwrap_or_else(|error| Err(format!("a thread of the agent failed: {error}")))
+    }
+}
+
+/// How far a version leaps over a reboot: more than one boot ever notes without an fsync.
+const VERSION_LEAP: u64 = 1_000;
+
+/// Whether the change is one that the controller shall see.
+fn is_news(before: &Task, after: &Task) -> bool {
+    let quiet = |task: &Task| {
+        let mut task = task.clone();
+        task.version = 0;
+        for container in &mut task.containers {
+            container.runs = 0;
+            container.image_digest = None;
+        }
+        task
+    };
+    quiet(before) != quiet(after)
+}
+
+/// No container survives a reboot; one that had ended before may have left its record.
+fn end_before_reboot(run_dir: &std::path::Path, ended: bool) -> End {
+    match State::read(run_dir) {
+        Ok(Some(State::Exited(exit))) => End::Exit(exit),
+        _ if ended => End::Recorded,
+        _ => End::Lost("ContainerVanishedError: the host was restarted".to_owned()),
+    }
+}
+
+async fn sleep_until(at_ms: Option<u64>) {
+    match at_ms {
+        Some(at_ms) => {
+            tokio::time::sleep(Duration::from_millis(at_ms.saturating_sub(now_ms()).max(1))).await;
+        }
+        None => std::future::pending().await,
+    }
+}

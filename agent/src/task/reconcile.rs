@@ -1,0 +1,353 @@
+//! The decision: from what a task shall do and what is seen of it, what to do next. Pure.
+//!
+//! ```text
+//!  a container:  Waiting ─▶ Preparing ─▶ Prepared ─▶ Launching ─▶ Created ─▶ Starting ─▶ Running
+//!                   └───────────┴────────────┴───────────┴───────────┴──────────┴──────────┴─▶ Ended
+//! ```
+//!
+//! Called again after every change; an action that is under way shows in `Seen`, so that nothing
+//! is asked for twice.
+
+use loadline_model::report::clip_reason;
+use loadline_model::{ContainerStatus, StopCode, TaskStatus};
+
+use super::record::{Stop, Task};
+use crate::supervise::Exit;
+
+/// Default of `stopTimeout` (ECS), in seconds.
+pub const STOP_TIMEOUT_S: u32 = 30;
+
+/// From SIGKILL of the init to SIGKILL of everything in its cgroup, in milliseconds.
+pub const KILL_ALL_AFTER_MS: u64 = 5_000;
+
+/// How a container came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its supervisor saw it.
+    Exit(Exit),
+    /// It was never started: why, beginning with ECS's name of the error.
+    NotStarted(String),
+    /// Stopped before its start came.
+    Skipped,
+    /// Nobody knows how it ended.
+    Lost(String),
+    /// It ended before the agent was restarted, and the record has it.
+    Recorded,
+}
+
+/// Where a container stands, as seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing was done yet.
+    Waiting,
+    /// Image, root filesystem, cgroup and bundle are being made.
+    Preparing,
+    /// All of that is there.
+    Prepared,
+    /// A supervisor is being started and calls the runtime.
+    Launching,
+    /// The container exists.
+    Created,
+    /// Its start was asked for.
+    Starting,
+    /// Its program runs.
+    Running {
+        /// Since when, in Unix milliseconds.
+        started_at_ms: u64,
+        /// Processes of it that the OOM killer has ended.
+        oom_kills: u64,
+    },
+    /// It is over.
+    Ended(End),
+}
+
+/// What is seen of one container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Where it stands.
+    pub stage: Stage,
+    /// The digest of its image, once known.
+    pub image_digest: Option<String>,
+    /// Its image's stop signal; SIGTERM where it names none.
+    pub stop_signal: i32,
+    /// When the stop signal was sent.
+    pub term_at_ms: Option<u64>,
+    /// When SIGKILL was sent.
+    pub kill_at_ms: Option<u64>,
+    /// Whether its cgroup was emptied by force.
+    pub kill_all_asked: bool,
+    /// Whether a supervisor of it may still live.
+    pub supervised: bool,
+}
+
+impl Seen {
+    /// A container that nothing is known of.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self {
+            stage: Stage::Waiting,
+            image_digest: None,
+            stop_signal: SIGTERM,
+            term_at_ms: None,
+            kill_at_ms: None,
+            kill_all_asked: false,
+            supervised: false,
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ended(_))
+    }
+}
+
+/// The clean-up of the whole task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CleanUp {
+    /// Not begun.
+    NotBegun,
+    /// Under way.
+    UnderWay,
+    /// Nothing is left.
+    Done,
+}
+
+/// SIGTERM's number (signal(7), every architecture of ours).
+pub const SIGTERM: i32 = 15;
+/// SIGKILL's number.
+pub const SIGKILL: i32 = 9;
+
+/// One thing to do. The number is the container's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Make image, root filesystem, cgroup and bundle ready.
+    Prepare(usize),
+    /// Start a supervisor for the container's newest run, which is in the record.
+    Launch(usize),
+    /// Start the created container.
+    Start(usize),
+    /// Send a signal to the container's init.
+    Signal(usize, i32),
+    /// Send SIGKILL to everything in the container's cgroup.
+    KillAll(usize),
+    /// It will never be started: `Stage::Ended(End::Skipped)`.
+    Skip(usize),
+    /// Remove everything of the task but its log.
+    CleanUp,
+}
+
+/// What follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The record as it shall be, to be written before anything is done.
+    pub task: Task,
+    /// In this order.
+    pub actions: Vec<Action>,
+    /// When to decide again though nothing has happened, in Unix milliseconds.
+    pub wake_at_ms: Option<u64>,
+}
+
+/// Decides what follows from what is seen.
+#[must_use]
+pub fn reconcile(task: &Task, seen: &[Seen], clean_up: CleanUp, now_ms: u64) -> Decision {
+    let mut next = Decision { task: task.clone(), actions: Vec::new(), wake_at_ms: None };
+    if task.is_stopped() {
+        return next;
+    }
+    fold_containers(&mut next.task, seen);
+    if next.task.stop.is_none() {
+        next.task.stop = reason_to_stop(&next.task, seen, now_ms);
+    }
+    if next.task.stop.is_some() {
+        stop_containers(&mut next, seen, now_ms);
+    } else {
+        advance_containers(&mut next, seen);
+    }
+    advance_task(&mut next, seen, clean_up, now_ms);
+    if next.task != *task {
+        next.task.version = task.version + 1;
+    }
+    next
+}
+
+/// Brings into the record what was seen of the containers.
+fn fold_containers(task: &mut Task, seen: &[Seen]) {
+    for (container, seen) in task.containers.iter_mut().zip(seen) {
+        if seen.image_digest.is_some() {
+            container.image_digest.clone_from(&seen.image_digest);
+        }
+        match &seen.stage {
+            Stage::Running { started_at_ms, oom_kills } => {
+                container.status = ContainerStatus::Running;
+                container.started_at_ms = Some(*started_at_ms);
+                if 0 < *oom_kills {
+                    container.reason = Some(oom_beside(*oom_kills));
+                }
+            }
+            Stage::Ended(end) => {
+                container.status = ContainerStatus::Stopped;
+                fold_end(container, end);
+            }
+            Stage::Waiting
+            | Stage::Preparing
+            | Stage::Prepared
+            | Stage::Launching
+            | Stage::Created
+            | Stage::Starting => {}
+        }
+    }
+}
+
+fn fold_end(container: &mut super::Container, end: &End) {
+    match end {
+        End::Exit(exit) => {
+            container.exit_code = Some(exit.exit_code);
+            container.started_at_ms = exit.started_at_ms;
+            container.finished_at_ms = Some(exit.finished_at_ms);
+            if 0 < exit.oom_kills {
+                container.reason = Some(oom_reason(exit));
+            }
+        }
+        End::NotStarted(reason) | End::Lost(reason) => {
+            container.reason = Some(clip_reason(reason));
+        }
+        End::Skipped | End::Recorded => {}
+    }
+}
+
+/// ECS's words where the OOM killer ended the container; more where it ended another process.
+fn oom_reason(exit: &Exit) -> String {
+    if exit.exit_code == 128 + SIGKILL {
+        return "OutOfMemoryError: Container killed due to memory usage".to_owned();
+    }
+    oom_beside(exit.oom_kills)
+}
+
+fn oom_beside(kills: u64) -> String {
+    let processes = if kills == 1 { "process" } else { "processes" };
+    format!(
+        "OutOfMemoryError: {kills} {processes} of the container killed due to memory usage, not \
+         its main process"
+    )
+}
+
+/// The first of the containers' ends that ends the task.
+fn reason_to_stop(task: &Task, seen: &[Seen], now_ms: u64) -> Option<Stop> {
+    let specs = task.spec.containers.iter().zip(seen);
+    let essential = specs.filter(|(spec, _)| spec.essential);
+    for (_, seen) in essential {
+        let Stage::Ended(end) = &seen.stage else { continue };
+        let (code, reason) = match end {
+            End::NotStarted(reason) => (StopCode::TaskFailedToStart, clip_reason(reason)),
+            End::Exit(_) | End::Lost(_) | End::Skipped | End::Recorded => (
+                StopCode::EssentialContainerExited,
+                "Essential container in task exited".to_owned(),
+            ),
+        };
+        return Some(Stop { code, reason, at_ms: now_ms });
+    }
+    None
+}
+
+/// Leads every container towards running.
+fn advance_containers(next: &mut Decision, seen: &[Seen]) {
+    for (at, seen) in seen.iter().enumerate() {
+        match &seen.stage {
+            Stage::Waiting => next.actions.push(Action::Prepare(at)),
+            Stage::Prepared => {
+                next.task.containers[at].runs += 1;
+                next.actions.push(Action::Launch(at));
+            }
+            Stage::Created => next.actions.push(Action::Start(at)),
+            Stage::Preparing
+            | Stage::Launching
+            | Stage::Starting
+            | Stage::Running { .. }
+            | Stage::Ended(_) => {}
+        }
+    }
+}
+
+/// Leads every container towards its end: the stop signal, SIGKILL, SIGKILL for all.
+fn stop_containers(next: &mut Decision, seen: &[Seen], now_ms: u64) {
+    for (at, seen) in seen.iter().enumerate() {
+        match &seen.stage {
+            Stage::Waiting | Stage::Prepared => next.actions.push(Action::Skip(at)),
+            // It comes to Prepared or Created, or fails; then it is decided.
+            Stage::Preparing | Stage::Launching => {}
+            // Its program has not begun: there is nobody who could react to a polite signal.
+            Stage::Created | Stage::Starting => kill(next, at, seen, now_ms),
+            Stage::Running { .. } => stop_running(next, at, seen, now_ms),
+            Stage::Ended(_) => {}
+        }
+    }
+}
+
+fn stop_running(next: &mut Decision, at: usize, seen: &Seen, now_ms: u64) {
+    let timeout_s = next.task.spec.containers[at].stop_timeout_s.unwrap_or(STOP_TIMEOUT_S);
+    let Some(term_at_ms) = seen.term_at_ms else {
+        next.actions.push(Action::Signal(at, seen.stop_signal));
+        wake(next, now_ms + u64::from(timeout_s) * 1000);
+        return;
+    };
+    let deadline = term_at_ms + u64::from(timeout_s) * 1000;
+    if now_ms < deadline {
+        wake(next, deadline);
+    } else {
+        kill(next, at, seen, now_ms);
+    }
+}
+
+fn kill(next: &mut Decision, at: usize, seen: &Seen, now_ms: u64) {
+    match seen.kill_at_ms {
+        None => {
+            next.actions.push(Action::Signal(at, SIGKILL));
+            wake(next, now_ms + KILL_ALL_AFTER_MS);
+        }
+        Some(killed) if now_ms < killed + KILL_ALL_AFTER_MS => {
+            wake(next, killed + KILL_ALL_AFTER_MS);
+        }
+        Some(_) if !seen.kill_all_asked => next.actions.push(Action::KillAll(at)),
+        Some(_) => {}
+    }
+}
+
+fn wake(next: &mut Decision, at_ms: u64) {
+    next.wake_at_ms = Some(next.wake_at_ms.map_or(at_ms, |earlier| earlier.min(at_ms)));
+}
+
+/// The task's own status, and its clean-up once every container has ended.
+fn advance_task(next: &mut Decision, seen: &[Seen], clean_up: CleanUp, now_ms: u64) {
+    let all_ended = seen.iter().all(Seen::has_ended);
+    let target = if next.task.stop.is_some() {
+        match (all_ended, clean_up) {
+            (true, CleanUp::Done) => TaskStatus::Stopped,
+            _ => TaskStatus::Stopping,
+        }
+    } else if seen.iter().all(has_started) {
+        TaskStatus::Running
+    } else {
+        TaskStatus::Pending
+    };
+    let Ok(status) = next.task.status.advance(target) else { return };
+    if status == TaskStatus::Running && next.task.started_at_ms.is_none() {
+        next.task.started_at_ms = Some(now_ms);
+    }
+    if status == TaskStatus::Stopped {
+        next.task.stopped_at_ms = Some(now_ms);
+    }
+    next.task.status = status;
+    let unsupervised = !seen.iter().any(|seen| seen.supervised);
+    let is_over = next.task.stop.is_some() && all_ended && unsupervised;
+    if is_over && clean_up == CleanUp::NotBegun {
+        next.actions.push(Action::CleanUp);
+    }
+}
+
+/// Whether it runs or did run. What never will does not keep the others from being RUNNING.
+fn has_started(seen: &Seen) -> bool {
+    matches!(seen.stage, Stage::Running { .. } | Stage::Ended(_))
+}
+
+#[cfg(test)]
+#[path = "reconcile_tests.rs"]
+mod tests;

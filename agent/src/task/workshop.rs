@@ -1,0 +1,298 @@
+//! Everything below a container that has to be made before it and removed after it. Blocking.
+//!
+//! ```text
+//!  tasks/TASK_ID/CONTAINER/box/      bundle, root filesystem (removed with the task)
+//!                          run.N/    what the agent and the supervisor of run N share (removed)
+//!                          log/      its output (kept with the ledger's record)
+//! ```
+//!
+//! Invariants: making twice is as good as making once, so that a crash in between needs no thought;
+//! removing what is not there is no error. Errors are in ECS's words, ready to be a reason.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use loadline_model::{TaskArn, TaskSpec};
+
+use super::groups::Groups;
+use super::record::Task;
+use super::signal;
+use crate::bundle;
+use crate::image::{Digest, ImageStore};
+use crate::rootfs;
+use crate::supervise::settings::FORMAT_VERSION;
+use crate::supervise::{LogSettings, SETTINGS_FILE, Settings, disk};
+use crate::text::chain;
+
+/// What a workshop is set up with.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// The folder of all tasks.
+    pub tasks_dir: PathBuf,
+    /// The OCI runtime's program.
+    pub runtime: PathBuf,
+    /// Its `--root`.
+    pub runtime_root: PathBuf,
+    /// Size at which a log file is followed by the next.
+    pub log_file_bytes_max: u64,
+    /// How many log files a container keeps.
+    pub log_files_max: u32,
+    /// Facts of this host for bundles.
+    pub host: bundle::Host,
+}
+
+/// A container that can be launched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// The digest of its image.
+    pub image_digest: String,
+    /// What asks it to end.
+    pub stop_signal: i32,
+}
+
+/// Makes and removes.
+#[derive(Debug)]
+pub struct Workshop {
+    tools: Tools,
+    images: Arc<ImageStore>,
+    groups: Groups,
+}
+
+impl Workshop {
+    /// A workshop with these tools.
+    #[must_use]
+    pub fn new(tools: Tools, images: Arc<ImageStore>, groups: Groups) -> Self {
+        Self { tools, images, groups }
+    }
+
+    /// Why this node can never run such a task, if it can't.
+    #[must_use]
+    pub fn refuses(&self, spec: &TaskSpec) -> Option<String> {
+        let task_mib = spec.memory_mib?;
+        let above = |mib: &u64| task_mib < *mib;
+        let largest = spec.containers.iter().filter_map(|container| container.memory_mib).max();
+        largest.filter(above).map(|mib| {
+            format!(
+                "container memory limit({mib}) greater than task memory limit({task_mib}): lower \
+                 the container's or raise the task's"
+            )
+        })
+    }
+
+    /// Makes image, root filesystem, cgroups and bundle of a container ready.
+    ///
+    /// # Errors
+    /// The reason why the container can't be started, in ECS's words.
+    pub fn prepare(&self, task: &Task, at: usize) -> Result<Prepared, String> {
+        let spec = &task.spec;
+        let container = &spec.containers[at];
+        let image = self
+            .images
+            .resolve(&container.image)
+            .map_err(|error| format!("CannotPullContainerError: {}", chain(&error)))?;
+        self.groups
+            .create(spec)
+            .map_err(|error| format!("ResourceInitializationError: {}", chain(&error)))?;
+        let dir = self.box_dir(task, at);
+        let create =
+            |error: &dyn std::error::Error| format!("CannotCreateContainerError: {}", chain(error));
+        // What an agent that was killed in the middle has left.
+        bundle::remove(&dir).map_err(|error| create(&error))?;
+        make_dir(&self.container_dir(task, at)).map_err(|error| create(&error))?;
+        make_dir(&self.log_dir(&spec.arn, container.name.as_str()))
+            .map_err(|error| create(&error))?;
+        let request = bundle::Request {
+            dir: &dir,
+            image: &image,
+            task: spec,
+            container,
+            host: &self.tools.host,
+        };
+        let made = bundle::prepare(&request).map_err(|error| create(&error))?;
+        let stop_signal = made.stop_signal.as_deref().and_then(signal::number);
+        Ok(Prepared {
+            image_digest: image.digest.to_string(),
+            stop_signal: stop_signal.unwrap_or(super::reconcile::SIGTERM),
+        })
+    }
+
+    /// Makes the folder of a container's newest run, with the settings for its supervisor.
+    ///
+    /// # Errors
+    /// The reason why the container can't be started, in ECS's words.
+    pub fn write_settings(&self, task: &Task, at: usize, stop_signal: i32) -> Result<(), String> {
+        let container = &task.spec.containers[at];
+        let settings = Settings {
+            format_version: FORMAT_VERSION,
+            runtime: self.tools.runtime.clone(),
+            runtime_root: self.tools.runtime_root.clone(),
+            id: task.runtime_id(at),
+            bundle: self.box_dir(task, at),
+            stop_signal,
+            log: LogSettings {
+                dir: self.log_dir(&task.spec.arn, container.name.as_str()),
+                file_bytes_max: self.tools.log_file_bytes_max,
+                files_max: self.tools.log_files_max,
+            },
+            oom: self.groups.oom(&task.spec.arn, container.name.as_str()),
+        };
+        let json = serde_json::to_vec(&settings).expect("paths and numbers make JSON");
+        let dir = self.run_dir(task, at);
+        make_dir(&dir)
+            .and_then(|()| disk::replace(&dir, SETTINGS_FILE, &json, disk::Durability::Process))
+            .map_err(|error| {
+                format!("CannotCreateContainerError: write {}: {error}", dir.display())
+            })
+    }
+
+    /// The stop signal of a run from before the agent's restart.
+    #[must_use]
+    pub fn stop_signal(&self, task: &Task, at: usize) -> i32 {
+        let settings = Settings::read(&self.run_dir(task, at));
+        settings.map_or(super::reconcile::SIGTERM, |settings| settings.stop_signal)
+    }
+
+    /// Sends SIGKILL to every process of a container, whoever is its parent, and removes what the
+    /// runtime knows of it.
+    ///
+    /// # Errors
+    /// What stayed, in words.
+    pub fn kill_all(&self, task: &Task, at: usize) -> Result<(), String> {
+        let name = task.spec.containers[at].name.as_str();
+        self.groups.kill(&task.spec.arn, name).map_err(|error| chain(&error))?;
+        self.delete_from_runtime(task, at);
+        Ok(())
+    }
+
+    /// Removes everything of a task that has ended, but its logs.
+    ///
+    /// # Errors
+    /// What stayed, in words; the rest is gone.
+    pub fn clean_up(&self, task: &Task) -> Result<(), String> {
+        let mut wrong = Vec::new();
+        for at in 0..task.spec.containers.len() {
+            let run_dir = self.run_dir(task, at);
+            let ended = crate::supervise::State::read(&run_dir);
+            if 0 < task.containers[at].runs && !matches!(ended, Ok(Some(state)) if state.is_final())
+            {
+                self.delete_from_runtime(task, at);
+            }
+            wrong.extend(bundle::remove(&self.box_dir(task, at)).err().map(|error| chain(&error)));
+        }
+        wrong.extend(self.groups.remove(&task.spec.arn).err().map(|error| chain(&error)));
+        // Last, because they say how the containers ended.
+        for at in 0..task.spec.containers.len() {
+            for run in 1..=task.containers[at].runs {
+                let dir = self.container_dir(task, at).join(format!("run.{run}"));
+                wrong.extend(remove_dir(&dir).err().map(|error| error.to_string()));
+            }
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+    }
+
+    /// Removes a stopped task's folder, logs and all.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn remove_task(&self, arn: &TaskArn) -> io::Result<()> {
+        remove_dir(&self.tools.tasks_dir.join(arn.id()))
+    }
+
+    /// Removes folders, mounts, processes and cgroups of tasks that the ledger does not know.
+    pub fn sweep(&self, known: impl Fn(&str) -> bool) {
+        let folders = std::fs::read_dir(&self.tools.tasks_dir).into_iter().flatten().flatten();
+        let names = folders.filter_map(|entry| entry.file_name().into_string().ok());
+        let groups = self.groups.tasks();
+        let mut unknown: Vec<String> =
+            names.chain(groups).filter(|task_id| !known(task_id)).collect();
+        unknown.sort_unstable();
+        unknown.dedup();
+        for task_id in unknown {
+            tracing::warn!(%task_id, "removing what is left of a task that the ledger has not");
+            if let Err(error) = self.sweep_task(&task_id) {
+                tracing::error!(%task_id, %error, "something of an unknown task is left behind");
+            }
+        }
+    }
+
+    fn sweep_task(&self, task_id: &str) -> Result<(), String> {
+        self.groups.destroy(task_id).map_err(|error| chain(&error))?;
+        let dir = self.tools.tasks_dir.join(task_id);
+        rootfs::remove(&dir).map_err(|error| chain(&error))
+    }
+
+    /// The layers that containers are mounted from.
+    #[must_use]
+    pub fn used_layers(&self) -> std::collections::BTreeSet<Digest> {
+        let subdirs = |dir: &Path| {
+            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).collect::<Vec<_>>()
+        };
+        let mut used = std::collections::BTreeSet::new();
+        for container in subdirs(&self.tools.tasks_dir).iter().flat_map(|task| subdirs(task)) {
+            used.extend(rootfs::layers_of(&container.join(BOX)).into_iter().flatten());
+        }
+        used
+    }
+
+    fn delete_from_runtime(&self, task: &Task, at: usize) {
+        let deleted = Command::new(&self.tools.runtime)
+            .arg("--root")
+            .arg(&self.tools.runtime_root)
+            .args(["delete", "--force", &task.runtime_id(at)])
+            .output();
+        if let Err(error) = deleted {
+            tracing::warn!(%error, runtime = %self.tools.runtime.display(), "can't call delete");
+        }
+    }
+}
+
+const BOX: &str = "box";
+
+/// Places.
+impl Workshop {
+    /// The folder of a container's newest run.
+    #[must_use]
+    pub fn run_dir(&self, task: &Task, at: usize) -> PathBuf {
+        let run = task.containers[at].runs.max(1);
+        self.container_dir(task, at).join(format!("run.{run}"))
+    }
+
+    /// Where a container's log is.
+    #[must_use]
+    pub fn log_dir(&self, arn: &TaskArn, container_name: &str) -> PathBuf {
+        self.tools.tasks_dir.join(arn.id()).join(container_name).join("log")
+    }
+
+    /// Whether a supervisor of the container lives.
+    #[must_use]
+    pub fn is_supervised(&self, arn: &TaskArn, container_name: &str) -> bool {
+        let dir = self.tools.tasks_dir.join(arn.id()).join(container_name);
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let runs = entries.filter(|e| e.file_name().as_encoded_bytes().starts_with(b"run."));
+        runs.into_iter().any(|run| super::watch::is_locked(&run.path()))
+    }
+
+    fn container_dir(&self, task: &Task, at: usize) -> PathBuf {
+        let name = task.spec.containers[at].name.as_str();
+        self.tools.tasks_dir.join(task.spec.arn.id()).join(name)
+    }
+
+    fn box_dir(&self, task: &Task, at: usize) -> PathBuf {
+        self.container_dir(task, at).join(BOX)
+    }
+}
+
+fn make_dir(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn remove_dir(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
