@@ -1,5 +1,5 @@
-//! A whole cluster on this machine: a controller and nodes of its own ports, folders and cgroups, so
-//! that many can run side by side. Dropping it ends everything that it started.
+//! A whole cluster on this machine: a controller and nodes of its own ports, folders and cgroups,
+//! so that many can run side by side. Dropping it ends everything that it started.
 
 use std::fs::{self, File};
 use std::net::TcpListener;

@@ -1,4 +1,5 @@
-//! As much of an HTTP/1.1 client as tests need: one request a connection, over TCP or a UNIX socket.
+//! As much of an HTTP/1.1 client as tests need: one request a connection, over TCP or a UNIX
+//! socket.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -110,9 +111,9 @@ mod tests {
     fn answers_are_read_whole_and_in_chunks() {
         let answer = parse(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab").unwrap();
         assert_eq!((answer.status, answer.body.as_slice()), (200, &b"ab"[..]));
-        let chunked =
-            b"HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n";
-        let answer = parse(chunked).unwrap();
+        let head = "HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let chunked = format!("{head}2\r\nab\r\n1\r\nc\r\n0\r\n\r\n").into_bytes();
+        let answer = parse(&chunked).unwrap();
         assert_eq!((answer.status, answer.body.as_slice()), (400, &b"abc"[..]));
         assert!(parse(b"nonsense").is_err());
     }

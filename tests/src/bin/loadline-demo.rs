@@ -1,4 +1,5 @@
-//! `loadline-demo`: what `cargo xtask demo` starts. Exit 0 only if everything that is claimed was seen.
+//! `loadline-demo`: what `cargo xtask demo` starts. Exit 0 only if everything that is claimed was
+//! seen.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! A conformance suite for OCI runtimes: any program with the usual command line (create, start,
-//! state, kill, delete, run, list). A case is a claim with a name; it passes, fails with a reason, or
-//! is skipped because the machine lacks a facility.
+//! state, kill, delete, run, list). A case is a claim with a name; it passes, fails with a reason,
+//! or is skipped because the machine lacks a facility.
 //!
 //! Two rules keep the suite honest. A case that every known runtime fails is suspect, so it is
 //! developed against runc and crun. A case that passes on a stub, a program that says nothing and

@@ -108,7 +108,7 @@ fn floor(cluster: &Cluster, table: &mut Table) -> anyhow::Result<()> {
     let node = &cluster.until_connected(1)?[0];
     let count = u32::try_from(resource(node, "remainingResources", "CPU")? / 256)?;
     println!(
-        "\u{25b6} {count} tasks of 0.25 vCPU (a full node) and 4 processes of the host, all spinning"
+        "\u{25b6} a full node, {count} tasks of 0.25 vCPU, and 4 host processes, all spinning"
     );
     let size = json!({ "cpu": "256", "memory": "32" });
     let task = cluster.define("full", &["spin", "2"], size, json!({}))?;

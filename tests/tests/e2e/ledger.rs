@@ -1,5 +1,5 @@
-//! A full disk under the agent's ledger: nothing starts that was not written down, nothing that runs
-//! is lost, and all is well when there is room again (law 8).
+//! A full disk under the agent's ledger: nothing starts that was not written down, nothing that
+//! runs is lost, and all is well when there is room again (law 8).
 
 use std::fs;
 use std::path::Path;
