@@ -3,21 +3,19 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::auth::{Caller, Head};
-use super::{Api, ApiError, Code, ecs, own, wire};
+use super::reply::{self, Format};
+use super::{Api, ApiError, Code, ecs, own, sts, wire};
 
 /// Largest body of a request, in bytes.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long a client may take for a body.
 const BODY_S_MAX: u64 = 20;
-
-const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
 
 /// The services of this port, told apart by the prefix of `X-Amz-Target`. A service that AWS
 /// speaks to without a target (query, rest-json) is told apart by its signature's scope.
@@ -50,37 +48,16 @@ impl Service {
 pub(super) async fn answer(api: &Api, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let id = request_id();
     let began = std::time::Instant::now();
+    let format = Format::of(request.headers());
     let target = target_text(request.headers()).to_owned();
-    let outcome = outcome(api, request).await;
+    let outcome = outcome(api, request, &id).await;
     let code = outcome.as_ref().map_or_else(|refused| refused.code.as_str(), |_| "ok");
     let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     tracing::debug!(request_id = %id, target, code, took_us, "api request");
-    let mut response = match outcome {
-        Ok(body) => Response::new(Full::new(Bytes::from(body))),
-        Err(refused) => refusal(&refused),
-    };
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, JSON);
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        headers.insert("x-amzn-requestid", id);
-    }
-    response
+    reply::response(format, &id, outcome)
 }
 
-fn refusal(refused: &ApiError) -> Response<Full<Bytes>> {
-    let code = refused.code;
-    let body = json!({ "__type": code.as_str(), "message": refused.message }).to_string();
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = code.status();
-    response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(code.as_str()));
-    if matches!(code, Code::RequestEntityTooLarge | Code::RequestTimeout) {
-        // The rest of the body is still under way: nothing more can be read from here.
-        response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
-async fn outcome(api: &Api, request: Request<Incoming>) -> Result<Vec<u8>, ApiError> {
+async fn outcome(api: &Api, request: Request<Incoming>, id: &str) -> Result<Vec<u8>, ApiError> {
     let (parts, body) = request.into_parts();
     let head = Head {
         method: parts.method.as_str(),
@@ -95,12 +72,27 @@ async fn outcome(api: &Api, request: Request<Incoming>) -> Result<Vec<u8>, ApiEr
         let what = format!("{} {} is not an operation", parts.method, parts.uri.path());
         return Err(ApiError::new(Code::UnknownOperation, what));
     }
+    if Format::of(&parts.headers) == Format::Query {
+        return query(api, &caller, &body, id);
+    }
     let (service, operation) = target(&parts.headers)?;
-    check_scope(service, &caller)?;
+    check_scope(service.scopes(), &caller)?;
     let body = parse(&parts.headers, &body)?;
     match service {
         Service::Ecs => ecs::run(api, operation, body).await,
         Service::Own => own::run(api, operation, body).await,
+    }
+}
+
+/// The query protocol names no service: the signature's scope does.
+fn query(api: &Api, caller: &Caller, body: &[u8], id: &str) -> Result<Vec<u8>, ApiError> {
+    let form: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
+    match caller.service.as_str() {
+        "sts" => sts::run(api, caller, &form, id),
+        other => {
+            let message = format!("no service {other:?} speaks the query protocol here");
+            Err(ApiError::new(Code::UnknownOperation, message))
+        }
     }
 }
 
@@ -141,8 +133,7 @@ fn target(headers: &HeaderMap) -> Result<(Service, &str), ApiError> {
         })
 }
 
-fn check_scope(service: Service, caller: &Caller) -> Result<(), ApiError> {
-    let scopes = service.scopes();
+fn check_scope(scopes: &[&str], caller: &Caller) -> Result<(), ApiError> {
     if scopes.contains(&caller.service.as_str()) {
         return Ok(());
     }
@@ -152,9 +143,7 @@ fn check_scope(service: Service, caller: &Caller) -> Result<(), ApiError> {
 
 /// The body as JSON. An empty one stands for a request without fields, as AWS has it.
 fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let content_type = content_type.unwrap_or_default();
-    let content_type = content_type.split(';').next().unwrap_or_default().trim();
+    let content_type = reply::content_type(headers);
     if !matches!(content_type, "application/x-amz-json-1.1" | "application/x-amz-json-1.0") {
         let message =
             format!("Content-Type must be application/x-amz-json-1.1, not {content_type:?}");

@@ -14,7 +14,9 @@ mod dispatch;
 mod ecs;
 mod error;
 mod own;
+mod reply;
 mod server;
+mod sts;
 mod wire;
 
 #[cfg(test)]

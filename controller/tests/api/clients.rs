@@ -69,3 +69,8 @@ async fn two_hundred_calls_at_once_place_what_fits_and_no_more() {
 async fn tags_are_put_listed_and_removed() {
     check("tags_are_put_listed_and_removed", "tags.py", "boto3").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sts_says_who_is_calling() {
+    check("sts_says_who_is_calling", "sts.py", "boto3").await;
+}
