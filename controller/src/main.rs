@@ -1,2 +1,237 @@
-//! (being built)
-fn main() {}
+//! The controller's program: reads its options, opens the state, serves the API and the agent port,
+//! and ends in order.
+//!
+//! ```text
+//!   options ─▶ folder, lock ─▶ listeners ─▶ keys, authority ─▶ engine ─▶ ready ─▶ serve ─▶ end
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod lock;
+mod notify;
+mod options;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, bail};
+use clap::Parser as _;
+use loadline_controller::api::auth::credentials;
+use loadline_controller::api::{self, Api, Gate};
+use loadline_controller::engine::{self, Engine};
+use loadline_controller::liveness::Rules;
+use loadline_controller::nodes::pki::{self, Authority};
+use loadline_controller::nodes::{self, AgentPort, LogsRelay, Timing};
+use loadline_controller::store::RedbStore;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::lock::Lock;
+use crate::options::{LogFormat, Options};
+
+/// Heartbeats in a lease: one that is late or lost is not yet a silent node.
+const HEARTBEATS_PER_LEASE: u64 = 3;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if let Err(error) = run(&options) {
+        eprintln!("loadline-controller: error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn run(options: &Options) -> anyhow::Result<()> {
+    log(options.log_format)?;
+    let _lock = Lock::take(&options.folder())?;
+    let runtime = tokio::runtime::Runtime::new().context("start the async runtime")?;
+    let served = runtime.block_on(serve(options));
+    // A call that hangs on a dead disk must not keep the process.
+    runtime.shutdown_background();
+    served
+}
+
+fn log(format: LogFormat) -> anyhow::Result<()> {
+    let directives = std::env::var("LOADLINE_LOG").unwrap_or_else(|_| "info".to_owned());
+    let filter = EnvFilter::try_new(&directives)
+        .with_context(|| format!("LOADLINE_LOG={directives:?} is no log filter"))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+async fn serve(options: &Options) -> anyhow::Result<()> {
+    // From here on a signal is not lost, even before everything is ready.
+    let mut signals = [
+        signal(SignalKind::terminate()).context("handle SIGTERM")?,
+        signal(SignalKind::interrupt()).context("handle SIGINT")?,
+    ];
+    let api_listener = listen(options.api_listen, "--api-listen").await?;
+    let agent_listener = listen(options.agent_listen, "--agent-listen").await?;
+    let (api_at, agents_at) = (api_listener.local_addr()?, agent_listener.local_addr()?);
+    refuse_dev_abroad(options, api_at)?;
+    let gate = gate(options)?;
+    let authority =
+        Arc::new(pki::load_or_create(&options.folder().join("ca.pem"), SystemTime::now())?);
+    let (engine, mut owner) = open_engine(options)?;
+
+    let (closing, closed) = watch::channel(false);
+    let relay = LogsRelay::new();
+    let api = Api { engine: engine.clone(), gate, relay: relay.clone(), ca_hash: authority.hash() };
+    let port = agent_port(options, &engine, &authority, relay);
+    let mut api = tokio::spawn(api::serve(api_listener, api, closed.clone()));
+    let mut agents = tokio::spawn(nodes::serve(agent_listener, port, closed));
+    ready(api_at, agents_at);
+
+    let ended = tokio::select! {
+        () = any(&mut signals) => Ok(()),
+        ended = &mut api => Err(unexpected("the API", ended)),
+        ended = &mut agents => Err(unexpected("the agent port", ended)),
+        () = true_or_gone(&mut owner) => Err(anyhow::anyhow!("the owner of the state ended")),
+    };
+    tracing::info!("stopping: answering what is under way");
+    notify::send("STOPPING=1");
+    // An error means that both ports are closed already.
+    let _ = closing.send(true);
+    let wound_down = async {
+        let errors = [wait(&mut api).await, wait(&mut agents).await];
+        for error in errors.into_iter().flatten() {
+            tracing::warn!("a port closed with an error: {error:#}");
+        }
+        engine.stop();
+        true_or_gone(&mut owner).await;
+    };
+    tokio::select! {
+        () = wound_down => {}
+        () = any(&mut signals) => tracing::warn!("ending at once: calls under way are cut off"),
+    }
+    ended
+}
+
+async fn listen(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("listen on {address}: free the port, or choose another one with {option}")
+    })
+}
+
+/// Said before anything is made; `api::serve` keeps the rule as well.
+fn refuse_dev_abroad(options: &Options, api_at: SocketAddr) -> anyhow::Result<()> {
+    if options.dev && !api_at.ip().is_loopback() {
+        bail!(
+            "--dev takes any key and is refused on {api_at}: use a loopback address with \
+             --api-listen, or leave --dev out"
+        );
+    }
+    Ok(())
+}
+
+fn gate(options: &Options) -> anyhow::Result<Gate> {
+    if options.dev {
+        tracing::warn!("--dev: any access key is taken");
+        return Ok(Gate::AnyKey);
+    }
+    let path = options.credentials();
+    let keys = credentials::load_or_create(&path)?;
+    tracing::info!("{} access keys from {}", keys.count(), path.display());
+    Ok(Gate::Keys { keys, region: options.scope().region })
+}
+
+/// The engine, and whether its owner has ended.
+fn open_engine(options: &Options) -> anyhow::Result<(Engine, watch::Receiver<bool>)> {
+    let path = options.folder().join("state.redb");
+    let store = RedbStore::open(&path)?;
+    let settings = engine::Options::new(options.scope());
+    let (engine, thread) = Engine::open(Box::new(store), settings)?;
+    let (ended, owner) = watch::channel(false);
+    std::thread::spawn(move || {
+        // A panic of the owner has been printed; it is an end like any other.
+        let _ = thread.join();
+        // An error means that nobody waits.
+        let _ = ended.send(true);
+    });
+    Ok((engine, owner))
+}
+
+fn agent_port(
+    options: &Options,
+    engine: &Engine,
+    authority: &Arc<Authority>,
+    relay: LogsRelay,
+) -> AgentPort {
+    let lease_ms = Rules::default().lease_ms;
+    let ms = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
+    let timing = Timing {
+        heartbeat_interval_ms: ms(lease_ms / HEARTBEATS_PER_LEASE),
+        lease_ms: ms(lease_ms),
+    };
+    AgentPort {
+        engine: engine.clone(),
+        authority: Arc::clone(authority),
+        scope: options.scope(),
+        relay,
+        timing,
+    }
+}
+
+/// Tells whoever waits: `loadline up` and scripts by a line, systemd by its socket.
+fn ready(api: SocketAddr, agents: SocketAddr) {
+    tracing::info!("ready: API on {api}, agents on {agents}");
+    let line = format!("ready api={api} agents={agents}\n");
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
+        tracing::warn!("can't say ready on standard output: {error}");
+    }
+    notify::send("READY=1");
+}
+
+async fn true_or_gone(value: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone.
+    let _ = value.wait_for(|value| *value).await;
+}
+
+async fn any(signals: &mut [Signal; 2]) {
+    let [terminate, interrupt] = signals;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+type Ended<E> = Result<Result<(), E>, tokio::task::JoinError>;
+
+fn unexpected<E>(what: &'static str, ended: Ended<E>) -> anyhow::Error
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match ended {
+        Ok(Ok(())) => anyhow::anyhow!("{what} closed unexpectedly"),
+        Ok(Err(error)) => anyhow::Error::new(error),
+        Err(error) => anyhow::Error::new(error).context(what),
+    }
+}
+
+/// Waits for a port's end, if it has not been seen yet; the error it ended with.
+async fn wait<E>(port: &mut tokio::task::JoinHandle<Result<(), E>>) -> Option<anyhow::Error>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    if port.is_finished() {
+        return None;
+    }
+    match port.await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(anyhow::Error::new(error)),
+        Err(error) => Some(anyhow::Error::new(error)),
+    }
+}

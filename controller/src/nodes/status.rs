@@ -26,15 +26,7 @@ fn of_refusal(refusal: &Refusal) -> Status {
         Refusal::Invalid { .. } => Status::invalid_argument(text),
         // A token's or a node's cluster can be deleted under it; the others are answers to
         // commands that no node sends.
-        Refusal::ClusterNotFound(_)
-        | Refusal::ClusterContainsTasks { .. }
-        | Refusal::ClusterContainsNodes { .. }
-        | Refusal::DefinitionNotFound(_)
-        | Refusal::DefinitionInactive(_)
-        | Refusal::NoContainerInstances(_)
-        | Refusal::ClientTokenConflict { .. }
-        | Refusal::TaskNotFound(_)
-        | Refusal::NodeHasTasks { .. } => Status::failed_precondition(text),
+        _ => Status::failed_precondition(text),
     }
 }
 
