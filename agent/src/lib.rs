@@ -16,6 +16,7 @@
 pub mod api;
 pub mod board;
 pub mod bundle;
+pub mod cgroups;
 pub mod clock;
 pub mod daemon;
 pub mod failpoint;

@@ -169,7 +169,7 @@ fn a_bundle_is_prepared_and_removed_whole() {
     let layer = Archive::new()
         .file("etc/passwd", "web:x:33:34::/var/www:/bin/sh\n")
         .symlink("data", "/var/data")
-        .dir("var");
+        .dir("var/data");
     let image = image_of(&store, dir.path(), &[layer]);
     let mut container = container();
     (container.user, container.working_directory) = (Some("web".into()), Some("/data/in".into()));
