@@ -77,7 +77,11 @@ impl Tree<'_> {
         if whiteout == Whiteout::Bookkeeping {
             return Ok(());
         }
-        let parent = self.parent(inner, &entry.path)?;
+        let parent = match self.parent(inner, &entry.path) {
+            // This layer has made a file of the directory (umoci writes both): that hides it whole.
+            Err(UnpackError::Refused { source: Refusal::NotADirectory, .. }) => return Ok(()),
+            parent => parent?,
+        };
         let Whiteout::Of(name) = whiteout else {
             return set_opaque(parent.as_fd(), &entry.path);
         };

@@ -149,7 +149,9 @@ fn whiteouts_become_what_overlayfs_knows() {
         .file("deep/inside/file", "x")
         .file("kept", "x")
         .file(".wh.kept", "")
-        .file(".wh..wh.plnk", "");
+        .file(".wh..wh.plnk", "")
+        .file("file", "was a directory")
+        .file("file/.wh.below", "");
     world.unpack(&layer);
     assert!(world.is_whiteout("a/gone"));
     for opaque in ["b", "again", "turned", "deep"] {
@@ -157,7 +159,7 @@ fn whiteouts_become_what_overlayfs_knows() {
     }
     assert!(!world.is_opaque("deep/inside") && world.at("kept").is_file());
     let names = std::fs::read_dir(world.root()).unwrap().count();
-    assert_eq!(names, 6, "aufs bookkeeping was unpacked");
+    assert_eq!(names, 7, "aufs bookkeeping was unpacked");
 }
 
 #[test]
