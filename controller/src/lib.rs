@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Modules in reading order: `state` (the records), `command` (what can be asked), `apply` (what
-//! then happens), `scheduler` and `liveness` (the two large decisions), `store`, `engine` (the
+//! then happens), `scheduler`, `services` and `liveness` (the large decisions), `store`, `engine` (the
 //! owner), and the two edges `api` and `nodes`.
 
 #![forbid(unsafe_code)]
@@ -19,6 +19,7 @@ pub mod command;
 pub mod apply;
 pub mod liveness;
 pub mod scheduler;
+pub mod services;
 
 pub mod engine;
 pub mod store;

@@ -25,6 +25,9 @@ pub(super) fn delete(state: &State, command: &DeleteCluster) -> Result<Applied, 
     if 0 < entry.nodes {
         return Err(Refusal::ClusterContainsNodes { cluster, nodes: entry.nodes });
     }
+    if 0 < entry.services {
+        return Err(Refusal::ClusterContainsServices { cluster, services: entry.services });
+    }
     if 0 < entry.live_tasks {
         return Err(Refusal::ClusterContainsTasks { cluster, tasks: entry.live_tasks });
     }

@@ -10,6 +10,9 @@ mod join_token;
 mod node;
 mod report;
 mod run;
+mod seed;
+mod service;
+mod start;
 mod stop;
 mod tags;
 #[cfg(test)]
@@ -48,6 +51,11 @@ pub fn apply(
             definition::deregister(state, command, now_ms)
         }
         Command::RunTask(command) => run::run(state, command, now_ms, ids),
+        Command::StartTask(command) => start::start(state, command, now_ms, ids),
+        Command::CreateService(command) => service::create(state, command, now_ms, ids),
+        Command::UpdateService(command) => service::update(state, command, now_ms, ids),
+        Command::DeleteService(command) => service::delete(state, command, now_ms, ids),
+        Command::Reconcile(command) => Ok(service::reconcile(state, &command.key, now_ms, ids)),
         Command::StopTask(command) => stop::stop(state, command, now_ms),
         Command::CreateJoinToken(command) => join_token::create(state, command, now_ms),
         Command::RevokeJoinToken(command) => join_token::revoke(state, command),

@@ -3,17 +3,14 @@
 
 use std::sync::Arc;
 
-use loadline_model::{
-    ContainerStatus, DesiredStatus, InstanceArn, KeyValue, Resources, TaskArn, TaskSpec, TaskStatus,
-};
+use loadline_model::{TaskArn, TaskSpec};
 use sha2::{Digest, Sha256};
 
+use super::seed::{Seed, merged};
 use super::{Applied, Draft, active_cluster, definition};
 use crate::command::{PropagateTags, RUN_COUNT_MAX, Ran, Refusal, Reply, RunTask};
-use crate::scheduler::{self, Tentative};
-use crate::state::{
-    IdSource, RunToken, Sha256Hash, State, Task, TaskContainer, TaskDefinition, Write,
-};
+use crate::scheduler;
+use crate::state::{IdSource, RunToken, Sha256Hash, State, TaskDefinition, TaskOverrides, Write};
 
 /// How long a client token is remembered.
 const RUN_TOKEN_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
@@ -33,7 +30,7 @@ pub(super) fn run(
         return Ok((Vec::new(), Reply::Ran(before)));
     }
     let definition = definition::usable(state, &command.definition)?;
-    check_overrides(command, definition)?;
+    check_overrides(command.overrides.as_ref(), definition)?;
     if cluster.nodes == 0 {
         return Err(Refusal::NoContainerInstances(command.cluster.clone()));
     }
@@ -75,8 +72,15 @@ fn fingerprint(command: &RunTask) -> Sha256Hash {
     Sha256Hash(Sha256::digest(text).into())
 }
 
-fn check_overrides(command: &RunTask, definition: &TaskDefinition) -> Result<(), Refusal> {
-    let Some(overrides) = &command.overrides else { return Ok(()) };
+/// Whether overrides fit their definition.
+///
+/// # Errors
+/// [`Refusal::Invalid`]
+pub(super) fn check_overrides(
+    overrides: Option<&TaskOverrides>,
+    definition: &TaskDefinition,
+) -> Result<(), Refusal> {
+    let Some(overrides) = overrides else { return Ok(()) };
     let invalid = |why: String| Refusal::Invalid { field: "overrides", why };
     for (n, over) in overrides.containers.iter().enumerate() {
         if !definition.body.containers.iter().any(|container| container.name == over.name) {
@@ -86,14 +90,9 @@ fn check_overrides(command: &RunTask, definition: &TaskDefinition) -> Result<(),
             return Err(invalid(format!("container {} is overridden twice", over.name)));
         }
     }
-    let arn = command_arn(command);
-    let spec = arn.map(|arn| definition.task_spec(arn, Some(overrides)));
-    spec.map_or(Ok(()), |spec| check_limits(&spec)).map_err(invalid)
-}
-
-/// Any ARN will do where only the limits are looked at.
-fn command_arn(command: &RunTask) -> Option<TaskArn> {
-    TaskArn::parse(&format!("arn:aws:ecs:-:-:task/{}/-", command.cluster)).ok()
+    // The limits do not depend on who the task is.
+    let any = TaskArn::parse("arn:aws:ecs:-:-:task/-/-").expect("it is one");
+    check_limits(&definition.task_spec(any, Some(overrides))).map_err(invalid)
 }
 
 /// Whether a task's own limits contradict each other, as ECS judges it.
@@ -130,110 +129,23 @@ fn place_all(
 ) -> Ran {
     let group =
         command.group.clone().unwrap_or_else(|| format!("family:{}", definition.body.family));
-    let tags = tags(command, definition);
-    let overrides = command.overrides.clone().map(Box::new);
+    let propagated = match command.propagate_tags {
+        PropagateTags::None => &[][..],
+        PropagateTags::TaskDefinition => &definition.body.tags,
+    };
+    let seed = Seed {
+        cluster: &command.cluster,
+        definition,
+        overrides: command.overrides.as_ref(),
+        group: &group,
+        service: None,
+        started_by: command.started_by.as_deref(),
+        tags: merged(&command.tags, propagated),
+        now_ms,
+    };
     let constraints = definition.body.placement_constraints.iter().chain(&command.constraints);
-    let mut ran = Ran { tasks: Vec::new(), failures: Vec::new() };
-    let mut tentative = Tentative::default();
-    let need = need(draft.state, command, definition);
-    let request =
-        scheduler::Request::new(&command.cluster, need, &group, constraints, &command.strategy);
-    for _ in 0..command.count {
-        let id = ids.fresh();
-        let seed = u64::from_str_radix(id.get(16..).unwrap_or("0"), 16).unwrap_or(0);
-        let node = match scheduler::place(draft.state, &tentative, &request, seed) {
-            Ok(node) => node,
-            Err(failures) => {
-                ran.failures = failures;
-                break;
-            }
-        };
-        tentative.add(&node, need);
-        let arn = draft
-            .state
-            .view
-            .scope
-            .task_arn(&command.cluster, &id)
-            .expect("an id is 32 hex digits and a cluster's name is plain");
-        let task = Arc::new(Task {
-            overrides: overrides.clone(),
-            group: group.clone(),
-            started_by: command.started_by.clone(),
-            tags: tags.clone(),
-            ..new_task(arn, &node, definition, command, need, now_ms, ids)
-        });
-        draft.moves(&node);
-        draft.writes.push(Write::Task(Arc::clone(&task)));
-        ran.tasks.push(task);
-    }
-    ran
-}
-
-fn need(state: &State, command: &RunTask, definition: &TaskDefinition) -> Resources {
-    let any = state.view.scope.task_arn(&command.cluster, "-");
-    let any = any.expect("a cluster's name is plain");
-    definition.task_spec(any, command.overrides.as_ref()).reservation()
-}
-
-fn new_task(
-    arn: TaskArn,
-    node: &InstanceArn,
-    definition: &TaskDefinition,
-    command: &RunTask,
-    reserved: Resources,
-    now_ms: u64,
-    ids: &mut dyn IdSource,
-) -> Task {
-    let containers = definition.body.containers.iter().map(|container| TaskContainer {
-        name: container.name.clone(),
-        id: uuid(&ids.fresh()),
-        last_status: ContainerStatus::Pending,
-        runtime_id: None,
-        image_digest: None,
-        exit_code: None,
-        reason: None,
-    });
-    Task {
-        arn,
-        cluster: command.cluster.clone(),
-        node: node.clone(),
-        definition: definition.key(),
-        overrides: None,
-        reserved,
-        desired: DesiredStatus::Running,
-        last_status: TaskStatus::Pending,
-        held: true,
-        version: 1,
-        report_version: 0,
-        group: String::new(),
-        started_by: None,
-        tags: Vec::new(),
-        containers: containers.collect(),
-        stop_code: None,
-        stopped_reason: None,
-        created_at_ms: now_ms,
-        started_at_ms: None,
-        stopping_at_ms: None,
-        execution_stopped_at_ms: None,
-        stopped_at_ms: None,
-    }
-}
-
-/// The call's tags, and below them the definition's where they propagate.
-fn tags(command: &RunTask, definition: &TaskDefinition) -> Vec<KeyValue> {
-    let mut tags = command.tags.clone();
-    if command.propagate_tags == PropagateTags::TaskDefinition {
-        for tag in &definition.body.tags {
-            if !tags.iter().any(|have| have.name == tag.name) {
-                tags.push(tag.clone());
-            }
-        }
-    }
-    tags
-}
-
-/// 32 hex digits in the form 8-4-4-4-12, which ECS gives container ids.
-fn uuid(hex: &str) -> String {
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+    let need = seed.need(draft.state);
+    let strategy = &command.strategy;
+    let request = scheduler::Request::new(&command.cluster, need, &group, constraints, strategy);
+    seed.place(draft, &request, command.count, ids)
 }

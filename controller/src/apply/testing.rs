@@ -192,6 +192,16 @@ impl World {
         Ok((writes, reply))
     }
 
+    /// Looks at the services that something happened to, as the owner does after each command.
+    pub(crate) fn looks(&mut self) -> &mut Self {
+        self.state.ledger.agenda_mut().tick(self.now_ms);
+        while let Some(key) = self.state.ledger.agenda().next().cloned() {
+            self.must(crate::command::Reconcile { key: key.clone() });
+            self.state.ledger.agenda_mut().done(&key);
+        }
+        self
+    }
+
     /// A command that must not be refused.
     #[track_caller]
     pub(crate) fn must(&mut self, command: impl Into<Command>) -> Reply {

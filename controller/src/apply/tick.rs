@@ -7,7 +7,7 @@ use loadline_model::InstanceArn;
 
 use super::{Applied, Draft, stop};
 use crate::command::{Reply, Tick, Ticked};
-use crate::state::{Node, State, Write};
+use crate::state::{Node, State, Task, Write};
 
 /// How long a stopped task is kept (ECS: at least one hour).
 pub const STOPPED_KEPT_MS: u64 = 60 * 60 * 1000;
@@ -23,29 +23,36 @@ pub(super) fn tick(state: &State, command: &Tick, now_ms: u64) -> Applied {
         draft.writes.push(Write::Connection(node.clone(), None));
     }
     for node in &command.lost {
-        lose(&mut draft, node, now_ms);
+        ticked.tasks_lost += lose(&mut draft, node, now_ms);
     }
     for node in &command.given_up {
-        ticked.tasks_lost += give_up(&mut draft, node, now_ms);
+        ticked.tasks_lost += give_up(&mut draft, node, now_ms, |_| true);
     }
     ticked.more = expire(&mut draft, &mut ticked.tasks_expired, now_ms);
     draft.finish(Reply::Ticked(ticked))
 }
 
-fn lose(draft: &mut Draft<'_>, node: &InstanceArn, now_ms: u64) {
-    let Some(entry) = draft.state.view.node(node) else { return };
+/// A lost node takes no tasks, and what a service has there is replaced at once.
+fn lose(draft: &mut Draft<'_>, node: &InstanceArn, now_ms: u64) -> usize {
+    let Some(entry) = draft.state.view.node(node) else { return 0 };
     if entry.record.lost_at_ms.is_none() {
         let record = entry.record.clone();
         let version = record.version + 1;
         let lost = Node { lost_at_ms: Some(now_ms), version, ..record };
         draft.writes.push(Write::Node(Arc::new(lost)));
     }
+    give_up(draft, node, now_ms, |task| task.service.is_some())
 }
 
-fn give_up(draft: &mut Draft<'_>, node: &InstanceArn, now_ms: u64) -> usize {
+fn give_up(
+    draft: &mut Draft<'_>,
+    node: &InstanceArn,
+    now_ms: u64,
+    which: fn(&Task) -> bool,
+) -> usize {
     let Some(entry) = draft.state.view.node(node) else { return 0 };
     let tasks = entry.tasks.iter().filter_map(|arn| draft.state.view.task(arn));
-    let live = tasks.filter(|task| task.last_status.holds_reservation());
+    let live = tasks.filter(|task| task.last_status.holds_reservation() && which(task));
     let given_up: Vec<_> =
         live.map(|task| Write::Task(Arc::new(stop::give_up(task, NODE_LOST, now_ms)))).collect();
     let count = given_up.len();

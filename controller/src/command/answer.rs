@@ -6,7 +6,7 @@ use std::sync::Arc;
 use loadline_model::{InstanceArn, TaskArn};
 use serde::{Deserialize, Serialize};
 
-use crate::state::{Cluster, JoinToken, Node, SessionId, Task, TaskDefinition};
+use crate::state::{Cluster, JoinToken, Node, Service, SessionId, Task, TaskDefinition};
 
 /// The answer of any command.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,8 +15,11 @@ pub enum Reply {
     Cluster(Arc<Cluster>),
     /// Of `RegisterTaskDefinition` and `DeregisterTaskDefinition`.
     Definition(Arc<TaskDefinition>),
-    /// Of `RunTask`.
+    /// Of `RunTask` and `StartTask`.
     Ran(Ran),
+    /// Of `CreateService`, `UpdateService` and `DeleteService`: the service as it is after the
+    /// command itself; what follows from it (tasks that start) is in the next view.
+    Service(Arc<Service>),
     /// Of `StopTask`.
     Task(Arc<Task>),
     /// Of `CreateJoinToken` and `RevokeJoinToken`.

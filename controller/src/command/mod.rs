@@ -7,6 +7,7 @@
 mod answer;
 mod operation;
 mod refusal;
+mod service;
 
 use loadline_model::{InstanceArn, KeyValue, Resources, TaskArn, TaskReport};
 use serde::Serialize;
@@ -17,6 +18,10 @@ pub use answer::{
 };
 pub use operation::Operation;
 pub use refusal::{JoinTokenRefusal, Refusal};
+pub use service::{
+    CreateService, DESIRED_COUNT_MAX, DeleteService, Deploy, Force, Reconcile, StartTask,
+    UpdateService,
+};
 
 use crate::state::{
     ClusterName, DefinitionBody, Family, NodeAttribute, NodeStatus, PlacementConstraint,
@@ -39,6 +44,16 @@ pub enum Command {
     DeregisterTaskDefinition(DeregisterTaskDefinition),
     /// See [`RunTask`].
     RunTask(RunTask),
+    /// See [`StartTask`].
+    StartTask(StartTask),
+    /// See [`CreateService`].
+    CreateService(Box<CreateService>),
+    /// See [`UpdateService`].
+    UpdateService(Box<UpdateService>),
+    /// See [`DeleteService`].
+    DeleteService(DeleteService),
+    /// See [`Reconcile`].
+    Reconcile(Reconcile),
     /// See [`StopTask`].
     StopTask(StopTask),
     /// See [`CreateJoinToken`].

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use loadline_model::InstanceArn;
 
 use super::{
-    Acks, Command, Connected, CreateCluster, CreateJoinToken, DeleteCluster, DeregisterNode,
-    DeregisterTaskDefinition, JoinTokenMade, NodeApplied, NodeConnected, NodeDisconnected, Ran,
-    RegisterNode, RegisterTaskDefinition, Registered, Reply, RevokeJoinToken, RunTask,
-    SetNodeStatus, SetTags, StopTask, TaskReports, Tick, Ticked, UseJoinToken,
+    Acks, Command, Connected, CreateCluster, CreateJoinToken, CreateService, DeleteCluster,
+    DeleteService, DeregisterNode, DeregisterTaskDefinition, JoinTokenMade, NodeApplied,
+    NodeConnected, NodeDisconnected, Ran, Reconcile, RegisterNode, RegisterTaskDefinition,
+    Registered, Reply, RevokeJoinToken, RunTask, SetNodeStatus, SetTags, StartTask, StopTask,
+    TaskReports, Tick, Ticked, UpdateService, UseJoinToken,
 };
-use crate::state::{Cluster, Node, Task, TaskDefinition};
+use crate::state::{Cluster, Node, Service, Task, TaskDefinition};
 
 /// A command whose answer has a type of its own: `engine.call(RunTask { … })` gives a [`Ran`].
 pub trait Operation: Into<Command> {
@@ -26,7 +27,7 @@ macro_rules! operations {
         $(
             impl From<$command> for Command {
                 fn from(command: $command) -> Self {
-                    Self::$command(command)
+                    Self::$command(command.into())
                 }
             }
 
@@ -50,6 +51,11 @@ operations! {
     RegisterTaskDefinition => Definition(Arc<TaskDefinition>),
     DeregisterTaskDefinition => Definition(Arc<TaskDefinition>),
     RunTask => Ran(Ran),
+    StartTask => Ran(Ran),
+    CreateService => Service(Arc<Service>),
+    UpdateService => Service(Arc<Service>),
+    DeleteService => Service(Arc<Service>),
+    Reconcile => Noted(()),
     StopTask => Task(Arc<Task>),
     CreateJoinToken => Token(JoinTokenMade),
     RevokeJoinToken => Token(JoinTokenMade),

@@ -5,7 +5,7 @@ use std::fmt;
 use loadline_model::{InstanceArn, TaskArn};
 
 use super::DefinitionRef;
-use crate::state::{ClusterName, TokenId};
+use crate::state::{ClusterName, ServiceKey, TokenId};
 
 /// A refusal. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +58,26 @@ pub enum Refusal {
     /// AWS: InvalidParameterException, `The referenced task was not found.`
     #[error("task {0} not found")]
     TaskNotFound(TaskArn),
+    /// No such service in the cluster. AWS: ServiceNotFoundException, `Service not found.`
+    #[error("service {0} not found")]
+    ServiceNotFound(ServiceKey),
+    /// It is DRAINING or INACTIVE. AWS: ServiceNotActiveException, `Service was not ACTIVE.`
+    #[error("service {0} is not active")]
+    ServiceNotActive(ServiceKey),
+    /// AWS: InvalidParameterException, `Creation of service was not idempotent.`
+    #[error("there is a service {0} already")]
+    ServiceExists(ServiceKey),
+    /// AWS: InvalidParameterException, `The service cannot be stopped while it is scaled above 0.`
+    #[error("service {0} wants tasks: scale it to 0 first, or force")]
+    ServiceWantsTasks(ServiceKey),
+    /// AWS: ClusterContainsServicesException.
+    #[error("cluster {cluster} has {services} services: delete them first")]
+    ClusterContainsServices {
+        /// Which.
+        cluster: ClusterName,
+        /// How many are not INACTIVE.
+        services: u32,
+    },
     /// AWS: InvalidParameterException, `Referenced container instance … not found.`
     #[error("container instance {0} not found")]
     NodeNotFound(InstanceArn),

@@ -27,6 +27,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::command::{Command, Operation, Refusal, Reply};
 use crate::liveness::Rules;
+use crate::services::Settings;
 use crate::state::{IdSource, Scope, SessionId, View};
 use crate::store::{CodecError, Store};
 
@@ -48,6 +49,8 @@ pub struct Options {
     pub scope: Scope,
     /// When nodes are silent, lost, given up.
     pub rules: Rules,
+    /// What of the services' behaviour can be set.
+    pub services: Settings,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// New ids.
@@ -63,6 +66,7 @@ impl Options {
         Self {
             scope,
             rules: Rules::default(),
+            services: Settings::default(),
             clock: Arc::new(SystemClock::new()),
             ids: Box::new(RandomIds),
             tick_ms: 200,

@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::publish::Shared;
+use super::publish::{Shared, Written};
 use super::{BATCH_MAX, CallError, Clock, Message, Options};
 use crate::apply::apply;
-use crate::command::{Command, CreateCluster, Reply, Tick};
+use crate::command::{Command, CreateCluster, Reconcile, Reply, Tick};
 use crate::liveness::{self, Observed, Rules};
 use crate::state::{ClusterName, IdSource, NodeStatus, Scope, State, View, Write};
 use crate::store::{Store, load, mutations};
 
 /// Between two attempts to open a failed store again, milliseconds.
 const RECOVER_EVERY_MS: u64 = 1_000;
+/// Most services that one commit looks at; the others come with the next.
+const LOOKS_PER_COMMIT_MAX: usize = 1_000;
 
 pub(super) struct Owner {
     store: Box<dyn Store>,
@@ -57,10 +59,11 @@ struct Decided {
 impl Owner {
     pub(super) fn new(
         store: Box<dyn Store>,
-        state: State,
+        mut state: State,
         shared: Arc<Shared>,
         options: Options,
     ) -> Self {
+        state.settings = options.services;
         let started_ms = options.clock.steady_ms();
         Self {
             store,
@@ -132,6 +135,7 @@ impl Owner {
             });
             decided.push(Decided { answer, result });
         }
+        self.work_off_the_agenda(&mut written);
         let records = mutations(written.iter().flat_map(|(_, _, writes)| writes));
         if !records.is_empty()
             && let Err(error) = self.store.commit(&records)
@@ -149,7 +153,23 @@ impl Owner {
         replies
     }
 
-    fn note_sessions(&self, written: &[(u64, u64, Vec<Write>)]) {
+    /// Looks at the services that the commands touched, within the same commit.
+    fn work_off_the_agenda(&mut self, written: &mut Vec<Written>) {
+        for _ in 0..LOOKS_PER_COMMIT_MAX {
+            let Some(key) = self.state.ledger.agenda().next().cloned() else { return };
+            let look: Command = Reconcile { key: key.clone() }.into();
+            if let Ok((writes, _)) = apply(&self.state, &look, self.now_ms, self.ids.as_mut()) {
+                for write in &writes {
+                    self.state.absorb(write);
+                }
+                self.sequence += 1;
+                written.push((self.sequence, self.now_ms, writes));
+            }
+            self.state.ledger.agenda_mut().done(&key);
+        }
+    }
+
+    fn note_sessions(&self, written: &[Written]) {
         let sessions = written.iter().flat_map(|(_, _, writes)| writes).filter_map(|write| {
             let Write::Connection(node, connection) = write else { return None };
             Some((node, connection.as_ref().map(|connection| connection.session)))
@@ -206,6 +226,7 @@ impl Owner {
                 state.absorb(&Write::Connection(arn.clone(), Some(connection.clone())));
             }
         }
+        state.settings = self.state.settings;
         self.state = state;
         self.health = Health::Good;
         self.shared.republish(self.state.view.clone());
@@ -220,8 +241,12 @@ impl Owner {
             liveness::judge(&self.rules, self.started_ms, self.mass_since_ms, steady_ms, &observed);
         self.mass_since_ms = verdict.mass_since_ms;
         let tick = Tick { silent: verdict.silent, lost: verdict.lost, given_up: verdict.given_up };
+        let now_ms = self.now_ms.max(self.clock.unix_ms());
+        self.state.ledger.agenda_mut().tick(now_ms);
         let replies = self.batch(vec![(tick.into(), None)]);
-        replies.iter().any(|reply| matches!(reply, Reply::Ticked(ticked) if ticked.more))
+        let more = replies.iter().any(|reply| matches!(reply, Reply::Ticked(t) if t.more));
+        let healthy = matches!(self.health, Health::Good);
+        healthy && (more || self.state.ledger.agenda().next().is_some())
     }
 
     fn observe(&self, steady_ms: u64) -> Vec<Observed> {

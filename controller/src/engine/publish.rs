@@ -54,6 +54,9 @@ pub struct Commit {
     pub view: Arc<View>,
 }
 
+/// What one command wrote: its sequence number, when it was decided (Unix milliseconds), and what.
+pub(super) type Written = (u64, u64, Vec<Write>);
+
 #[derive(Debug)]
 pub(super) struct Shared {
     view: RwLock<Arc<View>>,
@@ -154,7 +157,7 @@ impl Shared {
     }
 
     /// Shows a commit: first the view, then what changed, command by command.
-    pub(super) fn publish(&self, view: View, before: &View, commands: Vec<(u64, u64, Vec<Write>)>) {
+    pub(super) fn publish(&self, view: View, before: &View, commands: Vec<Written>) {
         let view = Arc::new(view);
         let mut watchers = locked(&self.watchers);
         self.set_view(Arc::clone(&view));

@@ -81,7 +81,7 @@ fn room(candidate: &Candidate<'_>) -> Result<(), Objection> {
     line.check(asked).map_err(|refused| Objection::Room(refused.reason, need, left))
 }
 
-fn constraints(candidate: &Candidate<'_>) -> Result<(), Objection> {
+pub(super) fn constraints(candidate: &Candidate<'_>) -> Result<(), Objection> {
     candidate.request.constraints.iter().try_for_each(|constraint| match constraint {
         PlacementConstraint::DistinctInstance => {
             let tasks = candidate.request.group_tasks_on(candidate);

@@ -13,4 +13,4 @@ mod strategy;
 mod tests;
 
 pub use filter::Objection;
-pub use place::{Request, Tentative, place};
+pub use place::{Request, Tentative, ask, place, selects};

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use loadline_model::{InstanceArn, Resources};
 
-use super::filter::Candidate;
+use super::filter::{Candidate, constraints};
 use super::query::Expression;
 use super::strategy;
 use crate::command::{FAILURES_MAX, PlacementFailure, PlacementReason};
-use crate::state::{ClusterName, PlacementConstraint, PlacementStrategy, State};
+use crate::state::{ClusterName, NodeEntry, PlacementConstraint, PlacementStrategy, State};
 
 /// What is to be placed.
 #[derive(Debug)]
@@ -105,6 +105,24 @@ pub fn place(
         strategy::choose(state, tentative, request, seed)
     };
     chosen.ok_or_else(|| explain(state, tentative, request))
+}
+
+/// Whether this very node takes the task; `None` where the cluster has no such node.
+pub fn ask(
+    state: &State,
+    tentative: &Tentative,
+    request: &Request<'_>,
+    node: &InstanceArn,
+) -> Option<Result<(), PlacementFailure>> {
+    let node = state.view.node(node).filter(|node| node.record.cluster == *request.cluster)?;
+    let candidate = Candidate { state, tentative, node, request };
+    Some(candidate.check().map_err(|objection| objection.failure(node)))
+}
+
+/// Whether the constraints select this node, whatever room it has.
+pub fn selects(state: &State, request: &Request<'_>, node: &NodeEntry) -> bool {
+    let tentative = Tentative::default();
+    constraints(&Candidate { state, tentative: &tentative, node, request }).is_ok()
 }
 
 /// The node with the most memory left, then CPU. The index knows nothing of this command's own

@@ -49,6 +49,8 @@ pub struct ClusterEntry {
     pub pending_tasks: u32,
     /// Tasks of any `lastStatus` but STOPPED.
     pub live_tasks: u32,
+    /// Services that are not INACTIVE.
+    pub services: u32,
     /// Container instances that are not INACTIVE.
     pub nodes: u32,
 }

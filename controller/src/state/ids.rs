@@ -84,10 +84,30 @@ plain_name!(
     "task definition family"
 );
 plain_name!(
+    /// A service's name.
+    ServiceName,
+    "service name"
+);
+plain_name!(
     /// The public part of a join token: 16 hex digits.
     TokenId,
     "join token id"
 );
+
+/// A service: its name is unique among the active ones of its cluster.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ServiceKey {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The name.
+    pub name: ServiceName,
+}
+
+impl fmt::Display for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.cluster, self.name)
+    }
+}
 
 /// One revision of a task definition: `family:revision`. Revisions count from 1.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -131,6 +151,24 @@ impl Scope {
     #[must_use]
     pub fn definition_arn(&self, key: &DefinitionKey) -> String {
         self.arn(&format!("task-definition/{key}"))
+    }
+
+    /// `arn:…:service/CLUSTER/NAME`
+    #[must_use]
+    pub fn service_arn(&self, key: &ServiceKey) -> String {
+        self.arn(&format!("service/{key}"))
+    }
+
+    /// `arn:…:service-deployment/CLUSTER/NAME/ID`
+    #[must_use]
+    pub fn service_deployment_arn(&self, key: &ServiceKey, id: &str) -> String {
+        self.arn(&format!("service-deployment/{key}/{id}"))
+    }
+
+    /// `arn:…:service-revision/CLUSTER/NAME/ID`
+    #[must_use]
+    pub fn service_revision_arn(&self, key: &ServiceKey, id: &str) -> String {
+        self.arn(&format!("service-revision/{key}/{id}"))
     }
 
     /// `arn:…:container/CLUSTER/TASK_ID/ID`

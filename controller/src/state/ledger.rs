@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use loadline_model::{InstanceArn, Line, Resources, TaskArn};
 
-use super::{ClusterName, NodeEntry, NodeStatus, SessionId, Task};
+use super::agenda::{Agenda, Happened};
+use super::{ClusterName, NodeEntry, NodeStatus, Service, ServiceKey, SessionId, Task};
 
 /// Lines and indexes.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +17,7 @@ pub struct Ledger {
     stopped: BTreeSet<(u64, TaskArn)>,
     run_tokens: BTreeSet<(u64, ClusterName, String)>,
     last_session: u64,
+    agenda: Agenda,
 }
 
 /// A node's line, and where the node stands in the index of rooms.
@@ -77,6 +79,33 @@ impl Ledger {
         SessionId(self.last_session + 1)
     }
 
+    /// What services have to be looked at, and why.
+    #[must_use]
+    pub fn agenda(&self) -> &Agenda {
+        &self.agenda
+    }
+
+    /// The same, for the owner, who works it off.
+    pub fn agenda_mut(&mut self) -> &mut Agenda {
+        &mut self.agenda
+    }
+
+    pub(super) fn service(&mut self, service: &Service) {
+        self.agenda.service(service);
+    }
+
+    pub(super) fn wake_at(&mut self, service: &ServiceKey, at_ms: Option<u64>) {
+        self.agenda.wake_at(service, at_ms);
+    }
+
+    pub(super) fn happened(&mut self, key: &ServiceKey, before: Option<&Task>, after: &Task) {
+        self.agenda.add(key, Happened::between(before, after));
+    }
+
+    pub(super) fn node_moved(&mut self, cluster: &ClusterName, services: BTreeSet<ServiceKey>) {
+        self.agenda.node_moved(cluster, services);
+    }
+
     pub(super) fn session_began(&mut self, session: SessionId) {
         self.last_session = self.last_session.max(session.0);
     }
@@ -104,7 +133,11 @@ impl Ledger {
         } else {
             shelf.line.release(&task.arn);
         }
-        shelf.line.reserved()
+        let reserved = shelf.line.reserved();
+        if before.is_some_and(|task| task.held) && !after.is_some_and(|task| task.held) {
+            self.agenda.room_was_made(&task.cluster);
+        }
+        reserved
     }
 
     /// Takes a node's change: the height of its line, and whether it takes tasks.

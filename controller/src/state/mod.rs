@@ -5,6 +5,7 @@
 //! engine's owner makes the next one, by taking in [`Write`]s; the same function rebuilds the
 //! state from the store at open, so what is derived can't drift from what is stored.
 
+mod agenda;
 mod cluster;
 mod definition;
 mod ids;
@@ -12,20 +13,29 @@ mod ledger;
 mod node;
 mod owned;
 mod placement;
+mod service;
 mod task;
 mod token;
 mod view;
 mod write;
 
+pub use agenda::{Agenda, Happened};
 pub use cluster::{Cluster, ClusterEntry, ClusterStatus};
 pub use definition::{
     ContainerOverride, DefinitionBody, DefinitionStatus, TaskDefinition, TaskOverrides,
 };
-pub use ids::{ClusterName, CountingIds, DefinitionKey, Family, IdSource, Scope, TokenId};
+pub use ids::{
+    ClusterName, CountingIds, DefinitionKey, Family, IdSource, Scope, ServiceKey, ServiceName,
+    TokenId,
+};
 pub use ledger::{Ledger, takes_tasks};
 pub use node::{Connection, Node, NodeAttribute, NodeEntry, NodeStatus, SessionId};
 pub use owned::State;
 pub use placement::{BinpackField, PlacementConstraint, PlacementStrategy};
+pub use service::{
+    Breaker, DEPLOYMENTS_MAX, Deployment, DeploymentConfig, EVENTS_MAX, Rollout, Scheduling,
+    Service, ServiceEntry, ServiceEvent, ServiceStatus, ServiceTags, Throttle,
+};
 pub use task::{Task, TaskContainer};
 pub use token::{Enrolled, JoinToken, RunToken, Sha256Hash, USES_MAX};
 pub use view::View;

@@ -1,5 +1,6 @@
 //! The owner's face of the state: a [`View`] and its ledger, and how they take in a write.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use loadline_model::{InstanceArn, TaskArn, TaskStatus};
@@ -8,8 +9,10 @@ use rpds::RedBlackTreeSetSync;
 use super::ledger::Ledger;
 use super::{
     Cluster, ClusterEntry, ClusterName, Connection, DefinitionStatus, Node, NodeEntry, NodeStatus,
-    RunToken, Scope, Task, TaskDefinition, View, Write,
+    RunToken, Scope, Service, ServiceEntry, ServiceKey, ServiceStatus, Task, TaskDefinition, View,
+    Write,
 };
+use crate::services::Settings;
 
 /// The whole state, as `apply` decides on it.
 #[derive(Clone, Debug)]
@@ -18,13 +21,15 @@ pub struct State {
     pub view: View,
     /// What only the owner needs.
     pub ledger: Ledger,
+    /// What of the services' behaviour can be set.
+    pub settings: Settings,
 }
 
 impl State {
     /// Nothing at all.
     #[must_use]
     pub fn empty(scope: Scope) -> Self {
-        Self { view: View::empty(scope), ledger: Ledger::default() }
+        Self { view: View::empty(scope), ledger: Ledger::default(), settings: Settings::default() }
     }
 
     /// Takes in a write: from `apply`, or from the store at open. Costs a few map steps.
@@ -54,6 +59,8 @@ impl State {
                 }
                 self.view.run_tokens.remove_mut(&key);
             }
+            Write::Service(service) => self.service(service),
+            Write::Wake(service, at_ms) => self.ledger.wake_at(service, *at_ms),
             Write::Connection(node, connection) => self.connection(node, connection.as_ref()),
         }
     }
@@ -66,6 +73,7 @@ impl State {
                 running_tasks: 0,
                 pending_tasks: 0,
                 live_tasks: 0,
+                services: 0,
                 nodes: 0,
             },
         };
@@ -94,6 +102,7 @@ impl State {
             entry.pending_tasks = entry.pending_tasks + new.pending - old.pending;
             entry.live_tasks = entry.live_tasks + new.live - old.live;
         }
+        self.service_task(before.as_deref(), &any, (old, new));
         self.change_node(&any.node, |entry| {
             entry.reserved = reserved;
             entry.running_tasks = entry.running_tasks + new.running - old.running;
@@ -110,6 +119,58 @@ impl State {
                 self.view.tasks.remove_mut(arn);
             }
         }
+    }
+
+    /// A service's task moved: the service's sums, and that something happened to it.
+    fn service_task(&mut self, before: Option<&Task>, any: &Task, (old, new): (Tally, Tally)) {
+        let Some(name) = any.service.clone() else { return };
+        let key = ServiceKey { cluster: any.cluster.clone(), name };
+        if let Some(entry) = self.view.services.get_mut(&key) {
+            let entry = Arc::make_mut(entry);
+            entry.running_tasks = entry.running_tasks + new.running - old.running;
+            entry.pending_tasks = entry.pending_tasks + new.pending - old.pending;
+            if 0 < new.live {
+                entry.tasks.insert_mut(any.arn.clone());
+            } else {
+                entry.tasks.remove_mut(&any.arn);
+            }
+            self.ledger.happened(&key, before, any);
+        }
+    }
+
+    fn service(&mut self, record: &Arc<Service>) {
+        let alive = |status: ServiceStatus| u32::from(status != ServiceStatus::Inactive);
+        let old = self.view.services.get(&record.key);
+        let before = old.map_or(0, |entry| alive(entry.record.status));
+        let entry = match old {
+            Some(old) => {
+                ServiceEntry { record: Service::clone(record), ..ServiceEntry::clone(old) }
+            }
+            None => ServiceEntry {
+                record: Service::clone(record),
+                tasks: RedBlackTreeSetSync::new_sync(),
+                running_tasks: 0,
+                pending_tasks: 0,
+            },
+        };
+        if let Some(cluster) = self.view.clusters.get_mut(&record.key.cluster) {
+            let cluster = Arc::make_mut(cluster);
+            cluster.services = cluster.services + alive(record.status) - before;
+        }
+        self.ledger.service(record);
+        self.view.services.insert_mut(record.key.clone(), Arc::new(entry));
+    }
+
+    /// Every service that a change of this node may move: those that have tasks there, and those
+    /// that look for a place.
+    fn node_moved(&mut self, node: &InstanceArn) {
+        let Some(entry) = self.view.nodes.get(node) else { return };
+        let tasks = entry.tasks.iter().filter_map(|arn| self.view.tasks.get(arn));
+        let services = tasks.filter_map(|task| {
+            Some(ServiceKey { cluster: task.cluster.clone(), name: task.service.clone()? })
+        });
+        let services: BTreeSet<_> = services.collect();
+        self.ledger.node_moved(&entry.record.cluster, services);
     }
 
     fn node(&mut self, record: &Arc<Node>) {
@@ -134,13 +195,18 @@ impl State {
         }
         self.ledger.node(&entry);
         self.view.nodes.insert_mut(record.arn.clone(), Arc::new(entry));
+        self.node_moved(&record.arn);
     }
 
     fn connection(&mut self, node: &InstanceArn, connection: Option<&Connection>) {
         if let Some(connection) = connection {
             self.ledger.session_began(connection.session);
         }
+        let before = self.view.node(node).is_some_and(NodeEntry::agent_connected);
         self.change_node(node, |entry| entry.connection = connection.cloned());
+        if before != connection.is_some() {
+            self.node_moved(node);
+        }
     }
 
     fn run_token(&mut self, token: &Arc<RunToken>) {

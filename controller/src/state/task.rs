@@ -6,7 +6,7 @@ use loadline_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{ClusterName, DefinitionKey, TaskOverrides};
+use super::{ClusterName, DefinitionKey, ServiceName, TaskOverrides};
 
 /// A task. What it runs is its definition with `overrides` laid over it
 /// ([`super::TaskDefinition::task_spec`]); both never change.
@@ -39,6 +39,9 @@ pub struct Task {
     pub report_version: u64,
     /// `family:NAME`, `service:NAME`, or what RunTask said.
     pub group: String,
+    /// The service that it belongs to; `started_by` then is the deployment's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceName>,
     /// RunTask's `startedBy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_by: Option<String>,

@@ -1,14 +1,15 @@
 //! The readers' face of the state.
 
+use std::cmp::Ordering;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use loadline_model::{Assignment, InstanceArn, TaskArn};
+use loadline_model::{Assignment, InstanceArn, TaskArn, TaskStatus};
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 
 use super::{
     ClusterEntry, ClusterName, DefinitionKey, DefinitionStatus, Family, JoinToken, NodeEntry,
-    RunToken, Scope, Task, TaskDefinition, TokenId,
+    RunToken, Scope, ServiceEntry, ServiceKey, ServiceName, Task, TaskDefinition, TokenId,
 };
 
 /// The cluster as of one commit.
@@ -21,6 +22,7 @@ pub struct View {
     pub(crate) families: RedBlackTreeMapSync<Family, FamilyEntry>,
     pub(crate) tasks: RedBlackTreeMapSync<TaskArn, Arc<Task>>,
     pub(crate) nodes: RedBlackTreeMapSync<InstanceArn, Arc<NodeEntry>>,
+    pub(crate) services: RedBlackTreeMapSync<ServiceKey, Arc<ServiceEntry>>,
     pub(crate) tokens: RedBlackTreeMapSync<TokenId, Arc<JoinToken>>,
     pub(crate) run_tokens: HashTrieMapSync<(ClusterName, String), Arc<RunToken>>,
 }
@@ -45,6 +47,7 @@ impl View {
             families: RedBlackTreeMapSync::new_sync(),
             tasks: RedBlackTreeMapSync::new_sync(),
             nodes: RedBlackTreeMapSync::new_sync(),
+            services: RedBlackTreeMapSync::new_sync(),
             tokens: RedBlackTreeMapSync::new_sync(),
             run_tokens: HashTrieMapSync::new_sync(),
         }
@@ -136,6 +139,47 @@ impl View {
             .range((start, Bound::Unbounded))
             .map(|(_, node)| node.as_ref())
             .take_while(move |node| node.record.cluster == cluster)
+    }
+
+    /// A service of any status; of several with one name the newest.
+    #[must_use]
+    pub fn service(&self, key: &ServiceKey) -> Option<&ServiceEntry> {
+        self.services.get(key).map(Arc::as_ref)
+    }
+
+    /// A cluster's services of any status by name, beginning after `after`.
+    pub fn services_in<'a>(
+        &'a self,
+        cluster: &ClusterName,
+        after: Option<&ServiceName>,
+    ) -> impl Iterator<Item = &'a ServiceEntry> + use<'a> {
+        let key = |name: &ServiceName| ServiceKey { cluster: cluster.clone(), name: name.clone() };
+        let first = ServiceName::parse("-").ok();
+        let start = match (after, first) {
+            (Some(after), _) => Bound::Excluded(key(after)),
+            (None, Some(first)) => Bound::Included(key(&first)),
+            (None, None) => Bound::Unbounded,
+        };
+        let cluster = cluster.clone();
+        self.services
+            .range((start, Bound::Unbounded))
+            .map(|(_, service)| service.as_ref())
+            .take_while(move |service| service.record.key.cluster == cluster)
+    }
+
+    /// How many tasks of a deployment are RUNNING, and how many are before that.
+    #[must_use]
+    pub fn deployment_tasks(&self, service: &ServiceEntry, deployment: &str) -> (u32, u32) {
+        let tasks = service.tasks.iter().filter_map(|arn| self.task(arn));
+        let of_it = tasks.filter(|task| task.started_by.as_deref() == Some(deployment));
+        of_it.fold((0, 0), |(running, pending), task| {
+            let rank = task.last_status.rank();
+            match rank.cmp(&TaskStatus::Running.rank()) {
+                Ordering::Less => (running, pending + 1),
+                Ordering::Equal => (running + 1, pending),
+                Ordering::Greater => (running, pending),
+            }
+        })
     }
 
     /// The node's whole desired state as of this view: its generation and every held task. A node

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use loadline_model::{InstanceArn, TaskArn};
 
 use super::{
-    Cluster, ClusterName, Connection, Family, JoinToken, Node, RunToken, Task, TaskDefinition,
+    Cluster, ClusterName, Connection, Family, JoinToken, Node, RunToken, Service, ServiceKey, Task,
+    TaskDefinition,
 };
 
 /// A record's new value, or its end.
@@ -31,6 +32,10 @@ pub enum Write {
     RunToken(Arc<RunToken>),
     /// A client token is forgotten.
     ForgetRunToken(ClusterName, String),
+    /// A service's new value.
+    Service(Arc<Service>),
+    /// When time alone moves the service next; `None`: never. Never stored.
+    Wake(ServiceKey, Option<u64>),
     /// A node's session began, changed or ended. Never stored.
     Connection(InstanceArn, Option<Connection>),
 }

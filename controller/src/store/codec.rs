@@ -148,7 +148,8 @@ fn key_of(write: &Write) -> Option<(Table, Vec<u8>)> {
         Write::JoinToken(token) => (Table::JoinTokens, token.id.to_string()),
         Write::RunToken(token) => (Table::RunTokens, format!("{}/{}", token.cluster, token.token)),
         Write::ForgetRunToken(cluster, token) => (Table::RunTokens, format!("{cluster}/{token}")),
-        Write::Connection(..) => return None,
+        Write::Service(service) => (Table::Services, service.key.to_string()),
+        Write::Connection(..) | Write::Wake(..) => return None,
     };
     Some((table, key.into_bytes()))
 }
@@ -163,7 +164,11 @@ fn value_of(write: &Write) -> Option<Vec<u8>> {
         Write::Generation(_, generation) => Some(json(generation)),
         Write::JoinToken(token) => Some(json(token.as_ref())),
         Write::RunToken(token) => Some(json(token.as_ref())),
-        Write::ForgetTask(_) | Write::ForgetRunToken(..) | Write::Connection(..) => None,
+        Write::Service(service) => Some(json(service.as_ref())),
+        Write::ForgetTask(_)
+        | Write::ForgetRunToken(..)
+        | Write::Connection(..)
+        | Write::Wake(..) => None,
     }
 }
 
@@ -179,6 +184,7 @@ fn decode(table: Table, key: &[u8], value: &[u8]) -> Result<Option<Write>, Codec
         Table::Generations => {
             Write::Generation(name_key::<InstanceArn>(table, key)?, parse(table, key, value)?)
         }
+        Table::Services => Write::Service(Arc::new(parse(table, key, value)?)),
         Table::Tasks => Write::Task(Arc::new(parse(table, key, value)?)),
         Table::JoinTokens => Write::JoinToken(Arc::new(parse(table, key, value)?)),
         Table::RunTokens => Write::RunToken(Arc::new(parse(table, key, value)?)),

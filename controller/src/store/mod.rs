@@ -28,6 +28,8 @@ pub enum Table {
     Nodes,
     /// A node's generation, by ARN.
     Generations,
+    /// By `cluster/name`.
+    Services,
     /// By ARN.
     Tasks,
     /// By id.
@@ -38,13 +40,14 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order in which they are read at open: what is referred to first.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Meta,
         Self::Clusters,
         Self::Families,
         Self::Definitions,
         Self::Nodes,
         Self::Generations,
+        Self::Services,
         Self::Tasks,
         Self::JoinTokens,
         Self::RunTokens,
@@ -60,6 +63,7 @@ impl Table {
             Self::Definitions => "definitions",
             Self::Nodes => "nodes",
             Self::Generations => "generations",
+            Self::Services => "services",
             Self::Tasks => "tasks",
             Self::JoinTokens => "join_tokens",
             Self::RunTokens => "run_tokens",

@@ -3,4 +3,5 @@
 mod nodes;
 mod properties;
 mod running;
+mod services;
 mod tokens;

@@ -1,0 +1,146 @@
+//! What new tasks are made of, whoever asks for them: RunTask, StartTask or a service.
+
+use std::sync::Arc;
+
+use loadline_model::{
+    ContainerStatus, DesiredStatus, InstanceArn, KeyValue, Resources, TaskArn, TaskStatus,
+};
+
+use super::Draft;
+use crate::command::Ran;
+use crate::scheduler::{self, Tentative};
+use crate::state::{
+    ClusterName, IdSource, ServiceName, State, Task, TaskContainer, TaskDefinition, TaskOverrides,
+    Write,
+};
+
+/// What the tasks of one request have in common.
+pub(super) struct Seed<'a> {
+    pub(super) cluster: &'a ClusterName,
+    pub(super) definition: &'a TaskDefinition,
+    pub(super) overrides: Option<&'a TaskOverrides>,
+    pub(super) group: &'a str,
+    pub(super) service: Option<&'a ServiceName>,
+    pub(super) started_by: Option<&'a str>,
+    pub(super) tags: Vec<KeyValue>,
+    pub(super) now_ms: u64,
+}
+
+impl Seed<'_> {
+    /// What one of them takes from its node's line.
+    pub(super) fn need(&self, state: &State) -> Resources {
+        let any = state.view.scope.task_arn(self.cluster, "-");
+        let any = any.expect("a cluster's name is plain");
+        self.definition.task_spec(any, self.overrides).reservation()
+    }
+
+    /// Places up to `count` tasks; stops at the first that finds no place, because the others
+    /// would find none either.
+    pub(super) fn place(
+        &self,
+        draft: &mut Draft<'_>,
+        request: &scheduler::Request<'_>,
+        count: u32,
+        ids: &mut dyn IdSource,
+    ) -> Ran {
+        let need = self.need(draft.state);
+        let mut ran = Ran { tasks: Vec::new(), failures: Vec::new() };
+        let mut tentative = Tentative::default();
+        for _ in 0..count {
+            let id = ids.fresh();
+            let seed = u64::from_str_radix(id.get(16..).unwrap_or("0"), 16).unwrap_or(0);
+            match scheduler::place(draft.state, &tentative, request, seed) {
+                Ok(node) => {
+                    tentative.add(&node, need);
+                    ran.tasks.push(self.start(draft, &id, &node, need, ids));
+                }
+                Err(failures) => {
+                    ran.failures = failures;
+                    break;
+                }
+            }
+        }
+        ran
+    }
+
+    /// One task on a node that was asked.
+    pub(super) fn start(
+        &self,
+        draft: &mut Draft<'_>,
+        id: &str,
+        node: &InstanceArn,
+        reserved: Resources,
+        ids: &mut dyn IdSource,
+    ) -> Arc<Task> {
+        let arn = draft
+            .state
+            .view
+            .scope
+            .task_arn(self.cluster, id)
+            .expect("an id is 32 hex digits and a cluster's name is plain");
+        let task = Arc::new(self.task(arn, node, reserved, ids));
+        draft.moves(node);
+        draft.writes.push(Write::Task(Arc::clone(&task)));
+        task
+    }
+
+    fn task(
+        &self,
+        arn: TaskArn,
+        node: &InstanceArn,
+        reserved: Resources,
+        ids: &mut dyn IdSource,
+    ) -> Task {
+        let containers = self.definition.body.containers.iter().map(|container| TaskContainer {
+            name: container.name.clone(),
+            id: uuid(&ids.fresh()),
+            last_status: ContainerStatus::Pending,
+            runtime_id: None,
+            image_digest: None,
+            exit_code: None,
+            reason: None,
+        });
+        Task {
+            arn,
+            cluster: self.cluster.clone(),
+            node: node.clone(),
+            definition: self.definition.key(),
+            overrides: self.overrides.cloned().map(Box::new),
+            reserved,
+            desired: DesiredStatus::Running,
+            last_status: TaskStatus::Pending,
+            held: true,
+            version: 1,
+            report_version: 0,
+            group: self.group.to_owned(),
+            service: self.service.cloned(),
+            started_by: self.started_by.map(str::to_owned),
+            tags: self.tags.clone(),
+            containers: containers.collect(),
+            stop_code: None,
+            stopped_reason: None,
+            created_at_ms: self.now_ms,
+            started_at_ms: None,
+            stopping_at_ms: None,
+            execution_stopped_at_ms: None,
+            stopped_at_ms: None,
+        }
+    }
+}
+
+/// Tags, and below them those of `lower` whose names are not there yet.
+pub(super) fn merged(tags: &[KeyValue], lower: &[KeyValue]) -> Vec<KeyValue> {
+    let mut all = tags.to_vec();
+    for tag in lower {
+        if !all.iter().any(|have| have.name == tag.name) {
+            all.push(tag.clone());
+        }
+    }
+    all
+}
+
+/// 32 hex digits in the form 8-4-4-4-12, which ECS gives container ids.
+pub(super) fn uuid(hex: &str) -> String {
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+}

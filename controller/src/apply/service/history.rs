@@ -1,0 +1,62 @@
+//! What a service says of itself: events in ECS's words, and how far its deployments are.
+
+use std::sync::Arc;
+
+use super::super::seed::uuid;
+use crate::command::{PlacementFailure, PlacementReason};
+use crate::state::{DEPLOYMENTS_MAX, EVENTS_MAX, IdSource, Rollout, Service, ServiceEvent, Task};
+
+/// Tells an event; one that only repeats the newest is not told again.
+pub(super) fn tell(service: &mut Service, what: &str, now_ms: u64, ids: &mut dyn IdSource) {
+    let message = format!("(service {}) {what}", service.key.name);
+    if service.events.first().is_some_and(|newest| newest.message == message) {
+        return;
+    }
+    let id = uuid(&ids.fresh());
+    service.events.insert(0, ServiceEvent { id, at_ms: now_ms, message });
+    service.events.truncate(EVENTS_MAX);
+}
+
+/// `has started 2 tasks: (task a) (task b).`
+pub(super) fn counted(verb: &str, noun: &str, tasks: &[Arc<Task>]) -> String {
+    let names: Vec<_> = tasks.iter().map(|task| format!("(task {})", task.arn.id())).collect();
+    format!("has {verb} {} {noun}: {}.", tasks.len(), names.join(" "))
+}
+
+/// ECS's sentence for a launch that found no place, with the node that was closest to taking it.
+pub(super) fn no_place(failures: &[PlacementFailure]) -> String {
+    let told = "was unable to place a task because no container instance met all of its \
+                requirements.";
+    let closest = failures.iter().find(|failure| failure.node.is_some());
+    let Some((failure, node)) = closest.and_then(|f| Some((f, f.node.as_ref()?))) else {
+        return format!("{told} Reason: No Container Instances were found in your cluster.");
+    };
+    let why = match failure.reason {
+        PlacementReason::Cpu => "has insufficient CPU units available".to_owned(),
+        PlacementReason::Memory => "has insufficient memory available".to_owned(),
+        PlacementReason::Agent => "encountered error \"AGENT\"".to_owned(),
+        other => format!("encountered error \"{}\"", other.as_str().trim_end_matches('.')),
+    };
+    format!("{told} The closest matching (container-instance {}) {why}.", node.id())
+}
+
+/// Moves the primary deployment's rollout on.
+pub(super) fn roll(service: &mut Service, rollout: Rollout, reason: &str, now_ms: u64) {
+    if let Some(primary) = service.deployments.first_mut() {
+        primary.rollout = rollout;
+        reason.clone_into(&mut primary.rollout_reason);
+        primary.updated_at_ms = now_ms;
+    }
+}
+
+/// Marks which deployments still have tasks, and forgets the oldest that do not.
+pub(super) fn prune(service: &mut Service, has_tasks: impl Fn(&str) -> bool) {
+    for (n, deployment) in service.deployments.iter_mut().enumerate() {
+        deployment.live = n == 0 || has_tasks(&deployment.id);
+    }
+    while DEPLOYMENTS_MAX < service.deployments.len() {
+        let last_idle = service.deployments.iter().rposition(|deployment| !deployment.live);
+        let Some(n) = last_idle else { break };
+        service.deployments.remove(n);
+    }
+}

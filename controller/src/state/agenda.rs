@@ -1,0 +1,129 @@
+//! Which services have to be looked at, and why. Changes of tasks, nodes and services put them
+//! here as they are taken in, so that the work of a commit is what the commit touched.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use loadline_model::{StopCode, TaskStatus};
+
+use super::{ClusterName, Scheduling, Service, ServiceKey, ServiceStatus, Task};
+
+/// The services to look at.
+#[derive(Clone, Debug, Default)]
+pub struct Agenda {
+    due: BTreeMap<ServiceKey, Happened>,
+    by_time: BTreeSet<(u64, ServiceKey)>,
+    times: BTreeMap<ServiceKey, u64>,
+    /// Services that look for a place, or (DAEMON) for new nodes.
+    looking: BTreeMap<ClusterName, BTreeSet<ServiceKey>>,
+    /// Clusters in which a task gave its room back: looked at once a tick, not once a task.
+    roomier: BTreeSet<ClusterName>,
+}
+
+/// What happened to a service since it was last looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Happened {
+    /// Tasks that stopped before they ran, by deployment.
+    pub failed: BTreeMap<String, u32>,
+    /// Deployments of which a task reached RUNNING.
+    pub ran: BTreeSet<String>,
+}
+
+impl Happened {
+    /// What a task's change means. A task that is new, or read from the store, means nothing.
+    pub(super) fn between(before: Option<&Task>, after: &Task) -> Self {
+        let mut happened = Self::default();
+        let (Some(before), Some(deployment)) = (before, after.started_by.as_ref()) else {
+            return happened;
+        };
+        let reached = |status| before.last_status != status && after.last_status == status;
+        let ours = [Some(StopCode::ServiceSchedulerInitiated), Some(StopCode::UserInitiated)];
+        if reached(TaskStatus::Stopped)
+            && after.started_at_ms.is_none()
+            && !ours.contains(&after.stop_code)
+        {
+            happened.failed.insert(deployment.clone(), 1);
+        }
+        if reached(TaskStatus::Running) {
+            happened.ran.insert(deployment.clone());
+        }
+        happened
+    }
+}
+
+impl Agenda {
+    /// The next service to look at.
+    #[must_use]
+    pub fn next(&self) -> Option<&ServiceKey> {
+        self.due.keys().next()
+    }
+
+    /// What happened to a service.
+    #[must_use]
+    pub fn happened(&self, service: &ServiceKey) -> Option<&Happened> {
+        self.due.get(service)
+    }
+
+    /// It was looked at, and what that did is taken in.
+    pub fn done(&mut self, service: &ServiceKey) {
+        self.due.remove(service);
+    }
+
+    /// Time has passed: puts what it makes due.
+    pub fn tick(&mut self, now_ms: u64) {
+        while let Some((at_ms, service)) = self.by_time.first().cloned() {
+            if now_ms < at_ms {
+                break;
+            }
+            self.wake_at(&service, None);
+            self.add(&service, Happened::default());
+        }
+        for cluster in std::mem::take(&mut self.roomier) {
+            self.node_moved(&cluster, BTreeSet::new());
+        }
+    }
+
+    pub(super) fn add(&mut self, service: &ServiceKey, happened: Happened) {
+        let known = self.due.entry(service.clone()).or_default();
+        for (deployment, count) in happened.failed {
+            *known.failed.entry(deployment).or_default() += count;
+        }
+        known.ran.extend(happened.ran);
+    }
+
+    pub(super) fn service(&mut self, service: &Service) {
+        let looks = service.status == ServiceStatus::Active
+            && (service.scheduling == Scheduling::Daemon || !service.unplaced.is_empty());
+        let looking = self.looking.entry(service.key.cluster.clone()).or_default();
+        if looks {
+            looking.insert(service.key.clone());
+        } else {
+            looking.remove(&service.key);
+        }
+        if service.status == ServiceStatus::Inactive {
+            self.wake_at(&service.key, None);
+        } else {
+            self.add(&service.key, Happened::default());
+        }
+    }
+
+    pub(super) fn wake_at(&mut self, service: &ServiceKey, at_ms: Option<u64>) {
+        if let Some(old) = self.times.remove(service) {
+            self.by_time.remove(&(old, service.clone()));
+        }
+        if let Some(at_ms) = at_ms {
+            self.times.insert(service.clone(), at_ms);
+            self.by_time.insert((at_ms, service.clone()));
+        }
+    }
+
+    pub(super) fn node_moved(&mut self, cluster: &ClusterName, services: BTreeSet<ServiceKey>) {
+        let looking = self.looking.get(cluster).cloned().unwrap_or_default();
+        for service in services.into_iter().chain(looking) {
+            self.add(&service, Happened::default());
+        }
+    }
+
+    pub(super) fn room_was_made(&mut self, cluster: &ClusterName) {
+        self.roomier.insert(cluster.clone());
+    }
+}

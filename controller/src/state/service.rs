@@ -1,0 +1,234 @@
+//! Services: a number of tasks that is kept, and rolled forward from one deployment to the next.
+
+use loadline_model::{KeyValue, TaskArn};
+use rpds::RedBlackTreeSetSync;
+use serde::{Deserialize, Serialize};
+
+use super::{DefinitionKey, PlacementConstraint, PlacementStrategy, ServiceKey, Sha256Hash};
+use crate::command::PlacementFailure;
+
+/// Most events that a service remembers (ECS's own bound).
+pub const EVENTS_MAX: usize = 100;
+/// Most deployments that a service remembers, finished ones included.
+pub const DEPLOYMENTS_MAX: usize = 20;
+
+/// A service as it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Cluster and name.
+    pub key: ServiceKey,
+    /// Whether it is alive.
+    pub status: ServiceStatus,
+    /// How its tasks are counted.
+    pub scheduling: Scheduling,
+    /// How many tasks it shall have; of a DAEMON the number of nodes that match.
+    pub desired_count: u32,
+    /// The limits of a rolling update, and the circuit breaker.
+    pub config: DeploymentConfig,
+    /// Seconds in which a new task's failing health checks are ignored. Kept and described; it has
+    /// no effect as long as no health check is supported.
+    pub health_check_grace_s: Option<u32>,
+    /// Bind, besides those of the definition.
+    pub constraints: Vec<PlacementConstraint>,
+    /// Best effort.
+    pub strategy: Vec<PlacementStrategy>,
+    /// Where the tags of its tasks come from.
+    pub propagate_tags: ServiceTags,
+    /// `enableECSManagedTags`: tasks get `aws:ecs:clusterName` and `aws:ecs:serviceName`.
+    pub managed_tags: bool,
+    /// Its own tags.
+    pub tags: Vec<KeyValue>,
+    /// Unix milliseconds, as all times here.
+    pub created_at_ms: u64,
+    /// Of the parameters that it was created with.
+    pub fingerprint: Sha256Hash,
+    /// The newest (PRIMARY) first, then those that still have tasks or are remembered.
+    pub deployments: Vec<Deployment>,
+    /// The newest first, at most [`EVENTS_MAX`].
+    pub events: Vec<ServiceEvent>,
+    /// Whether the last event said that it is steady.
+    pub steady: bool,
+    /// Slows down launches that keep failing.
+    pub throttle: Throttle,
+    /// Why the last launch found no place, while that lasts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unplaced: Vec<PlacementFailure>,
+}
+
+impl Service {
+    /// The deployment that new tasks are of.
+    #[must_use]
+    pub fn primary(&self) -> &Deployment {
+        self.deployments.first().expect("a service has at least one deployment")
+    }
+}
+
+/// ECS's service status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServiceStatus {
+    /// Kept at its count.
+    Active,
+    /// Deleted; its tasks are being stopped.
+    Draining,
+    /// Deleted and without tasks; its name is free again.
+    Inactive,
+}
+
+impl ServiceStatus {
+    /// ECS's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Draining => "DRAINING",
+            Self::Inactive => "INACTIVE",
+        }
+    }
+}
+
+/// ECS's `schedulingStrategy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scheduling {
+    /// As many tasks as wanted, anywhere.
+    Replica,
+    /// One task on each ACTIVE node that matches the constraints.
+    Daemon,
+}
+
+impl Scheduling {
+    /// ECS's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Replica => "REPLICA",
+            Self::Daemon => "DAEMON",
+        }
+    }
+}
+
+/// ECS's `deploymentConfiguration`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentConfig {
+    /// Healthy tasks never fall below this share of the desired count, rounded up.
+    pub minimum_healthy_percent: u32,
+    /// Tasks never rise above this share of the desired count, rounded down.
+    pub maximum_percent: u32,
+    /// What happens when new tasks keep failing.
+    pub breaker: Breaker,
+}
+
+impl DeploymentConfig {
+    /// ECS's defaults: 100/200 for REPLICA, 0/100 for DAEMON, no breaker.
+    #[must_use]
+    pub const fn default_of(scheduling: Scheduling) -> Self {
+        let (minimum_healthy_percent, maximum_percent) = match scheduling {
+            Scheduling::Replica => (100, 200),
+            Scheduling::Daemon => (0, 100),
+        };
+        Self { minimum_healthy_percent, maximum_percent, breaker: Breaker::Off }
+    }
+}
+
+/// ECS's `deploymentCircuitBreaker`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Breaker {
+    /// A deployment is tried for ever.
+    Off,
+    /// After enough failures it is FAILED, and no more of its tasks are started.
+    Fail,
+    /// And the last completed deployment's definition is deployed again.
+    RollBack,
+}
+
+/// A service's `propagateTags`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServiceTags {
+    /// `NONE`
+    None,
+    /// `SERVICE`
+    Service,
+    /// `TASK_DEFINITION`
+    TaskDefinition,
+}
+
+/// One deployment of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// `ecs-svc/` and 19 digits: its tasks' `startedBy`.
+    pub id: String,
+    /// The last part of the ARNs of its service deployment and its service revision: 16 letters
+    /// and digits.
+    pub revision_id: String,
+    /// What its tasks run.
+    pub definition: DefinitionKey,
+    /// How far it is.
+    pub rollout: Rollout,
+    /// The same for people.
+    pub rollout_reason: String,
+    /// How many of its tasks failed to start, since one last ran.
+    pub failed_tasks: u32,
+    /// Whether it was made to undo a failed one.
+    pub is_rollback: bool,
+    /// When it began.
+    pub created_at_ms: u64,
+    /// When its state last changed.
+    pub updated_at_ms: u64,
+    /// Whether it has, or may yet get, tasks: it is then listed by DescribeServices.
+    pub live: bool,
+}
+
+/// ECS's `rolloutState`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rollout {
+    /// Tasks are being replaced.
+    InProgress,
+    /// It reached its steady state.
+    Completed,
+    /// The circuit breaker ended it.
+    Failed,
+}
+
+impl Rollout {
+    /// ECS's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InProgress => "IN_PROGRESS",
+            Self::Completed => "COMPLETED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+/// A line of a service's history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceEvent {
+    /// Unique.
+    pub id: String,
+    /// When.
+    pub at_ms: u64,
+    /// In ECS's words, `(service NAME) …`.
+    pub message: String,
+}
+
+/// Launches that keep failing before RUNNING come at growing distances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Throttle {
+    /// Failures in a row.
+    pub failures: u32,
+    /// No launch before this time.
+    pub not_before_ms: u64,
+}
+
+/// A service with what is derived from its tasks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceEntry {
+    /// What is stored.
+    pub record: Service,
+    /// Its tasks that are not STOPPED.
+    pub tasks: RedBlackTreeSetSync<TaskArn>,
+    /// Of them, those that are RUNNING.
+    pub running_tasks: u32,
+    /// Of them, those before RUNNING.
+    pub pending_tasks: u32,
+}
