@@ -172,8 +172,9 @@ fn parse_group(line: &str) -> Option<(&str, u32, &str)> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\nbroken\nweb:x:33:34:w:/var/www:/bin/sh\n\
-                          nohome:x:40:40:::\n1000:x:77:77::/digits:/bin/sh\nbig:x:4294967296:0::/:\n";
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\nbroken\n\
+                          web:x:33:34:w:/var/www:/bin/sh\nnohome:x:40:40:::\n\
+                          1000:x:77:77::/digits:/bin/sh\nbig:x:4294967296:0::/:\n";
     const GROUP: &str = "root:x:0:\nwww:x:34:\nlogs:x:50:web,other\nmore:x:51:web\nbroken\n";
 
     fn check(text: &str, expected: Result<(u32, u32, &[u32], &str), &str>) {

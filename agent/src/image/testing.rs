@@ -69,7 +69,9 @@ impl Archive {
         header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
         header.set_entry_type(kind);
         header.set_mode(0o644);
-        (header.set_uid(0), header.set_gid(0), header.set_mtime(1_000_000_000));
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1_000_000_000);
         header.set_size(data.len() as u64);
         change(&mut header);
         header.set_cksum();

@@ -260,4 +260,6 @@ fn make_dir(parent: BorrowedFd<'_>, name: &str, path: &Path) -> Result<OwnedFd, 
 }
 
 #[cfg(test)]
+mod real_tools;
+#[cfg(test)]
 mod tests;

@@ -79,7 +79,8 @@ fn kinds_modes_owners_and_times_are_kept() {
         })
         .entry(EntryType::Regular, "dir/su", "", b"#!", |h| {
             h.set_mode(0o4755);
-            (h.set_uid(33), h.set_gid(4_294_967_294));
+            h.set_uid(33);
+            h.set_gid(4_294_967_294);
         })
         .hardlink("dir/hard", "dir/su")
         .symlink("dir/link", "/nowhere/at/all")

@@ -6,8 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use loadline_agent::image::ImageStore;
-use loadline_agent::rootfs;
+use crate::image::ImageStore;
+use crate::rootfs;
 
 /// A folder with an OCI layout of two layers, and the tree that they make.
 struct World {

@@ -9,25 +9,26 @@
 //!  lock                   held while an agent has the store open
 //! ```
 
+mod files;
+mod import;
 mod pins;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags};
-use serde::{Deserialize, Serialize};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use super::document::{self, DOCUMENT_BYTES_MAX};
-use super::layout::{self, Found, FoundLayer};
+use super::document;
+use super::layout;
 use super::refs::{Record, Refs};
 use super::source::Source;
 use super::unpack::Limits;
-use super::{Digest, ImageConfig, ImageError, Reference, Target, blob};
+use super::{Digest, ImageConfig, ImageError, Reference, Target};
 use crate::rooted::{self, Inside};
 use pins::{Pin, Pins};
 
@@ -90,7 +91,6 @@ pub struct Freed {
     /// Sum of their files, in bytes.
     pub bytes: u64,
 }
-
 /// The images of one node. One process at a time has it open.
 #[derive(Debug)]
 pub struct ImageStore {
@@ -106,17 +106,6 @@ pub struct ImageStore {
     /// Locked as long as it is open.
     _lock: File,
 }
-
-/// What `layer.json` holds.
-#[derive(Debug, Serialize, Deserialize)]
-struct LayerRecord {
-    bytes: u64,
-    entries: u64,
-    devices_left_out: u64,
-}
-
-const LAYER_RECORD: &str = "layer.json";
-const LAYER_RECORD_BYTES_MAX: u64 = 4096;
 
 fn failed(step: &'static str, object: impl Into<String>) -> impl FnOnce(io::Error) -> ImageError {
     let object = object.into();
@@ -289,220 +278,6 @@ impl ImageStore {
     fn refs(&self) -> std::sync::MutexGuard<'_, Refs> {
         // The names are replaced in one assignment: a panic elsewhere leaves them whole.
         self.refs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What an import has unpacked and not yet published. Removed when dropped.
-struct Staged<'a> {
-    store: &'a ImageStore,
-    layers: BTreeMap<Digest, String>,
-}
-
-impl Drop for Staged<'_> {
-    fn drop(&mut self) {
-        for name in self.layers.values() {
-            // What can't be removed now is scratch that the next open removes.
-            let _ = rooted::remove_tree(self.store.scratch.as_fd(), name.as_bytes());
-        }
-    }
-}
-
-/// Reports what is read through it.
-struct Counted<'a, R> {
-    inner: R,
-    progress: &'a mut Progress,
-    report: &'a mut dyn FnMut(Progress),
-    reported_bytes: u64,
-}
-
-/// Progress is told each time this many bytes were read.
-const PROGRESS_STEP_BYTES: u64 = 256 * 1024;
-
-impl<R: Read> Read for Counted<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.progress.done_bytes += count as u64;
-        if PROGRESS_STEP_BYTES <= self.progress.done_bytes - self.reported_bytes {
-            self.reported_bytes = self.progress.done_bytes;
-            (self.report)(*self.progress);
-        }
-        Ok(count)
-    }
-}
-
-impl ImageStore {
-    /// Unpacks into scratch the layers that are not here yet.
-    fn stage(
-        &self,
-        source: &Source,
-        found: &[Found],
-        report: &mut dyn FnMut(Progress),
-    ) -> Result<Staged<'_>, ImageError> {
-        let mut missing: BTreeMap<Digest, &FoundLayer> = BTreeMap::new();
-        for layer in found.iter().flat_map(|image| &image.layers) {
-            if !self.has_layer(layer.expected.diff_id) {
-                missing.insert(layer.expected.diff_id, layer);
-            }
-        }
-        let mut progress = Progress::default();
-        for layer in missing.values() {
-            progress.total_bytes += source.member(&layer.member)?.1;
-        }
-        report(progress);
-        let mut staged = Staged { store: self, layers: BTreeMap::new() };
-        for (diff_id, layer) in missing {
-            let name = format!("layer-{}", self.next_scratch.fetch_add(1, Ordering::Relaxed));
-            staged.layers.insert(diff_id, name.clone());
-            self.stage_layer(source, layer, &name, &mut progress, report)?;
-        }
-        progress.done_bytes = progress.total_bytes;
-        report(progress);
-        Ok(staged)
-    }
-
-    fn stage_layer(
-        &self,
-        source: &Source,
-        layer: &FoundLayer,
-        name: &str,
-        progress: &mut Progress,
-        report: &mut dyn FnMut(Progress),
-    ) -> Result<(), ImageError> {
-        let dir = make_dir(self.scratch.as_fd(), name)?;
-        let root = make_dir(dir.as_fd(), "fs")?;
-        // What an image does not say about its root directory: as docker has it.
-        rustix::fs::fchmod(&root, Mode::from_raw_mode(0o755))
-            .map_err(|errno| failed("set the mode of", name)(errno.into()))?;
-        let (reader, _) = source.member(&layer.member)?;
-        let reported_bytes = progress.done_bytes;
-        let reader = Counted { inner: reader, progress, report, reported_bytes };
-        let unpacked = blob::unpack(reader, &layer.expected, root.as_fd(), &self.limits)?;
-        let record = LayerRecord {
-            bytes: unpacked.bytes,
-            entries: unpacked.entries,
-            devices_left_out: unpacked.devices_left_out,
-        };
-        let bytes = serde_json::to_vec(&record)
-            .map_err(|error| failed("write", LAYER_RECORD)(io::Error::other(error)))?;
-        rooted::write_atomic(dir.as_fd(), LAYER_RECORD, &bytes)
-            .map_err(failed("write", format!("{name}/{LAYER_RECORD}")))
-    }
-
-    /// Moves what is unpacked to its place, once it is all on the disk.
-    fn publish(&self, staged: Staged<'_>) -> Result<(), ImageError> {
-        if staged.layers.is_empty() {
-            return Ok(());
-        }
-        let sync = |fd: &OwnedFd, step| {
-            rustix::fs::fsync(fd).map_err(|errno| failed(step, "layers")(errno.into()))
-        };
-        rustix::fs::syncfs(&self.scratch)
-            .map_err(|errno| failed("sync", "scratch")(errno.into()))?;
-        for (diff_id, name) in &staged.layers {
-            let (from, to, layer) = (&self.scratch, &self.layers, diff_id.hex());
-            match rustix::fs::renameat_with(from, name, to, &layer, RenameFlags::NOREPLACE) {
-                // Another import was first with the same content.
-                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-                Err(errno) => return Err(failed("publish the layer", layer)(errno.into())),
-            }
-        }
-        sync(&self.layers, "sync")
-    }
-
-    /// Writes the documents, then the names.
-    fn name(&self, found: &[Found]) -> Result<Vec<Imported>, ImageError> {
-        let mut refs = self.refs();
-        let mut images = refs.images.clone();
-        let mut imported = Vec::new();
-        for image in found {
-            let record = Record {
-                digest: image.digest(),
-                config: image.config_bytes.0,
-                layers: image.config.diff_ids.clone(),
-            };
-            for (digest, bytes) in image.manifest.iter().chain([&image.config_bytes]) {
-                rooted::write_atomic(self.blobs.as_fd(), &digest.hex(), bytes)
-                    .map_err(failed("write the document", digest.to_string()))?;
-            }
-            let (size_bytes, devices_left_out) = self.size_of(&record.layers);
-            for reference in &image.references {
-                images.insert(reference.to_string(), record.clone());
-                let (reference, digest) = (reference.to_string(), record.digest);
-                imported.push(Imported { reference, digest, size_bytes, devices_left_out });
-            }
-        }
-        refs.replace(self.root.as_fd(), images)?;
-        Ok(imported)
-    }
-
-    fn has_layer(&self, layer: Digest) -> bool {
-        let name = format!("{}/{LAYER_RECORD}", layer.hex());
-        rooted::open_file(self.layers.as_fd(), name.as_bytes(), Inside::Beneath).is_ok()
-    }
-
-    /// Bytes, and device nodes left out, of these layers. A layer without a record counts nothing.
-    fn size_of(&self, layers: &[Digest]) -> (u64, u64) {
-        let record = |layer: &Digest| -> Option<LayerRecord> {
-            let name = format!("{}/{LAYER_RECORD}", layer.hex());
-            let file = rooted::open_file(self.layers.as_fd(), name.as_bytes(), Inside::Beneath);
-            let bytes = rooted::read_max(file.ok()?, LAYER_RECORD_BYTES_MAX).ok()?;
-            serde_json::from_slice(&bytes).ok()
-        };
-        layers.iter().filter_map(record).fold((0, 0), |(bytes, devices), record| {
-            (bytes + record.bytes, devices + record.devices_left_out)
-        })
-    }
-
-    fn read_blob(&self, digest: Digest) -> Result<Vec<u8>, ImageError> {
-        let object = digest.to_string();
-        let file = rooted::open_file(self.blobs.as_fd(), digest.hex().as_bytes(), Inside::Beneath)
-            .map_err(failed("open the document", &object))?;
-        let bytes = rooted::read_max(file, DOCUMENT_BYTES_MAX)
-            .map_err(failed("read the document", &object))?;
-        let found = Digest::of(&bytes);
-        if found != digest {
-            return Err(ImageError::Digest { object, expected: digest, found });
-        }
-        Ok(bytes)
-    }
-
-    /// What is in one of the store's folders, with the digest that a name is.
-    fn names_in(
-        &self,
-        dir: &OwnedFd,
-        object: &str,
-    ) -> Result<Vec<(Vec<u8>, Option<Digest>)>, ImageError> {
-        let list = || -> rustix::io::Result<Vec<Vec<u8>>> {
-            let mut names = Vec::new();
-            for entry in rustix::fs::Dir::read_from(dir)? {
-                let name = entry?.file_name().to_bytes().to_vec();
-                if name != b"." && name != b".." {
-                    names.push(name);
-                }
-            }
-            Ok(names)
-        };
-        let names = list().map_err(|errno| failed("list", object)(errno.into()))?;
-        let digest = |name: &[u8]| std::str::from_utf8(name).ok().and_then(Digest::from_hex);
-        Ok(names.into_iter().map(|name| (name.clone(), digest(&name))).collect())
-    }
-
-    /// Moves something out of the way in one step, then removes it.
-    fn discard(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), ImageError> {
-        let object = String::from_utf8_lossy(name).into_owned();
-        let gone = format!("gone-{}", self.next_scratch.fetch_add(1, Ordering::Relaxed));
-        rustix::fs::renameat(dir, name, &self.scratch, &gone)
-            .map_err(|errno| failed("move away", &object)(errno.into()))?;
-        rooted::remove_tree(self.scratch.as_fd(), gone.as_bytes()).map_err(failed("remove", object))
-    }
-
-    /// Empties scratch: nothing in it is in use, since no other process has the store open.
-    fn sweep(&self) -> Result<(), ImageError> {
-        for (name, _) in self.names_in(&self.scratch, "scratch")? {
-            let object = String::from_utf8_lossy(&name).into_owned();
-            rooted::remove_tree(self.scratch.as_fd(), &name).map_err(failed("remove", object))?;
-        }
-        Ok(())
     }
 }
 

@@ -1,0 +1,92 @@
+//! The store's files: what is there, how large it is, and how it goes away.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ImageStore, failed};
+use crate::image::document::DOCUMENT_BYTES_MAX;
+use crate::image::{Digest, ImageError};
+use crate::rooted::{self, Inside};
+
+/// What `layer.json` holds.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct LayerRecord {
+    pub(super) bytes: u64,
+    pub(super) entries: u64,
+    pub(super) devices_left_out: u64,
+}
+
+/// A name in one of the store's folders, and the digest that it is.
+pub(super) type Named = (Vec<u8>, Option<Digest>);
+pub(super) const LAYER_RECORD: &str = "layer.json";
+const LAYER_RECORD_BYTES_MAX: u64 = 4096;
+
+impl ImageStore {
+    pub(super) fn has_layer(&self, layer: Digest) -> bool {
+        let name = format!("{}/{LAYER_RECORD}", layer.hex());
+        rooted::open_file(self.layers.as_fd(), name.as_bytes(), Inside::Beneath).is_ok()
+    }
+
+    /// Bytes, and device nodes left out, of these layers. A layer without a record counts nothing.
+    pub(super) fn size_of(&self, layers: &[Digest]) -> (u64, u64) {
+        let record = |layer: &Digest| -> Option<LayerRecord> {
+            let name = format!("{}/{LAYER_RECORD}", layer.hex());
+            let file = rooted::open_file(self.layers.as_fd(), name.as_bytes(), Inside::Beneath);
+            let bytes = rooted::read_max(file.ok()?, LAYER_RECORD_BYTES_MAX).ok()?;
+            serde_json::from_slice(&bytes).ok()
+        };
+        layers.iter().filter_map(record).fold((0, 0), |(bytes, devices), record| {
+            (bytes + record.bytes, devices + record.devices_left_out)
+        })
+    }
+
+    pub(super) fn read_blob(&self, digest: Digest) -> Result<Vec<u8>, ImageError> {
+        let object = digest.to_string();
+        let file = rooted::open_file(self.blobs.as_fd(), digest.hex().as_bytes(), Inside::Beneath)
+            .map_err(failed("open the document", &object))?;
+        let bytes = rooted::read_max(file, DOCUMENT_BYTES_MAX)
+            .map_err(failed("read the document", &object))?;
+        let found = Digest::of(&bytes);
+        if found != digest {
+            return Err(ImageError::Digest { object, expected: digest, found });
+        }
+        Ok(bytes)
+    }
+
+    /// What is in one of the store's folders, with the digest that a name is.
+    pub(super) fn names_in(&self, dir: &OwnedFd, object: &str) -> Result<Vec<Named>, ImageError> {
+        let list = || -> rustix::io::Result<Vec<Vec<u8>>> {
+            let mut names = Vec::new();
+            for entry in rustix::fs::Dir::read_from(dir)? {
+                let name = entry?.file_name().to_bytes().to_vec();
+                if name != b"." && name != b".." {
+                    names.push(name);
+                }
+            }
+            Ok(names)
+        };
+        let names = list().map_err(|errno| failed("list", object)(errno.into()))?;
+        let digest = |name: &[u8]| std::str::from_utf8(name).ok().and_then(Digest::from_hex);
+        Ok(names.into_iter().map(|name| (name.clone(), digest(&name))).collect())
+    }
+
+    /// Moves something out of the way in one step, then removes it.
+    pub(super) fn discard(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), ImageError> {
+        let object = String::from_utf8_lossy(name).into_owned();
+        let gone = format!("gone-{}", self.next_scratch.fetch_add(1, Ordering::Relaxed));
+        rustix::fs::renameat(dir, name, &self.scratch, &gone)
+            .map_err(|errno| failed("move away", &object)(errno.into()))?;
+        rooted::remove_tree(self.scratch.as_fd(), gone.as_bytes()).map_err(failed("remove", object))
+    }
+
+    /// Empties scratch: nothing in it is in use, since no other process has the store open.
+    pub(super) fn sweep(&self) -> Result<(), ImageError> {
+        for (name, _) in self.names_in(&self.scratch, "scratch")? {
+            let object = String::from_utf8_lossy(&name).into_owned();
+            rooted::remove_tree(self.scratch.as_fd(), &name).map_err(failed("remove", object))?;
+        }
+        Ok(())
+    }
+}
