@@ -88,8 +88,8 @@ for text, code, part, call in [
      lambda: ecs.describe_task_definition(taskDefinition="nobody")),
     ("deregistering without a revision", I, "revision",
      lambda: ecs.deregister_task_definition(taskDefinition="nobody")),
-    ("an operation that is not there yet", "UnknownOperationException", "CreateService",
-     lambda: ecs.create_service(serviceName="s")),
+    ("an operation that is not there yet", "UnknownOperationException", "CreateTaskSet",
+     lambda: ecs.create_task_set(service="s", cluster="c", taskDefinition="t")),
 ]:
     refused(text, code, part, call)
 

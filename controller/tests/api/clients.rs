@@ -74,3 +74,8 @@ async fn tags_are_put_listed_and_removed() {
 async fn sts_says_who_is_calling() {
     check("sts_says_who_is_calling", "sts.py", "boto3").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_is_kept_and_rolled_forward() {
+    check("a_service_is_kept_and_rolled_forward", "services.py", "boto3").await;
+}

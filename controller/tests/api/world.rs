@@ -35,7 +35,9 @@ impl World {
             account: "000000000000".into(),
         };
         let store = RedbStore::open(&folder.path().join("state.redb")).unwrap();
-        let (engine, _owner) = Engine::open(Box::new(store), Options::new(scope)).unwrap();
+        let mut options = Options::new(scope);
+        options.services.healthy_after_ms = 300;
+        let (engine, _owner) = Engine::open(Box::new(store), options).unwrap();
         let credentials = folder.path().join("credentials");
         let keys = credentials::load_or_create(&credentials).unwrap();
         let api = Api {

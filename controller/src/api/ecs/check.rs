@@ -6,6 +6,7 @@ use super::shapes::Tag;
 use crate::api::ApiError;
 use crate::command::TAGS_MAX;
 
+const CLIENT_TOKEN_CHARS_MAX: usize = 64;
 const TAG_KEY_CHARS_MAX: usize = 128;
 const TAG_VALUE_CHARS_MAX: usize = 256;
 
@@ -83,6 +84,20 @@ pub(super) fn text(field: &str, text: &str, max: usize) -> Result<(), ApiError> 
         return Err(ApiError::invalid(format_args!("{field} must not have control characters")));
     }
     Ok(())
+}
+
+/// A token that makes a repeated call harmless.
+pub(super) fn client_token(token: Option<String>) -> Result<Option<String>, ApiError> {
+    let token = token.filter(|token| !token.is_empty());
+    if let Some(token) = token.as_deref() {
+        let printable = token.bytes().all(|b| b.is_ascii_graphic());
+        if CLIENT_TOKEN_CHARS_MAX < token.len() || !printable {
+            return Err(ApiError::invalid(format_args!(
+                "clientToken must have at most {CLIENT_TOKEN_CHARS_MAX} printable ASCII characters"
+            )));
+        }
+    }
+    Ok(token)
 }
 
 /// A field of which AWS has more values than Loadline serves.

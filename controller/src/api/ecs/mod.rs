@@ -6,8 +6,10 @@ mod clusters;
 mod definitions;
 mod instances;
 mod page;
+mod placement;
 mod reference;
 mod refusal;
+mod services;
 mod shapes;
 mod tags;
 mod tasks;
@@ -45,6 +47,24 @@ operations! {
     "ListTagsForResource" => tags::list,
         tags::ListTagsForResourceRequest => tags::ListTagsForResourceResponse;
     "RunTask" => tasks::run, tasks::RunTaskRequest => tasks::RunTaskResponse;
+    "StartTask" => tasks::start, tasks::StartTaskRequest => tasks::StartTaskResponse;
+    "CreateService" => services::create,
+        services::CreateServiceRequest => services::CreateServiceResponse;
+    "UpdateService" => services::update,
+        services::UpdateServiceRequest => services::UpdateServiceResponse;
+    "DeleteService" => services::delete,
+        services::DeleteServiceRequest => services::DeleteServiceResponse;
+    "DescribeServices" => services::describe,
+        services::DescribeServicesRequest => services::DescribeServicesResponse;
+    "ListServices" => services::list,
+        services::ListServicesRequest => services::ListServicesResponse;
+    "ListServiceDeployments" => services::list_deployments,
+        services::ListServiceDeploymentsRequest => services::ListServiceDeploymentsResponse;
+    "DescribeServiceDeployments" => services::describe_deployments,
+        services::DescribeServiceDeploymentsRequest
+            => services::DescribeServiceDeploymentsResponse;
+    "DescribeServiceRevisions" => services::describe_revisions,
+        services::DescribeServiceRevisionsRequest => services::DescribeServiceRevisionsResponse;
     "StopTask" => tasks::stop, tasks::StopTaskRequest => tasks::StopTaskResponse;
     "DescribeTasks" => tasks::describe,
         tasks::DescribeTasksRequest => tasks::DescribeTasksResponse;

@@ -33,7 +33,17 @@ impl Pager {
         next_token: Option<&str>,
         max_results: Option<i32>,
     ) -> Result<Self, ApiError> {
-        let size = max_results.unwrap_or(RESULTS_MAX);
+        Self::with_default(question, next_token, max_results, RESULTS_MAX)
+    }
+
+    /// The same, with another number of items where the caller does not say.
+    pub(super) fn with_default(
+        question: String,
+        next_token: Option<&str>,
+        max_results: Option<i32>,
+        default: i32,
+    ) -> Result<Self, ApiError> {
+        let size = max_results.unwrap_or(default);
         if !(1..=RESULTS_MAX).contains(&size) {
             return Err(ApiError::invalid(format_args!(
                 "maxResults must be between 1 and {RESULTS_MAX}, not {size}"

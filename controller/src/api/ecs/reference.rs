@@ -6,7 +6,9 @@ use loadline_model::{InstanceArn, TaskArn};
 
 use crate::api::{ApiError, Code};
 use crate::command::DefinitionRef;
-use crate::state::{ClusterEntry, ClusterName, ClusterStatus, Family, Scope, Task, View};
+use crate::state::{
+    ClusterEntry, ClusterName, ClusterStatus, Family, Scope, ServiceKey, ServiceName, Task, View,
+};
 
 /// The cluster that is used where a request names none.
 pub(super) const DEFAULT_CLUSTER: &str = "default";
@@ -82,6 +84,24 @@ pub(in crate::api) fn find_task<'a>(
     task_arn(&view.scope, cluster, text)
         .and_then(|arn| view.task(&arn))
         .ok_or_else(|| ApiError::invalid("The referenced task was not found."))
+}
+
+/// The service that a name or ARN stands for in a cluster. `None` where no service of this cluster
+/// can have that name.
+pub(super) fn service_key(scope: &Scope, cluster: &ClusterName, text: &str) -> Option<ServiceKey> {
+    let name = if text.starts_with("arn:") {
+        let path = own_resource(scope, text).ok()?.strip_prefix("service/")?;
+        let (of, name) = path.split_once('/')?;
+        (of == cluster.as_str()).then_some(name)?
+    } else {
+        text
+    };
+    Some(ServiceKey { cluster: cluster.clone(), name: ServiceName::parse(name).ok()? })
+}
+
+/// AWS's refusal for a service that is not there.
+pub(super) fn service_not_found() -> ApiError {
+    ApiError::new(Code::ServiceNotFound, "Service not found.")
 }
 
 /// Reads `family`, `family:revision`, or the ARN of a task definition.

@@ -19,6 +19,18 @@ fn from_refusal(refusal: Refusal) -> ApiError {
         Refusal::ClusterContainsTasks { .. } => {
             (Code::ClusterContainsTasks, "The Cluster cannot be deleted while Tasks are active.")
         }
+        Refusal::ClusterContainsServices { .. } => (
+            Code::ClusterContainsServices,
+            "The Cluster cannot be deleted while Services are active.",
+        ),
+        Refusal::ServiceNotFound(_) => (Code::ServiceNotFound, "Service not found."),
+        Refusal::ServiceNotActive(_) => (Code::ServiceNotActive, "Service was not ACTIVE."),
+        Refusal::ServiceExists(_) => {
+            (Code::InvalidParameter, "Creation of service was not idempotent.")
+        }
+        Refusal::ServiceWantsTasks(_) => {
+            (Code::InvalidParameter, "The service cannot be stopped while it is scaled above 0.")
+        }
         Refusal::ClusterContainsNodes { .. } => (
             Code::ClusterContainsContainerInstances,
             "The Cluster cannot be deleted while Container Instances are active or draining.",

@@ -210,7 +210,7 @@ fn says_nothing(value: &Value) -> bool {
         Value::Bool(true) | Value::Number(_) => false,
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
-        Value::Object(map) => map.values().all(Value::is_null),
+        Value::Object(map) => map.values().all(says_nothing),
     }
 }
 

@@ -127,6 +127,16 @@ impl EpochSeconds {
     pub(crate) fn from_ms(ms: u64) -> Self {
         Self(ms as f64 / 1000.0)
     }
+
+    /// Whether it is before this time, in milliseconds since the Unix epoch.
+    pub(crate) fn is_before_ms(self, ms: u64) -> bool {
+        self.0 < Self::from_ms(ms).0
+    }
+
+    /// Whether it is after this time, in milliseconds since the Unix epoch.
+    pub(crate) fn is_after_ms(self, ms: u64) -> bool {
+        Self::from_ms(ms).0 < self.0
+    }
 }
 
 impl Serialize for EpochSeconds {

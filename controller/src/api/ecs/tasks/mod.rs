@@ -10,17 +10,20 @@ use loadline_model::TaskArn;
 
 pub(super) use self::shapes::{
     DescribeTasksRequest, DescribeTasksResponse, ListTasksRequest, ListTasksResponse,
-    RunTaskRequest, RunTaskResponse, StopTaskRequest, StopTaskResponse,
+    RunTaskRequest, RunTaskResponse, StartTaskRequest, StartTaskResponse, StopTaskRequest,
+    StopTaskResponse,
 };
 use self::show::Tags;
 
 use super::page::Pager;
-use super::reference::{active_cluster, cluster_name, find_task, instance_arn, task_arn};
+use super::reference::{
+    active_cluster, cluster_name, find_task, instance_arn, service_key, service_not_found, task_arn,
+};
 use super::shapes::Failure;
 use super::{check, from_call};
 use crate::api::{Api, ApiError};
 use crate::command::{PlacementFailure, StopTask};
-use crate::state::{Task, View};
+use crate::state::{ServiceName, Task, View};
 
 /// Most tasks of one DescribeTasks (ECS's own bound).
 const DESCRIBE_MAX: usize = 100;
@@ -33,6 +36,19 @@ pub(super) async fn run(api: &Api, request: RunTaskRequest) -> Result<RunTaskRes
     let ran = api.engine.call(command).await.map_err(from_call)?;
     let view = api.engine.snapshot();
     Ok(RunTaskResponse {
+        tasks: ran.tasks.iter().map(|task| show::task(&view, task, Tags::Shown)).collect(),
+        failures: ran.failures.iter().map(show_failure).collect(),
+    })
+}
+
+pub(super) async fn start(
+    api: &Api,
+    request: StartTaskRequest,
+) -> Result<StartTaskResponse, ApiError> {
+    let command = read::start_task(&api.engine.snapshot().scope, request)?;
+    let ran = api.engine.call(command).await.map_err(from_call)?;
+    let view = api.engine.snapshot();
+    Ok(StartTaskResponse {
         tasks: ran.tasks.iter().map(|task| show::task(&view, task, Tags::Shown)).collect(),
         failures: ran.failures.iter().map(show_failure).collect(),
     })
@@ -110,6 +126,7 @@ struct Filter {
     node: Option<loadline_model::InstanceArn>,
     family: Option<String>,
     started_by: Option<String>,
+    service: Option<ServiceName>,
     launch_type: Option<String>,
 }
 
@@ -128,12 +145,18 @@ impl Filter {
                 .filter(|arn| view.node(arn).is_some())
                 .ok_or_else(|| ApiError::invalid("Referenced container instance not found."))
         });
+        let service = request.service_name.as_deref().map(|text| {
+            let key = service_key(&view.scope, cluster, text);
+            let known = key.filter(|key| view.service(key).is_some());
+            known.map(|key| key.name).ok_or_else(service_not_found)
+        });
         Ok(Self {
             // AWS: PENDING is taken and never matches, as it is no desired status of a task.
             desired: desired.unwrap_or("RUNNING").to_owned(),
             node: node.transpose()?,
             family: request.family.clone(),
             started_by: request.started_by.clone(),
+            service: service.transpose()?,
             launch_type: request.launch_type.clone(),
         })
     }
@@ -143,6 +166,7 @@ impl Filter {
             && self.node.as_ref().is_none_or(|node| task.node == *node)
             && self.family.as_deref().is_none_or(|f| task.definition.family.as_str() == f)
             && self.started_by.as_ref().is_none_or(|by| task.started_by.as_ref() == Some(by))
+            && self.service.as_ref().is_none_or(|name| task.service.as_ref() == Some(name))
             && self.launch_type.as_deref().is_none_or(|launch_type| launch_type == "EC2")
     }
 }

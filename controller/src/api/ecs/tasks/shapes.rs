@@ -1,5 +1,6 @@
 //! The structures of tasks on the wire.
 
+use super::super::placement::{PlacementConstraint, PlacementStrategy};
 use super::super::shapes::{Attribute, Failure, NameValue, Tag};
 use crate::api::wire::{EpochSeconds, Never, shape};
 
@@ -72,28 +73,44 @@ shape! {
 }
 
 shape! {
-    /// A placement constraint of RunTask.
-    PlacementConstraint = "PlacementConstraint" {
-        /// `distinctInstance` or `memberOf`.
-        kind: "type" => Option<String>,
-        /// For `memberOf`.
-        expression: "expression" => Option<String>,
-    }
-}
-
-shape! {
-    /// A placement strategy.
-    PlacementStrategy = "PlacementStrategy" {
-        /// `random`, `spread` or `binpack`.
-        kind: "type" => Option<String>,
-        /// What it goes by.
-        field: "field" => Option<String>,
-    }
-}
-
-shape! {
     /// RunTask's output.
     RunTaskResponse = "RunTaskResponse" {
+        /// What was placed.
+        tasks: "tasks" => Vec<Task>,
+        /// Why the rest was not.
+        failures: "failures" => Vec<Failure>,
+    }
+}
+
+shape! {
+    /// StartTask's input.
+    StartTaskRequest = "StartTaskRequest" {
+        /// Name or ARN; `default` where absent.
+        cluster: "cluster" => Option<String>,
+        /// `family`, `family:revision` or ARN.
+        task_definition: "taskDefinition" => String,
+        /// 1 to 10 ids or ARNs: one task on each.
+        container_instances: "containerInstances" => Vec<String>,
+        /// Laid over the definition.
+        overrides: "overrides" => Option<TaskOverride>,
+        /// `family:FAMILY` where absent.
+        group: "group" => Option<String>,
+        /// Free text to find tasks by.
+        started_by: "startedBy" => Option<String>,
+        /// Tags.
+        tags: "tags" => Option<Vec<Tag>>,
+        /// TASK_DEFINITION or NONE.
+        propagate_tags: "propagateTags" => Option<String>,
+    }
+    unsupported [
+        "enableECSManagedTags", "enableExecuteCommand", "networkConfiguration", "referenceId",
+        "volumeConfigurations",
+    ]
+}
+
+shape! {
+    /// StartTask's output.
+    StartTaskResponse = "StartTaskResponse" {
         /// What was placed.
         tasks: "tasks" => Vec<Task>,
         /// Why the rest was not.
@@ -154,6 +171,8 @@ shape! {
         family: "family" => Option<String>,
         /// Only tasks with this text.
         started_by: "startedBy" => Option<String>,
+        /// Only tasks of this service.
+        service_name: "serviceName" => Option<String>,
         /// RUNNING where absent.
         desired_status: "desiredStatus" => Option<String>,
         /// Every task is EC2.
@@ -163,7 +182,7 @@ shape! {
         /// 1 to 100.
         max_results: "maxResults" => Option<i32>,
     }
-    unsupported ["serviceName", "daemonName"]
+    unsupported ["daemonName"]
 }
 
 shape! {
