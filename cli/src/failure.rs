@@ -134,6 +134,8 @@ fn refusal_hint(code: &str) -> Option<String> {
 fn placement_hint(why: &str) -> Option<String> {
     let hint = if why.contains("RESOURCE:") {
         "see what is left with `loadline nodes`; stop tasks, ask for less, or add a node"
+    } else if why.contains("has no nodes") {
+        "start one here with `loadline up`, or let one join: see `loadline token create --help`"
     } else if why.contains("AGENT") {
         "the node's agent is not connected: see `loadline nodes`"
     } else {

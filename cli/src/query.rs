@@ -54,7 +54,7 @@ impl Task {
     pub(crate) fn why(&self) -> String {
         let mut why = self.stopped_reason.clone().unwrap_or_default();
         for container in &self.containers {
-            if let Some(reason) = &container.reason {
+            if let Some(reason) = container.reason.as_ref().filter(|text| !why.contains(*text)) {
                 let separator = if why.is_empty() { "" } else { "; " };
                 // Writing to a String can't fail.
                 let _ = write!(why, "{separator}{}: {reason}", container.name);
@@ -217,8 +217,10 @@ mod tests {
                 {"name": "b", "exitCode": 0},
             ],
         });
-        let task: Task = serde_json::from_value(value).unwrap();
+        let mut task: Task = serde_json::from_value(value).unwrap();
         let expected = "Essential container in task exited; a: OutOfMemoryError: killed";
         assert_eq!((task.why().as_str(), task.exit_codes().as_str()), (expected, "137,0"));
+        task.stopped_reason = Some("OutOfMemoryError: killed".to_owned());
+        assert_eq!(task.why(), "OutOfMemoryError: killed", "told once");
     }
 }

@@ -53,7 +53,8 @@ fn created_at(task: &Value) -> f64 {
 }
 
 fn row(task: &Task) -> Vec<String> {
-    let status = if task.desired_status == "STOPPED" && !task.is_stopped() {
+    let going = ["PROVISIONING", "PENDING", "ACTIVATING", "RUNNING"];
+    let status = if task.desired_status == "STOPPED" && going.contains(&&*task.last_status) {
         format!("{} (stopping)", task.last_status)
     } else {
         task.last_status.clone()

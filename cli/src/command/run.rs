@@ -114,7 +114,8 @@ impl Run {
         }
         let client = context.client()?;
         let request = self.request(context, &client).await?;
-        let answer = client.ecs("RunTask", request).await?;
+        let answer = client.ecs("RunTask", request).await;
+        let answer = answer.map_err(|failure| no_node(failure, self.count, context.cluster()))?;
         let tasks: Vec<Task> = query::part(&answer, "tasks")?;
         self.report(context, &answer, &tasks)?;
         if usize::try_from(self.count).is_ok_and(|wanted| tasks.len() < wanted) {
@@ -267,6 +268,17 @@ fn plain_name(image: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     let name: String = name.chars().take(NAME_CHARS_MAX).map(plain).collect();
     if name.is_empty() { "task".to_owned() } else { name }
+}
+
+/// AWS's refusal of a cluster without nodes is one more reason why a task is not placed.
+fn no_node(failure: Failure, wanted: u32, cluster: &str) -> Failure {
+    match failure {
+        Failure::Refused { message, .. } if message.starts_with("No Container Instances") => {
+            let why = format!("cluster {cluster} has no nodes");
+            Failure::NotPlaced { wanted, placed: 0, why }
+        }
+        other => other,
+    }
 }
 
 /// Why tasks were not placed, each reason once.
