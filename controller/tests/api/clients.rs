@@ -15,9 +15,14 @@ async fn check(test: &str, script: &str, module: &str) {
         eprintln!("SKIPPED {test}: needs {module} (python3 -m pip install {module})");
         return;
     }
+    run("python3", script).await;
+}
+
+/// Runs a script of `tests/clients` against a world of its own.
+async fn run(program: &str, script: &str) {
     let world = World::new().await;
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/clients");
-    let mut client = tokio::process::Command::new("python3");
+    let mut client = tokio::process::Command::new(program);
     client
         .arg(folder.join(script))
         .arg(format!("http://{}", world.address))
@@ -78,4 +83,25 @@ async fn sts_says_who_is_calling() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_is_kept_and_rolled_forward() {
     check("a_service_is_kept_and_rolled_forward", "services.py", "boto3").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ecs_deploy_deploys_a_revision() {
+    check("ecs_deploy_deploys_a_revision", "deploy.py", "ecs_deploy").await;
+}
+
+/// Where Node finds the JavaScript SDK: a folder in which `npm install @aws-sdk/client-ecs` ran.
+const MODULES: &str = "CLIENT_MODULES";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_javascript_sdk_lists_and_refuses() {
+    let folder = std::env::var(MODULES).unwrap_or_default();
+    if !PathBuf::from(&folder).join("node_modules/@aws-sdk/client-ecs").exists() {
+        eprintln!(
+            "SKIPPED the_javascript_sdk_lists_and_refuses: needs @aws-sdk/client-ecs in the \
+             folder that {MODULES} names"
+        );
+        return;
+    }
+    run("node", "list.mjs").await;
 }

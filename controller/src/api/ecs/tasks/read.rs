@@ -134,16 +134,12 @@ fn group(group: Option<String>) -> Result<Option<String>, ApiError> {
     Ok(group)
 }
 
+/// AWS's text allows letters, digits and -/_ only, AWS itself takes more, and tools send more
+/// (ecs-deploy: spaces).
 fn started_by(text: Option<String>) -> Result<Option<String>, ApiError> {
     let text = text.filter(|text| !text.is_empty());
     if let Some(text) = text.as_deref() {
         check::text("startedBy", text, STARTED_BY_CHARS_MAX)?;
-        let allowed = |c: char| c.is_alphanumeric() || "-/_".contains(c);
-        if !text.chars().all(allowed) {
-            return Err(ApiError::invalid(
-                "startedBy must have only letters, numbers, hyphens, slashes and underscores",
-            ));
-        }
     }
     Ok(text)
 }
