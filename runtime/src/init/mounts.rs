@@ -139,20 +139,28 @@ impl Init<'_> {
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
             other => other?,
         };
-        let cover = if is_directory(place.as_fd())? { self.empty()? } else { self.null()? };
-        let cover = open_tree(cover, c"", OPEN_TREE_CLONE)?;
+        if is_directory(place.as_fd())? {
+            return self.hide_directory(place.as_fd());
+        }
+        let cover = open_tree(self.null()?, c"", OPEN_TREE_CLONE)?;
         Ok(move_mount(cover.as_fd(), place.as_fd())?)
     }
 
-    /// One filesystem for all hidden directories: it is empty and stays read-only.
-    fn empty(&mut self) -> Result<BorrowedFd<'_>, Cause> {
-        if self.empty.is_none() {
-            let attr =
-                RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
-            let mode = (c"mode".to_owned(), Some(c"755".to_owned()));
-            self.empty = Some(filesystem(c"tmpfs", None, &[mode], false, attr)?);
+    /// One filesystem for all hidden directories: it is empty and stays read-only. The first one
+    /// gets the mount itself, the others clones of it: before Linux 6.15 only a mount that is
+    /// attached can be cloned.
+    fn hide_directory(&mut self, place: BorrowedFd<'_>) -> Done {
+        if let Some(first) = &self.empty {
+            let cover = open_tree(first.as_fd(), c"", OPEN_TREE_CLONE)?;
+            return Ok(move_mount(cover.as_fd(), place)?);
         }
-        self.empty.as_ref().map(AsFd::as_fd).ok_or(Cause::Kernel(Errno::EBADF))
+        let attr =
+            RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+        let mode = (c"mode".to_owned(), Some(c"755".to_owned()));
+        let first = filesystem(c"tmpfs", None, &[mode], false, attr)?;
+        move_mount(first.as_fd(), place)?;
+        self.empty = Some(first);
+        Ok(())
     }
 
     /// The host's, not the container's, which an image could have replaced (CVE-2025-31133).
