@@ -65,7 +65,7 @@ fn exchange(
     stream.write_all(body).context("send the body of a request")?;
     let mut bytes = Vec::new();
     let read = stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes);
-    // A server may reset a connection whose request it did not read to the end; what it said counts.
+    // A server may reset a connection whose request it did not read; what it said counts.
     if bytes.is_empty() {
         read.context("read an answer")?;
     }
