@@ -164,6 +164,15 @@ fn a_tasks_group_is_made_twice_read_and_removed_with_what_runs_in_it() {
         let parent = live.file(Controller::Cpu, &[], "cpu.cfs_quota_us");
         assert_eq!((&*quota, &*limit, &*parent), ("25000", "67108864", "100000"));
     }
+    if cgroups.memory_accounting() == MemoryAccounting::V2 {
+        let read = |controller, file| live.file(controller, &["t1"], file);
+        assert_eq!(read(Controller::Cpu, "cpu.max"), "25000 100000");
+        assert_eq!(read(Controller::Cpu, "cpu.weight"), "2500");
+        assert_eq!(read(Controller::Memory, "memory.max"), "67108864");
+        assert_eq!(read(Controller::Memory, "memory.low"), "67108864");
+        assert_eq!(live.file(Controller::Cpu, &[], "cpu.weight"), "6400");
+        assert_eq!(live.file(Controller::Cpu, &[], "cpu.max"), "100000 100000");
+    }
     if cgroups.memory_accounting() == MemoryAccounting::V1WithSwap {
         let with_swap = live.file(Controller::Memory, &["t1"], "memory.memsw.limit_in_bytes");
         assert_eq!(with_swap, "67108864");
