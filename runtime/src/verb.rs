@@ -8,6 +8,9 @@ use crate::live::{self, LiveVerb};
 use crate::plan::Begin;
 use crate::signal;
 
+/// Whether this is a build for tests, which can be told to fail.
+const FAILPOINTS: bool = cfg!(any(debug_assertions, feature = "failpoints"));
+
 /// More descriptors than this cannot be preserved.
 const PRESERVE_FDS_MAX: u32 = 1024;
 
@@ -211,7 +214,7 @@ fn create(verb: &str, rest: &[String]) -> Result<Verb, ArgError> {
 
 /// Only a build for tests can be told to fail.
 fn fail_step(parsed: &Parsed) -> Result<Option<usize>, ArgError> {
-    if cfg!(feature = "failpoints") {
+    if FAILPOINTS {
         return Ok(parsed.number("fail-step", u32::MAX)?.map(|step| step as usize));
     }
     match parsed.value("fail-step") {
@@ -314,6 +317,6 @@ mod tests {
     #[test]
     fn a_failing_step_can_be_asked_for_in_test_builds_only() {
         let decoded = decode(&words("create --fail-step 3 abc"));
-        assert_eq!(decoded.is_ok(), cfg!(feature = "failpoints"));
+        assert_eq!(decoded.is_ok(), super::FAILPOINTS);
     }
 }

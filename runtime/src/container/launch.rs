@@ -41,7 +41,7 @@ pub struct LaunchError {
     pub hint: Option<&'static str>,
     /// Why.
     #[source]
-    pub source: StepError,
+    pub source: Box<StepError>,
 }
 
 struct Hint<'a>(&'a Option<&'static str>);
@@ -358,7 +358,7 @@ impl Launch<'_> {
         let mut state = self.setting.hook_state.clone();
         state.pid = pid;
         state.status = if kind == HookKind::Prestart { "creating" } else { state.status };
-        Ok(hook::run_all(hooks, &state)?)
+        Ok(hook::run_all(hooks, &state, hook::Files::Host)?)
     }
 
     fn expect(&self, expected: FromChild) -> Result<(), StepError> {
@@ -388,7 +388,7 @@ impl Launch<'_> {
             other => (index + 1, other),
         };
         let hint = hint(&self.plan.describe(number), &source);
-        LaunchError { number, step: self.plan.describe(number), hint, source }
+        LaunchError { number, step: self.plan.describe(number), hint, source: Box::new(source) }
     }
 }
 

@@ -13,7 +13,6 @@ use nix::unistd::{AccessFlags, eaccess};
 use super::sync::{Cause, Failure, FromChild};
 use super::{Done, Init};
 use crate::plan::{ChildStep, Program};
-use crate::sys::creds::CapSets;
 use crate::sys::seal::{Finale, execute};
 use crate::sys::signal;
 
@@ -64,16 +63,11 @@ impl Init<'_> {
             step: (self.plan.child.len() - 1) as u16,
             cause: Cause::Kernel(Errno::UnknownErrno),
         };
-        let caps = program.capabilities;
         Err(execute(Finale {
             path: found.path,
             args: program.args.clone(),
             env: program.env.iter().cloned().chain(found.home).collect(),
-            capabilities: CapSets {
-                effective: caps.effective,
-                permitted: caps.permitted,
-                inheritable: caps.inheritable,
-            },
+            capabilities: program.cap_sets(),
             filter: None,
             socket: self.starter.as_ref().map_or(self.start.sync.fd(), |fd| fd.as_fd()),
             message: FromChild::Failed(failure).encode(),

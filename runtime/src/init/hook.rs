@@ -11,12 +11,16 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
 use serde::Serialize;
 
 use super::os_str;
-use super::sync::Cause;
+use super::sync::{self, Cause, ChildEnd, Failure, FromChild};
 use crate::spec::{Hook, HookKind};
-use crate::sys::process::{pidfd_open, pidfd_send_signal};
+use crate::sys::creds::CapSets;
+use crate::sys::process::{Clone3, Side, clone3, exit_now, pidfd_open, pidfd_send_signal};
+use crate::sys::seal::{Finale, execute};
 
 /// How much of a failed hook's output goes into the error.
 const OUTPUT_BYTES_MAX: u64 = 4096;
@@ -76,15 +80,29 @@ impl std::fmt::Display for Output<'_> {
     }
 }
 
+/// Whose files the hooks' programs are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// The host's.
+    Host,
+    /// The container's: it must not get at the runtime's executable through them, nor at more
+    /// than its capabilities.
+    Container(CapSets),
+}
+
 /// Runs hooks one after the other; the first that fails ends the row.
 ///
 /// # Errors
 /// The hook that failed.
-pub fn run_all(hooks: &[Hook], state: &State) -> Result<(), HookFailure> {
+pub fn run_all(hooks: &[Hook], state: &State, files: Files) -> Result<(), HookFailure> {
     for (index, hook) in hooks.iter().enumerate() {
         let index = u8::try_from(index).unwrap_or(u8::MAX);
         let mut output = None;
-        run(index, hook, state, &mut output).map_err(|cause| HookFailure {
+        let done = match files {
+            Files::Host => run(index, hook, state, &mut output),
+            Files::Container(caps) => run_sealed(index, hook, state, caps),
+        };
+        done.map_err(|cause| HookFailure {
             path: hook.path.clone(),
             cause,
             output: output.map(tail).unwrap_or_default(),
@@ -94,10 +112,7 @@ pub fn run_all(hooks: &[Hook], state: &State) -> Result<(), HookFailure> {
 }
 
 fn run(index: u8, hook: &Hook, state: &State, output: &mut Option<File>) -> Result<(), Cause> {
-    // Files in memory, not pipes: a hook that does not read or that writes much blocks nobody.
-    let mut input = memory_file()?;
-    let text = serde_json::to_vec(state).map_err(|_| Errno::EINVAL)?;
-    input.write_all(&text).and_then(|()| input.rewind()).map_err(errno)?;
+    let input = input(state)?;
     let written = memory_file()?;
     *output = Some(written.try_clone().map_err(errno)?);
     let mut command = Command::new(&hook.path);
@@ -124,6 +139,71 @@ fn run(index: u8, hook: &Hook, state: &State, output: &mut Option<File>) -> Resu
     }
     let code = status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     Err(Cause::HookFailed(index, u8::try_from(code).unwrap_or(1)))
+}
+
+/// The state in a file. A file in memory, not a pipe: a hook that does not read blocks nobody.
+fn input(state: &State) -> Result<File, Cause> {
+    let mut input = memory_file()?;
+    let text = serde_json::to_vec(state).map_err(|_| Errno::EINVAL)?;
+    input.write_all(&text).and_then(|()| input.rewind()).map_err(errno)?;
+    Ok(input)
+}
+
+/// Like [`run`], by a process that forgets the runtime's executable as the container's first one
+/// does: the hook's file may be a script of `/proc/self/exe`.
+fn run_sealed(index: u8, hook: &Hook, state: &State, caps: CapSets) -> Result<(), Cause> {
+    let input = input(state)?;
+    let (parent, child) = sync::pair()?;
+    let (pid, pidfd) = match clone3(Clone3::default())? {
+        Side::Parent { pid, pidfd } => (pid, pidfd),
+        Side::Child => {
+            let failed = execute_sealed(hook, &input, &child, caps);
+            let failure = Failure { step: 0, cause: failed };
+            let _ = child.send(FromChild::Failed(failure));
+            exit_now(127)
+        }
+    };
+    drop(child);
+    if let Some(FromChild::Failed(failure)) = parent.recv()? {
+        let _ = waitpid(Pid::from_raw(pid), None);
+        return Err(failure.cause);
+    }
+    if let Some(seconds) = hook.timeout_s
+        && !ends_within(&pidfd, seconds)?
+    {
+        pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL)?;
+        let _ = waitpid(Pid::from_raw(pid), None);
+        return Err(Cause::HookTimedOut(index));
+    }
+    match waitpid(Pid::from_raw(pid), None)? {
+        WaitStatus::Exited(_, 0) => Ok(()),
+        WaitStatus::Exited(_, code) => Err(Cause::HookFailed(index, code as u8)),
+        WaitStatus::Signaled(_, signal, _) => {
+            Err(Cause::HookFailed(index, (128 + signal as i32) as u8))
+        }
+        _ => Err(Cause::HookFailed(index, 1)),
+    }
+}
+
+/// Returns only on failure.
+fn execute_sealed(hook: &Hook, input: &File, socket: &ChildEnd, capabilities: CapSets) -> Cause {
+    let prepared = nix::unistd::dup2_stdin(input).and_then(|()| crate::sys::signal::reset());
+    if let Err(errno) = prepared {
+        return Cause::Kernel(errno);
+    }
+    let path = crate::plan::c_path(&hook.path);
+    let args = if hook.args.is_empty() { vec![path.clone()] } else { hook.args.clone() };
+    let failure = Failure { step: 0, cause: Cause::Kernel(Errno::UnknownErrno) };
+    let finale = Finale {
+        path,
+        args,
+        env: hook.env.clone(),
+        capabilities,
+        filter: None,
+        socket: socket.fd(),
+        message: FromChild::Failed(failure).encode(),
+    };
+    Cause::Kernel(execute(finale))
 }
 
 fn bytes(value: &[u8]) -> &std::ffi::OsStr {

@@ -30,9 +30,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 
-use crate::plan::{ChildStep, Plan, Slot};
-use crate::spec::NamespaceKind;
+use crate::plan::{ChildStep, ParentStep, Plan, Slot};
+use crate::spec::{Hook, HookKind, NamespaceKind};
 use crate::sys;
+use crate::sys::creds::CapSets;
 use crate::sys::process::{Clone3, Side, clone3};
 use procfs::Procfs;
 use sync::{Cause, ChildEnd, Failure, FromChild};
@@ -94,8 +95,13 @@ pub fn run(plan: &Plan, start: Start) -> ! {
         starter: None,
         groups_are_denied: false,
     };
-    // Before anything of the container is near: no ptrace, no /proc/PID/exe or mem for others.
-    let _ = nix::sys::prctl::set_dumpable(false);
+    // Before anything of the container is near: no ptrace, no /proc/PID/exe or mem for others. In a
+    // new user namespace, where nobody is yet, that is done by `BecomeRoot`: an ordinary user's
+    // runtime must write the id maps first, and could not write into such a process's files.
+    let is_mapped = |step: &ParentStep| matches!(step, ParentStep::MapIds { .. });
+    if !plan.parent.iter().any(is_mapped) {
+        let _ = nix::sys::prctl::set_dumpable(false);
+    }
     let _ = nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     for (index, step) in plan.child.iter().enumerate() {
         let injected = init.start.fail_step == Some(index + 1);
@@ -231,9 +237,21 @@ impl Init<'_> {
         Ok(setns(&fd, flag)?)
     }
 
-    fn run_hooks(&self, kind: crate::spec::HookKind, hooks: &[crate::spec::Hook]) -> Done {
+    fn run_hooks(&self, kind: HookKind, hooks: &[Hook]) -> Done {
         let state = self.start.hook_state.clone().inside(kind);
-        hook::run_all(hooks, &state).map_err(|failure| failure.cause)
+        let files = match kind {
+            HookKind::StartContainer => hook::Files::Container(self.capabilities()),
+            _ => hook::Files::Host,
+        };
+        hook::run_all(hooks, &state, files).map_err(|failure| failure.cause)
+    }
+
+    /// The capability sets that the program starts with.
+    fn capabilities(&self) -> CapSets {
+        match self.plan.child.last() {
+            Some(ChildStep::Exec(program)) => program.cap_sets(),
+            _ => CapSets::default(),
+        }
     }
 
     /// A procfs that can be trusted: the one mounted for the container, or one of its own.

@@ -265,14 +265,16 @@ impl<'a> Builder<'a> {
         }
         self.parent.push(ParentStep::Proceed);
         self.child.push(ChildStep::AwaitParent);
-        if linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User) {
-            self.child.push(ChildStep::BecomeRoot);
-        }
-        self.child.push(ChildStep::NewSession);
+        // Before the process is root of its user namespace and cannot be looked into any more: its
+        // files in procfs belong to the host's root then, and so does the one with the offsets.
         if self.creates(NamespaceKind::Time) {
             let offsets = linux.time_offsets.clone();
             self.child.push(ChildStep::UnshareTime { offsets });
         }
+        if linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User) {
+            self.child.push(ChildStep::BecomeRoot);
+        }
+        self.child.push(ChildStep::NewSession);
         if self.creates(NamespaceKind::Cgroup) {
             self.child.push(ChildStep::UnshareCgroup);
         }

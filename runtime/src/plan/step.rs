@@ -8,6 +8,7 @@ use crate::spec::{
     Capabilities, Device, DeviceKind, Hook, HookKind, IdMap, MountOptions, NamespaceKind,
     OptionText, Propagation, Rlimit, Scheduler, Tmpcopyup,
 };
+use crate::sys::creds::CapSets;
 
 /// A descriptor that one step opens and another uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +106,17 @@ pub struct Program {
     pub uid: u32,
     /// The capabilities that it starts with.
     pub capabilities: Capabilities,
+}
+
+impl Program {
+    /// The capability sets that are in force after the exec's preparation.
+    pub fn cap_sets(&self) -> CapSets {
+        CapSets {
+            effective: self.capabilities.effective,
+            permitted: self.capabilities.permitted,
+            inheritable: self.capabilities.inheritable,
+        }
+    }
 }
 
 /// What the container's first process does.

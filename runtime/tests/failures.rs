@@ -1,0 +1,175 @@
+//! A failure at any step is named, and nothing is left of the steps before it.
+
+mod world;
+
+use std::fs;
+
+use serde_json::{Value, json};
+use world::{World, push};
+
+/// A configuration that needs nearly every kind of step.
+fn rich(world: &World, config: &mut Value) {
+    config["process"]["oomScoreAdj"] = json!(100);
+    config["process"]["user"] = json!({ "uid": 1000, "gid": 1000, "additionalGids": [5] });
+    config["process"]["cwd"] = json!("/tmp");
+    config["process"]["ioPriority"] = json!({ "class": "IOPRIO_CLASS_BE", "priority": 4 });
+    config["hostname"] = json!("rich");
+    config["domainname"] = json!("rich.example");
+    let linux = &mut config["linux"];
+    let namespaces = &mut linux["namespaces"];
+    push(namespaces, json!({ "type": "cgroup" }));
+    push(namespaces, json!({ "type": "user" }));
+    push(namespaces, json!({ "type": "time" }));
+    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
+    linux["uidMappings"] = map.clone();
+    linux["gidMappings"] = map;
+    linux["timeOffsets"] = json!({ "boottime": { "secs": 100 } });
+    linux["sysctl"] = json!({ "net.ipv4.ip_forward": "1" });
+    linux["resources"]["memory"] = json!({ "limit": 64 * 1024 * 1024 });
+    linux["resources"]["pids"] = json!({ "limit": 100 });
+    linux["personality"] = json!({ "domain": "LINUX" });
+    linux["rootfsPropagation"] = json!("private");
+    let host = world.path("host");
+    fs::create_dir_all(&host).unwrap();
+    push(
+        &mut config["mounts"],
+        json!({
+            "destination": "/data", "type": "bind", "source": host,
+            "options": ["rbind", "rro", "nosuid", "rprivate"],
+        }),
+    );
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "cat >/dev/null"] }]);
+    config["hooks"] = json!({
+        "prestart": hook, "createRuntime": hook, "createContainer": hook,
+        "startContainer": hook, "poststart": hook, "poststop": hook,
+    });
+}
+
+#[test]
+fn a_failing_nth_step_is_named_and_leaves_nothing() {
+    let Some(world) = World::new("nth") else { return };
+    world.script("true", |config| rich(&world, config));
+    // The owner of the tree is the container's root, which may then make mount points in it.
+    let chown = std::process::Command::new("chown")
+        .args(["-R", "100000:100000", world.bundle().to_str().unwrap()])
+        .status();
+    assert!(chown.unwrap().success());
+    let ran = world.run();
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let plan = world.with_bundle("run", &["--dry-run"]).out;
+    let steps = plan
+        .lines()
+        .filter_map(|line| line.trim_start().split_once(' '))
+        .filter(|(number, _)| number.parse::<usize>().is_ok());
+    let steps: Vec<_> = steps.collect();
+    assert!(steps.len() > 60, "{plan}");
+    for (number, step) in steps {
+        let ran = world.with_bundle("run", &["--fail-step", number]);
+        assert_eq!(ran.code, 1, "step {number} ({step}): {ran:?}");
+        let named = format!("step {number} ({step})");
+        assert!(ran.err.contains(&named), "expected {named:?} in {ran:?}");
+        assert!(ran.err.contains("failure injected by a test"), "{ran:?}");
+        world.assert_nothing_is_left();
+    }
+}
+
+fn refused(test: &str, expected: &[&str], change: impl FnOnce(&World, &mut Value)) {
+    let Some(world) = World::new(test) else { return };
+    world.script("true", |config| change(&world, config));
+    let ran = world.run();
+    assert_eq!(ran.code, 1, "{ran:?}");
+    for part in expected {
+        assert!(ran.err.contains(part), "expected {part:?} in {ran:?}");
+    }
+    assert_eq!(ran.err.lines().count(), 1, "an error is told once: {ran:?}");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn all_violations_are_told_at_once() {
+    let expected = [
+        "process.args is empty",
+        "process.cwd is not absolute",
+        "linux.sysctl.kernel.core_pattern belongs to no namespace",
+        "linux.intelRdt is not supported",
+    ];
+    refused("violations", &expected, |_, config| {
+        config["process"]["args"] = json!([]);
+        config["process"]["cwd"] = json!("relative");
+        config["linux"]["sysctl"] = json!({ "kernel.core_pattern": "|/evil" });
+        config["linux"]["intelRdt"] = json!({ "closID": "x" });
+    });
+}
+
+#[test]
+fn a_missing_program_is_told_in_the_words_that_engines_know() {
+    let expected = ["exec: \"nosuch\"", "executable file not found in $PATH"];
+    refused("noprogram", &expected, |_, config| config["process"]["args"] = json!(["nosuch"]));
+    let expected = ["exec: \"/nosuch\"", "no such file or directory"];
+    refused("nofile", &expected, |_, config| config["process"]["args"] = json!(["/nosuch"]));
+    let expected = ["exec: \"/etc/passwd\"", "permission denied"];
+    refused("noexec", &expected, |_, config| {
+        config["process"]["args"] = json!(["/etc/passwd"]);
+    });
+}
+
+#[test]
+fn a_missing_rootfs_is_named() {
+    refused("norootfs", &["nowhere", "no such file or directory"], |_, config| {
+        config["root"]["path"] = json!("nowhere");
+    });
+}
+
+#[test]
+fn a_missing_source_of_a_mount_is_named() {
+    refused("nosource", &["mount bind /nosuch on /x", "no such file"], |_, config| {
+        push(
+            &mut config["mounts"],
+            json!({
+                "destination": "/x", "type": "bind", "source": "/nosuch", "options": ["bind"],
+            }),
+        );
+    });
+}
+
+#[test]
+fn a_broken_configuration_is_named_with_its_line() {
+    let Some(world) = World::new("broken") else { return };
+    fs::write(world.bundle().join("config.json"), "{ \"ociVersion\": ").unwrap();
+    let ran = world.run();
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("config.json: EOF while parsing"), "{ran:?}");
+    fs::remove_file(world.bundle().join("config.json")).unwrap();
+    assert!(world.run().err.contains("config.json: No such file or directory"));
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_failing_hook_undoes_the_container() {
+    let expected = ["run createRuntime hooks /bin/sh", "it wrote \"oh no\"", "exit status 3"];
+    refused("hook", &expected, |_, config| {
+        config["hooks"] = json!({ "createRuntime": [
+            { "path": "/bin/sh", "args": ["sh", "-c", "echo oh no >&2; exit 3"] },
+        ]});
+    });
+}
+
+#[test]
+fn a_hook_that_takes_too_long_is_killed() {
+    refused("slowhook", &["took longer than its timeout"], |_, config| {
+        config["hooks"] = json!({ "createContainer": [
+            { "path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1 },
+        ]});
+    });
+}
+
+#[test]
+fn a_namespace_of_another_kind_is_not_joined() {
+    refused("otherns", &["the file is no namespace of this kind"], |_, config| {
+        for namespace in config["linux"]["namespaces"].as_array_mut().unwrap() {
+            if namespace["type"] == "ipc" {
+                namespace["path"] = json!("/proc/self/ns/net");
+            }
+        }
+    });
+}

@@ -1,0 +1,175 @@
+//! The program's verbs, from create to delete.
+
+mod world;
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use world::World;
+
+#[test]
+fn a_container_is_created_started_killed_and_deleted() {
+    let Some(world) = World::new("life") else { return };
+    world.script("sleep 1000", |_| {});
+    let pid_file = world.path("pid");
+    let created = world.with_bundle("create", &["--pid-file", pid_file.to_str().unwrap()]);
+    assert_eq!(created.code, 0, "{created:?}");
+    assert_eq!(world.status(), "created");
+    let state = world.runtime(&["state", &world.id]);
+    let state: Value = serde_json::from_str(&state.out).unwrap();
+    assert_eq!(state["pid"].to_string(), fs::read_to_string(&pid_file).unwrap());
+    assert_eq!(state["bundle"], world.bundle().to_str().unwrap());
+    assert_eq!(world.runtime(&["start", &world.id]).code, 0);
+    assert_eq!(world.status(), "running");
+    let refused = world.runtime(&["delete", &world.id]);
+    assert!(refused.err.contains("not stopped: running"), "{refused:?}");
+    assert_eq!(world.runtime(&["kill", &world.id, "KILL"]).code, 0);
+    world.await_status("stopped");
+    let late = world.runtime(&["kill", &world.id]);
+    assert!(late.err.contains("container not running"), "{late:?}");
+    assert_eq!(world.runtime(&["delete", &world.id]).code, 0);
+    assert!(world.status().contains("does not exist"), "{}", world.status());
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn an_id_is_used_once() {
+    let Some(world) = World::new("once") else { return };
+    world.script("sleep 1000", |_| {});
+    assert_eq!(world.with_bundle("create", &[]).code, 0);
+    let second = world.with_bundle("create", &[]);
+    assert_eq!(second.code, 1);
+    assert!(second.err.contains("container with given ID already exists"), "{second:?}");
+    assert_eq!(world.status(), "created");
+}
+
+#[test]
+fn a_container_is_started_once() {
+    let Some(world) = World::new("started") else { return };
+    world.script("sleep 1000", |_| {});
+    assert_eq!(world.with_bundle("create", &[]).code, 0);
+    assert_eq!(world.runtime(&["start", &world.id]).code, 0);
+    let second = world.runtime(&["start", &world.id]);
+    assert_eq!(second.code, 1);
+    assert!(second.err.contains("has been started already"), "{second:?}");
+}
+
+#[test]
+fn run_gives_the_program_s_exit_code_and_leaves_nothing() {
+    let Some(world) = World::new("exit") else { return };
+    for (script, code) in [("exit 7", 7), ("true", 0), ("sh -c 'kill -9 $$'; exit $?", 137)] {
+        world.script(script, |_| {});
+        assert_eq!(world.run().code, code, "{script}");
+        world.assert_nothing_is_left();
+    }
+}
+
+#[test]
+fn a_detached_run_returns_at_once_and_is_listed() {
+    let Some(world) = World::new("detached") else { return };
+    world.script("sleep 1000", |_| {});
+    assert_eq!(world.with_bundle("run", &["--detach"]).code, 0);
+    let list = world.runtime(&["list", "--format", "json"]);
+    let list: Value = serde_json::from_str(&list.out).unwrap();
+    assert_eq!(list[0]["id"], world.id.as_str());
+    assert_eq!(list[0]["status"], "running");
+    let ids = world.runtime(&["list", "--quiet"]);
+    assert_eq!(ids.out, format!("{}\n", world.id));
+    assert_eq!(world.runtime(&["delete", "--force", &world.id]).code, 0);
+    assert_eq!(world.runtime(&["list", "-f", "json"]).out, "[]");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn deleting_by_force_what_does_not_exist_is_no_error() {
+    let Some(world) = World::new("absent") else { return };
+    assert_eq!(world.runtime(&["delete", "--force", &world.id]).code, 0);
+    assert_eq!(world.runtime(&["delete", &world.id]).code, 1);
+}
+
+#[test]
+fn a_created_container_survives_the_death_of_nobody() {
+    let Some(world) = World::new("unstarted") else { return };
+    world.script("sleep 1000", |_| {});
+    assert_eq!(world.with_bundle("create", &[]).code, 0);
+    assert_eq!(world.runtime(&["kill", &world.id, "9"]).code, 0);
+    world.await_status("stopped");
+    assert_eq!(world.runtime(&["start", &world.id]).code, 1);
+    assert_eq!(world.runtime(&["delete", &world.id]).code, 0);
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn every_process_is_killed_where_the_pid_namespace_is_the_host_s() {
+    let Some(world) = World::new("hostpid") else { return };
+    let marker = format!("{}-child", world.id);
+    world.script(&format!("sh -c 'sleep 1000; : {marker}' & exec sleep 1000"), |config| {
+        config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "pid");
+        config["mounts"][0] = json!({
+            "destination": "/proc", "type": "bind", "source": "/proc", "options": ["rbind"],
+        });
+    });
+    assert_eq!(world.with_bundle("run", &["--detach"]).code, 0);
+    assert_eq!(world.runtime(&["kill", &world.id, "KILL"]).code, 0);
+    world.await_status("stopped");
+    assert_eq!(world.runtime(&["delete", &world.id]).code, 0);
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn errors_are_logged_as_containerd_reads_them() {
+    let Some(world) = World::new("log") else { return };
+    let log = world.path("log.json");
+    let log_flag = log.to_str().unwrap();
+    let ran = world.runtime(&["--log", log_flag, "--log-format", "json", "state", &world.id]);
+    assert_eq!(ran.code, 1);
+    let line: Value = serde_json::from_str(&fs::read_to_string(&log).unwrap()).unwrap();
+    assert_eq!(line["level"], "error");
+    assert_eq!(line["msg"], "container does not exist");
+}
+
+#[test]
+fn a_configuration_of_spec_runs() {
+    let Some(world) = World::new("spec") else { return };
+    let bundle = world.path("fresh");
+    fs::create_dir(&bundle).unwrap();
+    let flag = bundle.to_str().unwrap();
+    assert_eq!(world.runtime(&["spec", "--bundle", flag]).code, 0);
+    let again = world.runtime(&["spec", "--bundle", flag]);
+    assert!(again.err.contains("exists"), "{again:?}");
+    let written = fs::read_to_string(bundle.join("config.json")).unwrap();
+    fs::write(world.bundle().join("config.json"), written).unwrap();
+    // The template has a terminal; `script` gives the runtime one.
+    let line = format!(
+        "{} --root {} run --bundle {} {}",
+        env!("CARGO_BIN_EXE_loadline-runtime"),
+        world.path("records").display(),
+        world.bundle().display(),
+        world.id,
+    );
+    let script = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(mut script) = script else {
+        eprintln!("SKIPPED a_configuration_of_spec_runs: needs script(1)");
+        return;
+    };
+    let mut keyboard = script.stdin.take().unwrap();
+    keyboard.write_all(b"echo typed; exit 5\n").unwrap();
+    let ran = script.wait_with_output().unwrap();
+    assert_eq!(ran.status.code(), Some(5), "{ran:?}");
+    assert!(String::from_utf8_lossy(&ran.stdout).contains("typed"), "{ran:?}");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn features_are_json() {
+    let Some(world) = World::new("features") else { return };
+    let features: Value = serde_json::from_str(&world.runtime(&["features"]).out).unwrap();
+    assert_eq!(features["ociVersionMin"], "1.0.0");
+    assert!(features["mountOptions"].as_array().unwrap().contains(&json!("rro")));
+}
