@@ -81,7 +81,7 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
     let runtime = program("loadline-runtime", options.runtime.as_deref())?;
     let images = Arc::new(ImageStore::open(&state_dir.join("images"))?);
     let (ledger, contents) = Ledger::open(&state_dir)?;
-    let workshop = workshop(&options, &state_dir, runtime, &facts, Arc::clone(&images))?;
+    let workshop = workshop(&options, &state_dir, runtime, &facts, Arc::clone(&images), resources)?;
     let board = Arc::new(Board::default());
     let identity = join(&options, &state_dir).await?;
     tracing::info!(node = %identity.container_instance_arn, "this node");
@@ -199,7 +199,9 @@ fn workshop(
     runtime: PathBuf,
     facts: &HostFacts,
     images: Arc<ImageStore>,
+    resources: Resources,
 ) -> anyhow::Result<Workshop> {
+    let groups = Groups::open(&options.cgroup_parent, resources, facts.total)?;
     let tools = Tools {
         tasks_dir: state_dir.join("tasks"),
         runtime,
@@ -208,25 +210,14 @@ fn workshop(
         log_files_max: options.log_files_max,
         host: bundle::Host {
             cgroup_parent: options.cgroup_parent.clone(),
-            memory: memory_accounting(),
+            memory: groups.cgroups.memory_accounting(),
             hostname: facts.hostname.clone(),
             pids_limit: None,
         },
     };
     make_dir(&tools.tasks_dir)?;
     make_dir(&tools.runtime_root)?;
-    Ok(Workshop::new(tools, images, Groups::new(&options.cgroup_parent)))
-}
-
-fn memory_accounting() -> bundle::MemoryAccounting {
-    let root = Path::new("/sys/fs/cgroup");
-    if root.join("cgroup.controllers").exists() {
-        bundle::MemoryAccounting::V2
-    } else if root.join("memory/memory.memsw.limit_in_bytes").exists() {
-        bundle::MemoryAccounting::V1WithSwap
-    } else {
-        bundle::MemoryAccounting::V1WithoutSwap
-    }
+    Ok(Workshop::new(tools, images, groups))
 }
 
 /// Removes what no task of the ledger accounts for, before any task goes on.

@@ -122,6 +122,10 @@ impl Actor {
             let ended = container.status == loadline_model::ContainerStatus::Stopped;
             if rebooted {
                 self.seen[at].stage = Stage::Ended(end_before_reboot(&run_dir, ended));
+            } else if 0 < container.runs && !ended && !self.context.workshop.has_settings(&run_dir)
+            {
+                // Recorded, but no supervisor can ever have been started: it is decided anew.
+                self.task.containers[at].runs -= 1;
             } else if 0 < container.runs {
                 self.seen[at].stop_signal = self.context.workshop.stop_signal(&self.task, at);
                 self.seen[at].stage =

@@ -1,142 +1,66 @@
-//! The cgroups of tasks, as the rest of this module needs them.
+//! The cgroups of tasks, and where the kernel counts a container's OOM kills.
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
-use loadline_model::{TaskArn, TaskSpec};
+use loadline_model::{Resources, TaskArn};
+use loadline_runtime::cgroup::{self, CgroupPath, Layout};
 
+use crate::bundle::MemoryAccounting;
+use crate::cgroups::{Cgroups, CgroupsError};
 use crate::supervise::OomSettings;
 
-const ROOT: &str = "/sys/fs/cgroup";
-const KILL_S_MAX: u64 = 10;
+/// A file that only a cgroup v1 hierarchy with the memory controller has, its root included.
+const MEMORY_V1_MARK: &str = "memory.usage_in_bytes";
 
-/// Below one parent, in every hierarchy.
-#[derive(Clone, Debug)]
+/// The agent's groups, and how its hierarchies are mounted.
+#[derive(Debug)]
 pub struct Groups {
-    parent: String,
+    /// Makes and removes them.
+    pub cgroups: Cgroups,
+    layout: Layout,
+    parent: CgroupPath,
 }
 
-/// A cgroup that can't be handled.
+/// Why the groups can't be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{step} cgroup {}", path.display())]
-pub struct GroupsError {
-    step: &'static str,
-    path: PathBuf,
-    source: io::Error,
+pub enum GroupsError {
+    /// The hierarchies can't be found, or the parent has no usable name.
+    #[error("find this host's cgroups")]
+    Layout(#[source] cgroup::Error),
+    /// The parent can't be made.
+    #[error("set up the parent cgroup")]
+    Parent(#[source] CgroupsError),
 }
 
 impl Groups {
-    /// Below `parent`.
-    #[must_use]
-    pub fn new(parent: &str) -> Self {
-        Self { parent: parent.trim_matches('/').to_owned() }
-    }
-
-    fn hierarchies(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(ROOT).into_iter().flatten().flatten();
-        entries
-            .map(|entry| entry.path())
-            .filter(|path| path.join("cgroup.procs").exists())
-            .collect()
-    }
-
-    /// Makes the task's cgroup.
+    /// Takes or makes the parent group.
     ///
     /// # Errors
     /// [`GroupsError`].
-    pub fn create(&self, _spec: &TaskSpec) -> Result<(), GroupsError> {
-        Ok(())
+    pub fn open(parent: &str, registered: Resources, host: Resources) -> Result<Self, GroupsError> {
+        let layout = Layout::probe().map_err(GroupsError::Layout)?;
+        let path = format!("/{}", parent.trim_matches('/'));
+        let path =
+            CgroupPath::parse(Some(Path::new(&path)), parent).map_err(GroupsError::Layout)?;
+        let cgroups = Cgroups::open(parent, registered, host).map_err(GroupsError::Parent)?;
+        Ok(Self { cgroups, layout, parent: path })
     }
 
-    /// Where OOM kills of a container are counted.
+    /// Where OOM kills in a container's group are counted; the group need not exist yet.
     #[must_use]
     pub fn oom(&self, arn: &TaskArn, container: &str) -> Option<OomSettings> {
-        let dir = Path::new(ROOT).join("memory").join(&self.parent).join(arn.id()).join(container);
+        let location = self.layout.locate(&self.parent.join(arn.id()).join(container));
+        if self.cgroups.memory_accounting() == MemoryAccounting::V2 {
+            let mount = &self.layout.v2()?.mount_point;
+            let place = location.places.iter().find(|place| place.mount_point == *mount)?;
+            let counter_file = place.path().join("memory.events");
+            return Some(OomSettings { counter_file, event_control_file: None });
+        }
+        let has_memory = |mount: &Path| mount.join(MEMORY_V1_MARK).exists();
+        let place = location.places.iter().find(|place| has_memory(&place.mount_point))?;
         Some(OomSettings {
-            counter_file: dir.join("memory.oom_control"),
-            event_control_file: Some(dir.join("cgroup.event_control")),
+            counter_file: place.path().join("memory.oom_control"),
+            event_control_file: Some(place.path().join("cgroup.event_control")),
         })
-    }
-
-    /// Kills a container's processes.
-    ///
-    /// # Errors
-    /// [`GroupsError`].
-    pub fn kill(&self, arn: &TaskArn, container: &str) -> Result<(), GroupsError> {
-        for root in self.hierarchies() {
-            kill(&root.join(&self.parent).join(arn.id()).join(container))?;
-        }
-        Ok(())
-    }
-
-    /// Removes a task's cgroups.
-    ///
-    /// # Errors
-    /// [`GroupsError`].
-    pub fn remove(&self, arn: &TaskArn) -> Result<(), GroupsError> {
-        self.destroy(arn.id())
-    }
-
-    /// Kills and removes all below a task's cgroup.
-    ///
-    /// # Errors
-    /// [`GroupsError`].
-    pub fn destroy(&self, task_id: &str) -> Result<(), GroupsError> {
-        for root in self.hierarchies() {
-            let task = root.join(&self.parent).join(task_id);
-            for entry in std::fs::read_dir(&task).into_iter().flatten().flatten() {
-                if entry.path().is_dir() {
-                    kill(&entry.path())?;
-                    remove(&entry.path())?;
-                }
-            }
-            remove(&task)?;
-        }
-        Ok(())
-    }
-
-    /// The ids of tasks that have cgroups.
-    #[must_use]
-    pub fn tasks(&self) -> Vec<String> {
-        let mut names = Vec::new();
-        for root in self.hierarchies() {
-            for entry in std::fs::read_dir(root.join(&self.parent)).into_iter().flatten().flatten()
-            {
-                if entry.path().is_dir() {
-                    names.extend(entry.file_name().into_string().ok());
-                }
-            }
-        }
-        names
-    }
-}
-
-fn remove(path: &Path) -> Result<(), GroupsError> {
-    match std::fs::remove_dir(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(GroupsError { step: "remove", path: path.to_owned(), source })
-        }
-        _ => Ok(()),
-    }
-}
-
-fn kill(path: &Path) -> Result<(), GroupsError> {
-    let until = Instant::now() + Duration::from_secs(KILL_S_MAX);
-    loop {
-        let text = std::fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
-        let pids: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
-        if pids.is_empty() {
-            return Ok(());
-        }
-        if until < Instant::now() {
-            let source = io::ErrorKind::TimedOut.into();
-            return Err(GroupsError { step: "empty", path: path.to_owned(), source });
-        }
-        for pid in pids {
-            let pid = nix::unistd::Pid::from_raw(pid);
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-        }
-        std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -111,7 +111,7 @@ fn an_oom_kill_is_named_and_one_of_another_process_too() {
 fn a_stop_goes_from_the_polite_signal_to_the_kill_of_all() {
     let (mut task, mut seen) = world(&[("a", running())]);
     stopping(&mut task);
-    let mut at = |seen: &[Seen], now_ms, actions: &[Action], wake_at_ms| {
+    let at = |seen: &[Seen], now_ms, actions: &[Action], wake_at_ms| {
         let next = reconcile(&task, seen, CleanUp::NotBegun, now_ms);
         assert_eq!((next.actions.as_slice(), next.wake_at_ms), (actions, wake_at_ms), "{now_ms}");
     };

@@ -94,7 +94,8 @@ impl Workshop {
             .resolve(&container.image)
             .map_err(|error| format!("CannotPullContainerError: {}", chain(&error)))?;
         self.groups
-            .create(spec)
+            .cgroups
+            .create_task(spec)
             .map_err(|error| format!("ResourceInitializationError: {}", chain(&error)))?;
         let dir = self.box_dir(task, at);
         let create =
@@ -148,6 +149,12 @@ impl Workshop {
             })
     }
 
+    /// Whether a run got as far as its settings, without which no supervisor starts.
+    #[must_use]
+    pub fn has_settings(&self, run_dir: &Path) -> bool {
+        run_dir.join(SETTINGS_FILE).exists()
+    }
+
     /// The stop signal of a run from before the agent's restart.
     #[must_use]
     pub fn stop_signal(&self, task: &Task, at: usize) -> i32 {
@@ -155,14 +162,15 @@ impl Workshop {
         settings.map_or(super::reconcile::SIGTERM, |settings| settings.stop_signal)
     }
 
-    /// Sends SIGKILL to every process of a container, whoever is its parent, and removes what the
-    /// runtime knows of it.
+    /// Sends SIGKILL to every process of a container, whoever is its parent, and removes its
+    /// group and what the runtime knows of it.
     ///
     /// # Errors
     /// What stayed, in words.
     pub fn kill_all(&self, task: &Task, at: usize) -> Result<(), String> {
         let name = task.spec.containers[at].name.as_str();
-        self.groups.kill(&task.spec.arn, name).map_err(|error| chain(&error))?;
+        let removed = self.groups.cgroups.remove_container(task.spec.arn.id(), name);
+        removed.map_err(|error| chain(&error))?;
         self.delete_from_runtime(task, at);
         Ok(())
     }
@@ -182,7 +190,8 @@ impl Workshop {
             }
             wrong.extend(bundle::remove(&self.box_dir(task, at)).err().map(|error| chain(&error)));
         }
-        wrong.extend(self.groups.remove(&task.spec.arn).err().map(|error| chain(&error)));
+        let removed = self.groups.cgroups.remove_task(task.spec.arn.id());
+        wrong.extend(removed.err().map(|error| chain(&error)));
         // Last, because they say how the containers ended.
         for at in 0..task.spec.containers.len() {
             for run in 1..=task.containers[at].runs {
@@ -205,7 +214,10 @@ impl Workshop {
     pub fn sweep(&self, known: impl Fn(&str) -> bool) {
         let folders = std::fs::read_dir(&self.tools.tasks_dir).into_iter().flatten().flatten();
         let names = folders.filter_map(|entry| entry.file_name().into_string().ok());
-        let groups = self.groups.tasks();
+        let groups = self.groups.cgroups.task_ids().unwrap_or_else(|error| {
+            tracing::error!(error = %chain(&error), "the tasks' cgroups can't be listed");
+            std::collections::BTreeSet::new()
+        });
         let mut unknown: Vec<String> =
             names.chain(groups).filter(|task_id| !known(task_id)).collect();
         unknown.sort_unstable();
@@ -219,7 +231,7 @@ impl Workshop {
     }
 
     fn sweep_task(&self, task_id: &str) -> Result<(), String> {
-        self.groups.destroy(task_id).map_err(|error| chain(&error))?;
+        self.groups.cgroups.remove_task(task_id).map_err(|error| chain(&error))?;
         let dir = self.tools.tasks_dir.join(task_id);
         rootfs::remove(&dir).map_err(|error| chain(&error))
     }

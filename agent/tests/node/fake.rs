@@ -1,0 +1,346 @@
+//! A controller for tests: the real protocol over real TLS, with everything that the agent says
+//! kept for the test to look at.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use loadline_model::{Assignment, DesiredStatus, TaskReport, TaskSpec};
+use loadline_proto::CONTROLLER_DNS_NAME;
+use loadline_proto::v1::agent_message::Kind as Theirs;
+use loadline_proto::v1::controller_message::Kind as Ours;
+use loadline_proto::v1::enrolment_server::{Enrolment, EnrolmentServer};
+use loadline_proto::v1::node_server::{Node, NodeServer};
+use loadline_proto::v1::{self, AgentMessage, ControllerMessage};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::pki_types::CertificateSigningRequestDer;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::server::{Server, ServerTlsConfig};
+use tonic::transport::{Certificate, Identity};
+use tonic::{Request, Response, Status, Streaming};
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What the controller holds and has heard.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) generation: u64,
+    pub(crate) assignments: BTreeMap<String, Assignment>,
+    /// Every report, in the order of arrival.
+    pub(crate) reports: Vec<TaskReport>,
+    pub(crate) registered: Vec<v1::RegisterRequest>,
+    pub(crate) hellos: Vec<v1::Hello>,
+    pub(crate) refusals: Vec<String>,
+    pub(crate) applied: u64,
+    pub(crate) enrolled: u32,
+    pub(crate) chunks: BTreeMap<u64, v1::LogChunk>,
+    pub(crate) acknowledge: bool,
+    session: Option<mpsc::Sender<Result<ControllerMessage, Status>>>,
+    next_request: u64,
+}
+
+type Shared = Arc<Mutex<State>>;
+
+fn lock(shared: &Shared) -> MutexGuard<'_, State> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A running fake. Each has a CA of its own.
+pub(crate) struct Fake {
+    pub(crate) address: String,
+    pub(crate) token: String,
+    shared: Shared,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Fake {
+    pub(crate) async fn start() -> Self {
+        Self::listen(Authority::new(), Arc::default(), "127.0.0.1:0").await
+    }
+
+    async fn listen(authority: Arc<Authority>, shared: Shared, address: &str) -> Self {
+        lock(&shared).acknowledge = true;
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let hash = hex::encode(Sha256::digest(authority.issuer.der()));
+        let token = format!("loadline1.{}.{}.{hash}", "0".repeat(16), "1".repeat(64));
+        let tls = ServerTlsConfig::new()
+            .identity(authority.server_identity())
+            .client_ca_root(Certificate::from_pem(authority.issuer.pem()))
+            .client_auth_optional(true);
+        let service = Service { authority, shared: Arc::clone(&shared) };
+        let serving = Server::builder()
+            .tls_config(tls)
+            .unwrap()
+            .add_service(EnrolmentServer::new(service.clone()))
+            .add_service(NodeServer::new(service))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        let server = tokio::spawn(async move { serving.await.unwrap() });
+        Self { address, token, shared, server }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.shared)
+    }
+
+    /// Desires a task, and says so in a whole snapshot.
+    pub(crate) fn assign(&self, spec: TaskSpec) {
+        let arn = spec.arn.as_str().to_owned();
+        let assignment =
+            Assignment { task: spec, desired: DesiredStatus::Running, stop_reason: None };
+        self.state().assignments.insert(arn, assignment);
+        self.say_snapshot();
+    }
+
+    pub(crate) fn stop(&self, arn: &str) {
+        if let Some(assignment) = self.state().assignments.get_mut(arn) {
+            assignment.desired = DesiredStatus::Stopped;
+            assignment.stop_reason = Some("the test stops it".into());
+        }
+        self.say_snapshot();
+    }
+
+    /// Desires nothing of it any more.
+    pub(crate) fn let_go(&self, arn: &str) {
+        self.state().assignments.remove(arn);
+        self.say_snapshot();
+    }
+
+    pub(crate) fn say_snapshot(&self) {
+        let mut state = self.state();
+        state.generation += 1;
+        let message = snapshot(&state);
+        if let Some(session) = &state.session {
+            let _ = session.try_send(Ok(message));
+        }
+    }
+
+    pub(crate) fn say(&self, kind: Ours) {
+        let state = self.state();
+        if let Some(session) = &state.session {
+            session.try_send(Ok(ControllerMessage { kind: Some(kind) })).unwrap();
+        }
+    }
+
+    /// The newest report of a task.
+    pub(crate) fn report(&self, arn: &str) -> Option<TaskReport> {
+        let state = self.state();
+        state.reports.iter().rev().find(|report| report.task.as_str() == arn).cloned()
+    }
+
+    /// Waits until the newest report of a task is as wanted.
+    pub(crate) async fn wait(&self, arn: &str, wanted: impl Fn(&TaskReport) -> bool) -> TaskReport {
+        self.until(&format!("a report of {arn}"), |fake| fake.report(arn).filter(&wanted)).await
+    }
+
+    pub(crate) async fn until<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = look(self) {
+                return found;
+            }
+            if until < Instant::now() {
+                let state = self.state();
+                panic!("{what} did not come; reports: {:#?}", state.reports.last());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Everything that a container has written, read to its end.
+    pub(crate) async fn logs(&self, arn: &str, container: &str) -> Vec<v1::LogEvent> {
+        let (mut events, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let chunk = self.read_logs(arn, container, cursor, 20_000).await;
+            assert_eq!(chunk.error, None);
+            events.extend(chunk.events);
+            cursor = chunk.next_cursor;
+            if chunk.end {
+                return events;
+            }
+        }
+    }
+
+    pub(crate) async fn read_logs(
+        &self,
+        arn: &str,
+        container: &str,
+        cursor: String,
+        wait_ms: u32,
+    ) -> v1::LogChunk {
+        let request_id = {
+            let mut state = self.state();
+            state.next_request += 1;
+            state.next_request
+        };
+        self.say(Ours::ReadLogs(v1::ReadLogs {
+            request_id,
+            task_arn: arn.to_owned(),
+            container_name: container.to_owned(),
+            cursor,
+            events_max: 100,
+            wait_ms,
+            since_ms: 0,
+        }));
+        self.until("a log chunk", |fake| fake.state().chunks.remove(&request_id)).await
+    }
+}
+
+fn snapshot(state: &State) -> ControllerMessage {
+    let assignments = state.assignments.values().cloned().map(v1::Assignment::from).collect();
+    let snapshot = v1::Snapshot { generation: state.generation, assignments, last: true };
+    ControllerMessage { kind: Some(Ours::Snapshot(snapshot)) }
+}
+
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Arc<Self> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "a CA for tests");
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Arc::new(Self { issuer })
+    }
+
+    fn server_identity(&self) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![CONTROLLER_DNS_NAME.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let chain = format!("{}\n{}", certificate.pem(), self.issuer.pem());
+        Identity::from_pem(chain, key.serialize_pem())
+    }
+}
+
+#[derive(Clone)]
+struct Service {
+    authority: Arc<Authority>,
+    shared: Shared,
+}
+
+const ARN: &str = "arn:aws:ecs:us-east-1:000000000000:container-instance/default/node1";
+
+#[tonic::async_trait]
+impl Enrolment for Service {
+    async fn enrol(
+        &self,
+        request: Request<v1::EnrolRequest>,
+    ) -> Result<Response<v1::EnrolResponse>, Status> {
+        let request = request.into_inner();
+        if !request.token.contains(&"1".repeat(64)) {
+            return Err(Status::unauthenticated("the token is expired"));
+        }
+        let der = CertificateSigningRequestDer::from(request.csr_der);
+        let mut csr = rcgen::CertificateSigningRequestParams::from_der(&der).unwrap();
+        csr.params.distinguished_name.push(DnType::CommonName, ARN);
+        let certificate = csr.signed_by(&self.authority.issuer).unwrap();
+        lock(&self.shared).enrolled += 1;
+        Ok(Response::new(v1::EnrolResponse {
+            certificate_der: certificate.der().to_vec(),
+            ca_certificate_der: self.authority.issuer.der().to_vec(),
+            container_instance_arn: ARN.to_owned(),
+        }))
+    }
+}
+
+fn authenticated<T>(request: &Request<T>) -> Result<(), Status> {
+    let certificates = request.peer_certs();
+    certificates.map(|_| ()).ok_or_else(|| Status::unauthenticated("no client certificate"))
+}
+
+#[tonic::async_trait]
+impl Node for Service {
+    type SessionStream =
+        Pin<Box<dyn tokio_stream::Stream<Item = Result<ControllerMessage, Status>> + Send>>;
+
+    async fn renew(
+        &self,
+        _request: Request<v1::RenewRequest>,
+    ) -> Result<Response<v1::RenewResponse>, Status> {
+        Err(Status::unavailable("the fake renews nothing"))
+    }
+
+    async fn register(
+        &self,
+        request: Request<v1::RegisterRequest>,
+    ) -> Result<Response<v1::RegisterResponse>, Status> {
+        authenticated(&request)?;
+        lock(&self.shared).registered.push(request.into_inner());
+        Ok(Response::new(v1::RegisterResponse {
+            container_instance_arn: ARN.to_owned(),
+            cluster: "default".to_owned(),
+        }))
+    }
+
+    async fn session(
+        &self,
+        request: Request<Streaming<AgentMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        authenticated(&request)?;
+        let mut incoming = request.into_inner();
+        let (outbox, outgoing) = mpsc::channel(256);
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = incoming.message().await {
+                for answer in hear(&shared, &outbox, message) {
+                    let _ = outbox.send(Ok(ControllerMessage { kind: Some(answer) })).await;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+    }
+}
+
+fn hear(
+    shared: &Shared,
+    outbox: &mpsc::Sender<Result<ControllerMessage, Status>>,
+    message: AgentMessage,
+) -> Vec<Ours> {
+    let mut state = lock(shared);
+    match message.kind {
+        Some(Theirs::Hello(hello)) => {
+            state.hellos.push(hello);
+            state.session = Some(outbox.clone());
+            let welcome = v1::Welcome { heartbeat_interval_ms: 200, lease_ms: 60_000 };
+            let snapshot = snapshot(&state).kind;
+            std::iter::once(Ours::Welcome(welcome)).chain(snapshot).collect()
+        }
+        Some(Theirs::Heartbeat(beat)) => {
+            vec![Ours::HeartbeatAck(v1::HeartbeatAck { sequence: beat.sequence })]
+        }
+        Some(Theirs::Reports(reports)) => {
+            let reports = loadline_proto::convert::reports_from_wire(reports).unwrap();
+            let ack = |report: &TaskReport| v1::ReportAck {
+                task_arn: report.task.as_str().to_owned(),
+                version: report.version,
+            };
+            let acks = reports.iter().map(ack).collect();
+            state.reports.extend(reports);
+            let acknowledge = state.acknowledge;
+            acknowledge.then(|| Ours::ReportAcks(v1::ReportAcks { acks })).into_iter().collect()
+        }
+        Some(Theirs::Applied(applied)) => {
+            match applied.refused {
+                Some(why) => state.refusals.push(why),
+                None => state.applied = applied.generation,
+            }
+            vec![]
+        }
+        Some(Theirs::LogChunk(chunk)) => {
+            state.chunks.insert(chunk.request_id, chunk);
+            vec![]
+        }
+        None => vec![],
+    }
+}

@@ -1,0 +1,8 @@
+//! The whole node against a fake controller: the real protocol, the real supervisor, a real OCI
+//! runtime, real cgroups. Each test has a folder, a CA and a cgroup of its own.
+
+mod fake;
+mod join;
+mod life;
+mod restart;
+mod world;

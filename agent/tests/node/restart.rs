@@ -1,0 +1,126 @@
+//! Law 8 on a real node: the agent is killed, and nothing is lost, doubled or leaked.
+
+use std::collections::BTreeSet;
+
+use loadline_model::{TaskReport, TaskStatus};
+
+use super::world::{World, can_run};
+
+fn is_stopped(report: &TaskReport) -> bool {
+    report.status == TaskStatus::Stopped
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_tasks_outlive_the_agent_and_every_exit_code_is_reported() {
+    if !can_run("twenty_tasks_outlive_the_agent_and_every_exit_code_is_reported") {
+        return;
+    }
+    let mut world = World::start("twenty").await;
+    let arns: Vec<String> = (0..20)
+        .map(|n| {
+            let spec = world.task(&format!("t{n}"), &["trap", "TERM", &n.to_string()]);
+            let arn = spec.arn.as_str().to_owned();
+            world.fake.assign(spec);
+            arn
+        })
+        .collect();
+    for arn in &arns {
+        world.fake.wait(arn, |report| report.status == TaskStatus::Running).await;
+        while world.fake.read_logs(arn, "main", String::new(), 1_000).await.events.is_empty() {}
+    }
+    let (pids, supervisors) = (world.container_pids(), world.supervisors());
+    assert_eq!((pids.len(), supervisors.len()), (20, 20));
+    world.kill_agent();
+    // Some end while nobody looks.
+    for pid in &pids[..5] {
+        let pid = nix::unistd::Pid::from_raw(*pid);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    }
+    world.until("five containers' end", |w| (w.container_pids().len() == 15).then_some(()));
+    let left: BTreeSet<i32> = world.container_pids().into_iter().collect();
+    world.start_agent(&[], &[]);
+    world.fake.until("a second hello", |fake| (fake.state().hellos.len() == 2).then_some(())).await;
+    for arn in &arns {
+        world.fake.stop(arn);
+    }
+    for (n, arn) in arns.iter().enumerate() {
+        let report = world.fake.wait(arn, is_stopped).await;
+        let exit_code = i32::try_from(n).unwrap();
+        assert_eq!(report.containers[0].exit_code, Some(exit_code), "{arn}");
+    }
+    assert!(left.is_subset(&pids.iter().copied().collect()), "the same processes, no new one");
+    assert_eq!(world.fake.state().enrolled, 1, "the node joined once");
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_every_failpoint_nothing_is_lost_doubled_or_leaked() {
+    if !can_run("killed_at_every_failpoint_nothing_is_lost_doubled_or_leaked") {
+        return;
+    }
+    let mut world = World::start("sweep").await;
+    world.kill_agent();
+    for name in loadline_agent::failpoint::ALL {
+        let before = world.fake.state().reports.len();
+        // It writes one line for each start: a second start would show.
+        let spec = world.task(&format!("at-{name}"), &["echo", "started"]);
+        let arn = spec.arn.as_str().to_owned();
+        world.start_agent_that_may_die(&[("LOADLINE_FAILPOINT", name)]);
+        world.fake.assign(spec);
+        world.wait_for_agents_death();
+        world.start_agent(&[], &[]);
+        let report = world.fake.wait(&arn, is_stopped).await;
+        assert_eq!(report.containers[0].exit_code, Some(0), "{name}: {report:#?}");
+        let lines = world.fake.logs(&arn, "main").await;
+        assert_eq!(lines.len(), 1, "{name}: started exactly once");
+        assert!(before < world.fake.state().reports.len());
+        world.assert_clean();
+        world.fake.let_go(&arn);
+        world.kill_agent();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_supervisor_is_found_out_and_no_exit_code_is_invented() {
+    if !can_run("a_dead_supervisor_is_found_out_and_no_exit_code_is_invented") {
+        return;
+    }
+    let mut world = World::start("orphan").await;
+    let arn = |id: &str| format!("arn:aws:ecs:us-east-1:000000000000:task/default/{id}");
+    for (id, restart) in [("alive", false), ("away", true)] {
+        world.fake.assign(world.task(id, &["sleep", "1000"]));
+        world.fake.wait(&arn(id), |report| report.status == TaskStatus::Running).await;
+        if restart {
+            world.kill_agent();
+        }
+        let supervisor = nix::unistd::Pid::from_raw(world.supervisors()[0]);
+        nix::sys::signal::kill(supervisor, nix::sys::signal::Signal::SIGKILL).unwrap();
+        if restart {
+            world.start_agent(&[], &[]);
+        }
+        let report = world.fake.wait(&arn(id), is_stopped).await;
+        let container = &report.containers[0];
+        assert_eq!(container.exit_code, None);
+        let reason = container.reason.as_ref().unwrap();
+        assert!(reason.starts_with("ContainerVanishedError: "), "{reason}");
+        world.assert_clean();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_ledger_does_not_know_is_swept_away() {
+    if !can_run("what_the_ledger_does_not_know_is_swept_away") {
+        return;
+    }
+    let mut world = World::start("swept").await;
+    let spec = world.task("t1", &["sleep", "1000"]);
+    let arn = spec.arn.as_str().to_owned();
+    world.fake.assign(spec);
+    world.fake.wait(&arn, |report| report.status == TaskStatus::Running).await;
+    world.kill_agent();
+    std::fs::remove_file(world.dir.join("ledger")).unwrap();
+    world.fake.let_go(&arn);
+    world.start_agent(&[], &[]);
+    world.assert_clean();
+    assert_eq!(std::fs::read_dir(world.dir.join("tasks")).unwrap().count(), 0);
+}
