@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Modules in reading order: `state` (the records), `command` (what can be asked), `apply` (what
-//! then happens), `scheduler`, `services` and `liveness` (the large decisions), `store`, `engine` (the
-//! owner), and the two edges `api` and `nodes`.
+//! then happens), `scheduler`, `services` and `liveness` (the large decisions), `store`, `engine`
+//! (the owner), and the two edges `api` and `nodes`.
 
 #![forbid(unsafe_code)]
 

@@ -7,7 +7,10 @@ use loadline_model::KeyValue;
 
 use super::{Applied, active_cluster};
 use crate::command::{Refusal, Reply, SetTags, TAGS_MAX, TagChange, Tagged};
-use crate::state::{Cluster, DefinitionBody, Node, NodeStatus, State, Task, TaskDefinition, Write};
+use crate::state::{
+    Cluster, DefinitionBody, Node, NodeStatus, Service, ServiceStatus, State, Task, TaskDefinition,
+    Write,
+};
 
 pub(super) fn set(state: &State, command: &SetTags) -> Result<Applied, Refusal> {
     let view = &state.view;
@@ -25,6 +28,15 @@ pub(super) fn set(state: &State, command: &SetTags) -> Result<Applied, Refusal> 
             let tags = change(&record.body.tags)?;
             let body = DefinitionBody { tags, ..record.body.clone() };
             Write::Definition(Arc::new(TaskDefinition { body, ..TaskDefinition::clone(record) }))
+        }
+        Tagged::Service(key) => {
+            let record = view
+                .service(key)
+                .map(|entry| &entry.record)
+                .filter(|record| record.status != ServiceStatus::Inactive)
+                .ok_or_else(|| Refusal::ServiceNotFound(key.clone()))?;
+            let tags = change(&record.tags)?;
+            Write::Service(Arc::new(Service { tags, ..record.clone() }))
         }
         Tagged::Task(arn) => {
             let record = view.task(arn).ok_or_else(|| Refusal::TaskNotFound(arn.clone()))?;

@@ -25,7 +25,7 @@ pub use service::{
 
 use crate::state::{
     ClusterName, DefinitionBody, Family, NodeAttribute, NodeStatus, PlacementConstraint,
-    PlacementStrategy, SessionId, Sha256Hash, TaskOverrides, TokenId,
+    PlacementStrategy, ServiceKey, SessionId, Sha256Hash, TaskOverrides, TokenId,
 };
 
 /// Most tasks of one RunTask (ECS's own bound).
@@ -267,6 +267,8 @@ pub enum Tagged {
     Cluster(ClusterName),
     /// A revision, which must be named.
     Definition(DefinitionRef),
+    /// A service that is not INACTIVE.
+    Service(ServiceKey),
     /// A task that is not forgotten yet.
     Task(TaskArn),
     /// A container instance that is not INACTIVE.

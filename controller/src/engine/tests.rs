@@ -132,6 +132,53 @@ async fn a_full_disk_is_said_changes_nothing_and_is_survived() {
     assert_eq!(again.snapshot().tasks, engine.snapshot().tasks);
 }
 
+/// One world in which the disk breaks at its `steps`-th write or sync. Whether it broke at all.
+async fn breaks_at(steps: u64, late: bool) -> bool {
+    let disk = Disk::default();
+    let clock = HandClock::default();
+    let engine = open_with_node(&disk, &clock, 100).await;
+    disk.break_after(steps, late);
+    let mut acknowledged = Vec::new();
+    let mut failures = 0;
+    for n in 0..8 {
+        match engine.call(run("web", 1)).await {
+            Ok(ran) => acknowledged.extend(ran.tasks.iter().map(|task| task.arn.clone())),
+            Err(CallError::Store(_)) => failures += 1,
+            Err(other) => panic!("{other}"),
+        }
+        if n == 5 {
+            disk.make_room();
+            clock.advance(1_001);
+        }
+    }
+    disk.make_room();
+    clock.advance(1_001);
+    let last = engine.call(run("web", 1)).await.unwrap();
+    acknowledged.extend(last.tasks.iter().map(|task| task.arn.clone()));
+    let again = open(&disk.as_after_power_loss(), &clock, 1_000).snapshot();
+    let view = engine.snapshot();
+    for arn in &acknowledged {
+        assert!(view.task(arn).is_some() && again.task(arn).is_some(), "{steps}: {arn} is lost");
+    }
+    assert!(view.tasks == again.tasks, "{steps}: memory and disk differ");
+    let node = view.node(&node_arn("n1")).unwrap();
+    assert_eq!(node.generation, again.node(&node_arn("n1")).unwrap().generation);
+    assert_eq!(node.reserved.memory_mib, 10 * view.tasks.size() as u64);
+    assert!(node.reserved.fits_in(node.record.registered), "{steps}: the line is passed");
+    0 < failures
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_breaks_at_any_step_loses_nothing_and_passes_no_line() {
+    for late in [false, true] {
+        let mut broken = 0;
+        for steps in 0..60 {
+            broken += u32::from(breaks_at(steps, late).await);
+        }
+        assert!(20 < broken, "only {broken} worlds had a fault: the test looks at nothing");
+    }
+}
+
 /// An agent as far as its desired state goes.
 fn follow(held: &mut Vec<(String, DesiredStatus)>, generation: &mut u64, change: NodeChange) {
     assert_eq!(change.base_generation, *generation, "no gap");

@@ -90,7 +90,9 @@ pub(super) fn constraints(candidate: &Candidate<'_>) -> Result<(), Objection> {
         PlacementConstraint::MemberOf(expression) => {
             let compiled = candidate.request.expressions.get(expression.as_str());
             match compiled {
-                Some(Ok(compiled)) if compiled.selects(candidate.node, candidate.state) => Ok(()),
+                Some(Ok(compiled)) if compiled.selects(candidate.node, &candidate.state.view) => {
+                    Ok(())
+                }
                 Some(Ok(_)) => Err(Objection::MemberOf(expression.clone())),
                 Some(Err(why)) => Err(Objection::Expression(why.clone())),
                 None => Err(Objection::Expression(expression.clone())),

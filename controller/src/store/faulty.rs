@@ -22,6 +22,21 @@ struct Inner {
     /// Whether a sync fails.
     broken: bool,
     syncs: u64,
+    /// How many more writes and syncs succeed before one fails, and the disk is broken from then.
+    good_steps: Option<u64>,
+    /// Whether the step that fails does its work all the same, as a disk does whose answer is lost.
+    fails_late: bool,
+}
+
+impl Inner {
+    /// Counts a step; says whether it fails.
+    fn step_fails(&mut self) -> bool {
+        if let Some(left) = self.good_steps {
+            self.good_steps = left.checked_sub(1);
+            self.broken |= self.good_steps.is_none();
+        }
+        self.broken
+    }
 }
 
 impl Disk {
@@ -49,10 +64,17 @@ impl Disk {
         inner.broken = true;
     }
 
-    /// There is room again.
+    /// After this many more writes and syncs the next one fails, and all after it; if `late`, that
+    /// one is done all the same.
+    pub(crate) fn break_after(&self, steps: u64, late: bool) {
+        let mut inner = self.inner();
+        (inner.good_steps, inner.fails_late) = (Some(steps), late);
+    }
+
+    /// There is room again, and nothing fails.
     pub(crate) fn make_room(&self) {
         let mut inner = self.inner();
-        (inner.bytes_max, inner.broken) = (0, false);
+        (inner.bytes_max, inner.broken, inner.good_steps) = (0, false, None);
     }
 
     /// How often a sync was asked for.
@@ -97,20 +119,24 @@ impl StorageBackend for Disk {
     fn sync_data(&self) -> Done {
         let mut inner = self.inner();
         inner.syncs += 1;
-        if inner.broken {
+        let was_broken = inner.broken;
+        let fails = inner.step_fails();
+        if fails && (was_broken || !inner.fails_late) {
             return Err(full());
         }
         inner.durable = inner.now.clone();
-        Ok(())
+        if fails { Err(full()) } else { Ok(()) }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Done {
         let mut inner = self.inner();
         let start = usize::try_from(offset).unwrap();
-        if inner.now.len() < start + data.len() {
+        let was_broken = inner.broken;
+        let fails = inner.step_fails();
+        if fails && (was_broken || !inner.fails_late) || inner.now.len() < start + data.len() {
             return Err(full());
         }
         inner.now[start..start + data.len()].copy_from_slice(data);
-        Ok(())
+        if fails { Err(full()) } else { Ok(()) }
     }
 }

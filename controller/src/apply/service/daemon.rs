@@ -38,7 +38,8 @@ pub(super) fn step(look: &mut Look<'_>) {
     let constraints = definition.body.placement_constraints.iter().chain(&service.constraints);
     let request = Request::new(&service.key.cluster, need, &group, constraints, &[]);
     let nodes = matching(look, &request);
-    let desired = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
+    let nodes_wanted = nodes.len();
+    let desired = u32::try_from(nodes_wanted).unwrap_or(u32::MAX);
     look.service.desired_count = desired;
 
     let census = count(look, nodes);
@@ -54,7 +55,8 @@ pub(super) fn step(look: &mut Look<'_>) {
     stopped.extend(pending);
     stopped.extend(running.into_iter().take(spare));
     look.stop(&stopped);
-    look.settle(census.settled == desired && stopped.is_empty() && started == 0);
+    let only_these = look.entry.tasks.size() == nodes_wanted;
+    look.settle(census.settled == desired && only_these && stopped.is_empty() && started == 0);
 }
 
 /// The nodes that shall have a task, and whether they have none yet. A service that is being
@@ -125,7 +127,7 @@ fn start(
         look.tell(&history::counted("started", "tasks", &started));
     }
     if !failures.is_empty() {
-        look.tell(&history::no_place(&failures));
+        look.complain(&history::no_place(&failures));
         look.wake_at(look.now_ms.saturating_add(state.settings.place_again_ms));
     }
     failures.truncate(crate::command::FAILURES_MAX);

@@ -6,15 +6,25 @@ use super::super::seed::uuid;
 use crate::command::{PlacementFailure, PlacementReason};
 use crate::state::{DEPLOYMENTS_MAX, EVENTS_MAX, IdSource, Rollout, Service, ServiceEvent, Task};
 
-/// Tells an event; one that only repeats the newest is not told again.
+/// A complaint that lasts is told again after this long, milliseconds.
+const REPEAT_AFTER_MS: u64 = 5 * 60 * 1_000;
+
+/// Tells an event.
 pub(super) fn tell(service: &mut Service, what: &str, now_ms: u64, ids: &mut dyn IdSource) {
     let message = format!("(service {}) {what}", service.key.name);
-    if service.events.first().is_some_and(|newest| newest.message == message) {
-        return;
-    }
     let id = uuid(&ids.fresh());
     service.events.insert(0, ServiceEvent { id, at_ms: now_ms, message });
     service.events.truncate(EVENTS_MAX);
+}
+
+/// Tells an event that would come with every look, but not again and again.
+pub(super) fn complain(service: &mut Service, what: &str, now_ms: u64, ids: &mut dyn IdSource) {
+    let message = format!("(service {}) {what}", service.key.name);
+    let is_fresh = |event: &ServiceEvent| now_ms < event.at_ms.saturating_add(REPEAT_AFTER_MS);
+    let mut fresh = service.events.iter().take_while(|event| is_fresh(event));
+    if !fresh.any(|event| event.message == message) {
+        tell(service, what, now_ms, ids);
+    }
 }
 
 /// `has started 2 tasks: (task a) (task b).`

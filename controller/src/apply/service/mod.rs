@@ -1,5 +1,5 @@
-//! Services: CreateService, UpdateService and DeleteService write down what is wanted; [`reconcile`]
-//! brings the tasks there, step by step, whenever something happened.
+//! Services: CreateService, UpdateService and DeleteService write down what is wanted;
+//! [`reconcile`] brings the tasks there, step by step, whenever something happened.
 
 mod daemon;
 mod history;

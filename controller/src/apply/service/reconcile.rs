@@ -110,7 +110,7 @@ impl<'a> Look<'a> {
         let Some(failed) = happened.failed.get(&primary).copied() else { return };
         self.service.throttle = breaker::slow_down(self.service.throttle, failed, self.now_ms);
         if self.now_ms < self.service.throttle.not_before_ms {
-            self.tell("is unable to consistently start tasks successfully.");
+            self.complain("is unable to consistently start tasks successfully.");
         }
         let deployment = &mut self.service.deployments[0];
         deployment.failed_tasks = deployment.failed_tasks.saturating_add(failed);
@@ -198,6 +198,10 @@ impl<'a> Look<'a> {
 
     pub(super) fn tell(&mut self, what: &str) {
         history::tell(&mut self.service, what, self.now_ms, self.ids);
+    }
+
+    pub(super) fn complain(&mut self, what: &str) {
+        history::complain(&mut self.service, what, self.now_ms, self.ids);
     }
 
     /// Asks tasks to stop, and tells it.

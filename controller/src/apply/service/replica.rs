@@ -41,7 +41,7 @@ pub(super) fn step(look: &mut Look<'_>) {
     stopped.extend(choose(&running, stops.old_running));
     look.stop(&stopped);
     if picture.is_stuck() && may_replace(look) && look.service.unplaced.is_empty() {
-        look.tell(
+        look.complain(
             "was unable to stop or start tasks during a deployment because of the service \
              deployment configuration. Update the minimumHealthyPercent or maximumPercent value \
              and try again.",
@@ -106,7 +106,7 @@ fn start(look: &mut Look<'_>, wanted: u32) -> u32 {
         look.service.steady = false;
     }
     if !ran.failures.is_empty() {
-        look.tell(&history::no_place(&ran.failures));
+        look.complain(&history::no_place(&ran.failures));
         let again_ms = look.now_ms.saturating_add(state.settings.place_again_ms);
         look.wake_at(again_ms);
     }

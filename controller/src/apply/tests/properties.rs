@@ -3,17 +3,21 @@
 
 use std::collections::BTreeMap;
 
-use loadline_model::{InstanceArn, Resources, TaskArn, TaskStatus};
+use loadline_model::{DesiredStatus, InstanceArn, Resources, TaskArn, TaskStatus};
 use proptest::prelude::*;
 
 use super::super::testing::{
     World, cluster, connect, definition, node_arn, register, report, run, scope,
 };
 use crate::command::{
-    Command, DeregisterNode, NodeDisconnected, NodeTasks, RunTask, SetNodeStatus, StopTask,
-    TaskReports, Tick,
+    Command, CreateService, DeleteService, Deploy, DeregisterNode, Force, NodeDisconnected,
+    NodeTasks, Reconcile, Reply, RunTask, SetNodeStatus, StopTask, TaskReports, Tick,
+    UpdateService,
 };
-use crate::state::{BinpackField, NodeStatus, PlacementConstraint, PlacementStrategy, View};
+use crate::state::{
+    BinpackField, Breaker, DeploymentConfig, NodeStatus, PlacementConstraint, PlacementStrategy,
+    Scheduling, ServiceKey, ServiceName, ServiceStatus, ServiceTags, View,
+};
 use crate::store::{Mutation, Store, StoreError, Table, Visit, load};
 
 /// A step in terms of small numbers, so that a failure shrinks well.
@@ -27,6 +31,9 @@ enum Step {
     Drain { node: usize, status: bool },
     Lose { node: usize },
     Remove { node: usize, force: bool },
+    Create { service: usize, family: usize, count: u32, limits: usize },
+    Update { service: usize, count: Option<u32>, force: bool },
+    Delete { service: usize },
     Wait { ms: u64 },
 }
 
@@ -46,9 +53,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..4_usize, any::<bool>()).prop_map(|(node, status)| Step::Drain { node, status }),
         1 => (0..4_usize).prop_map(|node| Step::Lose { node }),
         1 => (0..4_usize, any::<bool>()).prop_map(|(node, force)| Step::Remove { node, force }),
-        1 => (0..3_000_000_u64).prop_map(|ms| Step::Wait { ms }),
+        1 => (0..2_usize, 0..3_usize, 0..5_u32, 0..4_usize).prop_map(
+            |(service, family, count, limits)| Step::Create { service, family, count, limits }
+        ),
+        2 => (0..2_usize, prop::option::of(0..5_u32), any::<bool>())
+            .prop_map(|(service, count, force)| Step::Update { service, count, force }),
+        1 => (0..2_usize).prop_map(|service| Step::Delete { service }),
+        2 => (0..3_000_000_u64).prop_map(|ms| Step::Wait { ms }),
+        2 => (0..60_000_u64).prop_map(|ms| Step::Wait { ms }),
     ];
-    prop::collection::vec(step, 0..60)
+    prop::collection::vec(step, 0..80)
 }
 
 fn strategy(n: usize) -> (Vec<PlacementStrategy>, Vec<PlacementConstraint>) {
@@ -105,8 +119,59 @@ fn command(world: &World, step: &Step) -> Option<Command> {
             let tasks = if *force { NodeTasks::GiveUp } else { NodeTasks::Keep };
             DeregisterNode { cluster: cluster(), node: node(*n), tasks }.into()
         }
+        Step::Create { service: n, family, count, limits } => {
+            create(service(*n), FAMILIES[*family].0, *count, *limits).into()
+        }
+        Step::Update { service: n, count, force } => UpdateService {
+            desired_count: *count,
+            deploy: if *force { Deploy::Force } else { Deploy::IfChanged },
+            ..unchanged(service(*n))
+        }
+        .into(),
+        Step::Delete { service: n } => DeleteService { key: service(*n), force: Force::Yes }.into(),
         Step::Wait { .. } => Tick::default().into(),
     })
+}
+
+fn service(n: usize) -> ServiceKey {
+    ServiceKey { cluster: cluster(), name: ServiceName::parse(["s0", "s1"][n]).unwrap() }
+}
+
+fn create(key: ServiceKey, family: &str, desired_count: u32, limits: usize) -> CreateService {
+    let (minimum_healthy_percent, maximum_percent, scheduling, breaker) = [
+        (100, 200, Scheduling::Replica, Breaker::RollBack),
+        (50, 100, Scheduling::Replica, Breaker::Off),
+        (75, 150, Scheduling::Replica, Breaker::Fail),
+        (0, 100, Scheduling::Daemon, Breaker::Off),
+    ][limits];
+    CreateService {
+        key,
+        definition: run(family, 1).definition,
+        scheduling,
+        desired_count,
+        config: DeploymentConfig { minimum_healthy_percent, maximum_percent, breaker },
+        health_check_grace_s: None,
+        constraints: vec![],
+        strategy: vec![],
+        propagate_tags: ServiceTags::None,
+        managed_tags: false,
+        tags: vec![],
+    }
+}
+
+fn unchanged(key: ServiceKey) -> UpdateService {
+    UpdateService {
+        key,
+        desired_count: None,
+        definition: None,
+        config: None,
+        health_check_grace_s: None,
+        constraints: None,
+        strategy: None,
+        propagate_tags: None,
+        managed_tags: None,
+        deploy: Deploy::IfChanged,
+    }
 }
 
 /// Every sum, counted anew.
@@ -161,8 +226,24 @@ fn goes_forward(before: &View, after: &View) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+type Disk = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
+
+/// What is on one disk and not on the other, as text.
+fn differences(before: &Disk, after: &Disk) -> Vec<String> {
+    let text = |bytes: Option<&Vec<u8>>| match bytes {
+        Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        None => "nothing".to_owned(),
+    };
+    let keys: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let differ = keys.into_iter().filter(|key| before.get(*key) != after.get(*key));
+    let show = |key: &(Table, Vec<u8>)| {
+        format!("{:?}: {} became {}", key.0, text(before.get(key)), text(after.get(key)))
+    };
+    differ.map(show).collect()
+}
+
 /// A store that holds what the world wrote.
-struct Written(BTreeMap<(Table, Vec<u8>), Vec<u8>>);
+struct Written(Disk);
 
 impl Store for Written {
     fn scan(&mut self, table: Table, visit: &mut Visit<'_>) -> Result<(), StoreError> {
@@ -191,6 +272,7 @@ fn disk_equals_memory(world: &World) -> Result<(), TestCaseError> {
     prop_assert_eq!(&disk.clusters, &memory.clusters);
     prop_assert_eq!(&disk.definitions, &memory.definitions);
     prop_assert_eq!(&disk.families, &memory.families);
+    prop_assert_eq!(&disk.services, &memory.services);
     prop_assert_eq!(&disk.run_tokens, &memory.run_tokens);
     for (arn, node) in &memory.nodes {
         let mut node = node.as_ref().clone();
@@ -214,12 +296,59 @@ fn begin() -> World {
 
 /// Whether the same command once more must change nothing.
 fn is_idempotent(step: &Step) -> bool {
-    !matches!(step, Step::Run { token: None, .. } | Step::Connect { .. })
+    match step {
+        Step::Run { token: None, .. } | Step::Connect { .. } => false,
+        Step::Update { force, .. } => !force,
+        _ => true,
+    }
+}
+
+/// Looks at every service that something happened to, as the owner does, and then once more: that
+/// must find nothing to do.
+fn look(world: &mut World) -> Result<(), TestCaseError> {
+    world.state.ledger.agenda_mut().tick(world.now_ms);
+    while let Some(key) = world.state.ledger.agenda().next().cloned() {
+        let before = world.state.view.clone();
+        world.must(Reconcile { key: key.clone() });
+        world.state.ledger.agenda_mut().done(&key);
+        sums_hold(world)?;
+        goes_forward(&before, &world.state.view)?;
+        within_limits(world, &before, &key)?;
+        let disk = world.disk.clone();
+        world.must(Reconcile { key: key.clone() });
+        world.state.ledger.agenda_mut().done(&key);
+        let changed = differences(&disk, &world.disk);
+        prop_assert!(changed.is_empty(), "looked at twice: {:#?}", changed);
+    }
+    Ok(())
+}
+
+/// A look never starts what would be above the upper limit, nor stops what serves below the lower.
+fn within_limits(world: &World, before: &View, key: &ServiceKey) -> Result<(), TestCaseError> {
+    let entry = world.state.view.service(key).unwrap();
+    let record = &entry.record;
+    if record.status != ServiceStatus::Active || record.scheduling == Scheduling::Daemon {
+        return Ok(());
+    }
+    let percent = |percent: u32| record.desired_count * percent;
+    let upper = percent(record.config.maximum_percent) / 100;
+    let lower = percent(record.config.minimum_healthy_percent).div_ceil(100);
+    let old = before.service(key).unwrap();
+    prop_assert!(entry.tasks.size() <= old.tasks.size().max(upper as usize));
+    let serving = |view: &View| {
+        let tasks = view.service(key).unwrap().tasks.iter();
+        let serves = |arn: &&TaskArn| {
+            let task = view.task(arn).unwrap();
+            task.last_status == TaskStatus::Running && task.desired == DesiredStatus::Running
+        };
+        tasks.filter(serves).count()
+    };
+    let (was, is) = (serving(before), serving(&world.state.view));
+    prop_assert!(is == was || lower as usize <= is, "{} serve, {} did, of {}", is, was, lower);
+    Ok(())
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
-
     #[test]
     fn no_sequence_of_commands_passes_a_line_or_loses_count(steps in steps()) {
         let mut world = begin();
@@ -232,13 +361,14 @@ proptest! {
             let placed = world.does(command.clone());
             sums_hold(&world)?;
             goes_forward(&before, &world.state.view)?;
-            let empty_run = matches!(&placed, Ok(crate::command::Reply::Ran(ran))
-                if ran.tasks.is_empty());
+            let empty_run = matches!(&placed, Ok(Reply::Ran(ran)) if ran.tasks.is_empty());
             if is_idempotent(&step) && placed.is_ok() && !empty_run {
                 let disk = world.disk.clone();
-                let again = world.writes(command);
-                prop_assert_eq!(&world.disk, &disk, "sent twice: {:?}", again);
+                let _ = world.does(command);
+                let changed = differences(&disk, &world.disk);
+                prop_assert!(changed.is_empty(), "sent twice: {:#?}", changed);
             }
+            look(&mut world)?;
         }
         disk_equals_memory(&world)?;
     }

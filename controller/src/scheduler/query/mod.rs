@@ -16,7 +16,7 @@
 mod parse;
 mod test;
 
-use crate::state::{NodeEntry, State};
+use crate::state::{NodeEntry, View};
 
 pub use parse::QueryError;
 use test::Test;
@@ -49,18 +49,18 @@ impl Expression {
 
     /// Whether it selects this container instance.
     #[must_use]
-    pub fn selects(&self, node: &NodeEntry, state: &State) -> bool {
-        self.0.selects(node, state)
+    pub fn selects(&self, node: &NodeEntry, view: &View) -> bool {
+        self.0.selects(node, view)
     }
 }
 
 impl Node {
-    fn selects(&self, node: &NodeEntry, state: &State) -> bool {
+    fn selects(&self, node: &NodeEntry, view: &View) -> bool {
         match self {
-            Self::All(parts) => parts.iter().all(|part| part.selects(node, state)),
-            Self::Any(parts) => parts.iter().any(|part| part.selects(node, state)),
-            Self::Not(part) => !part.selects(node, state),
-            Self::Test(test) => test.passes(node, state),
+            Self::All(parts) => parts.iter().all(|part| part.selects(node, view)),
+            Self::Any(parts) => parts.iter().any(|part| part.selects(node, view)),
+            Self::Not(part) => !part.selects(node, view),
+            Self::Test(test) => test.passes(node, view),
         }
     }
 }

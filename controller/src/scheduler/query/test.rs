@@ -6,7 +6,7 @@ use regex::{Regex, RegexBuilder};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::state::{NodeEntry, State};
+use crate::state::{NodeEntry, View};
 
 /// Largest compiled regular expression, in bytes.
 const REGEX_BYTES_MAX: usize = 1 << 18;
@@ -40,7 +40,7 @@ impl Subject {
     }
 
     /// What the node has of it: nothing, one value, or (task groups) several.
-    fn values(&self, node: &NodeEntry, state: &State) -> Vec<String> {
+    fn values(&self, node: &NodeEntry, view: &View) -> Vec<String> {
         match self {
             Self::AgentConnected => vec![node.agent_connected().to_string()],
             Self::AgentVersion => vec![node.record.agent_version.clone()],
@@ -55,7 +55,7 @@ impl Subject {
             Self::RegisteredAt => vec![node.record.registered_at_ms.to_string()],
             Self::RunningTasksCount => vec![node.running_tasks.to_string()],
             Self::TaskGroup => {
-                let tasks = node.tasks.iter().filter_map(|arn| state.view.task(arn));
+                let tasks = node.tasks.iter().filter_map(|arn| view.task(arn));
                 tasks.map(|task| task.group.clone()).collect()
             }
         }
@@ -109,8 +109,8 @@ impl Test {
         Ok(Self { subject, operator, arguments, regex })
     }
 
-    pub(super) fn passes(&self, node: &NodeEntry, state: &State) -> bool {
-        let values = self.subject.values(node, state);
+    pub(super) fn passes(&self, node: &NodeEntry, view: &View) -> bool {
+        let values = self.subject.values(node, view);
         let any = |test: &dyn Fn(&str) -> bool| values.iter().any(|value| test(value));
         let listed = |value: &str| self.arguments.iter().any(|argument| argument == value);
         let ordered = |wanted: &[Ordering]| {
