@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::seccomp;
 use crate::spec::{CAPABILITY_NAMES, OCI_VERSION, known_words};
 
 /// What `--version` prints; docker reads the first and the third line.
@@ -33,7 +34,14 @@ pub fn json() -> String {
                 "systemdUser": false,
                 "rdma": true,
             },
-            "seccomp": { "enabled": false },
+            "seccomp": {
+                "enabled": true,
+                "actions": seccomp::ACTIONS,
+                "operators": seccomp::OPERATORS,
+                "archs": seccomp::ARCHITECTURES,
+                "knownFlags": seccomp::FLAGS,
+                "supportedFlags": seccomp::FLAGS,
+            },
             "apparmor": { "enabled": true },
             "selinux": { "enabled": false },
             "intelRdt": { "enabled": false },

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use crate::cgroup;
+use crate::spec::CapMask;
+use crate::sys::creds;
 
 /// What planning wants to know of the machine.
 #[derive(Clone, Debug)]
@@ -10,6 +12,8 @@ pub struct Host {
     /// Whether the runtime acts as root of the initial user namespace or of one like it: it may
     /// mount and make device nodes.
     pub is_privileged: bool,
+    /// The capabilities that the runtime has, and can give (bit n is capability n).
+    pub capabilities: CapMask,
     /// Where the cgroup hierarchies are.
     pub cgroups: cgroup::Layout,
     /// Whether AppArmor is there to be asked.
@@ -24,6 +28,7 @@ impl Host {
     pub fn probe() -> Result<Host, cgroup::Error> {
         Ok(Host {
             is_privileged: nix::unistd::geteuid().is_root(),
+            capabilities: creds::capget().map_or(0, |sets| sets.permitted),
             cgroups: cgroup::Layout::probe()?,
             apparmor: Path::new("/sys/kernel/security/apparmor").is_dir(),
         })

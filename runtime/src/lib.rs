@@ -19,6 +19,7 @@ pub mod host;
 pub mod init;
 pub mod live;
 pub mod plan;
+pub mod seccomp;
 pub mod signal;
 pub mod spec;
 pub mod sys;

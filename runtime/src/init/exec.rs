@@ -13,7 +13,8 @@ use nix::unistd::{AccessFlags, eaccess};
 use super::sync::{Cause, Failure, FromChild};
 use super::{Done, Init};
 use crate::plan::{ChildStep, Program};
-use crate::sys::seal::{Finale, execute};
+use crate::seccomp;
+use crate::sys::seal::{Filter, Finale, execute};
 use crate::sys::signal;
 
 /// Where programs are looked for when the environment does not say.
@@ -63,17 +64,32 @@ impl Init<'_> {
             step: (self.plan.child.len() - 1) as u16,
             cause: Cause::Kernel(Errno::UnknownErrno),
         };
+        let instructions = program.filter.as_ref().map_or_else(Vec::new, instructions);
         Err(execute(Finale {
             path: found.path,
             args: program.args.clone(),
             env: program.env.iter().cloned().chain(found.home).collect(),
             capabilities: program.cap_sets(),
-            filter: None,
+            filter: program.filter.as_ref().map(|filter| Filter {
+                program: &instructions,
+                flags: filter.flags,
+                before_capabilities: !program.no_new_privileges,
+            }),
             socket: self.starter.as_ref().map_or(self.start.sync.fd(), |fd| fd.as_fd()),
             message: FromChild::Failed(failure).encode(),
         })
         .into())
     }
+}
+
+fn instructions(filter: &seccomp::Filter) -> Vec<libc::sock_filter> {
+    let as_kernel = |i: &seccomp::Instruction| libc::sock_filter {
+        code: i.code,
+        jt: i.jump_true,
+        jf: i.jump_false,
+        k: i.operand,
+    };
+    filter.program.iter().map(as_kernel).collect()
 }
 
 fn variable<'p>(program: &'p Program, name: &[u8]) -> Option<&'p [u8]> {

@@ -176,7 +176,9 @@ impl Init<'_> {
                 let groups = (!self.groups_are_denied || !groups.is_empty()).then_some(&groups[..]);
                 identity::become_user(*uid, *gid, groups)
             }
-            S::SetCapabilities(caps) => identity::set_capabilities(caps, false),
+            S::SetCapabilities { capabilities, has_late_filter } => {
+                identity::set_capabilities(capabilities, *has_late_filter)
+            }
             S::NoNewPrivileges => Ok(nix::sys::prctl::set_no_new_privs()?),
             S::ChangeDirectory { path } => identity::change_directory(path),
             S::CloseDescriptors => self.close_descriptors(),

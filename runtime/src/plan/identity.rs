@@ -52,7 +52,9 @@ pub(super) fn all(b: &mut Builder<'_>) {
         gid: user.gid,
         groups: user.additional_gids.clone(),
     });
-    b.child.push(ChildStep::SetCapabilities(process.capabilities));
+    let capabilities = b.capabilities();
+    let has_late_filter = spec.linux.seccomp.is_some() && !process.no_new_privileges;
+    b.child.push(ChildStep::SetCapabilities { capabilities, has_late_filter });
     if process.no_new_privileges {
         b.child.push(ChildStep::NoNewPrivileges);
     }

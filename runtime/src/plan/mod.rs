@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cgroup;
 use crate::host::Host;
-use crate::spec::{HookKind, IdMap, NamespaceKind, Propagation, Spec};
+use crate::spec::{Capabilities, HookKind, IdMap, NamespaceKind, Propagation, Spec};
 
 pub use exec::{Inside, plan_exec};
 pub use step::{ChildStep, Content, Finding, ParentStep, Program, Slot, Target};
@@ -156,7 +156,6 @@ fn refuse_on_host(spec: &Spec, host: &Host, ask: &Ask) -> Result<(), Refused> {
         process.apparmor_profile.is_some() && !host.apparmor,
         "process.apparmorProfile needs AppArmor, which this kernel does not have",
     );
-    refuse(spec.linux.seccomp.is_some(), "linux.seccomp is not supported by this runtime");
     refuse(
         !host.is_privileged && !spec.linux.creates(NamespaceKind::User),
         "linux.namespaces needs a user namespace when an ordinary user runs the container",
@@ -201,6 +200,22 @@ impl<'a> Builder<'a> {
 
     fn creates(&self, kind: NamespaceKind) -> bool {
         self.spec.linux.creates(kind)
+    }
+
+    /// The capabilities that can be granted: the specification wants no failure for the others.
+    fn capabilities(&self) -> Capabilities {
+        let asked = self.spec.process.capabilities;
+        if self.spec.linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User) {
+            return asked;
+        }
+        let had = self.host.capabilities;
+        Capabilities {
+            bounding: asked.bounding,
+            effective: asked.effective & had,
+            inheritable: asked.inheritable & had,
+            permitted: asked.permitted & had,
+            ambient: asked.ambient & had,
+        }
     }
 
     /// A path of the host: absolute, or from the bundle.
@@ -331,7 +346,9 @@ impl<'a> Builder<'a> {
             args: process.args.clone(),
             env: process.env.clone(),
             uid: process.user.uid,
-            capabilities: process.capabilities,
+            capabilities: self.capabilities(),
+            filter: self.spec.linux.seccomp.clone(),
+            no_new_privileges: process.no_new_privileges,
         }));
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString};
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::seccomp::Filter;
 use crate::spec::{
     Capabilities, Device, DeviceKind, Hook, HookKind, IdMap, MountOptions, NamespaceKind,
     OptionText, Propagation, Rlimit, Scheduler, Tmpcopyup,
@@ -106,6 +107,11 @@ pub struct Program {
     pub uid: u32,
     /// The capabilities that it starts with.
     pub capabilities: Capabilities,
+    /// The filter of system calls that it starts with.
+    pub filter: Option<Filter>,
+    /// Whether it can never gain privileges; without that, only a privileged process may load a
+    /// filter, so it is loaded before the capabilities are dropped.
+    pub no_new_privileges: bool,
 }
 
 impl Program {
@@ -207,7 +213,7 @@ pub enum ChildStep {
     /// Takes the user's ids; a user namespace may forbid to set groups, and then there are none.
     BecomeUser { uid: u32, gid: u32, groups: Vec<u32> },
     /// Sets the other four capability sets, and keeps what the exec needs until then.
-    SetCapabilities(Capabilities),
+    SetCapabilities { capabilities: Capabilities, has_late_filter: bool },
     /// Gives up privileges by exec for ever.
     NoNewPrivileges,
     /// Goes to the working directory, and checks that it is inside the root.
@@ -303,7 +309,13 @@ impl fmt::Display for ChildStep {
             S::CloseDescriptors => f.write_str("close all other descriptors"),
             S::Exec(program) => {
                 f.write_str("exec")?;
-                program.args.iter().try_for_each(|arg| write!(f, " {}", Text(arg)))
+                program.args.iter().try_for_each(|arg| write!(f, " {}", Text(arg)))?;
+                match &program.filter {
+                    Some(filter) => {
+                        write!(f, " under a filter of {} instructions", filter.program.len())
+                    }
+                    None => Ok(()),
+                }
             }
             S::Personality { .. }
             | S::Schedule(_)
@@ -315,7 +327,7 @@ impl fmt::Display for ChildStep {
             | S::AppArmor { .. }
             | S::BoundCapabilities { .. }
             | S::BecomeUser { .. }
-            | S::SetCapabilities(_)
+            | S::SetCapabilities { .. }
             | S::NoNewPrivileges
             | S::ChangeDirectory { .. } => self.fmt_identity(f),
             _ => self.fmt_filesystem(f),
@@ -389,7 +401,7 @@ impl ChildStep {
                 write!(f, "become user {uid} group {gid}")?;
                 groups.iter().try_for_each(|group| write!(f, " +{group}"))
             }
-            S::SetCapabilities(c) => write!(
+            S::SetCapabilities { capabilities: c, .. } => write!(
                 f,
                 "set capabilities effective {:#x} permitted {:#x} inheritable {:#x} ambient {:#x}",
                 c.effective, c.permitted, c.inheritable, c.ambient

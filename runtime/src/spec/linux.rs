@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use oci_spec::runtime as oci;
 
+use crate::seccomp;
+
 use super::{Violations, c_path, c_string, inside};
 
 /// The Linux part.
@@ -36,7 +38,7 @@ pub struct Linux {
     /// Offsets of a new time namespace: clock, seconds, nanoseconds.
     pub time_offsets: Vec<(String, i64, u32)>,
     /// The filter of system calls.
-    pub seccomp: Option<oci::LinuxSeccomp>,
+    pub seccomp: Option<seccomp::Filter>,
     /// NUMA memory policy: mode with flags, and a bit a node.
     pub memory_policy: Option<(i32, Vec<u64>)>,
 }
@@ -210,7 +212,7 @@ pub(super) fn validate(oci: Option<&oci::Linux>, found: &mut Violations) -> Linu
         masked_paths: paths("linux.maskedPaths", oci.masked_paths().as_deref(), found),
         readonly_paths: paths("linux.readonlyPaths", oci.readonly_paths().as_deref(), found),
         personality: oci.personality().as_ref().and_then(|p| personality(p, found)),
-        seccomp: oci.seccomp().clone(),
+        seccomp: oci.seccomp().as_ref().and_then(|profile| filter(profile, found)),
         memory_policy: oci.memory_policy().as_ref().and_then(|p| memory_policy(p, found)),
         ..Linux::default()
     };
@@ -282,6 +284,12 @@ pub(super) fn id_maps(
         });
     }
     maps
+}
+
+fn filter(profile: &oci::LinuxSeccomp, found: &mut Violations) -> Option<seccomp::Filter> {
+    let compiled = seccomp::compile(profile);
+    let tell = |(property, why)| found.add(format!("linux.seccomp.{property}"), why);
+    compiled.map_err(|problems: Vec<(String, String)>| problems.into_iter().for_each(tell)).ok()
 }
 
 fn check_user_namespace(linux: &Linux, found: &mut Violations) {
