@@ -22,7 +22,7 @@ fn world() -> World {
 fn check(world: &World, text: &str, expected: &str) {
     let expression = Expression::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     let nodes = world.state.view.nodes.values();
-    let selected = nodes.filter(|node| expression.selects(node, &world.state));
+    let selected = nodes.filter(|node| expression.selects(node, &world.state.view));
     let ids: Vec<_> = selected.map(|node| node.record.arn.id()).collect();
     assert_eq!(ids.join(" "), expected, "{text}");
 }

@@ -105,3 +105,8 @@ async fn the_javascript_sdk_lists_and_refuses() {
     }
     run("node", "list.mjs").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_and_filters_are_judged() {
+    check("settings_and_filters_are_judged", "settings.py", "boto3").await;
+}

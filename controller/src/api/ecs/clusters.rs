@@ -1,6 +1,6 @@
 //! Clusters.
 
-use super::reference::{DEFAULT_CLUSTER, cluster_name};
+use super::reference::{DEFAULT_CLUSTER, active_cluster, cluster_name};
 use super::shapes::{Failure, NameValue, Tag, show_tags};
 use super::{check, from_call, page::Pager};
 use crate::api::wire::{Never, shape};
@@ -40,6 +40,43 @@ shape! {
 shape! {
     /// CreateCluster's output.
     CreateClusterResponse = "CreateClusterResponse" {
+        /// As it is now.
+        cluster: "cluster" => Cluster,
+    }
+}
+
+shape! {
+    /// UpdateCluster's input.
+    UpdateClusterRequest = "UpdateClusterRequest" {
+        /// Name or ARN.
+        cluster: "cluster" => String,
+        /// Only `containerInsights` = `disabled`.
+        settings: "settings" => Option<Vec<ClusterSetting>>,
+    }
+    unsupported ["configuration", "serviceConnectDefaults"]
+}
+
+shape! {
+    /// UpdateCluster's output.
+    UpdateClusterResponse = "UpdateClusterResponse" {
+        /// As it is now.
+        cluster: "cluster" => Cluster,
+    }
+}
+
+shape! {
+    /// UpdateClusterSettings' input.
+    UpdateClusterSettingsRequest = "UpdateClusterSettingsRequest" {
+        /// Name or ARN.
+        cluster: "cluster" => String,
+        /// Only `containerInsights` = `disabled`.
+        settings: "settings" => Vec<ClusterSetting>,
+    }
+}
+
+shape! {
+    /// UpdateClusterSettings' output.
+    UpdateClusterSettingsResponse = "UpdateClusterSettingsResponse" {
         /// As it is now.
         cluster: "cluster" => Cluster,
     }
@@ -135,15 +172,7 @@ pub(super) async fn create(
     api: &Api,
     request: CreateClusterRequest,
 ) -> Result<CreateClusterResponse, ApiError> {
-    for setting in request.settings.iter().flatten() {
-        match (setting.name.as_deref(), setting.value.as_deref()) {
-            (Some("containerInsights"), Some("disabled")) => {}
-            (Some("containerInsights"), Some(value)) => {
-                return Err(ApiError::unsupported(format_args!("containerInsights {value}")));
-            }
-            _ => return Err(ApiError::invalid("settings: the only name is containerInsights")),
-        }
-    }
+    check_settings(request.settings.as_deref().unwrap_or_default())?;
     let name = request.cluster_name.as_deref().filter(|name| !name.is_empty());
     let command = CreateCluster {
         cluster: ClusterName::parse(name.unwrap_or(DEFAULT_CLUSTER)).map_err(ApiError::invalid)?,
@@ -152,6 +181,47 @@ pub(super) async fn create(
     let name = command.cluster.clone();
     api.engine.call(command).await.map_err(from_call)?;
     Ok(CreateClusterResponse { cluster: committed(api, &name)? })
+}
+
+/// The one setting has one value that is served, so there is nothing to remember.
+fn check_settings(settings: &[ClusterSetting]) -> Result<(), ApiError> {
+    for setting in settings {
+        match (setting.name.as_deref(), setting.value.as_deref()) {
+            (Some("containerInsights"), Some("disabled")) => {}
+            (Some("containerInsights"), Some(value)) => {
+                return Err(ApiError::unsupported(format_args!("containerInsights {value}")));
+            }
+            _ => return Err(ApiError::invalid("settings: the only name is containerInsights")),
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn update(
+    api: &Api,
+    request: UpdateClusterRequest,
+) -> Result<UpdateClusterResponse, ApiError> {
+    let settings = request.settings.as_deref().unwrap_or_default();
+    Ok(UpdateClusterResponse { cluster: keep(api, &request.cluster, settings)? })
+}
+
+pub(super) async fn update_settings(
+    api: &Api,
+    request: UpdateClusterSettingsRequest,
+) -> Result<UpdateClusterSettingsResponse, ApiError> {
+    if request.settings.is_empty() {
+        return Err(ApiError::invalid("settings can not be empty."));
+    }
+    let cluster = keep(api, &request.cluster, &request.settings)?;
+    Ok(UpdateClusterSettingsResponse { cluster })
+}
+
+/// A cluster whose settings are asked to be what they are.
+fn keep(api: &Api, cluster: &str, settings: &[ClusterSetting]) -> Result<Cluster, ApiError> {
+    check_settings(settings)?;
+    let view = api.engine.snapshot();
+    let entry = active_cluster(&view, &cluster_name(&view.scope, Some(cluster))?)?;
+    Ok(show(&view, entry, Shown { tags: true, settings: true, ..Shown::default() }))
 }
 
 pub(super) async fn delete(

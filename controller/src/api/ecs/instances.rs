@@ -9,6 +9,7 @@ use super::{check, from_call};
 use crate::api::wire::{EpochSeconds, Never, shape};
 use crate::api::{Api, ApiError};
 use crate::command::{DeregisterNode, NodeTasks, SetNodeStatus};
+use crate::scheduler::query::Expression;
 use crate::state::{ClusterName, NodeEntry, NodeStatus, View};
 
 /// Most container instances of one DescribeContainerInstances (ECS's own bound).
@@ -43,6 +44,8 @@ shape! {
     ListContainerInstancesRequest = "ListContainerInstancesRequest" {
         /// Name or ARN; `default` where absent.
         cluster: "cluster" => Option<String>,
+        /// Only those that this expression of the cluster query language selects.
+        filter: "filter" => Option<String>,
         /// ACTIVE or DRAINING; both where absent.
         status: "status" => Option<String>,
         /// From the page before.
@@ -50,7 +53,6 @@ shape! {
         /// 1 to 100.
         max_results: "maxResults" => Option<i32>,
     }
-    unsupported ["filter"]
 }
 
 shape! {
@@ -198,16 +200,20 @@ pub(super) async fn list(
     let other = ["REGISTERING", "DEREGISTERING", "REGISTRATION_FAILED"];
     let status = request.status.as_deref();
     check::one_of("status", status, &["ACTIVE", "DRAINING"], &other)?;
+    let filter = request.filter.as_deref().filter(|text| !text.is_empty());
+    let selected = filter.map(Expression::parse).transpose();
+    let selected = selected.map_err(|bad| ApiError::invalid(format_args!("filter: {bad}")))?;
     let view = api.engine.snapshot();
     let cluster = cluster_name(&view.scope, request.cluster.as_deref())?;
     active_cluster(&view, &cluster)?;
-    let question = format!("ListContainerInstances {cluster} {status:?}");
+    let question = format!("ListContainerInstances {cluster} {status:?} {filter:?}");
     let pager = Pager::new(question, request.next_token.as_deref(), request.max_results)?;
     let after = pager.after().map(InstanceArn::parse).transpose().map_err(ApiError::invalid)?;
     let nodes = view
         .nodes_in(&cluster, after.as_ref())
         .filter(|entry| entry.record.status != NodeStatus::Inactive)
-        .filter(|entry| status.is_none_or(|status| entry.record.status.as_str() == status));
+        .filter(|entry| status.is_none_or(|status| entry.record.status.as_str() == status))
+        .filter(|entry| selected.as_ref().is_none_or(|filter| filter.selects(entry, &view)));
     let (page, next_token) = pager.page(nodes, |entry| entry.record.arn.to_string());
     let arns = page.into_iter().map(|entry| entry.record.arn.to_string());
     Ok(ListContainerInstancesResponse { container_instance_arns: arns.collect(), next_token })

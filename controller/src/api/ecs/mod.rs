@@ -10,6 +10,7 @@ mod placement;
 mod reference;
 mod refusal;
 mod services;
+mod settings;
 mod shapes;
 mod tags;
 mod tasks;
@@ -26,6 +27,19 @@ operations! {
         clusters::DeleteClusterRequest => clusters::DeleteClusterResponse;
     "DescribeClusters" => clusters::describe,
         clusters::DescribeClustersRequest => clusters::DescribeClustersResponse;
+    "UpdateCluster" => clusters::update,
+        clusters::UpdateClusterRequest => clusters::UpdateClusterResponse;
+    "UpdateClusterSettings" => clusters::update_settings,
+        clusters::UpdateClusterSettingsRequest => clusters::UpdateClusterSettingsResponse;
+    "ListAccountSettings" => settings::list,
+        settings::ListAccountSettingsRequest => settings::ListAccountSettingsResponse;
+    "PutAccountSetting" => settings::put,
+        settings::PutAccountSettingRequest => settings::PutAccountSettingResponse;
+    "PutAccountSettingDefault" => settings::put_default,
+        settings::PutAccountSettingDefaultRequest
+            => settings::PutAccountSettingDefaultResponse;
+    "DeleteAccountSetting" => settings::delete,
+        settings::DeleteAccountSettingRequest => settings::DeleteAccountSettingResponse;
     "ListClusters" => clusters::list,
         clusters::ListClustersRequest => clusters::ListClustersResponse;
     "RegisterTaskDefinition" => definitions::register,

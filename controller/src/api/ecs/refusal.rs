@@ -54,8 +54,29 @@ fn from_refusal(refusal: Refusal) -> ApiError {
         | Refusal::NotRegistered(_)
         | Refusal::SessionAlive(_) => (Code::InvalidParameter, ""),
     };
-    if words.is_empty() {
-        return ApiError::new(code, refusal);
+    match (words, object(&refusal)) {
+        ("", _) => ApiError::new(code, refusal),
+        (words, Some(object)) => ApiError::new(code, format_args!("{words} ({object})")),
+        (words, None) => ApiError::new(code, format_args!("{words} ({refusal})")),
     }
-    ApiError::new(code, format_args!("{words} ({refusal})"))
+}
+
+/// What the refusal is about, where AWS's words say the rest.
+fn object(refusal: &Refusal) -> Option<String> {
+    match refusal {
+        Refusal::ClusterNotFound(cluster) => Some(cluster.to_string()),
+        Refusal::DefinitionNotFound(of) | Refusal::DefinitionInactive(of) => {
+            Some(of.revision.map_or_else(
+                || of.family.to_string(),
+                |revision| format!("{}:{revision}", of.family),
+            ))
+        }
+        Refusal::NoContainerInstances(cluster) => Some(cluster.to_string()),
+        Refusal::TaskNotFound(task) => Some(task.to_string()),
+        Refusal::ServiceNotFound(service) | Refusal::ServiceNotActive(service) => {
+            Some(service.to_string())
+        }
+        Refusal::NodeNotFound(node) => Some(node.to_string()),
+        _ => None,
+    }
 }

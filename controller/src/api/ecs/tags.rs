@@ -2,18 +2,18 @@
 
 use loadline_model::{InstanceArn, KeyValue, TaskArn};
 
-use super::reference::{cluster_name, definition_ref, own_resource};
+use super::reference::{cluster_name, definition_ref, own_resource, service_key};
 use super::shapes::{Tag, show_tags};
 use super::{check, from_call};
 use crate::api::wire::shape;
 use crate::api::{Api, ApiError, Code};
 use crate::command::{SetTags, TagChange, Tagged};
-use crate::state::{ClusterStatus, NodeStatus, Scope, View};
+use crate::state::{ClusterName, ClusterStatus, NodeStatus, Scope, ServiceStatus, View};
 
 shape! {
     /// TagResource's input.
     TagResourceRequest = "TagResourceRequest" {
-        /// Of a cluster, task definition, task or container instance.
+        /// Of a cluster, task definition, service, task or container instance.
         resource_arn: "resourceArn" => String,
         /// Added, or replacing what has the same key.
         tags: "tags" => Vec<Tag>,
@@ -28,7 +28,7 @@ shape! {
 shape! {
     /// UntagResource's input.
     UntagResourceRequest = "UntagResourceRequest" {
-        /// Of a cluster, task definition, task or container instance.
+        /// Of a cluster, task definition, service, task or container instance.
         resource_arn: "resourceArn" => String,
         /// Removed.
         tag_keys: "tagKeys" => Vec<String>,
@@ -43,7 +43,7 @@ shape! {
 shape! {
     /// ListTagsForResource's input.
     ListTagsForResourceRequest = "ListTagsForResourceRequest" {
-        /// Of a cluster, task definition, task or container instance.
+        /// Of a cluster, task definition, service, task or container instance.
         resource_arn: "resourceArn" => String,
     }
 }
@@ -101,6 +101,12 @@ fn tagged(scope: &Scope, arn: &str) -> Result<Tagged, ApiError> {
     match resource.split('/').next().unwrap_or_default() {
         "cluster" => cluster_name(scope, Some(arn)).map(Tagged::Cluster),
         "task-definition" => definition_ref(scope, arn).map(Tagged::Definition),
+        "service" => {
+            let (cluster, _) = resource["service/".len()..].split_once('/').unwrap_or_default();
+            let cluster = ClusterName::parse(cluster).ok();
+            let key = cluster.and_then(|cluster| service_key(scope, &cluster, arn));
+            key.map(Tagged::Service).ok_or_else(|| missing(arn))
+        }
         "task" => TaskArn::parse(arn).map(Tagged::Task).map_err(ApiError::invalid),
         "container-instance" => {
             InstanceArn::parse(arn).map(Tagged::Node).map_err(ApiError::invalid)
@@ -119,6 +125,10 @@ fn tags_of<'a>(view: &'a View, of: &Tagged) -> Option<&'a [KeyValue]> {
             let record = view.definition(&reference.family, reference.revision?);
             record.map(|record| record.body.tags.as_slice())
         }
+        Tagged::Service(key) => view
+            .service(key)
+            .filter(|entry| entry.record.status != ServiceStatus::Inactive)
+            .map(|entry| entry.record.tags.as_slice()),
         Tagged::Task(arn) => view.task(arn).map(|task| task.tags.as_slice()),
         Tagged::Node(arn) => view
             .node(arn)
