@@ -1,6 +1,8 @@
 //! Attacks on the runtime by bundles and images: each must end inside of the container or in a
 //! refusal.
 
+#![cfg(test)]
+
 mod world;
 
 use std::fs;

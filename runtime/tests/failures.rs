@@ -1,5 +1,7 @@
 //! A failure at any step is named, and nothing is left of the steps before it.
 
+#![cfg(test)]
+
 mod world;
 
 use std::fs;

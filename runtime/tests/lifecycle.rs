@@ -1,5 +1,7 @@
 //! The program's verbs, from create to delete.
 
+#![cfg(test)]
+
 mod world;
 
 use std::fs;

@@ -129,6 +129,10 @@ pub(super) struct Launched {
     pub(super) console: Option<OwnedFd>,
 }
 
+/// Writes the record of a container with this pid and cgroup.
+type WriteRecord<'a> =
+    dyn FnMut(i32, Option<&cgroup::Location>) -> Result<(), super::Error> + 'a;
+
 /// What launching needs beyond the plan.
 pub(super) struct Setting<'a> {
     /// The container's folder, where `start` finds its socket.
@@ -138,8 +142,7 @@ pub(super) struct Setting<'a> {
     /// The runtime's end of the console socket in the foreground.
     pub(super) foreground: bool,
     /// Writes the record before hooks run, which may ask for the container's state.
-    pub(super) before_hooks:
-        &'a mut dyn FnMut(i32, Option<&cgroup::Location>) -> Result<(), super::Error>,
+    pub(super) write_record: &'a mut WriteRecord<'a>,
     /// The number of the step that a test lets fail.
     pub(super) fail_step: Option<usize>,
 }
@@ -239,6 +242,7 @@ impl Launch<'_> {
             ParentStep::AwaitNamespaces => self.expect(FromChild::Namespaces),
             ParentStep::RunHooks { kind, hooks } => self.run_hooks(*kind, hooks),
             ParentStep::AwaitReady => self.expect(FromChild::Ready),
+            ParentStep::WriteRecord => self.write_record(Progress::Done),
             ParentStep::AwaitExec => match self.sync()?.recv()? {
                 None => Ok(()),
                 Some(FromChild::Failed(failure)) => Err(StepError::Child(failure)),
@@ -352,13 +356,18 @@ impl Launch<'_> {
 
     fn run_hooks(&mut self, kind: HookKind, hooks: &[Hook]) -> Result<(), StepError> {
         let pid = self.pid()?;
-        let location = self.group.as_ref().map(Group::location);
-        let written = (self.setting.before_hooks)(pid, location);
-        written.map_err(|error| StepError::Record(Box::new(error)))?;
+        self.write_record(Progress::Creating)?;
         let mut state = self.setting.hook_state.clone();
         state.pid = pid;
         state.status = if kind == HookKind::Prestart { "creating" } else { state.status };
         Ok(hook::run_all(hooks, &state, hook::Files::Host)?)
+    }
+
+    fn write_record(&mut self, progress: Progress) -> Result<(), StepError> {
+        let pid = self.pid()?;
+        let location = self.group.as_ref().map(Group::location);
+        let written = (self.setting.write_record)(pid, location, progress);
+        written.map_err(|error| StepError::Record(Box::new(error)))
     }
 
     fn expect(&self, expected: FromChild) -> Result<(), StepError> {
@@ -380,7 +389,8 @@ impl Launch<'_> {
 
     /// Names the step: the child's, when the child failed while the parent waited.
     fn explain(&self, index: usize, error: StepError) -> LaunchError {
-        let (number, source) = match error {
+        let told = self.sync.as_ref().and_then(ParentEnd::failure).map(StepError::Child);
+        let (number, source) = match told.unwrap_or(error) {
             StepError::Child(Failure { step, cause }) => {
                 let number = self.plan.parent.len() + usize::from(step) + 1;
                 (number, child_error(self.plan, usize::from(step), cause))
