@@ -102,17 +102,21 @@ pub async fn serve(
         EnrolmentServer::new(Enrolment::new(&port)).max_decoding_message_size(ENROL_BYTES_MAX);
     let node = NodeServer::new(Node::new(port, closing.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(ServeError::Reflection)?;
+    // Both versions: common clients still speak the older one alone.
+    let describe = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+    };
+    let reflection = describe().build_v1().map_err(ServeError::Reflection)?;
+    let reflection_alpha = describe().build_v1alpha().map_err(ServeError::Reflection)?;
     let serving = Server::builder()
         .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(enrolment)
         .add_service(InterceptedService::new(node, check.clone()))
-        .add_service(InterceptedService::new(reflection, check))
+        .add_service(InterceptedService::new(reflection, check.clone()))
+        .add_service(InterceptedService::new(reflection_alpha, check))
         .serve_with_incoming_shutdown(connections, closed(closing.clone()));
     let overdue = async {
         closed(closing).await;

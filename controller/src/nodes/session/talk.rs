@@ -156,8 +156,18 @@ impl<'a> Talk<'a> {
 
     /// The watch has a gap, or the agent has: begin again from the whole.
     async fn watch_again(&mut self, watch: &mut NodeWatch) -> Result<(), End> {
+        // A watch also ends because another session's began: taking it back would be wrong.
+        if !self.is_the_nodes_own() {
+            return Err(End::Superseded);
+        }
         *watch = self.port.engine.watch_node(self.node).ok_or(End::Superseded)?;
         self.send_snapshot(watch).await
+    }
+
+    fn is_the_nodes_own(&self) -> bool {
+        let view = self.port.engine.snapshot();
+        let connection = view.node(self.node).and_then(|entry| entry.connection.as_ref());
+        connection.is_some_and(|connection| connection.session == self.session)
     }
 
     async fn send_snapshot(&mut self, watch: &mut NodeWatch) -> Result<(), End> {
