@@ -1,5 +1,9 @@
 //! One request: who calls, what is asked for, and the answer or refusal in AWS's form.
+//!
+//! Every request that may change something leaves one line under the log target `audit`: who, from
+//! where, what, and how it ended. Key ids and operations are named, secrets and bodies never.
 
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -16,6 +20,8 @@ use super::{Api, ApiError, Code, ecs, own, sts, wire};
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long a client may take for a body.
 const BODY_S_MAX: u64 = 20;
+/// Longest `X-Amz-Target` that a log line repeats, in characters.
+const TARGET_SHOWN_CHARS_MAX: usize = 128;
 
 /// The services of this port, told apart by the prefix of `X-Amz-Target`. A service that AWS
 /// speaks to without a target (query, rest-json) is told apart by its signature's scope.
@@ -45,19 +51,43 @@ impl Service {
 }
 
 /// Answers one request. Never fails: a refusal is an answer.
-pub(super) async fn answer(api: &Api, request: Request<Incoming>) -> Response<Full<Bytes>> {
+pub(super) async fn answer(
+    api: &Api,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let id = request_id();
     let began = std::time::Instant::now();
     let format = Format::of(request.headers());
-    let target = target_text(request.headers()).to_owned();
-    let outcome = outcome(api, request, &id).await;
+    let target: String =
+        target_text(request.headers()).chars().take(TARGET_SHOWN_CHARS_MAX).collect();
+    let mut key_id = None;
+    let outcome = outcome(api, request, &id, &mut key_id).await;
     let code = outcome.as_ref().map_or_else(|refused| refused.code.as_str(), |_| "ok");
     let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    tracing::debug!(request_id = %id, target, code, took_us, "api request");
+    let key_id = key_id.as_deref().unwrap_or("-");
+    if changes(&target) {
+        tracing::info!(target: "audit", request_id = %id, %peer, key_id, target, code, took_us);
+    } else {
+        tracing::debug!(request_id = %id, %peer, key_id, target, code, took_us, "api request");
+    }
     reply::response(format, &id, outcome)
 }
 
-async fn outcome(api: &Api, request: Request<Incoming>, id: &str) -> Result<Vec<u8>, ApiError> {
+/// Whether an operation may change something. What is not known to only read counts.
+fn changes(target: &str) -> bool {
+    let operation = target.rsplit('.').next().unwrap_or_default();
+    let reads = ["Describe", "List", "Read", "Get"];
+    !operation.is_empty() && !reads.iter().any(|verb| operation.starts_with(verb))
+}
+
+/// `key_id` is set once the caller has proved to hold that key.
+async fn outcome(
+    api: &Api,
+    request: Request<Incoming>,
+    id: &str,
+    key_id: &mut Option<String>,
+) -> Result<Vec<u8>, ApiError> {
     let (parts, body) = request.into_parts();
     let head = Head {
         method: parts.method.as_str(),
@@ -68,6 +98,7 @@ async fn outcome(api: &Api, request: Request<Incoming>, id: &str) -> Result<Vec<
     let admitted = api.gate.admit(head, now_s())?;
     let body = read_body(body).await?;
     let caller = admitted.verify(head, &body)?;
+    *key_id = Some(caller.key_id.clone());
     if parts.method != Method::POST || parts.uri.path() != "/" {
         let what = format!("{} {} is not an operation", parts.method, parts.uri.path());
         return Err(ApiError::new(Code::UnknownOperation, what));

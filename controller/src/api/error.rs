@@ -29,6 +29,8 @@ pub enum Code {
     ClusterContainsServices,
     /// The cluster still runs tasks.
     ClusterContainsTasks,
+    /// The node that an attribute operation names is not there.
+    TargetNotFound,
     /// A client token was used before with other parameters.
     Conflict,
     /// A bound on the number of objects.
@@ -73,6 +75,7 @@ impl Code {
             Self::ClusterContainsContainerInstances => "ClusterContainsContainerInstancesException",
             Self::ClusterContainsServices => "ClusterContainsServicesException",
             Self::ClusterContainsTasks => "ClusterContainsTasksException",
+            Self::TargetNotFound => "TargetNotFoundException",
             Self::Conflict => "ConflictException",
             Self::LimitExceeded => "LimitExceededException",
             Self::UpdateInProgress => "UpdateInProgressException",

@@ -74,8 +74,8 @@ pub async fn serve(
             next = next => next,
         };
         match (permit, accepted) {
-            (Ok(permit), Ok((stream, _peer))) => {
-                let connection = serve_connection(stream, Arc::clone(&api), closing.clone());
+            (Ok(permit), Ok((stream, peer))) => {
+                let connection = serve_connection(stream, peer, Arc::clone(&api), closing.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -95,10 +95,15 @@ pub async fn serve(
     Ok(())
 }
 
-async fn serve_connection(stream: TcpStream, api: Arc<Api>, mut closing: watch::Receiver<bool>) {
+async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    api: Arc<Api>,
+    mut closing: watch::Receiver<bool>,
+) {
     let service = service_fn(|request| {
         let api = Arc::clone(&api);
-        async move { Ok::<_, Infallible>(dispatch::answer(&api, request).await) }
+        async move { Ok::<_, Infallible>(dispatch::answer(&api, peer, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

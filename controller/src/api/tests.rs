@@ -97,6 +97,7 @@ fn every_error_of_ecs_is_one_of_awss_model() {
         Code::Server,
         Code::ServiceNotActive,
         Code::ServiceNotFound,
+        Code::TargetNotFound,
         Code::UpdateInProgress,
     ] {
         assert_eq!(model["shapes"][code.as_str()]["exception"], true, "{}", code.as_str());

@@ -4,6 +4,7 @@
 //! A command that changes what a node shall do moves that node's generation by exactly one, and
 //! says so with a [`Write::Generation`] among its writes (law 10).
 
+mod attributes;
 mod cluster;
 mod definition;
 mod join_token;
@@ -64,6 +65,7 @@ pub fn apply(
         Command::SetNodeStatus(command) => node::set_status(state, command),
         Command::DeregisterNode(command) => node::deregister(state, command, now_ms),
         Command::SetTags(command) => tags::set(state, command),
+        Command::SetAttributes(command) => attributes::set(state, command),
         Command::NodeConnected(command) => node::connected(state, command, now_ms),
         Command::NodeDisconnected(command) => Ok(node::disconnected(state, command)),
         Command::NodeApplied(command) => Ok(node::applied(state, command)),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::attributes::laid_over;
 use super::{Applied, Draft, active_cluster, stop};
 use crate::command::{
     ATTRIBUTES_MAX, Connected, DeregisterNode, NodeApplied, NodeConnected, NodeDisconnected,
@@ -17,8 +18,9 @@ pub(super) fn register(
     let cluster = ClusterName::parse(command.node.cluster())
         .map_err(|_| Refusal::NodeNotFound(command.node.clone()))?;
     active_cluster(&state.view, &cluster)?;
-    let mut attributes = command.attributes.clone();
-    attributes.sort();
+    let before = state.view.node(&command.node).map(|entry| &entry.record);
+    let put = before.map(|node| node.put_attributes.clone()).unwrap_or_default();
+    let attributes = laid_over(&command.attributes, &put);
     if ATTRIBUTES_MAX < attributes.len() {
         let max = ATTRIBUTES_MAX as u64;
         return Err(Refusal::LimitExceeded { what: "attributes of a node", max });
@@ -27,7 +29,6 @@ pub(super) fn register(
         let why = format!("{} is there twice", pair[0].name);
         return Err(Refusal::Invalid { field: "attributes", why });
     }
-    let before = state.view.node(&command.node).map(|entry| &entry.record);
     let (status, registered_at_ms, tags) = match before {
         Some(node) if node.status == NodeStatus::Inactive => {
             return Err(Refusal::NodeRemoved(command.node.clone()));
@@ -41,6 +42,7 @@ pub(super) fn register(
         status,
         registered: command.resources,
         attributes,
+        put_attributes: put,
         agent_version: command.agent_version.clone(),
         registered_at_ms,
         version: before.map_or(1, |node| node.version),
@@ -167,7 +169,7 @@ pub(super) fn applied(state: &State, command: &NodeApplied) -> Applied {
     (writes.into_iter().collect(), Reply::Noted(()))
 }
 
-fn in_cluster<'a>(
+pub(super) fn in_cluster<'a>(
     state: &'a State,
     cluster: &ClusterName,
     node: &loadline_model::InstanceArn,

@@ -70,6 +70,8 @@ pub enum Command {
     DeregisterNode(DeregisterNode),
     /// See [`SetTags`].
     SetTags(SetTags),
+    /// See [`SetAttributes`].
+    SetAttributes(SetAttributes),
     /// See [`NodeConnected`].
     NodeConnected(NodeConnected),
     /// See [`NodeDisconnected`].
@@ -249,6 +251,26 @@ pub enum NodeTasks {
     Keep,
     /// `force`: give them up.
     GiveUp,
+}
+
+/// Puts attributes on nodes, or deletes them: all of them or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAttributes {
+    /// The cluster that the caller named.
+    pub cluster: ClusterName,
+    /// Whose, and which.
+    pub of: Vec<(InstanceArn, NodeAttribute)>,
+    /// How.
+    pub change: AttributeChange,
+}
+
+/// What is done to a node's attributes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttributeChange {
+    /// Adds it; a name that is there already gets this value.
+    Put,
+    /// Removes it; one that is not there is no change.
+    Delete,
 }
 
 /// Puts or removes tags of one object.

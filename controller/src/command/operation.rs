@@ -8,8 +8,8 @@ use super::{
     Acks, Command, Connected, CreateCluster, CreateJoinToken, CreateService, DeleteCluster,
     DeleteService, DeregisterNode, DeregisterTaskDefinition, JoinTokenMade, NodeApplied,
     NodeConnected, NodeDisconnected, Ran, Reconcile, RegisterNode, RegisterTaskDefinition,
-    Registered, Reply, RevokeJoinToken, RunTask, SetNodeStatus, SetTags, StartTask, StopTask,
-    TaskReports, Tick, Ticked, UpdateService, UseJoinToken,
+    Registered, Reply, RevokeJoinToken, RunTask, SetAttributes, SetNodeStatus, SetTags, StartTask,
+    StopTask, TaskReports, Tick, Ticked, UpdateService, UseJoinToken,
 };
 use crate::state::{Cluster, Node, Service, Task, TaskDefinition};
 
@@ -66,6 +66,7 @@ operations! {
     NodeConnected => Connected(Connected),
     TaskReports => Acks(Acks),
     SetTags => Noted(()),
+    SetAttributes => Noted(()),
     NodeDisconnected => Noted(()),
     NodeApplied => Noted(()),
     Tick => Ticked(Ticked),

@@ -19,6 +19,9 @@ pub struct Node {
     pub registered: Resources,
     /// For placement; sorted by name, each name once.
     pub attributes: Vec<NodeAttribute>,
+    /// Those of them that callers put; sorted by name, each name once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub put_attributes: Vec<NodeAttribute>,
     /// The agent's own version, for people.
     pub agent_version: String,
     /// When it first registered, Unix milliseconds.

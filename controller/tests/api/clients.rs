@@ -110,3 +110,8 @@ async fn the_javascript_sdk_lists_and_refuses() {
 async fn settings_and_filters_are_judged() {
     check("settings_and_filters_are_judged", "settings.py", "boto3").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn attributes_are_put_and_asked_for() {
+    check("attributes_are_put_and_asked_for", "attributes.py", "boto3").await;
+}

@@ -286,6 +286,8 @@ fn show(entry: &NodeEntry, tags: bool) -> ContainerInstance {
     let attribute = |attribute: &crate::state::NodeAttribute| Attribute {
         name: attribute.name.clone(),
         value: attribute.value.clone(),
+        target_type: None,
+        target_id: None,
     };
     let lost = record.lost_at_ms.map(|_| "the agent was silent for too long".to_owned());
     ContainerInstance {

@@ -1,6 +1,7 @@
 //! Amazon ECS's operations: requests checked by AWS's rules, commands to the engine or a look at
 //! the newest view, answers in AWS's shapes.
 
+mod attributes;
 mod check;
 mod clusters;
 mod definitions;
@@ -88,6 +89,12 @@ operations! {
             => instances::DescribeContainerInstancesResponse;
     "ListContainerInstances" => instances::list,
         instances::ListContainerInstancesRequest => instances::ListContainerInstancesResponse;
+    "PutAttributes" => attributes::put,
+        attributes::PutAttributesRequest => attributes::PutAttributesResponse;
+    "DeleteAttributes" => attributes::delete,
+        attributes::DeleteAttributesRequest => attributes::DeleteAttributesResponse;
+    "ListAttributes" => attributes::list,
+        attributes::ListAttributesRequest => attributes::ListAttributesResponse;
     "DeregisterContainerInstance" => instances::deregister,
         instances::DeregisterContainerInstanceRequest
             => instances::DeregisterContainerInstanceResponse;

@@ -43,8 +43,11 @@ shape! {
         name: "name" => String,
         /// Absent for one that is only present.
         value: "value" => Option<String>,
+        /// `container-instance`.
+        target_type: "targetType" => Option<String>,
+        /// Id or ARN of the node.
+        target_id: "targetId" => Option<String>,
     }
-    unsupported ["targetType", "targetId"]
 }
 
 impl Failure {
