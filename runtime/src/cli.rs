@@ -4,26 +4,35 @@ use std::error::Error as StdError;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::SystemTime;
 
-use crate::container::{self, Store, dry_run};
+use crate::container::{self, Error, Store, dry_run};
 use crate::verb::{Global, LogFormat, Verb, decode};
 use crate::{features, sys, template};
 
 const HELP: &str = include_str!("help.txt");
 
-/// Runs a command line; `None` stands for one that is not UTF-8.
-pub fn run(words: Option<Vec<String>>) -> ExitCode {
+/// Runs the program's command line, and gives its exit code.
+pub fn main() -> i32 {
+    let words: Option<Vec<String>> =
+        std::env::args_os().skip(1).map(|word| word.into_string().ok()).collect();
+    let code = run(words);
+    // Nobody else does: the program has no standard library around it.
+    let flushed = io::stdout().flush();
+    if code == 0 && flushed.is_err() { 1 } else { code }
+}
+
+/// `None` stands for a command line that is not UTF-8.
+fn run(words: Option<Vec<String>>) -> i32 {
     let Some(words) = words else {
         eprintln!("loadline-runtime: an argument is not UTF-8");
-        return ExitCode::FAILURE;
+        return 1;
     };
     let (global, verb) = match decode(&words) {
         Ok(decoded) => decoded,
         Err(error) => {
             eprintln!("loadline-runtime: {error}");
-            return ExitCode::FAILURE;
+            return 1;
         }
     };
     let (prefix, failure_code) = match &verb {
@@ -31,10 +40,10 @@ pub fn run(words: Option<Vec<String>>) -> ExitCode {
         _ => ("", 1),
     };
     match act(&global, verb) {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => i32::from(code),
         Err(error) => {
             tell(&global, &format!("{prefix}{}", chain(error.as_ref())));
-            ExitCode::from(failure_code)
+            i32::from(failure_code)
         }
     }
 }
@@ -82,13 +91,18 @@ fn run_container(
     keep: bool,
 ) -> Result<u8, Failed> {
     let created = container::create(store, id, options)?;
-    let started = container::after_run(store, id);
+    let record = created.record.as_ref().ok_or(Error::NotFound)?;
+    let started = container::after_start(record);
     if !options.stays {
         started?;
         return Ok(0);
     }
     let code = container::wait(&created);
-    let removed = if keep { Ok(()) } else { container::delete(store, id, container::Force::Yes) };
+    let removed = match (keep, &code) {
+        (true, _) => Ok(()),
+        (false, Ok(_)) => container::delete_ended(store, id, record),
+        (false, Err(_)) => container::delete(store, id, container::Force::Yes),
+    };
     started?;
     removed?;
     Ok(u8::try_from(code?).unwrap_or(u8::MAX))

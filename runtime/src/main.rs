@@ -3,12 +3,6 @@
 //! argv becomes a verb, the verb becomes an exit code, and an error is printed once: as a chain on
 //! standard error, and as a line of the log that shims read.
 
-use std::process::ExitCode;
+#![no_main]
 
-use loadline_runtime::cli;
-
-fn main() -> ExitCode {
-    let words: Option<Vec<String>> =
-        std::env::args_os().skip(1).map(|word| word.into_string().ok()).collect();
-    cli::run(words)
-}
+loadline_runtime::entry!(loadline_runtime::cli::main);

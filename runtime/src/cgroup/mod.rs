@@ -46,6 +46,6 @@ pub use kill::KILL_TIMEOUT;
 pub use layout::{Hierarchy, HierarchyId, Layout, Mode, Version};
 pub use location::{CgroupPath, Location, Place};
 pub use oom::{OomWatch, Readiness};
-pub use remove::{REMOVE_TIMEOUT, remove};
+pub use remove::{REMOVE_TIMEOUT, remove, remove_if_idle};
 pub use stats::{CpuStats, MemoryStats, PidsStats, Stats};
 pub use stats_devices::{HugePageStats, IoEntry, IoStats};

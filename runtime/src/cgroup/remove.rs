@@ -5,6 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::AT_FDCWD;
+use nix::unistd::UnlinkatFlags;
 
 use super::dir::Dir;
 use super::error::Error;
@@ -42,6 +44,26 @@ pub fn remove(location: &Location) -> Result<(), Error> {
         }
     }
     first
+}
+
+/// Removes a group from every hierarchy if that can be done at once, and tells whether it was: not
+/// where processes or groups are left in it. The common case of [`remove`] in fewer steps.
+pub fn remove_if_idle(location: &Location) -> Result<bool, Error> {
+    for place in &location.places {
+        if place.inner.parent().is_none() {
+            continue;
+        }
+        match nix::unistd::unlinkat(AT_FDCWD, &place.path(), UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(Errno::EBUSY | Errno::ENOTEMPTY) => return Ok(false),
+            Err(errno) => return Err(Error::io("remove cgroup", &place.path(), errno)),
+        }
+        if let (Some(parent), true) = (place.inner.parent(), place.made > 1) {
+            let above = Place { inner: parent.to_owned(), ..place.clone() };
+            make::unmake(&above, place.made - 1);
+        }
+    }
+    Ok(true)
 }
 
 fn remove_place(place: &Place, deadline: Instant) -> Result<(), Error> {

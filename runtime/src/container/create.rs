@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use serde_json::value::RawValue;
 
-use super::launch::{Launched, Setting, launch};
+use super::launch::{Launched, Progress, Setting, launch};
 use super::record::{RECORD_VERSION, Record, process_stat};
-use super::store::{Folder, write_atomically};
+use super::store::write_atomically;
 use super::{ContainerId, Error, Store, clock};
 use crate::bundle::Bundle;
 use crate::cgroup;
@@ -49,6 +49,8 @@ pub struct Created {
     pub pidfd: OwnedFd,
     /// Where the terminal's master arrives, if the runtime keeps it.
     pub console: Option<OwnedFd>,
+    /// The container's record; `None` for a further process of a container.
+    pub record: Option<Record>,
 }
 
 /// Creates a container; with [`Begin::AtOnce`] its program runs when this returns.
@@ -60,18 +62,31 @@ pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Resul
     let mut folder = store.reserve(id)?;
     let draft = Draft::new(id, &bundle, &spec);
     let folder_path = folder.path().to_owned();
-    let mut before_hooks = |pid: i32, cgroup: Option<&cgroup::Location>| {
-        folder.write_record(&draft.record(&bundle, pid, cgroup, true))
+    let mut written = None;
+    let mut write_record = |pid: i32, cgroup: Option<&cgroup::Location>, progress| {
+        let record = draft.record(&bundle, pid, cgroup, progress);
+        folder.write_record(&record)?;
+        written = Some(record);
+        match &options.pid_file {
+            Some(path) if progress == Progress::Done => {
+                write_atomically(path, pid.to_string().as_bytes(), 0o644)
+            }
+            _ => Ok(()),
+        }
     };
     let setting = Setting {
         folder: &folder_path,
         hook_state: draft.hook_state.clone(),
         foreground: console(&spec, options) == Console::Foreground,
-        before_hooks: &mut before_hooks,
+        write_record: &mut write_record,
         fail_step: options.fail_step,
     };
-    let launched = launch(&plan, setting)?;
-    finish(&mut folder, &draft, &bundle, launched, options)
+    let Launched { process, group, console } = launch(&plan, setting)?;
+    // From here on nothing fails: the guards let go.
+    folder.keep();
+    group.map(cgroup::Group::release);
+    let pid = process.pid();
+    Ok(Created { pid, pidfd: process.release(), console, record: written })
 }
 
 /// The plan that `create` would carry out, as text.
@@ -107,26 +122,6 @@ fn console(spec: &Spec, options: &CreateOptions) -> Console {
     }
 }
 
-/// On the last lines the guards let go: up to there a failure undoes everything.
-fn finish(
-    folder: &mut Folder,
-    draft: &Draft,
-    bundle: &Bundle,
-    launched: Launched,
-    options: &CreateOptions,
-) -> Result<Created, Error> {
-    let Launched { process, group, console } = launched;
-    let pid = process.pid();
-    let location = group.as_ref().map(cgroup::Group::location);
-    folder.write_record(&draft.record(bundle, pid, location, false))?;
-    if let Some(path) = &options.pid_file {
-        write_atomically(path, pid.to_string().as_bytes(), 0o644)?;
-    }
-    folder.keep();
-    group.map(cgroup::Group::release);
-    Ok(Created { pid, pidfd: process.release(), console })
-}
-
 /// What is known of a container before it has a process.
 struct Draft {
     hook_state: State,
@@ -157,7 +152,7 @@ impl Draft {
         bundle: &Bundle,
         pid: i32,
         cgroup: Option<&cgroup::Location>,
-        is_creating: bool,
+        progress: Progress,
     ) -> Record {
         let state = &self.hook_state;
         Record {
@@ -173,7 +168,7 @@ impl Draft {
             annotations: state.annotations.clone(),
             cgroup: cgroup.cloned(),
             owns_pid_namespace: self.owns_pid_namespace,
-            is_creating,
+            is_creating: progress == Progress::Creating,
             config: RawValue::from_string(bundle.text.clone())
                 .expect("the text was decoded as JSON before"),
         }

@@ -53,16 +53,34 @@ pub fn delete(store: &Store, id: &ContainerId, force: Force) -> Result<(), Error
     remove(folder, &record)
 }
 
-/// Removes what is left of a container whose first process has ended.
-pub(super) fn remove(folder: Folder, record: &Record) -> Result<(), Error> {
-    if let Some(group) = record.group()? {
-        let failed = |step| move |source| Error::Cgroup { step, source };
-        group.kill_all().map_err(failed("end the processes of"))?;
-        group.release();
+/// Removes a container whose first process was seen to end: the second half of `run`.
+///
+/// # Errors
+/// What could not be removed.
+pub fn delete_ended(store: &Store, id: &ContainerId, record: &Record) -> Result<(), Error> {
+    match store.open(id) {
+        // Somebody else has deleted it meanwhile.
+        Err(Error::NotFound) => Ok(()),
+        folder => remove(folder?, record),
     }
-    if let Some(location) = &record.cgroup {
-        let removed = cgroup::remove(location);
-        removed.map_err(|source| Error::Cgroup { step: "remove", source })?;
+}
+
+/// Removes what is left of a container whose first process has ended.
+fn remove(folder: Folder, record: &Record) -> Result<(), Error> {
+    let failed = |step| move |source| Error::Cgroup { step, source };
+    // Most groups are empty by now, and then that is all.
+    let is_gone = match &record.cgroup {
+        Some(location) => cgroup::remove_if_idle(location).map_err(failed("remove"))?,
+        None => true,
+    };
+    if !is_gone {
+        if let Some(group) = record.group()? {
+            group.kill_all().map_err(failed("end the processes of"))?;
+            group.release();
+        }
+        if let Some(location) = &record.cgroup {
+            cgroup::remove(location).map_err(failed("remove"))?;
+        }
     }
     folder.remove()?;
     run_hooks(record, HookKind::Poststop, "stopped", 0)

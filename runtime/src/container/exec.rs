@@ -130,7 +130,7 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<Cr
         folder: &record.bundle,
         hook_state: hook_state(&record),
         foreground: console == Console::Foreground,
-        before_hooks: &mut |_, _| Ok(()),
+        write_record: &mut |_, _, _| Ok(()),
         fail_step: None,
     };
     let Launched { process, group: _, console } = launch(&plan, setting)?;
@@ -138,7 +138,7 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<Cr
     if let Some(path) = &options.pid_file {
         write_atomically(path, pid.to_string().as_bytes(), 0o644)?;
     }
-    Ok(Created { pid, pidfd: process.release(), console })
+    Ok(Created { pid, pidfd: process.release(), console, record: None })
 }
 
 /// No hook runs, so nobody reads it.

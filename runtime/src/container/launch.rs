@@ -129,9 +129,18 @@ pub(super) struct Launched {
     pub(super) console: Option<OwnedFd>,
 }
 
+/// How far a container's set-up is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Hooks run, which may ask for the container's state.
+    Creating,
+    /// Only the exec is left.
+    Done,
+}
+
 /// Writes the record of a container with this pid and cgroup.
 type WriteRecord<'a> =
-    dyn FnMut(i32, Option<&cgroup::Location>) -> Result<(), super::Error> + 'a;
+    dyn FnMut(i32, Option<&cgroup::Location>, Progress) -> Result<(), super::Error> + 'a;
 
 /// What launching needs beyond the plan.
 pub(super) struct Setting<'a> {
@@ -141,7 +150,7 @@ pub(super) struct Setting<'a> {
     pub(super) hook_state: hook::State,
     /// The runtime's end of the console socket in the foreground.
     pub(super) foreground: bool,
-    /// Writes the record before hooks run, which may ask for the container's state.
+    /// Writes the record.
     pub(super) write_record: &'a mut WriteRecord<'a>,
     /// The number of the step that a test lets fail.
     pub(super) fail_step: Option<usize>,

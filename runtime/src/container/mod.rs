@@ -31,7 +31,7 @@ mod update;
 
 pub use clock::rfc3339;
 pub use create::{CreateOptions, Created, create, dry_run};
-pub use delete::{Force, delete};
+pub use delete::{Force, delete, delete_ended};
 pub use error::Error;
 pub use events::{Event, follow, stats};
 pub use exec::{Change, ExecOptions, SubCgroup, Wanted, exec};
@@ -44,7 +44,7 @@ pub use list::list;
 pub use pause::{pause, resume};
 pub use ps::{processes, table};
 pub use record::{Record, Status};
-pub use start::{after_run, start};
+pub use start::{after_start, start};
 pub use state::{StateReport, state};
 pub use store::Store;
 pub use update::update;

@@ -46,16 +46,11 @@ fn execute(folder: &Folder) -> Result<(), Error> {
     }
 }
 
-/// What follows the exec of `run`.
+/// Runs the poststart hooks. The program runs already, so a failure is told and ends nothing.
 ///
 /// # Errors
-/// A poststart hook that failed.
-pub fn after_run(store: &Store, id: &ContainerId) -> Result<(), Error> {
-    after_start(&store.read(id)?)
-}
-
-/// Runs the poststart hooks. The program runs already, so a failure is told and ends nothing.
-pub(super) fn after_start(record: &Record) -> Result<(), Error> {
+/// The hook that failed.
+pub fn after_start(record: &Record) -> Result<(), Error> {
     run_hooks(record, HookKind::Poststart, "running", record.pid)
 }
 

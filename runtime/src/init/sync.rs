@@ -176,6 +176,18 @@ impl ParentEnd {
         }
     }
 
+    /// The child's failure, if it has told one: a step of the parent may fail because of it.
+    pub fn failure(&self) -> Option<Failure> {
+        let mut bytes = [0; MESSAGE_BYTES];
+        let flags = MsgFlags::MSG_DONTWAIT;
+        while let Ok(MESSAGE_BYTES) = recv(self.0.as_raw_fd(), &mut bytes, flags) {
+            if let Some(FromChild::Failed(failure)) = FromChild::decode(bytes) {
+                return Some(failure);
+            }
+        }
+        None
+    }
+
     /// The child's next message; `None` when the child's end is closed (by exec or by its death).
     pub fn recv(&self) -> nix::Result<Option<FromChild>> {
         recv_message(&self.0)

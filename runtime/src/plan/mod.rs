@@ -21,7 +21,9 @@ use std::path::{Path, PathBuf};
 
 use crate::cgroup;
 use crate::host::Host;
-use crate::spec::{Capabilities, HookKind, IdMap, NamespaceKind, Propagation, Spec};
+use crate::spec::{
+    Capabilities, HookKind, IdMap, MountKind, NamespaceKind, Propagation, Spec, Tmpcopyup,
+};
 
 pub use exec::{Inside, plan_exec};
 pub use step::{ChildStep, Content, Finding, ParentStep, Program, Slot, Target};
@@ -117,6 +119,9 @@ pub fn plan(spec: &Spec, host: &Host, ask: &Ask) -> Result<Plan, Refused> {
         mounts::root(&mut builder);
         mounts::all(&mut builder, cgroup.as_ref());
         devices::all(&mut builder);
+    }
+    if !builder.awaits_early() {
+        builder.await_parent();
     }
     builder.hooks_before_pivot();
     identity::kernel_parameters(&mut builder);
@@ -279,7 +284,10 @@ impl<'a> Builder<'a> {
             self.parent.push(ParentStep::OomScore { score });
         }
         self.parent.push(ParentStep::Proceed);
-        self.child.push(ChildStep::AwaitParent);
+        let is_early = self.awaits_early();
+        if is_early {
+            self.child.push(ChildStep::AwaitParent);
+        }
         // Before the process is root of its user namespace and cannot be looked into any more: its
         // files in procfs belong to the host's root then, and so does the one with the offsets.
         if self.creates(NamespaceKind::Time) {
@@ -290,7 +298,7 @@ impl<'a> Builder<'a> {
             self.child.push(ChildStep::BecomeRoot);
         }
         self.child.push(ChildStep::NewSession);
-        if self.creates(NamespaceKind::Cgroup) {
+        if is_early && self.creates(NamespaceKind::Cgroup) {
             self.child.push(ChildStep::UnshareCgroup);
         }
         if let Some(name) = &self.spec.hostname {
@@ -298,6 +306,27 @@ impl<'a> Builder<'a> {
         }
         if let Some(name) = &self.spec.domainname {
             self.child.push(ChildStep::SetDomainname { name: name.clone() });
+        }
+    }
+
+    /// Whether what the parent does is needed before the mounts. Where it is not, both sides work
+    /// at the same time: on cgroup v1, joining takes as long as all mounts together.
+    fn awaits_early(&self) -> bool {
+        let has_user = self.spec.linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User);
+        let shows_own_root = self.creates(NamespaceKind::Cgroup);
+        has_user
+            || self.spec.mounts.iter().any(|mount| match &mount.kind {
+                MountKind::Bind { id_mapping, .. } => id_mapping.is_some(),
+                // What it holds is charged to the cgroup.
+                MountKind::Filesystem { copy_up, .. } => *copy_up == Tmpcopyup::Yes,
+                MountKind::Cgroup => shows_own_root,
+            })
+    }
+
+    fn await_parent(&mut self) {
+        self.child.push(ChildStep::AwaitParent);
+        if self.creates(NamespaceKind::Cgroup) {
+            self.child.push(ChildStep::UnshareCgroup);
         }
     }
 
@@ -326,15 +355,12 @@ impl<'a> Builder<'a> {
 
     /// From a finished container to its program.
     fn last(&mut self) {
-        self.parent.push(ParentStep::AwaitReady);
-        self.child.push(ChildStep::Ready);
+        let record = [ParentStep::AwaitReady, ParentStep::WriteRecord, ParentStep::Proceed];
+        self.parent.extend(record);
+        self.child.extend([ChildStep::Ready, ChildStep::AwaitParent]);
         match self.ask.begin {
             Begin::OnStart => self.child.push(ChildStep::AwaitStart),
-            Begin::AtOnce => {
-                self.parent.push(ParentStep::Proceed);
-                self.child.push(ChildStep::AwaitParent);
-                self.parent.push(ParentStep::AwaitExec);
-            }
+            Begin::AtOnce => self.parent.push(ParentStep::AwaitExec),
         }
         self.child_hooks(HookKind::StartContainer);
         self.execute();

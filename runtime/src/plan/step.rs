@@ -55,6 +55,9 @@ pub enum ParentStep {
     RunHooks { kind: HookKind, hooks: Vec<Hook> },
     /// Waits until only the exec is left to do.
     AwaitReady,
+    /// Writes the container's record. The first process goes on only when it is there, so a runtime
+    /// that is killed leaves either both or none.
+    WriteRecord,
     /// Waits until the program was executed.
     AwaitExec,
 }
@@ -274,6 +277,7 @@ impl fmt::Display for ParentStep {
             ParentStep::Proceed => f.write_str("let the container go on"),
             ParentStep::AwaitNamespaces => f.write_str("await namespaces"),
             ParentStep::RunHooks { kind, hooks } => write!(f, "run {kind} hooks{}", Paths(hooks)),
+            ParentStep::WriteRecord => f.write_str("write record"),
             ParentStep::AwaitReady => f.write_str("await the container being ready"),
             ParentStep::AwaitExec => f.write_str("await exec"),
         }

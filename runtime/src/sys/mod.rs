@@ -7,6 +7,7 @@
 
 pub mod bpf;
 pub mod creds;
+pub mod entry;
 pub mod fd;
 pub mod mount;
 pub mod process;
