@@ -1,5 +1,5 @@
-//! A Python with what the tests of foreign clients import: boto3 and grpcio, in a folder of its own
-//! below target/.
+//! A Python with what the tests of foreign clients import (boto3, aws-cli, ecs-deploy, grpcio), in
+//! a folder of its own below target/.
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,8 @@ use crate::{build, sh};
 /// What is installed, with the module that shows that it is.
 const MODULES: &[(&str, &str)] = &[
     ("boto3", "boto3"),
+    ("awscli", "awscli"),
+    ("ecs-deploy", "ecs_deploy"),
     ("grpcio", "grpc"),
     ("grpcio-tools", "grpc_tools"),
     ("grpcio-reflection", "grpc_reflection"),
@@ -27,7 +29,7 @@ pub(crate) fn ready(workspace: &Path) -> Option<PathBuf> {
     if works(&python).is_some() {
         return Some(python);
     }
-    sh::step("python: installing boto3 and grpcio into target/loadline/python");
+    sh::step("python: installing boto3, aws-cli, ecs-deploy and grpcio into target/loadline/python");
     let packages = MODULES.iter().map(|(package, _)| *package);
     let made = sh::run(sh::command(workspace, "python3").args(["-m", "venv"]).arg(&folder))
         .and_then(|()| {

@@ -16,7 +16,8 @@ use crate::store::RedbStore;
 fn published(test: &str) -> Option<Value> {
     let program = "import json, sys, botocore.loaders as l; \
                    json.dump(l.Loader().load_service_model('ecs', 'service-2'), sys.stdout)";
-    let out = Command::new("python3").args(["-c", program]).output();
+    let python = std::env::var("LOADLINE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let out = Command::new(python).args(["-c", program]).output();
     let model = out.ok().filter(|out| out.status.success());
     let model = model.and_then(|out| serde_json::from_slice(&out.stdout).ok());
     if model.is_none() {

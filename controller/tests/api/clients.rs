@@ -5,9 +5,14 @@ use std::process::Command;
 
 use crate::world::{REGION, World};
 
+/// The interpreter that `cargo xtask test` prepared, or the machine's.
+fn python() -> String {
+    std::env::var("LOADLINE_PYTHON").unwrap_or_else(|_| "python3".to_owned())
+}
+
 fn has_python_module(module: &str) -> bool {
     let import = format!("import {module}");
-    Command::new("python3").args(["-c", &import]).output().is_ok_and(|out| out.status.success())
+    Command::new(python()).args(["-c", &import]).output().is_ok_and(|out| out.status.success())
 }
 
 async fn check(test: &str, script: &str, module: &str) {
@@ -15,7 +20,7 @@ async fn check(test: &str, script: &str, module: &str) {
         eprintln!("SKIPPED {test}: needs {module} (python3 -m pip install {module})");
         return;
     }
-    run("python3", script).await;
+    run(&python(), script).await;
 }
 
 /// Runs a script of `tests/clients` against a world of its own.
