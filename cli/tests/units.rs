@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Checks a unit as it is, but for the program's place: it may not be installed here.
+#[cfg(test)]
 fn check(unit: &str) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/systemd").join(unit);
     let text = std::fs::read_to_string(source).unwrap();
