@@ -29,7 +29,7 @@ pub(crate) fn ready(workspace: &Path) -> Option<PathBuf> {
     if works(&python).is_some() {
         return Some(python);
     }
-    sh::step("python: installing boto3, aws-cli, ecs-deploy and grpcio into target/loadline/python");
+    sh::step("python: installing AWS clients and grpcio into target/loadline/python");
     let packages = MODULES.iter().map(|(package, _)| *package);
     let made = sh::run(sh::command(workspace, "python3").args(["-m", "venv"]).arg(&folder))
         .and_then(|()| {
