@@ -15,6 +15,9 @@ mod identity;
 mod mounts;
 mod step;
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::CString;
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,196 @@
+//! Plans as text: what a reviewer reads when the set-up of containers changes.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::{Ask, Begin, Console, plan};
+use crate::cgroup::{Controllers, Layout};
+use crate::host::Host;
+use crate::spec::Spec;
+
+const HYBRID_MOUNTS: &str = "\
+30 25 0:26 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro\n\
+31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+32 30 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+33 30 0:29 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n\
+34 30 0:30 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices\n\
+35 30 0:31 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+const HYBRID_GROUPS: &str = "4:devices:/\n3:pids:/\n2:memory:/\n1:cpu,cpuacct:/\n0::/\n";
+const V2_MOUNTS: &str = "30 25 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+
+fn hybrid() -> Host {
+    let cgroups = Layout::parse(HYBRID_MOUNTS, HYBRID_GROUPS).unwrap();
+    Host { is_privileged: true, capabilities: u64::MAX, cgroups, apparmor: false }
+}
+
+fn v2() -> Host {
+    let cgroups = Layout::parse(V2_MOUNTS, "0::/\n").unwrap();
+    let cgroups = cgroups.with_v2_controllers("cpuset cpu io memory hugetlb pids");
+    assert_ne!(cgroups.hierarchies[0].controllers, Controllers::NONE);
+    Host { cgroups, ..hybrid() }
+}
+
+fn template() -> Value {
+    let mut config: Value = serde_json::from_str(include_str!("../template.json")).unwrap();
+    config["process"]["terminal"] = json!(false);
+    config
+}
+
+fn push(array: &mut Value, element: Value) {
+    array.as_array_mut().unwrap().push(element);
+}
+
+fn ask(begin: Begin) -> Ask {
+    Ask {
+        id: "web".to_owned(),
+        bundle: PathBuf::from("/bundles/web"),
+        begin,
+        console: Console::None,
+        no_pivot: false,
+        no_new_keyring: false,
+        preserve_fds: 0,
+    }
+}
+
+fn printed(config: Value, host: &Host, ask: &Ask) -> String {
+    let oci = serde_json::from_value(config).unwrap();
+    let spec = Spec::validate(&oci).unwrap();
+    plan(&spec, host, ask).unwrap().to_string()
+}
+
+#[test]
+fn the_template_on_a_hybrid_host() {
+    insta::assert_snapshot!(printed(template(), &hybrid(), &ask(Begin::OnStart)));
+}
+
+#[test]
+fn the_template_on_v2_with_a_terminal_in_the_foreground() {
+    let mut config = template();
+    config["process"]["terminal"] = json!(true);
+    push(&mut config["linux"]["namespaces"], json!({ "type": "cgroup" }));
+    let ask = Ask { console: Console::Foreground, ..ask(Begin::AtOnce) };
+    insta::assert_snapshot!(printed(config, &v2(), &ask));
+}
+
+#[test]
+fn a_user_namespace_with_mounts_of_the_host() {
+    let mut config = template();
+    let linux = &mut config["linux"];
+    push(&mut linux["namespaces"], json!({ "type": "user" }));
+    let maps = json!([
+        { "containerID": 0, "hostID": 100_000, "size": 1000 },
+        { "containerID": 1000, "hostID": 1000, "size": 1 },
+    ]);
+    linux["uidMappings"] = maps.clone();
+    linux["gidMappings"] = maps;
+    linux["rootfsPropagation"] = json!("shared");
+    push(
+        &mut config["mounts"],
+        json!({
+            "destination": "/data/../srv", "type": "bind", "source": "data",
+            "options": ["rbind", "rro", "nosuid", "nodev", "rshared"],
+        }),
+    );
+    push(
+        &mut config["mounts"],
+        json!({
+            "destination": "/mapped", "source": "/host", "options": ["rbind", "ridmap"],
+        }),
+    );
+    push(
+        &mut config["mounts"],
+        json!({
+            "destination": "/run", "type": "tmpfs", "source": "run",
+            "options": ["tmpcopyup", "noatime", "size=1m", "nosymfollow"],
+        }),
+    );
+    insta::assert_snapshot!(printed(config, &hybrid(), &ask(Begin::OnStart)));
+}
+
+#[test]
+fn namespaces_that_are_joined() {
+    let mut config = template();
+    config["linux"]["namespaces"] = json!([
+        { "type": "mount" },
+        { "type": "network", "path": "/run/netns/web" },
+        { "type": "pid", "path": "/proc/7/ns/pid" },
+        { "type": "ipc", "path": "/proc/7/ns/ipc" },
+    ]);
+    config["hostname"] = Value::Null;
+    insta::assert_snapshot!(printed(config.clone(), &v2(), &ask(Begin::OnStart)));
+    push(
+        &mut config["linux"]["namespaces"],
+        json!({
+            "type": "user", "path": "/proc/7/ns/user",
+        }),
+    );
+    insta::assert_snapshot!(printed(config, &v2(), &ask(Begin::OnStart)));
+}
+
+#[test]
+fn everything_that_a_process_can_be_given() {
+    let mut config = template();
+    let process = &mut config["process"];
+    process["user"] = json!({
+        "uid": 1000, "gid": 100, "additionalGids": [5, 6], "umask": 0o027,
+    });
+    process["cwd"] = json!("/home/me");
+    process["oomScoreAdj"] = json!(-500);
+    process["scheduler"] = json!({ "policy": "SCHED_BATCH", "nice": 10 });
+    process["ioPriority"] = json!({ "class": "IOPRIO_CLASS_IDLE", "priority": 7 });
+    push(
+        &mut process["rlimits"],
+        json!({
+            "type": "RLIMIT_CORE", "soft": 0, "hard": u64::MAX,
+        }),
+    );
+    config["domainname"] = json!("example.org");
+    let linux = &mut config["linux"];
+    push(&mut linux["namespaces"], json!({ "type": "time" }));
+    linux["timeOffsets"] = json!({ "monotonic": { "secs": -5, "nanosecs": 7 } });
+    linux["personality"] = json!({ "domain": "LINUX32" });
+    linux["memoryPolicy"] = json!({ "mode": "MPOL_BIND", "nodes": "0-1" });
+    linux["sysctl"] = json!({ "net.ipv4.ip_forward": "1", "kernel.shmmax": "65536" });
+    linux["devices"] = json!([
+        { "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o600 },
+        { "path": "/dev/pipe", "type": "p", "uid": 1, "gid": 2 },
+        { "path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666 },
+    ]);
+    linux["resources"]["memory"] = json!({ "limit": 1 << 26 });
+    linux["cgroupsPath"] = json!("/tasks/web");
+    let hook = |path: &str| json!([{ "path": path }]);
+    config["hooks"] = json!({
+        "prestart": hook("/h/prestart"), "createRuntime": hook("/h/create-runtime"),
+        "createContainer": hook("/h/create-container"),
+        "startContainer": hook("/h/start-container"), "poststart": hook("/h/poststart"),
+        "poststop": hook("/h/poststop"),
+    });
+    let ask = Ask { no_pivot: true, no_new_keyring: true, ..ask(Begin::AtOnce) };
+    insta::assert_snapshot!(printed(config, &hybrid(), &ask));
+}
+
+fn refused(change: impl FnOnce(&mut Value), host: &Host, expected: &str) {
+    let mut config = template();
+    change(&mut config);
+    let spec = Spec::validate(&serde_json::from_value(config).unwrap()).unwrap();
+    let error = plan(&spec, host, &ask(Begin::OnStart)).unwrap_err().to_string();
+    assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn what_the_host_lacks_is_refused_by_name() {
+    let terminal = |config: &mut Value| config["process"]["terminal"] = json!(true);
+    refused(terminal, &hybrid(), "process.terminal needs --console-socket");
+    let apparmor = |config: &mut Value| config["process"]["apparmorProfile"] = json!("web");
+    refused(apparmor, &hybrid(), "process.apparmorProfile needs AppArmor");
+    let user = Host { is_privileged: false, ..hybrid() };
+    refused(|_| {}, &user, "needs a user namespace when an ordinary user");
+}
+
+#[test]
+fn capabilities_that_the_runtime_lacks_are_not_granted() {
+    let host = Host { capabilities: 1 << 5, ..hybrid() };
+    let text = printed(template(), &host, &ask(Begin::OnStart));
+    assert!(text.contains("set capabilities effective 0x20 permitted 0x20"), "{text}");
+}
