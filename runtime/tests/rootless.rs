@@ -1,0 +1,126 @@
+//! An ordinary user runs containers, without any right to cgroups.
+
+mod world;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use world::{Ran, World, wait_for};
+
+/// The user `nobody` of every Linux.
+const NOBODY: u32 = 65534;
+
+/// A world whose files are nobody's, with a copy of the program that nobody can reach.
+fn nobody_s_world(test: &str) -> Option<World> {
+    let world = World::new(test)?;
+    if Command::new("setpriv").arg("--version").output().is_err() {
+        eprintln!("SKIPPED {test}: needs setpriv(1)");
+        return None;
+    }
+    let limit = fs::read_to_string("/proc/sys/user/max_user_namespaces").unwrap_or_default();
+    if limit.trim() == "0" {
+        eprintln!("SKIPPED {test}: needs user namespaces (sysctl user.max_user_namespaces)");
+        return None;
+    }
+    fs::copy(env!("CARGO_BIN_EXE_loadline-runtime"), world.path("runtime")).unwrap();
+    let top = world.path("");
+    fs::set_permissions(&top, fs::Permissions::from_mode(0o755)).unwrap();
+    give_away(&top);
+    Some(world)
+}
+
+fn give_away(path: &Path) {
+    std::os::unix::fs::lchown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    if path.is_dir() && !path.is_symlink() {
+        for entry in fs::read_dir(path).unwrap() {
+            give_away(&entry.unwrap().path());
+        }
+    }
+}
+
+fn as_nobody(world: &World, args: &[&str]) -> Ran {
+    let output = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"])
+        .arg(world.path("runtime"))
+        .args(args)
+        .env("XDG_RUNTIME_DIR", world.path(""))
+        .output()
+        .unwrap();
+    Ran {
+        code: output.status.code().unwrap_or(255),
+        out: world::text(&output),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// The configuration that `spec --rootless` writes, without a terminal, changed.
+fn configure(world: &World, change: impl FnOnce(&mut Value)) {
+    let path = world.bundle().join("config.json");
+    fs::remove_file(&path).unwrap();
+    let bundle = world.bundle();
+    let ran = as_nobody(world, &["spec", "--rootless", "--bundle", bundle.to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config["process"]["terminal"] = json!(false);
+    change(&mut config);
+    fs::write(&path, config.to_string()).unwrap();
+    chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+}
+
+#[test]
+fn an_ordinary_user_is_root_of_its_container_only() {
+    let Some(world) = nobody_s_world("rootless") else { return };
+    configure(&world, |config| {
+        config["process"]["args"] = json!(["sh", "-c", "id -u; cat /proc/self/uid_map"]);
+    });
+    let bundle = world.bundle();
+    let ran = as_nobody(&world, &["run", "--bundle", bundle.to_str().unwrap(), &world.id]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let words: Vec<_> = ran.out.split_whitespace().collect();
+    assert_eq!(words, ["0", "0", "65534", "1"]);
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn an_ordinary_user_s_container_lives_and_is_deleted() {
+    let Some(world) = nobody_s_world("rootlife") else { return };
+    configure(&world, |config| config["process"]["args"] = json!(["sleep", "1000"]));
+    let bundle = world.bundle();
+    let id = world.id.as_str();
+    // Detached by `create` and `start`, so that no pipe of the test is kept open: to a file.
+    let line = format!(
+        "{0} create --bundle {1} {id} </dev/null >/dev/null 2>&1 && {0} start {id}",
+        world.path("runtime").display(),
+        bundle.display(),
+    );
+    let status = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "sh", "-c", &line])
+        .env("XDG_RUNTIME_DIR", world.path(""))
+        .status();
+    assert!(status.unwrap().success());
+    let state = |world: &World| as_nobody(world, &["state", id]).out;
+    assert!(state(&world).contains("running"), "{}", state(&world));
+    assert_eq!(as_nobody(&world, &["kill", id, "KILL"]).code, 0);
+    wait_for("stopped", || state(&world).contains("stopped"));
+    assert_eq!(as_nobody(&world, &["delete", id]).code, 0);
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn an_ordinary_user_without_a_user_namespace_is_told_so() {
+    let Some(world) = nobody_s_world("rootno") else { return };
+    configure(&world, |config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace["type"] != "user");
+        config["linux"].as_object_mut().unwrap().remove("uidMappings");
+        config["linux"].as_object_mut().unwrap().remove("gidMappings");
+    });
+    let bundle = world.bundle();
+    let ran = as_nobody(&world, &["run", "--bundle", bundle.to_str().unwrap(), &world.id]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("needs a user namespace when an ordinary user"), "{ran:?}");
+    world.assert_nothing_is_left();
+}
