@@ -25,8 +25,6 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Descriptor {
-    #[serde(default)]
-    pub(crate) media_type: String,
     pub(crate) digest: Digest,
     pub(crate) size: u64,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -38,14 +36,6 @@ impl Descriptor {
     /// The name that the layout gives this image, if any.
     pub(crate) fn name(&self) -> Option<&str> {
         self.annotations.get(FULL_NAME).or_else(|| self.annotations.get(REF_NAME)).map(|s| &s[..])
-    }
-
-    pub(crate) fn is_index(&self) -> bool {
-        matches!(
-            &self.media_type[..],
-            "application/vnd.oci.image.index.v1+json"
-                | "application/vnd.docker.distribution.manifest.list.v2+json"
-        )
     }
 }
 

@@ -111,20 +111,48 @@ fn oci(source: &Source, renamed: bool) -> Result<Vec<Found>, ImageError> {
 /// Follows a descriptor, through indexes, to the manifest for this node.
 fn oci_image(source: &Source, top: &Descriptor, depth: usize) -> Result<Found, ImageError> {
     let bytes = document_blob(source, top)?;
-    if top.is_index() || !is_manifest(&bytes) {
-        if INDEX_DEPTH_MAX <= depth {
-            return Err(inconsistent(&top.digest.to_string(), "is an index nested too deep"));
+    match content(&bytes, top.digest)? {
+        Content::Index(chosen) if depth < INDEX_DEPTH_MAX => oci_image(source, &chosen, depth + 1),
+        Content::Index(_) => {
+            Err(inconsistent(&top.digest.to_string(), "is an index nested too deep"))
         }
-        let index: Index = document::decode(&bytes, &format!("the index {}", top.digest))?;
-        let descriptor = choose(&index)?;
-        return oci_image(source, descriptor, depth + 1);
+        Content::Manifest(manifest) => {
+            let config_bytes = document_blob(source, &manifest.config)?;
+            found((top.digest, bytes), &manifest, config_bytes)
+        }
     }
-    let object = format!("the manifest {}", top.digest);
-    let manifest: Manifest = document::decode(&bytes, &object)?;
+}
+
+/// What a document that names an image can be.
+pub(crate) enum Content {
+    /// An index; this is its entry for this node.
+    Index(Descriptor),
+    /// A manifest.
+    Manifest(Manifest),
+}
+
+/// Reads an index or a manifest. Their members decide which it is: old writers leave out the
+/// media type, and registries get it wrong.
+pub(crate) fn content(bytes: &[u8], digest: Digest) -> Result<Content, ImageError> {
+    let object = format!("the manifest {digest}");
+    let value: serde_json::Value = document::decode(bytes, &object)?;
+    if value.get("manifests").is_some() {
+        let index: Index = document::decode(bytes, &format!("the index {digest}"))?;
+        return Ok(Content::Index(choose(index)?));
+    }
+    let manifest: Manifest = document::decode(bytes, &object)?;
     if LAYERS_MAX < manifest.layers.len() {
         return Err(inconsistent(&object, format!("names more than {LAYERS_MAX} layers")));
     }
-    let config_bytes = document_blob(source, &manifest.config)?;
+    Ok(Content::Manifest(manifest))
+}
+
+/// An image from its documents. `config_bytes` were checked against the manifest.
+pub(crate) fn found(
+    (digest, bytes): (Digest, Vec<u8>),
+    manifest: &Manifest,
+    config_bytes: Vec<u8>,
+) -> Result<Found, ImageError> {
     let object = format!("the configuration {}", manifest.config.digest);
     let config = document::config(&config_bytes, &object)?;
     check_platform(&config)?;
@@ -135,22 +163,17 @@ fn oci_image(source: &Source, top: &Descriptor, depth: usize) -> Result<Found, I
     Ok(Found {
         references: Vec::new(),
         layers: layers(&config, blobs.collect(), &object)?,
-        manifest: Some((top.digest, bytes)),
+        manifest: Some((digest, bytes)),
         config_bytes: (manifest.config.digest, config_bytes),
         config,
     })
 }
 
-/// Old writers leave the media type out of `index.json`'s descriptors.
-fn is_manifest(bytes: &[u8]) -> bool {
-    serde_json::from_slice::<Manifest>(bytes).is_ok()
-}
-
 /// The entry of an index that is for this node.
-fn choose(index: &Index) -> Result<&Descriptor, ImageError> {
+fn choose(index: Index) -> Result<Descriptor, ImageError> {
     let here = Platform::here();
     let mut others = Vec::new();
-    for descriptor in &index.manifests {
+    for descriptor in index.manifests {
         match &descriptor.platform {
             Some(platform) if *platform != here => others.push(platform.to_string()),
             _ => return Ok(descriptor),

@@ -1,7 +1,8 @@
 //! Images on this node: imported, verified, unpacked once, shared.
 //!
 //! ```text
-//!  archive or layout ─▶ source ─▶ layout (documents) ─▶ blob (digests) ─▶ unpack ─▶ store
+//!  archive or folder ─▶ source ─▶ layout (documents) ─▶ blob (digests) ─▶ unpack ─▶ store
+//!  registry ─▶ partial ────────────▲
 //! ```
 //!
 //! Invariants:
@@ -19,6 +20,7 @@ mod error;
 mod layout;
 mod reference;
 mod refs;
+pub mod registry;
 mod source;
 mod store;
 mod tar;

@@ -243,3 +243,29 @@ fn a_changed_document_in_the_store_is_noticed_when_it_is_read() {
     }
     assert!(matches!(store.resolve("test:1"), Err(ImageError::Digest { .. })));
 }
+
+#[test]
+fn a_full_disk_is_named_and_nothing_of_the_image_stays() {
+    let test = "a_full_disk_is_named_and_nothing_of_the_image_stays";
+    let Some(world) = World::new(test) else { return };
+    let disk = world.path("images");
+    std::fs::create_dir(&disk).unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    if rustix::mount::mount("tmpfs", &disk, "tmpfs", flags, Some(c"size=1m")).is_err() {
+        eprintln!("SKIPPED {test}: needs CAP_SYS_ADMIN, to mount a small disk");
+        return;
+    }
+    let store = world.store();
+    let layout = world.layout();
+    let large = Archive::new().file("small", "x").file("large", &"x".repeat(3 << 20));
+    layout.index(layout.image(&[Layer::plain(&large)], &here()), "app:1");
+    let error = import(&store, &layout.path).unwrap_err();
+    world.check_empty(&store);
+    // There is room again for what fits.
+    layout.index(layout.image(&[Layer::plain(&Archive::new().dir("a"))], &here()), "app:1");
+    let imported = import(&store, &layout.path);
+    drop(store);
+    rustix::mount::unmount(&disk, rustix::mount::UnmountFlags::empty()).unwrap();
+    assert!(error.ends_with("write \"large\": No space left on device (os error 28)"), "{error}");
+    assert!(imported.is_ok(), "{imported:?}");
+}

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
+use rustix::fs::AtFlags;
 use serde::{Deserialize, Serialize};
 
 use super::{ImageStore, failed};
@@ -18,13 +19,16 @@ pub(super) struct LayerRecord {
     pub(super) devices_left_out: u64,
 }
 
+/// Unfinished downloads older than this, in seconds, are removed when the store is opened.
+const PARTIAL_AGE_S_MAX: i64 = 24 * 60 * 60;
+
 /// A name in one of the store's folders, and the digest that it is.
 pub(super) type Named = (Vec<u8>, Option<Digest>);
 pub(super) const LAYER_RECORD: &str = "layer.json";
 const LAYER_RECORD_BYTES_MAX: u64 = 4096;
 
 impl ImageStore {
-    pub(super) fn has_layer(&self, layer: Digest) -> bool {
+    pub(crate) fn has_layer(&self, layer: Digest) -> bool {
         let name = format!("{}/{LAYER_RECORD}", layer.hex());
         rooted::open_file(self.layers.as_fd(), name.as_bytes(), Inside::Beneath).is_ok()
     }
@@ -81,11 +85,22 @@ impl ImageStore {
         rooted::remove_tree(self.scratch.as_fd(), gone.as_bytes()).map_err(failed("remove", object))
     }
 
-    /// Empties scratch: nothing in it is in use, since no other process has the store open.
+    /// Empties scratch: nothing in it is in use, since no other process has the store open. Of
+    /// the unfinished downloads, those go that nobody came back for.
     pub(super) fn sweep(&self) -> Result<(), ImageError> {
         for (name, _) in self.names_in(&self.scratch, "scratch")? {
             let object = String::from_utf8_lossy(&name).into_owned();
             rooted::remove_tree(self.scratch.as_fd(), &name).map_err(failed("remove", object))?;
+        }
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec;
+        for (name, _) in self.names_in(&self.partial, "partial")? {
+            let object = || format!("partial/{}", String::from_utf8_lossy(&name));
+            let stat = rustix::fs::statat(&self.partial, &name, AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|errno| failed("look at", object())(errno.into()))?;
+            if PARTIAL_AGE_S_MAX < now - stat.st_mtime {
+                rooted::remove_tree(self.partial.as_fd(), &name)
+                    .map_err(failed("remove", object()))?;
+            }
         }
         Ok(())
     }

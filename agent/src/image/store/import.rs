@@ -15,8 +15,20 @@ use crate::image::source::Source;
 use crate::image::{Digest, ImageError, blob};
 use crate::rooted;
 
+/// Where the blobs of an image come from.
+pub(crate) trait Blobs {
+    /// A layer's blob, and its length in bytes.
+    fn blob(&self, layer: &FoundLayer) -> Result<(Box<dyn Read + '_>, u64), ImageError>;
+}
+
+impl Blobs for Source {
+    fn blob(&self, layer: &FoundLayer) -> Result<(Box<dyn Read + '_>, u64), ImageError> {
+        self.member(&layer.member)
+    }
+}
+
 /// What an import has unpacked and not yet published. Removed when dropped.
-pub(super) struct Staged<'a> {
+struct Staged<'a> {
     store: &'a ImageStore,
     layers: BTreeMap<Digest, String>,
 }
@@ -54,10 +66,25 @@ impl<R: Read> Read for Counted<'_, R> {
 }
 
 impl ImageStore {
-    /// Unpacks into scratch the layers that are not here yet.
-    pub(super) fn stage(
+    /// Takes images in, whose documents were checked: all of them or none.
+    pub(crate) fn take_in(
         &self,
-        source: &Source,
+        blobs: &dyn Blobs,
+        found: &[Found],
+        report: &mut dyn FnMut(Progress),
+    ) -> Result<Vec<Imported>, ImageError> {
+        let pin = self.pins.pin(found.iter().flat_map(|image| image.config.diff_ids.clone()));
+        let staged = self.stage(blobs, found, report)?;
+        self.publish(staged)?;
+        let imported = self.name(found)?;
+        drop(pin);
+        Ok(imported)
+    }
+
+    /// Unpacks into scratch the layers that are not here yet.
+    fn stage(
+        &self,
+        blobs: &dyn Blobs,
         found: &[Found],
         report: &mut dyn FnMut(Progress),
     ) -> Result<Staged<'_>, ImageError> {
@@ -69,14 +96,14 @@ impl ImageStore {
         }
         let mut progress = Progress::default();
         for layer in missing.values() {
-            progress.total_bytes += source.member(&layer.member)?.1;
+            progress.total_bytes += blobs.blob(layer)?.1;
         }
         report(progress);
         let mut staged = Staged { store: self, layers: BTreeMap::new() };
         for (diff_id, layer) in missing {
             let name = format!("layer-{}", self.next_scratch.fetch_add(1, Ordering::Relaxed));
             staged.layers.insert(diff_id, name.clone());
-            self.stage_layer(source, layer, &name, &mut progress, report)?;
+            self.stage_layer(blobs, layer, &name, &mut progress, report)?;
         }
         progress.done_bytes = progress.total_bytes;
         report(progress);
@@ -85,7 +112,7 @@ impl ImageStore {
 
     fn stage_layer(
         &self,
-        source: &Source,
+        blobs: &dyn Blobs,
         layer: &FoundLayer,
         name: &str,
         progress: &mut Progress,
@@ -96,7 +123,7 @@ impl ImageStore {
         // What an image does not say about its root directory: as docker has it.
         rustix::fs::fchmod(&root, Mode::from_raw_mode(0o755))
             .map_err(|errno| failed("set the mode of", name)(errno.into()))?;
-        let (reader, _) = source.member(&layer.member)?;
+        let (reader, _) = blobs.blob(layer)?;
         let reported_bytes = progress.done_bytes;
         let reader = Counted { inner: reader, progress, report, reported_bytes };
         let unpacked = blob::unpack(reader, &layer.expected, root.as_fd(), &self.limits)?;
@@ -112,7 +139,7 @@ impl ImageStore {
     }
 
     /// Moves what is unpacked to its place, once it is all on the disk.
-    pub(super) fn publish(&self, staged: Staged<'_>) -> Result<(), ImageError> {
+    fn publish(&self, staged: Staged<'_>) -> Result<(), ImageError> {
         if staged.layers.is_empty() {
             return Ok(());
         }
@@ -133,7 +160,7 @@ impl ImageStore {
     }
 
     /// Writes the documents, then the names.
-    pub(super) fn name(&self, found: &[Found]) -> Result<Vec<Imported>, ImageError> {
+    fn name(&self, found: &[Found]) -> Result<Vec<Imported>, ImageError> {
         let mut refs = self.refs();
         let mut images = refs.images.clone();
         let mut imported = Vec::new();

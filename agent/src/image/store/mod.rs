@@ -5,6 +5,7 @@
 //!  blobs/HEX              manifests and configurations
 //!  layers/HEX/fs          an unpacked layer, under its diff id
 //!  layers/HEX/layer.json  its size
+//!  partial/               downloads that are not whole yet; old ones are removed at open
 //!  scratch/               what is being unpacked or removed; emptied at open
 //!  lock                   held while an agent has the store open
 //! ```
@@ -24,13 +25,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::document;
-use super::layout;
+use super::layout::{self, Found};
 use super::refs::{Record, Refs};
 use super::source::Source;
 use super::unpack::Limits;
 use super::{Digest, ImageConfig, ImageError, Reference, Target};
 use crate::rooted::{self, Inside};
-use pins::{Pin, Pins};
+use pins::Pins;
+
+pub(crate) use import::Blobs;
+pub(crate) use pins::Pin;
 
 /// How far an import is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,6 +103,7 @@ pub struct ImageStore {
     layers: OwnedFd,
     blobs: OwnedFd,
     scratch: OwnedFd,
+    partial: OwnedFd,
     refs: Mutex<Refs>,
     pins: Arc<Pins>,
     next_scratch: AtomicU64,
@@ -137,6 +142,7 @@ impl ImageStore {
         let store = Self {
             layers: make_dir(root.as_fd(), "layers")?,
             blobs: make_dir(root.as_fd(), "blobs")?,
+            partial: make_dir(root.as_fd(), "partial")?,
             refs: Mutex::new(Refs::load(root.as_fd())?),
             pins: Arc::default(),
             next_scratch: AtomicU64::new(0),
@@ -173,12 +179,7 @@ impl ImageStore {
         }
         let source = Source::open(path, self.scratch.as_fd())?;
         let found = layout::read(&source, path, name.as_ref())?;
-        let pin = self.pins.pin(found.iter().flat_map(|image| image.config.diff_ids.clone()));
-        let staged = self.stage(&source, &found, progress)?;
-        self.publish(staged)?;
-        let imported = self.name(&found)?;
-        drop(pin);
-        Ok(imported)
+        self.take_in(&source, &found, progress)
     }
 
     /// All images, by name.
@@ -275,6 +276,16 @@ impl ImageStore {
         self.path.join("layers").join(layer.hex()).join("fs")
     }
 
+    /// Where downloads that are not whole yet are kept.
+    pub(crate) fn partial_dir(&self) -> PathBuf {
+        self.path.join("partial")
+    }
+
+    /// Keeps the layers of `image` from being cleaned up.
+    pub(crate) fn pin(&self, image: &Found) -> Pin {
+        self.pins.pin(image.config.diff_ids.iter().copied())
+    }
+
     fn refs(&self) -> std::sync::MutexGuard<'_, Refs> {
         // The names are replaced in one assignment: a panic elsewhere leaves them whole.
         self.refs.lock().unwrap_or_else(PoisonError::into_inner)
@@ -282,9 +293,8 @@ impl ImageStore {
 }
 
 fn lookup<'a>(refs: &'a Refs, wanted: &Reference) -> Option<&'a Record> {
-    let Target::Digest(digest) = wanted.target() else {
-        return refs.images.get(&wanted.to_string());
-    };
+    let exact = refs.images.get(&wanted.to_string());
+    let (Target::Digest(digest), None) = (wanted.target(), exact) else { return exact };
     let same_repository = |name: &str| {
         Reference::parse(name)
             .is_ok_and(|name| name.domain() == wanted.domain() && name.path() == wanted.path())

@@ -11,7 +11,7 @@ pub(super) struct Pins(Mutex<BTreeMap<Digest, usize>>);
 
 /// Holds layers until it is dropped.
 #[derive(Debug)]
-pub(super) struct Pin {
+pub(crate) struct Pin {
     pins: Arc<Pins>,
     layers: Vec<Digest>,
 }
