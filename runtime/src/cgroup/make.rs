@@ -96,6 +96,12 @@ fn hand_down(dir: &Dir, wanted: Controllers) -> Result<(), Error> {
     if missing.is_empty() {
         return Ok(());
     }
+    // The root has no type, and is free of this rule. Where processes are in the way, not even
+    // those controllers are enabled that the kernel would let us: with them the group becomes a
+    // threaded domain, and its children take no processes.
+    if dir.has("cgroup.type") && !dir.read("cgroup.procs")?.is_empty() {
+        return refusal(dir, missing.and(wanted), Errno::EBUSY);
+    }
     let all: Vec<String> = missing.iter().map(|c| format!("+{}", c.v2_name())).collect();
     if dir.try_write("cgroup.subtree_control", &all.join(" ")).is_ok() {
         return Ok(());
@@ -108,8 +114,12 @@ fn hand_down(dir: &Dir, wanted: Controllers) -> Result<(), Error> {
             refused = (refused.0.with(controller), errno);
         }
     }
-    let controllers = refused.0.and(wanted);
-    match refused.1 {
+    refusal(dir, refused.0.and(wanted), refused.1)
+}
+
+/// An error if something is missed that is wanted.
+fn refusal(dir: &Dir, controllers: Controllers, errno: Errno) -> Result<(), Error> {
+    match errno {
         _ if controllers.is_empty() => Ok(()),
         Errno::EBUSY => Err(Error::InternalProcesses { path: dir.path().to_owned(), controllers }),
         errno => {
