@@ -25,8 +25,9 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(ImageStore::open(&dir.path().join("images")).unwrap());
         let layout = Layout::new(&dir.path().join("layout"));
-        let large: String =
-            (0..20_000u32).map(|n| format!("{:x} ", n.wrapping_mul(2_654_435_761))).collect();
+        // It must not compress well: a download is cut in its middle.
+        let word = |n: u32| format!("{:x} ", n.wrapping_mul(2_654_435_761));
+        let large: String = (0..20_000).map(word).collect();
         let layers = ["one", &large].map(|text| {
             let plain = Archive::new().file(&format!("file-{}", text.len()), text).bytes();
             Layer { diff_id: Digest::of(&plain), blob: gzip(&plain) }
@@ -95,7 +96,10 @@ async fn an_image_is_pulled_once_and_its_layers_are_not_asked_for_again() {
 #[tokio::test]
 async fn an_index_leads_to_this_platforms_manifest() {
     let Some(mut world) = World::new("an_index_leads_to_this_platforms_manifest") else { return };
-    let entry = |digest: &str, arch: &str| json!({"digest": digest, "size": 1, "platform": {"os": "linux", "architecture": arch}});
+    let entry = |digest: &str, architecture: &str| {
+        let platform = json!({"os": "linux", "architecture": architecture});
+        json!({"digest": digest, "size": 1, "platform": platform})
+    };
     let other = format!("sha256:{}", "0".repeat(64));
     let index = json!({"manifests": [entry(&other, "s390x"), entry(&world.manifest, &here())]});
     let index = world.layout.blob(index.to_string().as_bytes());
