@@ -22,7 +22,7 @@ use tonic::transport::server::{Server, ServerTlsConfig};
 use tonic::transport::{Certificate, Identity};
 use tonic::{Request, Response, Status, Streaming};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the controller holds and has heard.
 #[derive(Default)]

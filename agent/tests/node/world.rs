@@ -78,7 +78,8 @@ impl World {
             .arg("--supervisor")
             .arg(env!("CARGO_BIN_EXE_loadline-supervisor"))
             .args(options)
-            .stdin(Stdio::null());
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         command
     }
 
@@ -107,12 +108,13 @@ impl World {
     }
 
     pub(crate) fn wait_for_agents_death(&mut self) {
-        let mut agent = self.agent.take().expect("an agent was started");
+        let agent = self.agent.as_mut().expect("an agent was started");
         let until = Instant::now() + PATIENCE;
         while agent.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < until, "the agent did not die");
+            assert!(Instant::now() < until, "the agent did not come to the failpoint");
             std::thread::sleep(Duration::from_millis(20));
         }
+        self.agent = None;
     }
 
     pub(crate) fn start_agent_that_may_die(&mut self, env: &[(&str, &str)]) {
