@@ -123,6 +123,9 @@ impl Session {
                     if let Some(ended) = self.hear(message).await? {
                         return Ok(ended);
                     }
+                    // A Welcome that asks for a faster beat counts from now on.
+                    let beat = Duration::from_millis(self.heartbeat_ms);
+                    next_beat = next_beat.min(Instant::now() + beat);
                 }
                 () = board.changed() => self.report().await?,
                 () = tokio::time::sleep_until(next_beat.into()) => {
