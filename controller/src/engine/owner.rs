@@ -11,7 +11,7 @@ use super::publish::{Shared, Written};
 use super::{BATCH_MAX, CallError, Clock, Message, Options};
 use crate::apply::apply;
 use crate::command::{Command, CreateCluster, Reconcile, Reply, Tick};
-use crate::liveness::{self, Observed, Rules};
+use crate::liveness::{self, Observed, Rules, Verdict};
 use crate::state::{ClusterName, IdSource, NodeStatus, Scope, State, View, Write};
 use crate::store::{Store, load, mutations};
 
@@ -235,10 +235,7 @@ impl Owner {
 
     /// Judges the nodes and lets time do its work. Whether there is more to do at once.
     fn tick(&mut self) -> bool {
-        let steady_ms = self.clock.steady_ms();
-        let observed = self.observe(steady_ms);
-        let verdict =
-            liveness::judge(&self.rules, self.started_ms, self.mass_since_ms, steady_ms, &observed);
+        let verdict = self.judge();
         self.mass_since_ms = verdict.mass_since_ms;
         let tick = Tick { silent: verdict.silent, lost: verdict.lost, given_up: verdict.given_up };
         let now_ms = self.now_ms.max(self.clock.unix_ms());
@@ -249,22 +246,22 @@ impl Owner {
         healthy && (more || self.state.ledger.agenda().next().is_some())
     }
 
-    fn observe(&self, steady_ms: u64) -> Vec<Observed> {
+    fn judge(&self) -> Verdict {
+        let steady_ms = self.clock.steady_ms();
         let mut hearts = self.shared.hearts();
         hearts.now_ms = steady_ms;
         let view = &self.state.view;
         let nodes = view.nodes.values().filter(|entry| entry.record.status != NodeStatus::Inactive);
-        nodes
+        let observed: Vec<_> = nodes
             .map(|entry| Observed {
-                node: entry.record.arn.clone(),
+                node: &entry.record.arn,
                 heard_ms: hearts.heard_ms(&entry.record.arn),
                 connected: entry.agent_connected(),
                 lost: entry.record.lost_at_ms.is_some(),
-                has_live_tasks: entry.tasks.iter().any(|arn| {
-                    view.task(arn).is_some_and(|task| task.last_status.holds_reservation())
-                }),
+                has_live_tasks: 0 < entry.live_tasks,
             })
-            .collect()
+            .collect();
+        liveness::judge(&self.rules, self.started_ms, self.mass_since_ms, steady_ms, &observed)
     }
 }
 

@@ -40,10 +40,10 @@ impl Default for Rules {
 }
 
 /// What is known of one node that is not deregistered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Observed {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observed<'a> {
     /// Which.
-    pub node: InstanceArn,
+    pub node: &'a InstanceArn,
     /// When it was last heard in this life of the controller.
     pub heard_ms: Option<u64>,
     /// Whether a session counts as alive.
@@ -74,10 +74,10 @@ pub fn judge(
     started_ms: u64,
     mass_since_ms: Option<u64>,
     now_ms: u64,
-    nodes: &[Observed],
+    nodes: &[Observed<'_>],
 ) -> Verdict {
-    let silence = |node: &Observed| now_ms.saturating_sub(node.heard_ms.unwrap_or(started_ms));
-    let silent = |node: &&Observed| rules.lease_ms < silence(node);
+    let silence = |node: &Observed<'_>| now_ms.saturating_sub(node.heard_ms.unwrap_or(started_ms));
+    let silent = |node: &&Observed<'_>| rules.lease_ms < silence(node);
     let arns = |nodes: &mut dyn Iterator<Item = &Observed>| -> Vec<InstanceArn> {
         nodes.map(|node| node.node.clone()).collect()
     };
@@ -113,13 +113,19 @@ mod tests {
         standalone_grace_ms: 60_000,
     };
 
-    /// `count` connected nodes, of which the first `silent` were last heard at 40,000.
-    fn nodes(count: usize, silent: usize, heard_ms: u64) -> Vec<Observed> {
-        (0..count)
-            .map(|n| Observed {
-                node: InstanceArn::parse(&format!("arn:aws:ecs:r:1:container-instance/c/{n}"))
-                    .unwrap(),
-                heard_ms: Some(if n < silent { 40_000 } else { heard_ms }),
+    fn arns() -> Vec<InstanceArn> {
+        let arn = |n| InstanceArn::parse(&format!("arn:aws:ecs:r:1:container-instance/c/{n}"));
+        (0..9).map(|n| arn(n).unwrap()).collect()
+    }
+
+    /// Connected nodes, of which the first `silent` were last heard at 40,000.
+    fn nodes(arns: &[InstanceArn], silent: usize, heard_ms: u64) -> Vec<Observed<'_>> {
+        let heard = |n| Some(if n < silent { 40_000 } else { heard_ms });
+        arns.iter()
+            .enumerate()
+            .map(|(n, node)| Observed {
+                node,
+                heard_ms: heard(n),
                 connected: true,
                 lost: false,
                 has_live_tasks: true,
@@ -128,7 +134,12 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(nodes: &[Observed], mass: Option<u64>, now_ms: u64, expected: (usize, usize, bool)) {
+    fn check(
+        nodes: &[Observed<'_>],
+        mass: Option<u64>,
+        now_ms: u64,
+        expected: (usize, usize, bool),
+    ) {
         let verdict = judge(&RULES, 0, mass, now_ms, nodes);
         let seen = (verdict.silent.len(), verdict.lost.len(), verdict.mass_since_ms.is_some());
         assert_eq!(seen, expected, "silent, lost, mass at {now_ms}");
@@ -136,22 +147,23 @@ mod tests {
 
     #[test]
     fn a_node_is_lost_when_its_lease_has_lapsed_and_not_before() {
-        check(&nodes(9, 1, 43_000), None, 43_000, (0, 0, false));
-        check(&nodes(9, 1, 43_001), None, 43_001, (1, 1, false));
+        check(&nodes(&arns(), 1, 43_000), None, 43_000, (0, 0, false));
+        check(&nodes(&arns(), 1, 43_001), None, 43_001, (1, 1, false));
     }
 
     #[test]
     fn up_to_a_third_may_fall_at_once_and_one_more_waits_for_the_grace() {
-        check(&nodes(9, 3, 44_000), None, 44_000, (3, 3, false));
-        check(&nodes(9, 4, 44_000), None, 44_000, (4, 0, true));
-        check(&nodes(9, 4, 63_999), Some(44_000), 63_999, (4, 0, true));
-        check(&nodes(9, 4, 64_000), Some(44_000), 64_000, (4, 4, true));
-        check(&nodes(1, 1, 44_000), None, 44_000, (1, 0, true));
+        check(&nodes(&arns(), 3, 44_000), None, 44_000, (3, 3, false));
+        check(&nodes(&arns(), 4, 44_000), None, 44_000, (4, 0, true));
+        check(&nodes(&arns(), 4, 63_999), Some(44_000), 63_999, (4, 0, true));
+        check(&nodes(&arns(), 4, 64_000), Some(44_000), 64_000, (4, 4, true));
+        check(&nodes(&arns()[..1], 1, 44_000), None, 44_000, (1, 0, true));
     }
 
     #[test]
     fn after_a_start_no_node_is_lost_for_the_grace() {
-        let mut nodes = nodes(9, 0, 0);
+        let arns = arns();
+        let mut nodes = nodes(&arns, 0, 0);
         for node in &mut nodes[3..] {
             node.heard_ms = Some(29_999);
         }
@@ -164,12 +176,13 @@ mod tests {
 
     #[test]
     fn standalone_tasks_of_a_lost_node_wait_for_their_own_grace() {
-        let mut nodes = nodes(9, 1, 103_000);
+        let arns = arns();
+        let mut nodes = nodes(&arns, 1, 103_000);
         (nodes[0].lost, nodes[0].connected) = (true, false);
         assert!(judge(&RULES, 0, None, 103_000, &nodes).given_up.is_empty());
         nodes[1].heard_ms = Some(103_001);
         let verdict = judge(&RULES, 0, None, 103_001, &nodes);
-        assert_eq!(verdict.given_up, vec![nodes[0].node.clone()]);
+        assert_eq!(verdict.given_up, arns[..1]);
         nodes[0].has_live_tasks = false;
         assert!(judge(&RULES, 0, None, 103_001, &nodes).given_up.is_empty());
     }

@@ -103,6 +103,8 @@ pub struct NodeEntry {
     pub running_tasks: u32,
     /// Tasks before RUNNING.
     pub pending_tasks: u32,
+    /// Tasks of any `lastStatus` but STOPPED.
+    pub live_tasks: u32,
     /// The held tasks: the node's desired state.
     pub tasks: RedBlackTreeSetSync<TaskArn>,
 }

@@ -107,6 +107,7 @@ impl State {
             entry.reserved = reserved;
             entry.running_tasks = entry.running_tasks + new.running - old.running;
             entry.pending_tasks = entry.pending_tasks + new.pending - old.pending;
+            entry.live_tasks = entry.live_tasks + new.live - old.live;
             if after.is_some_and(|task| task.held) {
                 entry.tasks.insert_mut(any.arn.clone());
             } else {
@@ -186,6 +187,7 @@ impl State {
                 reserved: loadline_model::Resources::ZERO,
                 running_tasks: 0,
                 pending_tasks: 0,
+                live_tasks: 0,
                 tasks: RedBlackTreeSetSync::new_sync(),
             },
         };

@@ -195,6 +195,8 @@ fn sums_hold(world: &World) -> Result<(), TestCaseError> {
             on_it.filter(|task| task.last_status == status).count()
         };
         prop_assert_eq!(running(TaskStatus::Running), node.running_tasks as usize);
+        let live = view.tasks.values().filter(|task| task.last_status.holds_reservation());
+        prop_assert_eq!(live.filter(|task| task.node == *arn).count(), node.live_tasks as usize);
     }
     let entry = view.cluster(&cluster()).unwrap();
     let live = view.tasks.values().filter(|task| task.last_status.holds_reservation());
