@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::board::Board;
 use crate::host::HostFacts;
 use crate::image::ImageStore;
+use crate::image::registry::{PullOptions, Puller};
 use crate::ledger::{Contents, Ledger};
 use crate::node::{self, Keeper};
 use crate::options::RunOptions;
@@ -26,7 +27,7 @@ use crate::session::link::{LogPlace, LogPlaces};
 use crate::session::{self, Identity, JoinToken, Link, enrol};
 use crate::task::actor;
 use crate::task::groups::Groups;
-use crate::task::workshop::{Tools, Workshop};
+use crate::task::workshop::{Pulls, Tools, Workshop};
 use crate::text::chain;
 use crate::{api, bundle};
 
@@ -214,10 +215,24 @@ fn workshop(
             hostname: facts.hostname.clone(),
             pids_limit: None,
         },
+        pulls: pulls(options, &images)?,
     };
     make_dir(&tools.tasks_dir)?;
     make_dir(&tools.runtime_root)?;
-    Ok(Workshop::new(tools, images, groups))
+    Ok(Workshop::new(tools, groups))
+}
+
+fn pulls(options: &RunOptions, images: &Arc<ImageStore>) -> anyhow::Result<Pulls> {
+    let registries = PullOptions {
+        docker_config: options.registry_credentials.clone(),
+        insecure_registries: options.insecure_registries.clone(),
+        ca_file: options.registry_ca.clone(),
+    };
+    Ok(Pulls {
+        puller: Arc::new(Puller::new(Arc::clone(images), registries)?),
+        behaviour: options.image_pull,
+        runtime: tokio::runtime::Handle::current(),
+    })
 }
 
 /// Removes what no task of the ledger accounts for, before any task goes on.

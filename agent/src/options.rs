@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::image::registry::PullBehaviour;
+
 /// Loadline's node agent: runs the tasks that the controller assigns to this host, and never more
 /// than it registered.
 #[derive(Clone, Debug, Parser)]
@@ -78,6 +80,24 @@ pub struct RunOptions {
     /// The cgroup below which all tasks run, in every hierarchy. Two agents on one host need two.
     #[arg(long, value_name = "NAME", default_value = "loadline")]
     pub cgroup_parent: String,
+
+    /// When images are pulled from their registry: default (each time; what is here serves where
+    /// that fails), always, once or prefer-cached (what is not here), never.
+    #[arg(long, value_name = "BEHAVIOUR", default_value = "prefer-cached")]
+    pub image_pull: PullBehaviour,
+
+    /// Docker's config.json with names, passwords and credential helpers for registries.
+    #[arg(long, value_name = "FILE")]
+    pub registry_credentials: Option<PathBuf>,
+
+    /// A registry, as it stands in front of image names, that is spoken to without TLS; may be
+    /// repeated. Registries on this host always are.
+    #[arg(long = "insecure-registry", value_name = "HOST:PORT")]
+    pub insecure_registries: Vec<String>,
+
+    /// Certificate authorities for registries beside this host's own, PEM.
+    #[arg(long, value_name = "FILE")]
+    pub registry_ca: Option<PathBuf>,
 
     /// Size at which a container's log file is followed by the next, in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 10 * 1024 * 1024)]

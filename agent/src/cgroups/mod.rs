@@ -40,7 +40,7 @@ pub enum CgroupsError {
         /// To which group.
         group: String,
         /// What went wrong.
-        source: cgroup::Error,
+        source: Box<cgroup::Error>,
     },
     /// The host lacks what the agent cannot do without.
     #[error("this host can't hold what {group} needs")]
@@ -90,7 +90,7 @@ fn kernel(
     group: impl Into<String>,
 ) -> impl FnOnce(cgroup::Error) -> CgroupsError {
     let group = group.into();
-    move |source| CgroupsError::Kernel { step, group, source }
+    move |source| CgroupsError::Kernel { step, group, source: Box::new(source) }
 }
 
 impl Cgroups {

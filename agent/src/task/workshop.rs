@@ -21,7 +21,8 @@ use super::groups::Groups;
 use super::record::Task;
 use super::signal;
 use crate::bundle;
-use crate::image::{Digest, ImageStore};
+use crate::image::registry::{PullBehaviour, Puller};
+use crate::image::{Digest, Image};
 use crate::rootfs;
 use crate::supervise::settings::FORMAT_VERSION;
 use crate::supervise::{LogSettings, SETTINGS_FILE, Settings, disk};
@@ -42,6 +43,19 @@ pub struct Tools {
     pub log_files_max: u32,
     /// Facts of this host for bundles.
     pub host: bundle::Host,
+    /// Where images come from that are not here.
+    pub pulls: Pulls,
+}
+
+/// How a thread that may block pulls images.
+#[derive(Clone, Debug)]
+pub struct Pulls {
+    /// Pulls them.
+    pub puller: Arc<Puller>,
+    /// When.
+    pub behaviour: PullBehaviour,
+    /// Where the exchange with the registry runs.
+    pub runtime: tokio::runtime::Handle,
 }
 
 /// A container that can be launched.
@@ -57,15 +71,14 @@ pub struct Prepared {
 #[derive(Debug)]
 pub struct Workshop {
     tools: Tools,
-    images: Arc<ImageStore>,
     groups: Groups,
 }
 
 impl Workshop {
     /// A workshop with these tools.
     #[must_use]
-    pub fn new(tools: Tools, images: Arc<ImageStore>, groups: Groups) -> Self {
-        Self { tools, images, groups }
+    pub fn new(tools: Tools, groups: Groups) -> Self {
+        Self { tools, groups }
     }
 
     /// Why this node can never run such a task, if it can't.
@@ -89,10 +102,7 @@ impl Workshop {
     pub fn prepare(&self, task: &Task, at: usize) -> Result<Prepared, String> {
         let spec = &task.spec;
         let container = &spec.containers[at];
-        let image = self
-            .images
-            .resolve(&container.image)
-            .map_err(|error| format!("CannotPullContainerError: {}", chain(&error)))?;
+        let image = self.obtain(&container.image)?;
         self.groups
             .cgroups
             .create_task(spec)
@@ -117,6 +127,13 @@ impl Workshop {
         Ok(Prepared {
             image_digest: image.digest.to_string(),
             stop_signal: stop_signal.unwrap_or(super::reconcile::SIGTERM),
+        })
+    }
+
+    fn obtain(&self, reference: &str) -> Result<Image, String> {
+        let Pulls { puller, behaviour, runtime } = &self.tools.pulls;
+        runtime.block_on(puller.obtain(reference, *behaviour, &|_| {})).map_err(|error| {
+            format!("CannotPullContainerError: pull {reference}: {}", chain(&error))
         })
     }
 

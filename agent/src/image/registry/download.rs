@@ -47,9 +47,21 @@ pub(super) fn file_of(dir: &Path, prefix: &str, digest: Digest) -> PathBuf {
     dir.join(format!("{prefix}-{}", digest.hex()))
 }
 
+/// How a host that can't be reached at all is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Contact {
+    /// As it is: there may be no such host, and nobody shall wait for that.
+    First,
+    /// As something that passes: it was there a moment ago.
+    Known,
+}
+
 /// Runs `attempt` until it succeeds, fails for good, or fails [`TRIES_MAX`] times in a row. It
 /// says with its error whether it brought something.
-pub(super) async fn with_retries<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, PullError>
+pub(super) async fn with_retries<T, F>(
+    contact: Contact,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, PullError>
 where
     F: Future<Output = Result<T, (PullError, Gain)>>,
 {
@@ -62,7 +74,8 @@ where
         if gain == Gain::Some {
             (tries, pause) = (0, PAUSE_FIRST);
         }
-        if !error.may_pass() || TRIES_MAX <= tries {
+        let unknown = contact == Contact::First && error.is_unreachable();
+        if unknown || !error.may_pass() || TRIES_MAX <= tries {
             return Err(error);
         }
         tokio::time::sleep(pause).await;
@@ -84,7 +97,7 @@ impl Downloads<'_> {
         let path = file_of(self.dir, self.prefix, wanted.digest);
         let have = self.length(&path).await?.min(wanted.bytes);
         self.count(have);
-        with_retries(|| self.attempt(&path, wanted)).await?;
+        with_retries(Contact::Known, || self.attempt(&path, wanted)).await?;
         Ok(path)
     }
 

@@ -139,4 +139,9 @@ impl PullError {
             _ => false,
         }
     }
+
+    /// Whether the registry's host could not be reached at all.
+    pub(super) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Http(HttpError::Connect { .. }))
+    }
 }

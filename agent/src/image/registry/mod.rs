@@ -35,14 +35,14 @@ use super::document::DOCUMENT_BYTES_MAX;
 use super::layout::{self, Content, Found, FoundLayer};
 use super::store::Blobs;
 use super::{Digest, Image, ImageError, ImageStore, Imported, Progress, Reference, Target};
-use download::{Downloads, Gain, Wanted};
+use download::{Contact, Downloads, Gain, Wanted};
 use session::Session;
 
 pub use credentials::{Credentials, CredentialsError};
 pub use download::TRIES_MAX;
 pub use error::PullError;
 pub use place::{Endpoint, PlaceError, Security};
-pub use policy::PullBehaviour;
+pub use policy::{PullBehaviour, UnknownBehaviour};
 pub use request::{CONNECT_TIMEOUT, HttpError, INACTIVITY_TIMEOUT};
 pub use session::REDIRECTS_MAX;
 
@@ -290,7 +290,7 @@ fn check(path: &str, expected: Option<Digest>, found: Digest) -> Result<(), Pull
 }
 
 async fn document(session: &Session<'_>, path: &str, accept: &str) -> Result<Vec<u8>, PullError> {
-    download::with_retries(|| async {
+    download::with_retries(Contact::First, || async {
         let nothing = |error| (error, Gain::None);
         let (response, url) = session.get(path, accept, 0).await.map_err(nothing)?;
         let bytes = request::whole(response.into_body(), &url, DOCUMENT_BYTES_MAX).await;

@@ -1,4 +1,4 @@
-//! When an image is pulled: the ECS agent's ECS_IMAGE_PULL_BEHAVIOR.
+//! When an image is pulled: the ECS agent's `ECS_IMAGE_PULL_BEHAVIOR`.
 
 use std::str::FromStr;
 
@@ -14,11 +14,13 @@ pub enum PullBehaviour {
     Once,
     /// Pull what is not here.
     PreferCached,
+    /// Never pull: only what was imported. Not one of ECS's.
+    Never,
 }
 
 /// A word that is none of the behaviours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no pull behaviour: default, always, once or prefer-cached is")]
+#[error("{text:?} is no pull behaviour: default, always, once, prefer-cached or never is")]
 pub struct UnknownBehaviour {
     text: String,
 }
@@ -32,6 +34,7 @@ impl FromStr for PullBehaviour {
             "always" => Ok(Self::Always),
             "once" => Ok(Self::Once),
             "prefer-cached" => Ok(Self::PreferCached),
+            "never" => Ok(Self::Never),
             _ => Err(UnknownBehaviour { text: text.to_owned() }),
         }
     }
@@ -52,6 +55,7 @@ pub(super) fn decide(behaviour: PullBehaviour, cached: bool) -> Steps {
         PullBehaviour::Once | PullBehaviour::PreferCached => {
             Steps { pull: !cached, fall_back: false }
         }
+        PullBehaviour::Never => Steps { pull: false, fall_back: false },
     }
 }
 
@@ -70,6 +74,7 @@ mod tests {
         check("once", true, false, false);
         check("prefer-cached", true, false, false);
         check("prefer-cached", false, true, false);
-        assert!("never".parse::<PullBehaviour>().is_err());
+        check("never", false, false, false);
+        assert!("sometimes".parse::<PullBehaviour>().is_err());
     }
 }
