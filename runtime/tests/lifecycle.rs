@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 mod world;
 
 use std::fs;

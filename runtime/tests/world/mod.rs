@@ -5,6 +5,7 @@
 //! counted.
 
 #![allow(dead_code, reason = "each test binary uses a part of this")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use std::fs;
 use std::os::unix::fs::symlink;

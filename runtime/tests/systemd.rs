@@ -1,0 +1,128 @@
+//! The systemd driver, where systemd runs: scopes over D-Bus.
+
+#![cfg(test)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use world::World;
+
+mod world;
+
+/// A world on a host that systemd has started.
+fn world(test: &str) -> Option<World> {
+    if !Path::new("/run/systemd/system").is_dir() {
+        eprintln!("SKIPPED {test}: needs systemd as process 1");
+        return None;
+    }
+    World::new(test)
+}
+
+fn systemctl(arguments: &[&str]) -> String {
+    let output = Command::new("systemctl").args(arguments).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Runs the program with the systemd driver.
+fn runtime(world: &World, words: &[&str]) -> world::Ran {
+    let mut all = vec!["--systemd-cgroup"];
+    all.extend(words);
+    world.runtime(&all)
+}
+
+fn run(world: &World) -> world::Ran {
+    let bundle = world.bundle();
+    runtime(world, &["run", "--detach", "--bundle", bundle.to_str().unwrap(), &world.id])
+}
+
+fn sleeping(world: &World, change: impl FnOnce(&mut Value)) {
+    world.config(|config| {
+        config["process"]["args"] = json!(["sleep", "1000"]);
+        change(config);
+    });
+}
+
+#[test]
+fn a_container_is_a_scope_with_its_limits() {
+    let Some(world) = world("systemd-scope") else { return };
+    let slice = format!("rt{}-a.slice", std::process::id());
+    sleeping(&world, |config| {
+        config["linux"]["cgroupsPath"] = json!(format!("{slice}:rt:{}", world.id));
+        config["linux"]["resources"]["memory"] = json!({"limit": 64 << 20});
+        config["linux"]["resources"]["pids"] = json!({"limit": 20});
+        config["linux"]["resources"]["cpu"] = json!({"quota": 50_000, "period": 100_000});
+    });
+    let ran = run(&world);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let unit = format!("rt-{}.scope", world.id);
+    let property = |name| systemctl(&["show", "--value", "--property", name, &unit]);
+    assert_eq!(property("ActiveState"), "active");
+    assert_eq!(property("Slice"), slice);
+    assert_eq!(property("MemoryMax"), (64 << 20).to_string());
+    assert_eq!(property("TasksMax"), "20");
+    assert_eq!(property("CPUQuotaPerSecUSec"), "500ms");
+    let group = world.runtime(&["exec", &world.id, "cat", "/proc/self/cgroup"]).out;
+    assert!(group.contains(&format!("/{slice}/{unit}")), "{group}");
+    let file = |name: &str| {
+        let top = slice.replace("-a.slice", ".slice");
+        let path = PathBuf::from("/sys/fs/cgroup").join(top).join(&slice).join(&unit).join(name);
+        std::fs::read_to_string(&path).unwrap().trim().to_owned()
+    };
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        assert_eq!(file("memory.max"), (64 << 20).to_string());
+        assert_eq!(file("cpu.max"), "50000 100000");
+    }
+    let updated = runtime(&world, &["update", "--memory", "128m", &world.id]);
+    assert_eq!(updated.code, 0, "{updated:?}");
+    assert_eq!(property("MemoryMax"), (128 << 20).to_string());
+    systemctl(&["daemon-reload"]);
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        assert_eq!(file("memory.max"), (128 << 20).to_string());
+    }
+    assert_eq!(runtime(&world, &["delete", "--force", &world.id]).code, 0);
+    assert_ne!(property("ActiveState"), "active");
+    world.assert_nothing_is_left();
+    systemctl(&["stop", &slice]);
+}
+
+#[test]
+fn the_same_id_can_be_used_again() {
+    let Some(world) = world("systemd-again") else { return };
+    sleeping(&world, |_| {});
+    for _ in 0..3 {
+        let ran = run(&world);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert_eq!(runtime(&world, &["kill", &world.id, "KILL"]).code, 0);
+        world.await_status("stopped");
+        let deleted = runtime(&world, &["delete", &world.id]);
+        assert_eq!(deleted.code, 0, "{deleted:?}");
+    }
+    let unit = format!("loadline-{}.scope", world.id);
+    assert_eq!(systemctl(&["show", "--value", "--property", "LoadState", &unit]), "not-found");
+}
+
+#[test]
+fn a_path_that_is_no_scope_is_refused() {
+    let Some(world) = world("systemd-refused") else { return };
+    sleeping(&world, |config| config["linux"]["cgroupsPath"] = json!("/a/b"));
+    let ran = run(&world);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("slice:prefix:name"), "{ran:?}");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn without_systemd_the_driver_says_so() {
+    if Path::new("/run/systemd/system").is_dir() {
+        eprintln!("SKIPPED without_systemd_the_driver_says_so: needs a host without systemd");
+        return;
+    }
+    let Some(world) = World::new("systemd-none") else { return };
+    sleeping(&world, |_| {});
+    let ran = run(&world);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("no D-Bus socket of systemd can be reached"), "{ran:?}");
+    world.assert_nothing_is_left();
+}
