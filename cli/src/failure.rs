@@ -136,6 +136,8 @@ fn placement_hint(why: &str) -> Option<String> {
         "see what is left with `loadline nodes`; stop tasks, ask for less, or add a node"
     } else if why.contains("has no nodes") {
         "start one here with `loadline up`, or let one join: see `loadline token create --help`"
+    } else if why.contains("DRAINING") {
+        "let the node take tasks again with `loadline nodes activate NODE`, or add another one"
     } else if why.contains("AGENT") {
         "the node's agent is not connected: see `loadline nodes`"
     } else {

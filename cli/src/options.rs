@@ -17,12 +17,24 @@ pub(crate) const ENDPOINT_DEFAULT: &str = "http://127.0.0.1:7070";
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// The controller's API [default: AWS_ENDPOINT_URL_ECS, or http://127.0.0.1:7070]
-    #[arg(long, global = true, value_name = "URL", env = "LOADLINE_ENDPOINT")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "LOADLINE_ENDPOINT",
+        hide_env_values = true
+    )]
     pub(crate) endpoint: Option<Endpoint>,
 
     /// The access key to sign with, an AWS credentials file [default: AWS_ACCESS_KEY_ID and
     /// AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE, or DIR/credentials]
-    #[arg(long, global = true, value_name = "FILE", env = "LOADLINE_CREDENTIALS")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "LOADLINE_CREDENTIALS",
+        hide_env_values = true
+    )]
     pub(crate) credentials_file: Option<PathBuf>,
 
     /// The controller's region [default: AWS_REGION, AWS_DEFAULT_REGION, or us-east-1]
@@ -30,7 +42,13 @@ pub(crate) struct Global {
     pub(crate) region: Option<String>,
 
     /// The cluster
-    #[arg(long, global = true, value_name = "NAME", env = "LOADLINE_CLUSTER")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "LOADLINE_CLUSTER",
+        hide_env_values = true
+    )]
     #[arg(default_value = "default")]
     pub(crate) cluster: String,
 
@@ -39,12 +57,24 @@ pub(crate) struct Global {
     pub(crate) output: Format,
 
     /// This machine's state folder
-    #[arg(long, global = true, value_name = "DIR", env = "LOADLINE_STATE_DIR")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "LOADLINE_STATE_DIR",
+        hide_env_values = true
+    )]
     #[arg(default_value = "/var/lib/loadline")]
     pub(crate) state_dir: PathBuf,
 
     /// This machine's agent [default: DIR/agent/agent.sock]
-    #[arg(long, global = true, value_name = "SOCKET", env = "LOADLINE_AGENT_SOCKET")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SOCKET",
+        env = "LOADLINE_AGENT_SOCKET",
+        hide_env_values = true
+    )]
     pub(crate) agent_socket: Option<PathBuf>,
 }
 

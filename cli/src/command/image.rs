@@ -18,6 +18,7 @@ pub(crate) enum Image {
     /// Import an image: an OCI layout (folder or tar), or what `docker save` writes
     ///
     /// The image is for this machine; each node needs its own copy.
+    #[command(after_help = IMPORT_EXAMPLES)]
     Import {
         /// The file or folder
         path: PathBuf,
@@ -33,6 +34,11 @@ pub(crate) enum Image {
         reference: String,
     },
 }
+
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  docker save busybox:latest -o busybox.tar && sudo loadline image import busybox.tar
+  skopeo copy docker://busybox oci:busybox && sudo loadline image import busybox --name busybox";
 
 impl Image {
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {

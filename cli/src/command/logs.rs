@@ -19,6 +19,7 @@ const FOLLOW_WAIT_MS: u32 = 10_000;
 
 /// Print what a task's container wrote
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Logs {
     /// Its id, the beginning of it, or its ARN
     task: String,
@@ -35,6 +36,11 @@ pub(crate) struct Logs {
     #[arg(long, short)]
     timestamps: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  loadline logs 4f1c
+  loadline logs --follow --since 10m --timestamps 4f1c";
 
 impl Logs {
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {

@@ -11,6 +11,7 @@ use crate::text::short;
 
 /// Stop tasks: SIGTERM, then SIGKILL after the container's stop timeout
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Stop {
     /// Ids, beginnings of ids, or ARNs
     #[arg(value_name = "TASK", required_unless_present = "all")]
@@ -25,6 +26,11 @@ pub(crate) struct Stop {
     #[arg(long, short)]
     wait: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  loadline stop --wait 4f1c
+  loadline stop --all --reason 'the machine moves'";
 
 impl Stop {
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {

@@ -20,6 +20,7 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 pub(crate) enum TaskDef {
     /// Register the next revision of a family from a JSON file, as `aws ecs
     /// register-task-definition --cli-input-json` takes it
+    #[command(after_help = REGISTER_EXAMPLE)]
     Register {
         /// The file; - for standard input
         file: PathBuf,
@@ -44,6 +45,12 @@ pub(crate) enum TaskDef {
         name: String,
     },
 }
+
+const REGISTER_EXAMPLE: &str = r#"Example:
+  loadline task-def register - <<'END'
+  {"family": "web", "cpu": "256", "memory": "128", "containerDefinitions": [
+    {"name": "web", "image": "busybox:latest", "command": ["sleep", "1000"]}]}
+  END"#;
 
 impl TaskDef {
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {

@@ -14,7 +14,8 @@ pub(crate) enum Token {
     /// Make a join token and print it; it is shown this once
     ///
     /// On the new machine:
-    ///   loadline-agent run --controller HOST:7071 --join-token TOKEN
+    ///     loadline-agent run --controller HOST:7071 --join-token TOKEN
+    #[command(verbatim_doc_comment)]
     Create {
         /// How long it can be used, for example 10m, 24h or 7d
         #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration_s)]
