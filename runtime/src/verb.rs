@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::args::{ArgError, Flag, Order, Parsed, parse, switch, value};
 use crate::container::{ContainerId, CreateOptions, Force, Reach};
 use crate::live::{self, LiveVerb};
-use crate::plan::Begin;
+use crate::plan::{Begin, CgroupDriver};
 use crate::signal;
 
 /// Whether this is a build for tests, which can be told to fail.
@@ -146,12 +146,17 @@ pub fn decode(words: &[String]) -> Result<(Global, Verb), ArgError> {
         log_format,
         systemd_cgroup: parsed.is_on("systemd-cgroup")?,
     };
-    let verb = match parsed.arguments.split_first() {
+    let mut verb = match parsed.arguments.split_first() {
         _ if parsed.is_on("version")? => Verb::Version,
         _ if parsed.is_on("help")? => Verb::Help,
         None => Verb::Help,
         Some((verb, rest)) => decode_verb(verb, rest)?,
     };
+    if let (true, Verb::Create { options, .. } | Verb::Run { options, .. }) =
+        (global.systemd_cgroup, &mut verb)
+    {
+        options.cgroup_driver = CgroupDriver::Systemd;
+    }
     Ok((global, verb))
 }
 
@@ -202,6 +207,7 @@ fn create(verb: &str, rest: &[String]) -> Result<Verb, ArgError> {
         no_pivot: parsed.is_on("no-pivot")?,
         no_new_keyring: parsed.is_on("no-new-keyring")?,
         preserve_fds: parsed.number("preserve-fds", PRESERVE_FDS_MAX)?.unwrap_or(0),
+        cgroup_driver: CgroupDriver::Cgroupfs,
         fail_step: fail_step(&parsed)?,
     };
     let dry_run = parsed.is_on("dry-run")?;

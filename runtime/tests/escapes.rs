@@ -2,7 +2,6 @@
 //! refusal.
 
 #![cfg(test)]
-
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod world;

@@ -1,7 +1,6 @@
 //! A failure at any step is named, and nothing is left of the steps before it.
 
 #![cfg(test)]
-
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod world;

@@ -1,7 +1,6 @@
 //! The program's verbs, from create to delete.
 
 #![cfg(test)]
-
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod world;

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::decide::Refusals;
-use super::{Controller, Controllers};
+use super::{Controller, Controllers, systemd};
 
 /// A failed step on a control group.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +94,16 @@ pub enum Error {
         step: &'static str,
         /// What it would take.
         needs: &'static str,
+    },
+    /// The systemd driver.
+    #[error("{step} {unit} by systemd")]
+    Systemd {
+        /// What was asked: a verb.
+        step: &'static str,
+        /// The scope.
+        unit: String,
+        /// Why not.
+        source: systemd::BusError,
     },
     /// Processes did not stop, die or leave in the time allowed.
     #[error("{step} {}: not done after {waited_ms} ms; {left}", path.display())]

@@ -12,6 +12,7 @@ use super::dir::Dir;
 use super::error::Error;
 use super::layout::HierarchyId;
 use super::location::{Location, Place};
+use super::systemd::{self, Unit};
 use super::{Controller, Controllers, Version, make};
 
 /// How often joining is tried while the kernel answers that the process is not ready yet.
@@ -55,7 +56,10 @@ impl Group {
         existing: Existing,
     ) -> Result<Group, Error> {
         let mut group = Group {
-            location: Location { places: Vec::with_capacity(location.places.len()) },
+            location: Location {
+                places: Vec::with_capacity(location.places.len()),
+                unit: location.unit.clone(),
+            },
             members: Vec::with_capacity(location.places.len()),
             is_guard: true,
         };
@@ -99,10 +103,12 @@ impl Group {
     /// Lets the group live on, and returns where it is.
     pub fn release(mut self) -> Location {
         self.is_guard = false;
-        std::mem::replace(&mut self.location, Location { places: Vec::new() })
+        std::mem::replace(&mut self.location, Location { places: Vec::new(), unit: None })
     }
 
     /// Does the decided steps, in order. The device program of v2 is attached as well.
+    ///
+    /// A group of systemd's is told to systemd by [`Group::update_unit`].
     pub fn apply(&self, decision: &Decision) -> Result<(), Error> {
         for step in &decision.steps {
             match step {
@@ -111,6 +117,20 @@ impl Group {
             }
         }
         Ok(())
+    }
+
+    /// Tells systemd the new limits of a group that it made; without that it would bring the old
+    /// ones back at its next reload.
+    pub fn update_unit(&self, decision: &Decision) -> Result<(), Error> {
+        match &self.location.unit {
+            Some(unit) => systemd::update(unit, &systemd::properties(decision)),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets systemd make the scope of a container whose first process is there.
+    pub fn start_unit(unit: &Unit, pid: Pid, decision: &Decision) -> Result<(), Error> {
+        systemd::start(unit, pid.as_raw(), &systemd::properties(decision))
     }
 
     /// Moves a process into the group, in every hierarchy. v2 is first, because joining there can

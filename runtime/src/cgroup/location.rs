@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::layout::{Hierarchy, HierarchyId, Layout, Version};
+use super::systemd::Unit;
 
 /// The longest group path that is taken; the kernel's own `PATH_MAX`.
 const PATH_LEN_MAX: usize = 4096;
@@ -73,6 +74,9 @@ impl CgroupPath {
 pub struct Location {
     /// One entry a hierarchy, in the layout's order: v2 last.
     pub places: Vec<Place>,
+    /// The systemd unit that it belongs to, if systemd made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
 }
 
 /// One directory of a group.
@@ -124,7 +128,15 @@ impl Layout {
             },
             made: 0,
         };
-        Location { places: self.hierarchies.iter().map(place).collect() }
+        Location { places: self.hierarchies.iter().map(place).collect(), unit: None }
+    }
+}
+
+impl Layout {
+    /// The directories of a scope in every hierarchy: systemd uses one path for all.
+    pub fn locate_unit(&self, unit: &Unit) -> Location {
+        let location = self.locate(&CgroupPath::Absolute(unit.path()));
+        Location { unit: Some(unit.name.clone()), ..location }
     }
 }
 

@@ -36,6 +36,7 @@ mod oom;
 mod remove;
 mod stats;
 mod stats_devices;
+pub mod systemd;
 
 pub use controller::{Controller, Controllers, is_controller};
 pub use decide::{Current, Decision, Note, Refusal, Refusals, decide, decide_new};

@@ -12,7 +12,7 @@ use super::dir::Dir;
 use super::error::Error;
 use super::group::{DEPTH_MAX, Group, pids_in};
 use super::location::{Location, Place};
-use super::make;
+use super::{make, systemd};
 
 /// How long a group may stay busy after its last process exited, in all hierarchies together:
 /// the kernel takes a moment.
@@ -30,13 +30,14 @@ impl Group {
     }
 }
 
-/// Removes a group from every hierarchy, with the groups below it, and then the parents that its
+/// Stops the group's unit, if systemd made it; then removes it from every hierarchy, with the groups below it, and then the parents that its
 /// creation made, unless somebody uses them. What is gone already is fine.
 ///
 /// All hierarchies are tried; the first failure is returned.
 pub fn remove(location: &Location) -> Result<(), Error> {
     let deadline = Instant::now() + REMOVE_TIMEOUT;
-    let mut first = Ok(());
+    // Directories are tried even if systemd cannot be reached.
+    let mut first = location.unit.as_deref().map_or(Ok(()), systemd::stop);
     for place in &location.places {
         let done = remove_place(place, deadline);
         if first.is_ok() {

@@ -14,7 +14,7 @@ use crate::bundle::Bundle;
 use crate::cgroup;
 use crate::host::Host;
 use crate::init::hook::State;
-use crate::plan::{Ask, Begin, Console, Plan, plan};
+use crate::plan::{Ask, Begin, CgroupDriver, Console, Plan, plan};
 use crate::spec::{NamespaceKind, Spec};
 
 /// What the command line says.
@@ -34,6 +34,8 @@ pub struct CreateOptions {
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
     pub no_new_keyring: bool,
+    /// Who makes the cgroup.
+    pub cgroup_driver: CgroupDriver,
     /// How many descriptors from 3 on the program inherits.
     pub preserve_fds: u32,
     /// The number of the step that a test lets fail.
@@ -109,6 +111,7 @@ fn decide(id: &ContainerId, options: &CreateOptions) -> Result<(Bundle, Spec, Pl
         no_pivot: options.no_pivot,
         no_new_keyring: options.no_new_keyring,
         preserve_fds: options.preserve_fds,
+        cgroup_driver: options.cgroup_driver,
     };
     let plan = plan(&spec, &host, &ask)?;
     Ok((bundle, spec, plan))

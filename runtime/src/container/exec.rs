@@ -15,7 +15,7 @@ use super::{ContainerId, Created, Error, Store};
 use crate::cgroup::{self, HierarchyId, Location, Place};
 use crate::host::Host;
 use crate::init::hook::State;
-use crate::plan::{Ask, Begin, Console, Inside, plan_exec};
+use crate::plan::{Ask, Begin, CgroupDriver, Console, Inside, plan_exec};
 use crate::spec::{NamespaceKind, Spec};
 
 /// Every kind, in the order in which they are listed.
@@ -123,6 +123,7 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<Cr
         no_pivot: false,
         no_new_keyring: false,
         preserve_fds: options.preserve_fds,
+        cgroup_driver: CgroupDriver::Cgroupfs,
     };
     let inside = inside(&record, &options.cgroups)?;
     let plan = plan_exec(&spec, &host, &ask, &inside)?;

@@ -234,6 +234,7 @@ impl Launch<'_> {
             }
             ParentStep::ConnectConsole { path } => self.connect_console(path),
             ParentStep::ListenForStart => self.listen_for_start(),
+            ParentStep::StartScope => self.start_scope(),
             ParentStep::CreateCgroup => self.create_cgroup(),
             ParentStep::Clone { namespaces, first } => self.clone(namespaces, first),
             ParentStep::JoinCgroup => self.join_cgroup(),
@@ -278,10 +279,23 @@ impl Launch<'_> {
         Ok(())
     }
 
+    /// A scope ends by itself with its last process, so until the cgroup is a guard the process
+    /// is guard enough.
+    fn start_scope(&mut self) -> Result<(), StepError> {
+        let Some(cgroup) = &self.plan.cgroup else { return Ok(()) };
+        let unit = cgroup.unit.as_ref().ok_or(Errno::EINVAL)?;
+        Ok(Group::start_unit(unit, Pid::from_raw(self.pid()?), &cgroup.decision)?)
+    }
+
     fn create_cgroup(&mut self) -> Result<(), StepError> {
         let Some(cgroup) = &self.plan.cgroup else { return Ok(()) };
         let wanted = cgroup.decision.controllers();
-        let group = Group::create(&cgroup.location, wanted, Existing::RefuseIfUsed)?;
+        // The scope holds the container's first process already.
+        let existing = match cgroup.unit {
+            Some(_) => Existing::Share,
+            None => Existing::RefuseIfUsed,
+        };
+        let group = Group::create(&cgroup.location, wanted, existing)?;
         let group = self.group.insert(group);
         Ok(group.apply(&cgroup.decision)?)
     }

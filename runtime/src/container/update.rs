@@ -28,6 +28,7 @@ pub fn update(
     let current = group.current().map_err(failed)?;
     let decision = cgroup::decide(resources, &layout, &current);
     let decision = decision.map_err(|refusals| failed(refusals.into()))?;
+    group.update_unit(&decision).map_err(failed)?;
     group.apply(&decision).map_err(failed)?;
     Ok(decision.notes)
 }

@@ -39,10 +39,11 @@ pub fn plan_exec(spec: &Spec, host: &Host, ask: &Ask, inside: &Inside) -> Result
     identity::all(&mut builder);
     builder.parent.push(ParentStep::AwaitExec);
     builder.execute();
-    let cgroup = inside
-        .cgroup
-        .clone()
-        .map(|location| CgroupPlan { location, decision: cgroup::Decision::default() });
+    let cgroup = inside.cgroup.clone().map(|location| CgroupPlan {
+        location,
+        decision: cgroup::Decision::default(),
+        unit: None,
+    });
     Ok(Plan {
         parent: builder.parent,
         child: builder.child,

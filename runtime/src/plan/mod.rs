@@ -23,6 +23,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::cgroup;
+use crate::cgroup::systemd::Unit;
 use crate::host::Host;
 use crate::spec::{
     Capabilities, HookKind, IdMap, MountKind, NamespaceKind, Propagation, Spec, Tmpcopyup,
@@ -48,6 +49,17 @@ pub struct Ask {
     pub no_new_keyring: bool,
     /// How many descriptors from 3 on the program inherits.
     pub preserve_fds: u32,
+    /// Who makes the cgroup.
+    pub cgroup_driver: CgroupDriver,
+}
+
+/// Who makes a container's cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CgroupDriver {
+    /// The runtime, by the files of cgroupfs.
+    Cgroupfs,
+    /// systemd, as a transient scope.
+    Systemd,
 }
 
 /// When the program is executed.
@@ -92,6 +104,8 @@ pub struct CgroupPlan {
     pub location: cgroup::Location,
     /// What is written into it.
     pub decision: cgroup::Decision,
+    /// The scope that systemd makes first.
+    pub unit: Option<Unit>,
 }
 
 /// Why a valid configuration cannot be run on this host.
@@ -117,7 +131,7 @@ pub fn plan(spec: &Spec, host: &Host, ask: &Ask) -> Result<Plan, Refused> {
     let cgroup = cgroup_plan(spec, host, ask)?;
     let mut builder = Builder::new(spec, host, ask);
     builder.prepare(cgroup.is_some());
-    builder.enter();
+    builder.enter(cgroup.is_some());
     if spec.linux.creates(NamespaceKind::Mount) {
         mounts::root(&mut builder);
         mounts::all(&mut builder, cgroup.as_ref());
@@ -177,10 +191,17 @@ fn cgroup_plan(spec: &Spec, host: &Host, ask: &Ask) -> Result<Option<CgroupPlan>
     if !host.is_privileged && configured.is_none() {
         return Ok(None);
     }
+    let decision = cgroup::decide_new(limits, &host.cgroups).map_err(Refused::Resources)?;
+    if ask.cgroup_driver == CgroupDriver::Systemd {
+        let text = configured.map(Path::to_string_lossy);
+        let unit = Unit::parse(text.as_deref(), &ask.id, !host.is_privileged);
+        let unit = unit.map_err(Refused::CgroupPath)?;
+        let location = host.cgroups.locate_unit(&unit);
+        return Ok(Some(CgroupPlan { location, decision, unit: Some(unit) }));
+    }
     let path = cgroup::CgroupPath::parse(configured, &ask.id).map_err(Refused::CgroupPath)?;
     let location = host.cgroups.locate(&path);
-    let decision = cgroup::decide_new(limits, &host.cgroups).map_err(Refused::Resources)?;
-    Ok(Some(CgroupPlan { location, decision }))
+    Ok(Some(CgroupPlan { location, decision, unit: None }))
 }
 
 /// The plan while it is made.
@@ -259,13 +280,14 @@ impl<'a> Builder<'a> {
         if self.ask.begin == Begin::OnStart {
             self.parent.push(ParentStep::ListenForStart);
         }
-        if has_cgroup {
+        // systemd moves a process into a scope that it makes, so there the clone comes first.
+        if has_cgroup && self.ask.cgroup_driver == CgroupDriver::Cgroupfs {
             self.parent.push(ParentStep::CreateCgroup);
         }
     }
 
     /// The clone, and what both sides do until the child has its namespaces and its cgroup.
-    fn enter(&mut self) {
+    fn enter(&mut self, has_cgroup: bool) {
         let linux = &self.spec.linux;
         // Both show the cgroup and the time of whoever unshares them, so the child unshares them
         // itself, after it has joined its cgroup.
@@ -273,7 +295,10 @@ impl<'a> Builder<'a> {
         let created = linux.namespaces.iter().filter(|n| n.path.is_none());
         let namespaces = created.map(|n| n.kind).filter(|kind| !late(*kind)).collect();
         self.parent.push(ParentStep::Clone { namespaces, first: self.first.clone() });
-        if self.parent.contains(&ParentStep::CreateCgroup) {
+        if has_cgroup && self.ask.cgroup_driver == CgroupDriver::Systemd {
+            self.parent.extend([ParentStep::StartScope, ParentStep::CreateCgroup]);
+        }
+        if has_cgroup {
             self.parent.push(ParentStep::JoinCgroup);
         }
         if self.creates(NamespaceKind::User) {
@@ -410,6 +435,9 @@ impl fmt::Display for Plan {
         for (i, step) in self.parent.iter().enumerate() {
             writeln!(f, "{:4} {step}", i + 1)?;
             if let (ParentStep::CreateCgroup, Some(cgroup)) = (step, &self.cgroup) {
+                if let Some(unit) = &cgroup.unit {
+                    writeln!(f, "     - {} in {}", unit.name, unit.slice)?;
+                }
                 for place in &cgroup.location.places {
                     writeln!(f, "     - {}", place.path().display())?;
                 }

@@ -34,6 +34,8 @@ pub enum ParentStep {
     ConnectConsole { path: PathBuf },
     /// Makes the socket on which `start` is awaited.
     ListenForStart,
+    /// Lets systemd make a scope with the container's first process in it.
+    StartScope,
     /// Makes the cgroup in each hierarchy and writes its limits.
     CreateCgroup,
     /// Starts the container's first process. With namespaces to enter `first`, a process between
@@ -256,6 +258,7 @@ impl fmt::Display for ParentStep {
                 write!(f, "connect to console socket {}", path.display())
             }
             ParentStep::ListenForStart => f.write_str("listen for start"),
+            ParentStep::StartScope => f.write_str("start scope"),
             ParentStep::CreateCgroup => f.write_str("create cgroup"),
             ParentStep::Clone { namespaces, first } => {
                 f.write_str("clone with new namespaces:")?;

@@ -50,6 +50,7 @@ fn ask(begin: Begin) -> Ask {
         no_pivot: false,
         no_new_keyring: false,
         preserve_fds: 0,
+        cgroup_driver: super::CgroupDriver::Cgroupfs,
     }
 }
 

@@ -1,0 +1,207 @@
+//! Mounts and namespaces that ordinary engines seldom ask for.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod world;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+use world::{World, push, wait_for};
+
+fn mount(config: &mut Value, mount: Value) {
+    push(&mut config["mounts"], mount);
+}
+
+#[test]
+fn a_recursively_read_only_bind_covers_the_mounts_below() {
+    let Some(world) = World::new("rro") else { return };
+    let host = world.path("host");
+    fs::create_dir_all(host.join("below")).unwrap();
+    // The mount below is made by an outer bundle's rbind of itself: a tmpfs inside the container.
+    let script = "touch /data/x 2>&1; touch /data/below/x 2>&1; grep -c /data /proc/self/mountinfo";
+    let mut mounted = Command::new("unshare");
+    mounted
+        .args(["-m", "--propagation", "private", "sh", "-c"])
+        .arg(format!(
+            "mount -t tmpfs below {0}/below && exec {1} --root {2} run --bundle {3} {4}",
+            host.display(),
+            env!("CARGO_BIN_EXE_loadline-runtime"),
+            world.path("records").display(),
+            world.bundle().display(),
+            world.id,
+        ))
+        .stdin(Stdio::null());
+    world.script(script, |config| {
+        mount(
+            config,
+            json!({
+                "destination": "/data", "type": "bind", "source": host, "options": ["rbind", "rro"],
+            }),
+        );
+    });
+    let out = world::text(&mounted.output().unwrap());
+    let refusals = out.lines().filter(|line| line.contains("Read-only file system")).count();
+    assert_eq!(refusals, 2, "{out}");
+    assert!(out.ends_with("2\n"), "{out}");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn an_id_mapped_mount_shows_other_owners() {
+    let Some(world) = World::new("idmap") else { return };
+    let host = world.path("host");
+    fs::create_dir(&host).unwrap();
+    fs::write(host.join("file"), "x").unwrap();
+    chown(host.join("file"), Some(7), Some(8)).unwrap();
+    world.script("stat -c '%u %g' /data/file", |config| {
+        mount(config, json!({
+            "destination": "/data", "type": "bind", "source": host, "options": ["bind", "idmap"],
+            "uidMappings": [{ "containerID": 0, "hostID": 5000, "size": 1000 }],
+            "gidMappings": [{ "containerID": 0, "hostID": 6000, "size": 1000 }],
+        }));
+    });
+    let ran = world.run();
+    if ran.err.contains("idmap") {
+        eprintln!("SKIPPED idmap: needs a filesystem that can be id-mapped: {}", ran.err);
+        return;
+    }
+    assert_eq!(ran.out, "5007 6008\n", "{ran:?}");
+    assert_eq!(fs::metadata(host.join("file")).unwrap().uid(), 7);
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_tmpfs_can_begin_with_what_it_hides() {
+    let Some(world) = World::new("copyup") else { return };
+    let out = world.shell("cat /etc/passwd; touch /etc/new && echo writable", |config| {
+        mount(
+            config,
+            json!({
+                "destination": "/etc", "type": "tmpfs", "source": "tmpfs",
+                "options": ["tmpcopyup", "size=1m"],
+            }),
+        );
+    });
+    assert_eq!(out, "root:x:0:0::/root:/bin/sh\nwritable\n");
+    assert!(!world.rootfs().join("etc/new").exists());
+}
+
+#[test]
+fn a_user_namespace_maps_several_ranges() {
+    let Some(world) = World::new("ranges") else { return };
+    let out = world.shell("cat /proc/self/uid_map; stat -c %u /dev/pts/ptmx", |config| {
+        push(&mut config["linux"]["namespaces"], json!({ "type": "user" }));
+        config["linux"]["uidMappings"] = json!([
+            { "containerID": 0, "hostID": 100_000, "size": 10 },
+            { "containerID": 10, "hostID": 200_000, "size": 20 },
+        ]);
+        config["linux"]["gidMappings"] = json!([
+            { "containerID": 0, "hostID": 100_000, "size": 1000 },
+        ]);
+    });
+    let words: Vec<_> = out.split_whitespace().collect();
+    assert_eq!(words, ["0", "100000", "10", "10", "200000", "20", "0"]);
+}
+
+#[test]
+fn a_time_namespace_has_its_offsets() {
+    let Some(world) = World::new("time") else { return };
+    let out = world.shell("cat /proc/self/timens_offsets", |config| {
+        push(&mut config["linux"]["namespaces"], json!({ "type": "time" }));
+        config["linux"]["timeOffsets"] = json!({
+            "boottime": { "secs": 864_000, "nanosecs": 5 }, "monotonic": { "secs": 7 },
+        });
+    });
+    let words: Vec<_> = out.split_whitespace().collect();
+    assert_eq!(words, ["monotonic", "7", "0", "boottime", "864000", "5"]);
+}
+
+/// A process in namespaces of its own, for others to join.
+struct Host(Child);
+
+impl Host {
+    fn with(flags: &[&str]) -> Host {
+        let child = Command::new("unshare").args(flags).args(["sleep", "1000"]).spawn().unwrap();
+        let host = Host(child);
+        let own = fs::read_link("/proc/self/ns/net").unwrap();
+        wait_for("namespaces", || {
+            let path = host.namespace("net");
+            fs::read_link(path).is_ok_and(|theirs| theirs != own)
+        });
+        host
+    }
+
+    fn namespace(&self, name: &str) -> String {
+        format!("/proc/{}/ns/{name}", self.0.id())
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn namespaces_are_joined_by_path() {
+    let Some(world) = World::new("join") else { return };
+    let host = Host::with(&["--net", "--ipc", "--uts"]);
+    let out = world.shell("ls -l /proc/self/ns/net /proc/self/ns/ipc", |config| {
+        config["linux"]["namespaces"] = json!([
+            { "type": "mount" }, { "type": "pid" },
+            { "type": "network", "path": host.namespace("net") },
+            { "type": "ipc", "path": host.namespace("ipc") },
+        ]);
+        config["hostname"] = Value::Null;
+    });
+    for name in ["net", "ipc"] {
+        let theirs = fs::read_link(host.namespace(name)).unwrap();
+        assert!(out.contains(theirs.to_str().unwrap()), "{out}");
+    }
+}
+
+#[test]
+fn a_user_namespace_is_joined_and_owns_what_is_new() {
+    let Some(world) = World::new("joinuser") else { return };
+    let host = Host::with(&["--user", "--map-root-user", "--net"]);
+    let out = world.shell("ls -l /proc/self/ns; hostname", |config| {
+        config["linux"]["namespaces"] = json!([
+            { "type": "mount" }, { "type": "pid" }, { "type": "uts" }, { "type": "ipc" },
+            { "type": "user", "path": host.namespace("user") },
+            { "type": "network", "path": host.namespace("net") },
+        ]);
+    });
+    for name in ["user", "net"] {
+        let theirs = fs::read_link(host.namespace(name)).unwrap();
+        assert!(out.contains(theirs.to_str().unwrap()), "{out}");
+    }
+    assert!(out.ends_with("loadline\n"), "{out}");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_new_user_namespace_can_have_a_network_of_the_host_s() {
+    let Some(world) = World::new("usernet") else { return };
+    let host = Host::with(&["--net"]);
+    let out = world.shell("ls -l /proc/self/ns/net; id -u", |config| {
+        config["linux"]["namespaces"] = json!([
+            { "type": "mount" }, { "type": "pid" }, { "type": "uts" }, { "type": "ipc" },
+            { "type": "user" }, { "type": "network", "path": host.namespace("net") },
+        ]);
+        let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 1000 }]);
+        config["linux"]["uidMappings"] = map.clone();
+        config["linux"]["gidMappings"] = map;
+        // The host owns the network, so its sysfs is not the container's to mount.
+        config["mounts"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|mount| !mount["destination"].as_str().unwrap().starts_with("/sys"));
+    });
+    let theirs = fs::read_link(host.namespace("net")).unwrap();
+    assert!(out.contains(theirs.to_str().unwrap()) && out.ends_with("0\n"), "{out}");
+    world.assert_nothing_is_left();
+}
