@@ -120,3 +120,8 @@ async fn settings_and_filters_are_judged() {
 async fn attributes_are_put_and_asked_for() {
     check("attributes_are_put_and_asked_for", "attributes.py", "boto3").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_are_drained_and_tokens_are_made() {
+    check("nodes_are_drained_and_tokens_are_made", "nodes.py", "boto3").await;
+}
