@@ -4,9 +4,10 @@ mod read;
 mod shapes;
 mod show;
 
+use std::ops::Bound;
 use std::sync::Arc;
 
-use loadline_model::TaskArn;
+use loadline_model::{DesiredStatus, TaskArn};
 
 pub(super) use self::shapes::{
     DescribeTasksRequest, DescribeTasksResponse, ListTasksRequest, ListTasksResponse,
@@ -23,7 +24,7 @@ use super::shapes::Failure;
 use super::{check, from_call};
 use crate::api::{Api, ApiError};
 use crate::command::{PlacementFailure, StopTask};
-use crate::state::{ServiceName, Task, View};
+use crate::state::{ClusterName, ServiceKey, ServiceName, Task, View};
 
 /// Most tasks of one DescribeTasks (ECS's own bound).
 const DESCRIBE_MAX: usize = 100;
@@ -113,7 +114,7 @@ pub(super) async fn list(
     let question = format!("ListTasks {cluster} {filter:?}");
     let pager = Pager::new(question, request.next_token.as_deref(), request.max_results)?;
     let after = pager.after().map(TaskArn::parse).transpose().map_err(ApiError::invalid)?;
-    let tasks = view.tasks_in(&cluster, after.as_ref()).filter(|task| filter.takes(task));
+    let tasks = filter.source(&view, &cluster, after.as_ref()).filter(|task| filter.takes(task));
     let (page, next_token) = pager.page(tasks, |task| task.arn.to_string());
     let task_arns = page.into_iter().map(|task| task.arn.to_string()).collect();
     Ok(ListTasksResponse { task_arns, next_token })
@@ -133,7 +134,7 @@ struct Filter {
 impl Filter {
     fn read(
         view: &View,
-        cluster: &crate::state::ClusterName,
+        cluster: &ClusterName,
         request: &ListTasksRequest,
     ) -> Result<Self, ApiError> {
         let desired = request.desired_status.as_deref();
@@ -159,6 +160,29 @@ impl Filter {
             service: service.transpose()?,
             launch_type: request.launch_type.clone(),
         })
+    }
+
+    /// Every task that may pass, in the order of their ARNs. What is wanted RUNNING is held by its
+    /// node and counted by its service, so those are asked instead of the whole cluster.
+    fn source<'a>(
+        &self,
+        view: &'a View,
+        cluster: &ClusterName,
+        after: Option<&TaskArn>,
+    ) -> Box<dyn Iterator<Item = &'a Arc<Task>> + 'a> {
+        let stopped = self.desired == DesiredStatus::Stopped.as_str();
+        let service =
+            self.service.clone().map(|name| ServiceKey { cluster: cluster.clone(), name });
+        let service = service.and_then(|key| view.service(&key)).map(|entry| &entry.tasks);
+        let node = self.node.as_ref().and_then(|node| view.node(node)).map(|entry| &entry.tasks);
+        match service.or(node).filter(|_| !stopped) {
+            None => Box::new(view.tasks_in(cluster, after)),
+            Some(tasks) => {
+                let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.clone()));
+                let tasks = tasks.range((start, Bound::Unbounded));
+                Box::new(tasks.filter_map(|arn| view.task(arn)))
+            }
+        }
     }
 
     fn takes(&self, task: &Arc<Task>) -> bool {
