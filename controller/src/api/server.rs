@@ -101,6 +101,9 @@ async fn serve_connection(
     api: Arc<Api>,
     mut closing: watch::Receiver<bool>,
 ) {
+    // An answer is one small write: waiting for more to send with it only delays it. Where this
+    // fails the client is gone already.
+    let _ = stream.set_nodelay(true);
     let service = service_fn(|request| {
         let api = Arc::clone(&api);
         async move { Ok::<_, Infallible>(dispatch::answer(&api, peer, request).await) }
