@@ -26,3 +26,6 @@ pub mod store;
 
 pub mod api;
 pub mod nodes;
+
+#[cfg(test)]
+mod simulation;

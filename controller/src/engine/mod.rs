@@ -34,6 +34,9 @@ use crate::store::{CodecError, Store};
 pub use clock::{Clock, RandomIds, SystemClock};
 pub use publish::{Commit, NODE_CHANGES_MAX, NodeChange, NodeWatch};
 
+#[cfg(test)]
+pub(crate) use publish::node_changes;
+
 use owner::Owner;
 use publish::Shared;
 

@@ -201,7 +201,7 @@ fn tell(
 
 /// What one command's writes mean for the nodes whose generation they move. `told` is what earlier
 /// commands of the same commit said.
-fn node_changes(
+pub(crate) fn node_changes(
     view: &View,
     before: &View,
     writes: &[Write],
