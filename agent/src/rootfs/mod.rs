@@ -58,6 +58,18 @@ pub enum RootfsError {
         /// The mount point.
         path: PathBuf,
     },
+    /// A filesystem that overlayfs can't write to.
+    #[error(
+        "{} lies on {kind}, where overlayfs can't keep what containers write: put the state \
+         folder on ext4, xfs or btrfs",
+        path.display()
+    )]
+    Unsuitable {
+        /// The container's folder.
+        path: PathBuf,
+        /// The filesystem's name.
+        kind: &'static str,
+    },
     /// More mounts on one another than can be by accident.
     #[error("{} has more than {MOUNTS_STACKED_MAX} mounts on it", path.display())]
     Stacked {
@@ -114,9 +126,15 @@ pub fn mount(container_dir: &Path, image: &Image) -> Result<PathBuf, RootfsError
     let options = options(&layers, &upper, &work);
     let options = std::ffi::CString::new(options).map_err(io::Error::from);
     let options = options.map_err(failed("name the layers of", &target))?;
-    rustix::mount::mount("overlay", &target, "overlay", MountFlags::empty(), Some(&*options))
-        .map_err(kernel("mount the layers at", &target))?;
-    Ok(target)
+    let flags = MountFlags::empty();
+    let errno = match rustix::mount::mount("overlay", &target, "overlay", flags, Some(&*options)) {
+        Ok(()) => return Ok(target),
+        Err(errno) => errno,
+    };
+    match unsuitable(&upper) {
+        Some(kind) => Err(RootfsError::Unsuitable { path: container_dir.to_owned(), kind }),
+        None => Err(kernel("mount the layers at", &target)(errno)),
+    }
 }
 
 /// The layers that the container in `container_dir` is, or is about to be, mounted from. None
@@ -224,6 +242,19 @@ fn open_layers(
         layers.push(make_dir(dir, "empty", container_dir)?);
     }
     Ok(layers)
+}
+
+/// The name of the filesystem of `dir` if overlayfs is known not to write to it
+/// (statfs(2) has the numbers).
+fn unsuitable(dir: &OwnedFd) -> Option<&'static str> {
+    match rustix::fs::fstatfs(dir).ok()?.f_type {
+        0x794c_7630 => Some("overlayfs"),
+        0x6969 => Some("NFS"),
+        0x6573_5546 => Some("FUSE"),
+        0x0102_1997 => Some("9p"),
+        0x4d44 => Some("vfat"),
+        _ => None,
+    }
 }
 
 /// The upper directory's owner and mode are the root directory's, as the container sees it.

@@ -100,3 +100,18 @@ fn an_image_without_layers_is_an_empty_root() {
     remove(&container).unwrap();
     assert!(layers_of(&container).unwrap().is_empty());
 }
+
+#[test]
+fn a_state_folder_on_overlayfs_is_named() {
+    if !can_mount("a_state_folder_on_overlayfs_is_named") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(&dir.path().join("images")).unwrap();
+    let image = image_of(&store, dir.path(), &[Archive::new().dir("state")]);
+    let outer = dir.path().join("outer");
+    let inner = mount(&outer, &image).unwrap().join("state/c");
+    let error = mount(&inner, &image).unwrap_err();
+    remove(&outer).unwrap();
+    assert!(matches!(error, RootfsError::Unsuitable { kind: "overlayfs", .. }), "{error:?}");
+}

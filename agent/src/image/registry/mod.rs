@@ -183,7 +183,7 @@ impl Puller {
             total_bytes: wanted.iter().map(|wanted| wanted.bytes).sum(),
             report,
         };
-        let each = stream::iter(wanted.iter().map(|wanted| downloads.blob(*wanted)));
+        let each = stream::iter(wanted.iter().copied().map(|wanted| downloads.blob(wanted)));
         let files: Vec<PathBuf> = each.buffer_unordered(DOWNLOADS_AT_ONCE).try_collect().await?;
         let files_of = Files { dir: dir.clone(), prefix: prefix.to_owned() };
         let store = Arc::clone(&self.store);

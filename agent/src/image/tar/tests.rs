@@ -122,3 +122,62 @@ fn an_archive_may_end_without_a_mark_or_padding() {
     assert_eq!(read(&bytes[..1024]).unwrap().len(), 1);
     assert_eq!(read(&bytes[..516]).unwrap().len(), 1);
 }
+
+/// An archive with every kind of record, and where its headers are.
+fn everything() -> (Vec<u8>, Vec<usize>) {
+    let mut map = b"1\n0\n3\n".to_vec();
+    map.resize(512, 0);
+    map.extend_from_slice(b"abc");
+    let sparse: [(&str, &[u8]); 2] = [("GNU.sparse.major", b"1"), ("GNU.sparse.realsize", b"2000")];
+    let bytes = Archive::new()
+        .entry(EntryType::GNULongName, "././@LongLink", "", b"long/name\0", |_| {})
+        .file("short", "data")
+        .pax(&[("path", b"renamed"), ("SCHILY.xattr.user.a", b"1"), ("mtime", b"1.5")])
+        .hardlink("b", "short")
+        .pax(&sparse)
+        .file("sparse", std::str::from_utf8(&map).unwrap())
+        .entry(EntryType::GNUSparse, "old", "", b"abc", |h| {
+            let gnu = h.as_gnu_mut().unwrap();
+            gnu.set_real_size(100);
+            gnu.sparse[0].set_offset(7);
+            gnu.sparse[0].set_length(3);
+        })
+        .bytes();
+    let is_header = |at: &usize| bytes[*at + 257..].starts_with(b"ustar");
+    let headers = (0..bytes.len() - 512).step_by(512).filter(is_header).collect();
+    (bytes, headers)
+}
+
+#[test]
+fn an_old_sparse_entry_has_its_map_in_its_header() {
+    let (bytes, _) = everything();
+    let entries = read(&bytes).unwrap();
+    let (entry, data) = entries.last().unwrap();
+    assert_eq!((entry.size, &data[..]), (100, &b"abc"[..]));
+    assert_eq!(entry.sparse.as_deref(), Some(&[Segment { offset: 7, bytes: 3 }][..]));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_damage_makes_the_reader_panic_or_run_away(
+        edits in proptest::collection::vec((0usize..8192, proptest::num::u8::ANY), 0..8),
+        length in 0usize..8192,
+        with_checksums in proptest::bool::ANY,
+    ) {
+        let (mut bytes, headers) = everything();
+        for (at, byte) in edits {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+        }
+        for at in headers.into_iter().filter(|_| with_checksums) {
+            let mut header = Header::from_byte_slice(&bytes[at..at + 512]).clone();
+            header.set_cksum();
+            bytes[at..at + 512].copy_from_slice(header.as_bytes());
+        }
+        bytes.truncate(length);
+        // Each entry has a header: more of them than blocks would be a loop.
+        if let Ok(entries) = read(&bytes) {
+            proptest::prop_assert!(entries.len() <= bytes.len() / 512);
+        }
+    }
+}

@@ -370,3 +370,60 @@ fn at_each_bound_a_layer_is_unpacked_and_one_beyond_it_is_not() {
     assert!(fits(&Archive::new().dir("a/b/c"), limits));
     assert!(!fits(&Archive::new().dir("a/b/c/d"), limits));
 }
+
+/// Names and targets that meet each other: directories, links and files of the same name.
+const NAMES: [&str; 16] = [
+    "a",
+    "b",
+    "a/b",
+    "a/b/c",
+    "l",
+    "l/a",
+    "./",
+    "..",
+    "../secret",
+    "/a",
+    "a/../../secret",
+    ".wh.a",
+    "a/.wh.b",
+    "a/.wh..wh..opq",
+    "l/.wh.secret",
+    "l/secret",
+];
+const TARGETS: [&str; 10] = ["a", "b", "..", "../secret", "/", "/etc", "l", ".", "a/b", "a/.."];
+
+fn archive_of(entries: &[(u8, &str, &str)]) -> Archive {
+    entries.iter().fold(Archive::new(), |archive, (kind, name, target)| match kind {
+        0 => archive.dir(name),
+        1 => archive.symlink(name, target),
+        2 => archive.hardlink(name, target),
+        3 => archive.device(EntryType::Char, name, (1, 3)),
+        _ => archive.file(name, "changed"),
+    })
+}
+
+#[test]
+fn no_sequence_of_entries_touches_what_is_outside() {
+    let test = "no_sequence_of_entries_touches_what_is_outside";
+    if World::new(test).is_none() {
+        return;
+    }
+    let config = proptest::test_runner::Config {
+        cases: 300,
+        failure_persistence: None,
+        ..proptest::test_runner::Config::default()
+    };
+    let entry = (0..6u8, proptest::sample::select(&NAMES), proptest::sample::select(&TARGETS));
+    let entries = proptest::collection::vec(entry, 1..12);
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let outcome = runner.run(&entries, |entries| {
+        let world = World::new(test).unwrap();
+        // Refused or not: neither may reach outside, and what is there can be removed.
+        let _ = world.unpack_within(&archive_of(&entries), Limits::DEFAULT);
+        world.check_untouched();
+        let dir = rooted::open_dir(world.dir.path()).unwrap();
+        rooted::remove_tree(dir.as_fd(), b"root").unwrap();
+        Ok(())
+    });
+    outcome.unwrap();
+}
