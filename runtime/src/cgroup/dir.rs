@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
@@ -22,6 +23,8 @@ const FILE_LEN_MAX: usize = 4 << 20;
 pub(super) struct Dir {
     fd: OwnedFd,
     path: PathBuf,
+    /// The control file that was written last, for rules come in rows.
+    written: Mutex<Option<(String, OwnedFd)>>,
 }
 
 impl Dir {
@@ -30,7 +33,7 @@ impl Dir {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = openat(AT_FDCWD, path, flags, Mode::empty())
             .map_err(|errno| Error::io("open cgroup mount", path, errno))?;
-        Ok(Dir { fd, path: path.to_owned() })
+        Ok(Dir { fd, path: path.to_owned(), written: Mutex::default() })
     }
 
     /// Opens a child directory, never through a link.
@@ -38,7 +41,7 @@ impl Dir {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let path = self.path.join(name);
         match openat(&self.fd, name, flags, Mode::empty()) {
-            Ok(fd) => Ok(Dir { fd, path }),
+            Ok(fd) => Ok(Dir { fd, path, written: Mutex::default() }),
             Err(errno) => Err(Error::io("open cgroup", &path, errno)),
         }
     }
@@ -139,15 +142,20 @@ impl Dir {
 
     /// [`Dir::write`] with the bare errno, for callers that choose by it.
     pub(super) fn try_write(&self, name: &str, value: &str) -> Result<(), Errno> {
-        let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        let fd = openat(&self.fd, name, flags, Mode::empty())?;
-        loop {
-            match nix::unistd::write(&fd, value.as_bytes()) {
-                Ok(_) => return Ok(()),
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = match written.take() {
+            Some((last, file)) if last == name => file,
+            _ => openat(&self.fd, name, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?,
+        };
+        let done = loop {
+            match nix::unistd::write(&file, value.as_bytes()) {
+                Ok(_) => break Ok(()),
                 Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno),
+                Err(errno) => break Err(errno),
             }
-        }
+        };
+        *written = Some((name.to_owned(), file));
+        done
     }
 
     /// Whether a control file is there.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::sys::stat::Mode;
 
 use super::dir::{Dir, components};
 use super::error::Error;
@@ -51,11 +52,20 @@ pub(super) fn remove_empty(root: Dir, steps: &[(&Path, &Path)]) {
 }
 
 fn walk(place: &Place, wanted: Controllers, made: &mut usize) -> Result<Dir, Error> {
-    let mut dir = Dir::open(&place.mount_point)?;
     let is_cpuset = matches!(
         &place.hierarchy,
         HierarchyId::V1(controllers) if controllers.contains(Controller::Cpuset)
     );
+    if place.version() == Version::V1 && !is_cpuset {
+        // Nothing is handed down here, so where only the group itself is missing it is made at
+        // once. The kernel has no links in this filesystem.
+        let path = place.path();
+        if nix::unistd::mkdir(&path, Mode::from_bits_truncate(0o755)).is_ok() {
+            *made = 1;
+            return Dir::open(&path);
+        }
+    }
+    let mut dir = Dir::open(&place.mount_point)?;
     for name in components(&place.inner) {
         if place.version() == Version::V2 {
             hand_down(&dir, wanted)?;

@@ -44,12 +44,12 @@ impl Init<'_> {
         options: &MountOptions,
     ) -> Done {
         let mount = self.detached(content, options)?;
-        self.node_dir = None;
         let place = self.place(&mount, target)?;
         if let Content::Filesystem { copy_up: Tmpcopyup::Yes, .. } = content {
             copy_up::copy(place.as_fd(), mount.as_fd())?;
         }
         move_mount(mount.as_fd(), place.as_fd())?;
+        self.forget_directory(&target.path);
         if options.tree_set | options.tree_clear != 0 {
             let change = SetAttr {
                 set: options.tree_set,
@@ -95,13 +95,20 @@ impl Init<'_> {
     }
 
     /// Finds the place of a mount by its rule.
-    fn place(&self, mount: &OwnedFd, target: &Target) -> Result<OwnedFd, Cause> {
-        let root = self.root()?;
+    fn place(&mut self, mount: &OwnedFd, target: &Target) -> Result<OwnedFd, Cause> {
         if target.finding == Finding::NoLinks {
-            return Ok(rooted::open_directory_without_links(root, &target.path)?);
+            return Ok(rooted::open_directory_without_links(self.root()?, &target.path)?);
         }
         let make = if is_directory(mount.as_fd())? { Make::Directory } else { Make::File };
-        let place = rooted::open_or_make(root, &target.path, make)?;
+        let (dir, name) = self.node_dir(&target.path)?;
+        let place = match rooted::open_or_make_child(dir, name, make)? {
+            Some(place) => place,
+            // A link, which may lead anywhere inside of the root.
+            None => {
+                self.node_dir = None;
+                rooted::open_or_make(self.root()?, &target.path, make)?
+            }
+        };
         let in_procfs = fstatfs(&place)?.filesystem_type() == PROC_SUPER_MAGIC;
         let is_custom = PROC_FILES.iter().any(|file| target.path == Path::new(file));
         if in_procfs && !is_custom { Err(Cause::InsideProc) } else { Ok(place) }

@@ -65,8 +65,10 @@ impl Init<'_> {
         Ok(move_mount(mount.as_fd(), place.as_fd())?)
     }
 
-    /// The directory of a node, kept for the next one.
-    fn node_dir<'s, 'p>(
+    /// The directory that holds a path's last component, and that component. The directory is
+    /// kept for the next path, because nodes and mounts come in rows; what is mounted on it or
+    /// above it makes it another one (see `Init::forget_directory`).
+    pub(super) fn node_dir<'s, 'p>(
         &'s mut self,
         path: &'p Path,
     ) -> Result<(BorrowedFd<'s>, &'p std::ffi::OsStr), Cause> {
@@ -81,6 +83,13 @@ impl Init<'_> {
         }
         let dir = self.node_dir.as_ref().ok_or(Cause::Kernel(Errno::EBADF))?;
         Ok((dir.1.as_fd(), name))
+    }
+
+    /// Something is mounted on this path.
+    pub(super) fn forget_directory(&mut self, mounted: &Path) {
+        if self.node_dir.as_ref().is_some_and(|(kept, _)| kept.starts_with(mounted)) {
+            self.node_dir = None;
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 
 use crate::sys::mount::{
     RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2,
@@ -60,6 +60,36 @@ pub fn open_or_make(root: BorrowedFd<'_>, path: &Path, make: Make) -> Result<Own
     match open(root, path) {
         Err(Errno::ENOENT) => make_missing(root, path.to_owned(), make),
         other => other,
+    }
+}
+
+/// Opens or makes a child of a directory as a handle; `None` when the child is a link, which has
+/// to be followed from the root.
+///
+/// # Errors
+/// The kernel's errno; `ENOTDIR` when a file is where a directory is needed.
+pub fn open_or_make_child(
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    make: Make,
+) -> Result<Option<OwnedFd>, Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let open = || openat(dir, name, flags, Mode::empty());
+    let child = match open() {
+        Err(Errno::ENOENT) => {
+            match make {
+                Make::Directory => ignore_existing(mkdirat(dir, name, mode()))?,
+                Make::File => ignore_existing(make_file(dir, name))?,
+            }
+            open()?
+        }
+        other => other?,
+    };
+    let kind = SFlag::from_bits_truncate(fstat(&child)?.st_mode & libc::S_IFMT);
+    match (make, kind) {
+        (_, SFlag::S_IFLNK) => Ok(None),
+        (Make::Directory, SFlag::S_IFDIR) | (Make::File, _) => Ok(Some(child)),
+        (Make::Directory, _) => Err(Errno::ENOTDIR),
     }
 }
 

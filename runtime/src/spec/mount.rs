@@ -95,6 +95,9 @@ pub(super) fn validate(
         found.add(format!("{field}.destination"), "contains a NUL byte");
         return None;
     }
+    if inside(destination).as_os_str().is_empty() {
+        found.add(format!("{field}.destination"), "is the root itself, which root.path gives");
+    }
     if !linux.creates(NamespaceKind::Mount) {
         found.add(&field, "needs a new mount namespace in linux.namespaces");
     }
