@@ -25,6 +25,10 @@ fn task(id: &str, last_status: &str, exit_code: Option<i64>) -> Value {
     })
 }
 
+fn log_event(stream: &str, message: &str, partial: bool) -> Value {
+    json!({"timestamp": 0, "stream": stream, "message": message, "partial": partial})
+}
+
 fn ok(value: &Value) -> (u16, String) {
     (200, value.to_string())
 }
@@ -171,9 +175,8 @@ fn output_and_errors_of_a_container_go_where_it_wrote_them() {
     let world = World::controller(|asked| match asked.operation() {
         "ReadTaskLogs" => {
             let body: Value = serde_json::from_str(&asked.body).unwrap();
-            let event = |stream: &str, message: &str, partial: bool| json!({"timestamp": 0, "stream": stream, "message": message, "partial": partial});
-            let first = [event("stdout", "a", true), event("stderr", "e", false)];
-            let second = [event("stdout", "b", false)];
+            let first = [log_event("stdout", "a", true), log_event("stderr", "e", false)];
+            let second = [log_event("stdout", "b", false)];
             match body["cursor"].as_str() {
                 None => ok(&json!({"events": first, "nextCursor": "1", "end": false})),
                 Some("1") => ok(&json!({"events": second, "nextCursor": "2", "end": true})),

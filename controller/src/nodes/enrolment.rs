@@ -31,8 +31,22 @@ impl enrolment_server::Enrolment for Enrolment {
         &self,
         request: Request<EnrolRequest>,
     ) -> Result<Response<EnrolResponse>, Status> {
-        let address = request.extensions().get::<Peer>().map(|peer| peer.address);
-        let request = request.into_inner();
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.address);
+        let from = peer.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
+        let enrolled = self.enrol_key(request.into_inner()).await;
+        match &enrolled {
+            Ok(answer) => {
+                let node = &answer.container_instance_arn;
+                tracing::info!(%node, "a node enrolled from {from}");
+            }
+            Err(status) => tracing::warn!("refused to enrol {from}: {}", status.message()),
+        }
+        enrolled.map(Response::new)
+    }
+}
+
+impl Enrolment {
+    async fn enrol_key(&self, request: EnrolRequest) -> Result<EnrolResponse, Status> {
         let token = JoinTokenText::parse(&request.token)
             .map_err(|e| Status::unauthenticated(format!("field token: {e}")))?;
         if token.ca_hash() != self.authority.hash() {
@@ -47,13 +61,11 @@ impl enrolment_server::Enrolment for Enrolment {
             .authority
             .issue_node(&node, &key, random_serial(), SystemTime::now())
             .map_err(|e| not_made(&e))?;
-        let from = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
-        tracing::info!(%node, token = %token.id(), "a node enrolled from {from}");
-        Ok(Response::new(EnrolResponse {
+        Ok(EnrolResponse {
             certificate_der: certificate.to_vec(),
             ca_certificate_der: self.authority.certificate().to_vec(),
             container_instance_arn: node.into(),
-        }))
+        })
     }
 }
 
