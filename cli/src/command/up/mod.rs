@@ -88,6 +88,9 @@ impl Up {
             text = controller.ended() => (text, 1),
         };
         eprintln!("loadline: {why}");
+        if code != 0 {
+            eprintln!("loadline: tasks run on; the next `loadline up` takes them over");
+        }
         if code == 0 && !self.keep_tasks {
             tokio::select! {
                 stopped = node::stop_tasks(&client, context.cluster(), &node) => {
