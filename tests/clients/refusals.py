@@ -50,8 +50,16 @@ for text, code, part, call in [
     ("bridge", C, "networkMode bridge is not supported",
      register(container(), networkMode="bridge")),
     ("a network mode that is none", I, "networkMode", register(container(), networkMode="x")),
-    ("port mappings", C, "containerDefinitions[0].portMappings[0] is not supported yet",
+    ("port mappings without the host's network", C,
+     "containerDefinitions[0].portMappings[0] with a networkMode other than host is not supported",
      register(container(portMappings=[{"containerPort": 80}]))),
+    ("a host port of another number", C, "must match", register(
+        container(portMappings=[{"containerPort": 80, "hostPort": 81}]), networkMode="host")),
+    ("a port twice", C, "twice", register(
+        container(portMappings=[{"containerPort": 80}, {"containerPort": 80}]),
+        networkMode="host")),
+    ("port 0", C, "containerPort", register(
+        container(portMappings=[{"containerPort": 0}]), networkMode="host")),
     ("privileged", C, "containerDefinitions[0].privileged is not supported yet",
      register(container(privileged=True))),
     ("a role", C, "taskRoleArn is not supported yet", register(container(), taskRoleArn="r")),

@@ -47,6 +47,8 @@ pub(super) fn register(
         registered_at_ms,
         version: before.map_or(1, |node| node.version),
         lost_at_ms: before.and_then(|node| node.lost_at_ms),
+        losses_ms: before.map(|node| node.losses_ms.clone()).unwrap_or_default(),
+        quarantined_until_ms: before.and_then(|node| node.quarantined_until_ms),
         tags,
     };
     if before == Some(&node) {

@@ -146,6 +146,7 @@ fn place_all(
     let constraints = definition.body.placement_constraints.iter().chain(&command.constraints);
     let need = seed.need(draft.state);
     let strategy = &command.strategy;
-    let request = scheduler::Request::new(&command.cluster, need, &group, constraints, strategy);
+    let request = scheduler::Request::new(&command.cluster, need, &group, constraints, strategy)
+        .with_ports(&definition.body.ports);
     seed.place(draft, &request, command.count, ids)
 }

@@ -40,7 +40,8 @@ pub(super) fn start(
         now_ms,
     };
     let need = seed.need(state);
-    let request = scheduler::Request::new(&command.cluster, need, &group, std::iter::empty(), &[]);
+    let request = scheduler::Request::new(&command.cluster, need, &group, std::iter::empty(), &[])
+        .with_ports(&definition.body.ports);
     let mut draft = Draft::new(state);
     let mut tentative = Tentative::default();
     let mut ran = Ran { tasks: Vec::new(), failures: Vec::new() };

@@ -58,6 +58,7 @@ pub(crate) fn definition(family: &str, cpu_units: u64, memory_mib: u64) -> Regis
         family: Family::parse(family).unwrap(),
         cpu_units: None,
         memory_mib: None,
+        ports: vec![],
         network_mode: NetworkMode::None,
         containers: vec![container("main", cpu_units, memory_mib)],
         requires_compatibilities: vec![],

@@ -7,12 +7,15 @@ use loadline_model::InstanceArn;
 
 use super::{Applied, Draft, stop};
 use crate::command::{Reply, Tick, Ticked};
+use crate::liveness;
 use crate::state::{Node, State, Task, Write};
 
 /// How long a stopped task is kept (ECS: at least one hour).
 pub const STOPPED_KEPT_MS: u64 = 60 * 60 * 1000;
 /// Most stopped tasks, and most client tokens, that one tick forgets.
 const EXPIRED_PER_TICK_MAX: usize = 1_000;
+/// Most nodes that one tick declares lost, and most whose tasks it gives up.
+const NODES_PER_TICK_MAX: usize = 200;
 
 const NODE_LOST: &str = "Container instance was lost: its agent has not been heard";
 
@@ -22,13 +25,19 @@ pub(super) fn tick(state: &State, command: &Tick, now_ms: u64) -> Applied {
     for node in &command.silent {
         draft.writes.push(Write::Connection(node.clone(), None));
     }
-    for node in &command.lost {
+    for node in command.lost.iter().take(NODES_PER_TICK_MAX) {
         ticked.tasks_lost += lose(&mut draft, node, now_ms);
     }
-    for node in &command.given_up {
+    for node in command.given_up.iter().take(NODES_PER_TICK_MAX) {
         ticked.tasks_lost += give_up(&mut draft, node, now_ms, |_| true);
     }
-    ticked.more = expire(&mut draft, &mut ticked.tasks_expired, now_ms);
+    let over = state.ledger.quarantined_until(now_ms).filter(|node| !command.lost.contains(node));
+    for node in over {
+        end_quarantine(&mut draft, node);
+    }
+    let most = command.lost.len().max(command.given_up.len());
+    let expired_most = expire(&mut draft, &mut ticked.tasks_expired, now_ms);
+    ticked.more = expired_most || NODES_PER_TICK_MAX < most;
     draft.finish(Reply::Ticked(ticked))
 }
 
@@ -38,10 +47,25 @@ fn lose(draft: &mut Draft<'_>, node: &InstanceArn, now_ms: u64) -> usize {
     if entry.record.lost_at_ms.is_none() {
         let record = entry.record.clone();
         let version = record.version + 1;
-        let lost = Node { lost_at_ms: Some(now_ms), version, ..record };
+        let mut losses_ms = record.losses_ms.clone();
+        losses_ms.push(now_ms);
+        losses_ms.drain(..losses_ms.len().saturating_sub(liveness::FLAPS));
+        let quarantined_until_ms =
+            liveness::quarantine(&losses_ms, now_ms).or(record.quarantined_until_ms);
+        let lost_at_ms = Some(now_ms);
+        let lost = Node { lost_at_ms, losses_ms, quarantined_until_ms, version, ..record };
         draft.writes.push(Write::Node(Arc::new(lost)));
     }
     give_up(draft, node, now_ms, |task| task.service.is_some())
+}
+
+fn end_quarantine(draft: &mut Draft<'_>, node: &InstanceArn) {
+    let Some(entry) = draft.state.view.node(node) else { return };
+    let record = entry.record.clone();
+    let version = record.version + 1;
+    let (losses_ms, quarantined_until_ms) = (Vec::new(), None);
+    let free = Node { losses_ms, quarantined_until_ms, version, ..record };
+    draft.writes.push(Write::Node(Arc::new(free)));
 }
 
 fn give_up(

@@ -77,6 +77,8 @@ pub enum PlacementReason {
     Cpu,
     /// `RESOURCE:MEMORY`
     Memory,
+    /// `RESOURCE:PORTS`
+    Ports,
     /// `AGENT`: its agent is not connected.
     Agent,
     /// `ATTRIBUTE`: it lacks an attribute that the task needs.
@@ -98,6 +100,7 @@ impl PlacementReason {
         match self {
             Self::Cpu => "RESOURCE:CPU",
             Self::Memory => "RESOURCE:MEMORY",
+            Self::Ports => "RESOURCE:PORTS",
             Self::Agent => "AGENT",
             Self::Attribute => "ATTRIBUTE",
             Self::MemberOf => "MemberOf placement constraint unsatisfied.",

@@ -6,7 +6,8 @@ use loadline_model::{RefusalReason, Resources};
 
 use super::place::{Request, Tentative};
 use crate::command::{PlacementFailure, PlacementReason};
-use crate::state::{NodeEntry, NodeStatus, PlacementConstraint, State};
+use crate::liveness::{FLAPS, FLAPS_WITHIN_MS};
+use crate::state::{HostPort, NodeEntry, NodeStatus, PlacementConstraint, Protocol, State};
 
 /// Why a node is not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +16,12 @@ pub enum Objection {
     Status(NodeStatus),
     /// Its agent is not connected, or the node counts as lost.
     Agent,
+    /// It was lost too often of late, and takes no tasks until this time, Unix milliseconds.
+    Quarantined(u64),
     /// Its line would be passed.
     Room(RefusalReason, Resources, Resources),
+    /// A task on it uses the same port of the host.
+    Port(u16, Protocol),
     /// It has a task of the same group already.
     Distinct,
     /// The expression does not select it.
@@ -38,7 +43,7 @@ pub(super) struct Candidate<'a> {
 type Filter = fn(&Candidate<'_>) -> Result<(), Objection>;
 
 /// In this order; the first objection is the one that is told.
-const FILTERS: [Filter; 4] = [status, agent, room, constraints];
+const FILTERS: [Filter; 5] = [status, agent, room, ports, constraints];
 
 impl Candidate<'_> {
     /// Asks every filter.
@@ -62,11 +67,10 @@ fn status(candidate: &Candidate<'_>) -> Result<(), Objection> {
 
 fn agent(candidate: &Candidate<'_>) -> Result<(), Objection> {
     let node = candidate.node;
-    if node.agent_connected() && node.record.lost_at_ms.is_none() {
-        Ok(())
-    } else {
-        Err(Objection::Agent)
+    if !node.agent_connected() || node.record.lost_at_ms.is_some() {
+        return Err(Objection::Agent);
     }
+    node.record.quarantined_until_ms.map_or(Ok(()), |until| Err(Objection::Quarantined(until)))
 }
 
 /// The node's own line decides (law 13), with what this command has placed on it so far.
@@ -79,6 +83,22 @@ fn room(candidate: &Candidate<'_>) -> Result<(), Objection> {
     let Some(line) = candidate.state.ledger.line(node) else { return Err(unpayable) };
     let Some(asked) = placed.checked_add(need) else { return Err(unpayable) };
     line.check(asked).map_err(|refused| Objection::Room(refused.reason, need, left))
+}
+
+/// Tasks of one command are of one definition: a second one wants the same ports as the first.
+fn ports(candidate: &Candidate<'_>) -> Result<(), Objection> {
+    let Some(first) = candidate.request.ports.first() else { return Ok(()) };
+    if 0 < candidate.tentative.tasks(&candidate.node.record.arn) {
+        return Err(Objection::Port(first.port, first.protocol));
+    }
+    let wanted = |used: &&HostPort| {
+        let same = |port: &HostPort| port.port == used.port && port.protocol == used.protocol;
+        candidate.request.ports.iter().any(same)
+    };
+    match candidate.state.view.ports_on(candidate.node).find(wanted) {
+        Some(used) => Err(Objection::Port(used.port, used.protocol)),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn constraints(candidate: &Candidate<'_>) -> Result<(), Objection> {
@@ -114,9 +134,10 @@ impl Objection {
     fn reason(&self) -> PlacementReason {
         match self {
             Self::Status(_) => PlacementReason::Inactive,
-            Self::Agent => PlacementReason::Agent,
+            Self::Agent | Self::Quarantined(_) => PlacementReason::Agent,
             Self::Room(RefusalReason::Cpu, ..) => PlacementReason::Cpu,
             Self::Room(RefusalReason::Memory, ..) => PlacementReason::Memory,
+            Self::Port(..) => PlacementReason::Ports,
             Self::Distinct => PlacementReason::DistinctInstance,
             Self::MemberOf(_) | Self::Expression(_) => PlacementReason::MemberOf,
         }
@@ -128,11 +149,20 @@ impl fmt::Display for Objection {
         match self {
             Self::Status(status) => write!(f, "the container instance is {}", status.as_str()),
             Self::Agent => f.write_str("the container instance's agent is not connected"),
+            Self::Quarantined(until_ms) => write!(
+                f,
+                "the container instance was lost {FLAPS} times within {} minutes and takes no \
+                 tasks until {until_ms} ms since the epoch",
+                FLAPS_WITHIN_MS / 60_000
+            ),
             Self::Room(RefusalReason::Cpu, asked, left) => {
                 write!(f, "{} CPU units asked for, {} left", asked.cpu_units, left.cpu_units)
             }
             Self::Room(RefusalReason::Memory, asked, left) => {
                 write!(f, "{} MiB asked for, {} left", asked.memory_mib, left.memory_mib)
+            }
+            Self::Port(port, protocol) => {
+                write!(f, "port {port}/{} is in use by another task", protocol.as_str())
             }
             Self::Distinct => f.write_str("it has a task of the same group already"),
             Self::MemberOf(expression) => write!(f, "not selected by {expression:?}"),

@@ -14,3 +14,4 @@ mod tests;
 
 pub use filter::Objection;
 pub use place::{Request, Tentative, ask, place, selects};
+pub use strategy::spread_value;

@@ -8,7 +8,9 @@ use super::filter::{Candidate, constraints};
 use super::query::Expression;
 use super::strategy;
 use crate::command::{FAILURES_MAX, PlacementFailure, PlacementReason};
-use crate::state::{ClusterName, NodeEntry, PlacementConstraint, PlacementStrategy, State};
+use crate::state::{
+    ClusterName, HostPort, NodeEntry, PlacementConstraint, PlacementStrategy, State,
+};
 
 /// What is to be placed.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Request<'a> {
     pub(super) constraints: Vec<&'a PlacementConstraint>,
     /// Best effort, the first weighs most.
     pub(super) strategy: &'a [PlacementStrategy],
+    /// The host's ports that it uses.
+    pub(super) ports: &'a [HostPort],
     /// Each expression of `constraints`, parsed once.
     pub(super) expressions: HashMap<&'a str, Result<Expression, String>>,
 }
@@ -45,7 +49,13 @@ impl<'a> Request<'a> {
             PlacementConstraint::DistinctInstance => None,
         });
         let expressions = expressions.collect();
-        Self { cluster, need, group, constraints, strategy, expressions }
+        Self { cluster, need, group, constraints, strategy, ports: &[], expressions }
+    }
+
+    /// The same, for tasks that use these ports of the host.
+    #[must_use]
+    pub fn with_ports(self, ports: &'a [HostPort]) -> Self {
+        Self { ports, ..self }
     }
 
     /// How many tasks of the group the candidate has, those of the same command included.

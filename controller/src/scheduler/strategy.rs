@@ -64,7 +64,9 @@ impl Spreads {
             let PlacementStrategy::Spread(field) = strategy else { continue };
             let mut values: BTreeMap<String, u64> = BTreeMap::new();
             for (node, count) in &by_node {
-                if let Some(value) = state.view.node(node).and_then(|node| value(node, field)) {
+                if let Some(value) =
+                    state.view.node(node).and_then(|node| spread_value(node, field))
+                {
                     *values.entry(value).or_default() += count;
                 }
             }
@@ -75,14 +77,15 @@ impl Spreads {
 
     /// A node without the field comes last.
     fn tasks(&self, field: &str, node: &NodeEntry) -> u64 {
-        let Some(value) = value(node, field) else { return u64::MAX };
+        let Some(value) = spread_value(node, field) else { return u64::MAX };
         self.by_field.get(field).and_then(|values| values.get(&value)).copied().unwrap_or(0)
     }
 }
 
 /// A node's value of a field to spread over: `instanceId`, `host` (both mean the node itself), or
 /// `attribute:NAME`.
-fn value(node: &NodeEntry, field: &str) -> Option<String> {
+#[must_use]
+pub fn spread_value(node: &NodeEntry, field: &str) -> Option<String> {
     match field.strip_prefix("attribute:") {
         Some(name) => node
             .record

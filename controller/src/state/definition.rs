@@ -18,12 +18,46 @@ pub struct DefinitionBody {
     pub network_mode: NetworkMode,
     /// The containers, in the order given.
     pub containers: Vec<ContainerSpec>,
+    /// The host's ports that its containers use; only with [`NetworkMode::Host`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<HostPort>,
     /// `requiresCompatibilities` as given: kept for Describe.
     pub requires_compatibilities: Vec<String>,
     /// Bind every placement of this definition, besides those of RunTask.
     pub placement_constraints: Vec<PlacementConstraint>,
     /// The definition's tags.
     pub tags: Vec<KeyValue>,
+}
+
+/// A port of the host that a container uses. No two held tasks of a node have the same one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPort {
+    /// Which container of the definition.
+    pub container: ContainerName,
+    /// 1 to 65535.
+    pub port: u16,
+    /// Over what.
+    pub protocol: Protocol,
+}
+
+/// ECS's `protocol` of a port mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Protocol {
+    /// `tcp`
+    Tcp,
+    /// `udp`
+    Udp,
+}
+
+impl Protocol {
+    /// ECS's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
 }
 
 /// One revision.

@@ -15,6 +15,7 @@ pub struct Ledger {
     rooms: HashMap<ClusterName, Rooms>,
     groups: HashMap<(ClusterName, String), BTreeMap<InstanceArn, u32>>,
     stopped: BTreeSet<(u64, TaskArn)>,
+    quarantined: BTreeSet<(u64, InstanceArn)>,
     run_tokens: BTreeSet<(u64, ClusterName, String)>,
     last_session: u64,
     agenda: Agenda,
@@ -25,6 +26,7 @@ pub struct Ledger {
 struct Shelf {
     line: Line,
     room: Option<(ClusterName, RoomKey)>,
+    quarantined_until_ms: Option<u64>,
 }
 
 /// What is left below a line: memory in MiB first, then CPU units.
@@ -63,6 +65,11 @@ impl Ledger {
     /// Stopped tasks that no node holds and that stopped at `until_ms` or before, oldest first.
     pub fn stopped_until(&self, until_ms: u64) -> impl Iterator<Item = &TaskArn> {
         self.stopped.iter().take_while(move |(at, _)| *at <= until_ms).map(|(_, task)| task)
+    }
+
+    /// Nodes whose quarantine is over at `now_ms`.
+    pub fn quarantined_until(&self, now_ms: u64) -> impl Iterator<Item = &InstanceArn> {
+        self.quarantined.iter().take_while(move |(until, _)| *until <= now_ms).map(|(_, node)| node)
     }
 
     /// Client tokens that expire at `until_ms` or before.
@@ -142,9 +149,17 @@ impl Ledger {
 
     /// Takes a node's change: the height of its line, and whether it takes tasks.
     pub(super) fn node(&mut self, entry: &NodeEntry) {
-        self.shelf(&entry.record.arn, entry.record.registered)
-            .line
-            .register(entry.record.registered);
+        let record = &entry.record;
+        let shelf = self.shelf(&record.arn, record.registered);
+        shelf.line.register(record.registered);
+        let before =
+            std::mem::replace(&mut shelf.quarantined_until_ms, record.quarantined_until_ms);
+        if let Some(until) = before {
+            self.quarantined.remove(&(until, record.arn.clone()));
+        }
+        if let Some(until) = record.quarantined_until_ms {
+            self.quarantined.insert((until, record.arn.clone()));
+        }
         self.shelve(entry);
     }
 
@@ -174,9 +189,11 @@ impl Ledger {
     }
 
     fn shelf(&mut self, node: &InstanceArn, registered: Resources) -> &mut Shelf {
-        self.lines
-            .entry(node.clone())
-            .or_insert_with(|| Shelf { line: Line::new(registered), room: None })
+        self.lines.entry(node.clone()).or_insert_with(|| Shelf {
+            line: Line::new(registered),
+            room: None,
+            quarantined_until_ms: None,
+        })
     }
 
     fn index_in(&mut self, task: &Task) {
@@ -216,6 +233,7 @@ pub fn takes_tasks(entry: &NodeEntry) -> bool {
     entry.record.status == NodeStatus::Active
         && entry.agent_connected()
         && entry.record.lost_at_ms.is_none()
+        && entry.record.quarantined_until_ms.is_none()
 }
 
 fn counts_in_group(task: &Task) -> bool {

@@ -32,6 +32,12 @@ pub struct Node {
     /// returns. Unix milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_at_ms: Option<u64>,
+    /// When it was declared lost of late, the newest last: see `liveness::quarantine`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses_ms: Vec<u64>,
+    /// Set while it takes no tasks because it was lost too often; Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantined_until_ms: Option<u64>,
     /// Its tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<KeyValue>,

@@ -8,8 +8,9 @@ use loadline_model::{Assignment, InstanceArn, TaskArn, TaskStatus};
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 
 use super::{
-    ClusterEntry, ClusterName, DefinitionKey, DefinitionStatus, Family, JoinToken, NodeEntry,
-    RunToken, Scope, ServiceEntry, ServiceKey, ServiceName, Task, TaskDefinition, TokenId,
+    ClusterEntry, ClusterName, DefinitionKey, DefinitionStatus, Family, HostPort, JoinToken,
+    NodeEntry, RunToken, Scope, ServiceEntry, ServiceKey, ServiceName, Task, TaskDefinition,
+    TokenId,
 };
 
 /// The cluster as of one commit.
@@ -202,6 +203,14 @@ impl View {
             desired: task.desired,
             stop_reason: if stopping { task.stopped_reason.clone() } else { None },
         })
+    }
+
+    /// The host's ports that the node's held tasks use.
+    pub fn ports_on<'a>(&'a self, node: &'a NodeEntry) -> impl Iterator<Item = &'a HostPort> {
+        node.tasks
+            .iter()
+            .filter_map(|arn| self.definitions.get(&self.task(arn)?.definition))
+            .flat_map(|definition| &definition.body.ports)
     }
 
     /// A join token, revoked and expired ones included.

@@ -125,3 +125,8 @@ async fn attributes_are_put_and_asked_for() {
 async fn nodes_are_drained_and_tokens_are_made() {
     check("nodes_are_drained_and_tokens_are_made", "nodes.py", "boto3").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ports_of_the_host_are_used_once() {
+    check("ports_of_the_host_are_used_once", "ports.py", "boto3").await;
+}

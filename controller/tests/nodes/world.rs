@@ -137,6 +137,7 @@ fn definition(family: Family, memory_mib: u64) -> DefinitionBody {
         family,
         cpu_units: None,
         memory_mib: None,
+        ports: vec![],
         network_mode: NetworkMode::None,
         containers: vec![container],
         requires_compatibilities: vec![],

@@ -10,7 +10,7 @@ use crate::api::wire::{EpochSeconds, Never, shape};
 use crate::api::{Api, ApiError};
 use crate::command::{DeregisterNode, NodeTasks, SetNodeStatus};
 use crate::scheduler::query::Expression;
-use crate::state::{ClusterName, NodeEntry, NodeStatus, View};
+use crate::state::{ClusterName, HostPort, NodeEntry, NodeStatus, Protocol, View};
 
 /// Most container instances of one DescribeContainerInstances (ECS's own bound).
 const DESCRIBE_MAX: usize = 100;
@@ -150,18 +150,20 @@ shape! {
 }
 
 shape! {
-    /// An amount of CPU units or MiB, in AWS's form.
+    /// An amount of CPU units or MiB, or the ports in use, in AWS's form.
     Resource = "Resource" {
-        /// CPU or MEMORY.
+        /// CPU, MEMORY, PORTS or PORTS_UDP.
         name: "name" => String,
-        /// INTEGER.
+        /// INTEGER or STRINGSET.
         kind: "type" => String,
         /// 0: the value is an integer.
         double_value: "doubleValue" => f64,
         /// 0: the value is an integer.
         long_value: "longValue" => i64,
-        /// The value.
+        /// The value of an INTEGER.
         integer_value: "integerValue" => i32,
+        /// The value of a STRINGSET.
+        string_set_value: "stringSetValue" => Option<Vec<String>>,
     }
 }
 
@@ -179,7 +181,7 @@ pub(super) async fn describe(
         DescribeContainerInstancesResponse { container_instances: vec![], failures: vec![] };
     for name in request.container_instances {
         match find(&view, &cluster, &name) {
-            Ok(entry) => answer.container_instances.push(show(entry, tags)),
+            Ok(entry) => answer.container_instances.push(show(&view, entry, tags)),
             Err(missing) => answer.failures.push(missing),
         }
     }
@@ -238,7 +240,7 @@ pub(super) async fn deregister(
     api.engine.call(command).await.map_err(from_call)?;
     let view = api.engine.snapshot();
     let entry = view.node(&node).ok_or_else(not_found)?;
-    Ok(DeregisterContainerInstanceResponse { container_instance: show(entry, true) })
+    Ok(DeregisterContainerInstanceResponse { container_instance: show(&view, entry, true) })
 }
 
 fn not_found() -> ApiError {
@@ -274,14 +276,15 @@ pub(super) async fn update_state(
         };
         let command = SetNodeStatus { cluster: cluster.clone(), node: node.clone(), status };
         api.engine.call(command).await.map_err(from_call)?;
-        if let Some(entry) = api.engine.snapshot().node(&node) {
-            answer.container_instances.push(show(entry, true));
+        let view = api.engine.snapshot();
+        if let Some(entry) = view.node(&node) {
+            answer.container_instances.push(show(&view, entry, true));
         }
     }
     Ok(answer)
 }
 
-fn show(entry: &NodeEntry, tags: bool) -> ContainerInstance {
+fn show(view: &View, entry: &NodeEntry, tags: bool) -> ContainerInstance {
     let record = &entry.record;
     let attribute = |attribute: &crate::state::NodeAttribute| Attribute {
         name: attribute.name.clone(),
@@ -294,8 +297,8 @@ fn show(entry: &NodeEntry, tags: bool) -> ContainerInstance {
         container_instance_arn: record.arn.to_string(),
         version: record.version,
         version_info: VersionInfo { agent_version: record.agent_version.clone() },
-        remaining_resources: resources(entry.left()),
-        registered_resources: resources(record.registered),
+        remaining_resources: resources(entry.left(), view.ports_on(entry)),
+        registered_resources: resources(record.registered, std::iter::empty()),
         status: record.status.as_str().into(),
         status_reason: lost,
         agent_connected: entry.agent_connected(),
@@ -308,13 +311,34 @@ fn show(entry: &NodeEntry, tags: bool) -> ContainerInstance {
     }
 }
 
-fn resources(amount: Resources) -> Vec<Resource> {
+/// AWS lists ports that are in use among what remains.
+fn resources<'a>(amount: Resources, ports: impl Iterator<Item = &'a HostPort>) -> Vec<Resource> {
     let resource = |name: &str, value: u64| Resource {
         name: name.into(),
         kind: "INTEGER".into(),
         double_value: 0.0,
         long_value: 0,
         integer_value: i32::try_from(value).unwrap_or(i32::MAX),
+        string_set_value: None,
     };
-    vec![resource("CPU", amount.cpu_units), resource("MEMORY", amount.memory_mib)]
+    let set = |name: &str, ports: Vec<u16>| Resource {
+        kind: "STRINGSET".into(),
+        string_set_value: Some(ports.iter().map(ToString::to_string).collect()),
+        ..resource(name, 0)
+    };
+    let (mut tcp, mut udp) = (Vec::new(), Vec::new());
+    for port in ports {
+        match port.protocol {
+            Protocol::Tcp => tcp.push(port.port),
+            Protocol::Udp => udp.push(port.port),
+        }
+    }
+    tcp.sort_unstable();
+    udp.sort_unstable();
+    vec![
+        resource("CPU", amount.cpu_units),
+        resource("MEMORY", amount.memory_mib),
+        set("PORTS", tcp),
+        set("PORTS_UDP", udp),
+    ]
 }

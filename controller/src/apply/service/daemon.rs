@@ -36,7 +36,8 @@ pub(super) fn step(look: &mut Look<'_>) {
     let service = look.service.clone();
     let need = seed(&service, definition, &group, look.now_ms).need(state);
     let constraints = definition.body.placement_constraints.iter().chain(&service.constraints);
-    let request = Request::new(&service.key.cluster, need, &group, constraints, &[]);
+    let request = Request::new(&service.key.cluster, need, &group, constraints, &[])
+        .with_ports(&definition.body.ports);
     let nodes = matching(look, &request);
     let nodes_wanted = nodes.len();
     let desired = u32::try_from(nodes_wanted).unwrap_or(u32::MAX);

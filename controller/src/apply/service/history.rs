@@ -44,6 +44,7 @@ pub(super) fn no_place(failures: &[PlacementFailure]) -> String {
     let why = match failure.reason {
         PlacementReason::Cpu => "has insufficient CPU units available".to_owned(),
         PlacementReason::Memory => "has insufficient memory available".to_owned(),
+        PlacementReason::Ports => "is already using a port required by your task".to_owned(),
         PlacementReason::Agent => "encountered error \"AGENT\"".to_owned(),
         other => format!("encountered error \"{}\"", other.as_str().trim_end_matches('.')),
     };

@@ -1,15 +1,15 @@
 //! REPLICA: as many tasks as wanted, rolled forward by `services::rolling`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use loadline_model::{InstanceArn, TaskStatus};
+use loadline_model::TaskStatus;
 
 use super::history;
 use super::reconcile::{Look, Standing, seed};
 use crate::scheduler;
 use crate::services::rolling::{Picture, Stops};
-use crate::state::{Rollout, ServiceStatus, Task};
+use crate::state::{BinpackField, PlacementStrategy, Rollout, ServiceStatus, Task};
 
 /// Most tasks that one look starts; the rest comes with the next.
 const STARTS_PER_LOOK_MAX: u32 = 500;
@@ -35,10 +35,10 @@ pub(super) fn step(look: &mut Look<'_>) {
     } else {
         picture.stops(started)
     };
-    let mut stopped = choose(&groups.current, stops.surplus);
+    let mut stopped = choose(look, &groups.current, stops.surplus);
     let (running, pending): (Vec<_>, Vec<_>) = groups.old.iter().partition(|(_, running)| *running);
-    stopped.extend(choose(&pending, stops.old_pending));
-    stopped.extend(choose(&running, stops.old_running));
+    stopped.extend(choose(look, &pending, stops.old_pending));
+    stopped.extend(choose(look, &running, stops.old_running));
     look.stop(&stopped);
     if picture.is_stuck() && may_replace(look) && look.service.unplaced.is_empty() {
         look.complain(
@@ -99,7 +99,8 @@ fn start(look: &mut Look<'_>, wanted: u32) -> u32 {
     let need = seed.need(state);
     let constraints = definition.body.placement_constraints.iter().chain(&service.constraints);
     let request =
-        scheduler::Request::new(&service.key.cluster, need, &group, constraints, &service.strategy);
+        scheduler::Request::new(&service.key.cluster, need, &group, constraints, &service.strategy)
+            .with_ports(&definition.body.ports);
     let ran = seed.place(&mut look.draft, &request, now, look.ids);
     if !ran.tasks.is_empty() {
         look.tell(&history::counted("started", "tasks", &ran.tasks));
@@ -114,26 +115,57 @@ fn start(look: &mut Look<'_>, wanted: u32) -> u32 {
     u32::try_from(ran.tasks.len()).unwrap_or(u32::MAX)
 }
 
-/// Which tasks go first: those that do not run yet, then those on the nodes that have the most of
-/// the service, the newest of them.
-fn choose<'a>(from: &[Seen<'a>], count: u32) -> Vec<&'a Arc<Task>> {
-    let mut left: Vec<Seen<'a>> = from.to_vec();
-    let mut on_node: BTreeMap<&InstanceArn, u32> = BTreeMap::new();
-    for (task, _) in &left {
-        *on_node.entry(&task.node).or_default() += 1;
+/// Which tasks go first: those that do not run yet; then, by the service's first strategy, those
+/// where the most of the service is (spread) or where the most room is (binpack), the newest first.
+fn choose<'a>(look: &Look<'_>, from: &[Seen<'a>], count: u32) -> Vec<&'a Arc<Task>> {
+    let mut crowds: BTreeMap<String, Vec<Seen<'a>>> = BTreeMap::new();
+    if count == 0 {
+        return Vec::new();
     }
-    let mut chosen = Vec::new();
-    for _ in 0..count {
-        let weight = |(task, running): &Seen<'a>| {
-            (!running, on_node.get(&task.node).copied(), task.created_at_ms, task.arn.clone())
+    for seen in from {
+        crowds.entry(crowd(look, seen.0)).or_default().push(*seen);
+    }
+    for tasks in crowds.values_mut() {
+        tasks.sort_by_key(|(task, running)| (!running, task.created_at_ms, task.arn.clone()));
+    }
+    // The next one of a crowd, by what makes it go before those of the others.
+    let next = |tasks: &[Seen<'a>]| {
+        let (task, running) = tasks.last()?;
+        let weight = match look.service.strategy.first() {
+            Some(PlacementStrategy::Binpack(field)) => room(look, task, *field),
+            _ => tasks.len() as u64,
         };
-        let most = left.iter().enumerate().max_by_key(|(_, seen)| weight(seen));
-        let Some(n) = most.map(|(n, _)| n) else { break };
-        let (task, _) = left.swap_remove(n);
-        if let Some(count) = on_node.get_mut(&task.node) {
-            *count -= 1;
-        }
-        chosen.push(task);
+        Some((!running, weight, task.created_at_ms, task.arn.clone()))
+    };
+    let mut heap: BinaryHeap<_> =
+        crowds.iter().filter_map(|(key, tasks)| Some((next(tasks)?, key.clone()))).collect();
+    let mut chosen = Vec::new();
+    while chosen.len() < count as usize
+        && let Some((_, key)) = heap.pop()
+        && let Some(tasks) = crowds.get_mut(&key)
+    {
+        chosen.extend(tasks.pop().map(|(task, _)| task));
+        heap.extend(next(tasks).map(|first| (first, key)));
     }
     chosen
+}
+
+/// The tasks that share this are evened out: those of one value of the field that the service
+/// spreads over, else those of one node.
+fn crowd(look: &Look<'_>, task: &Task) -> String {
+    let spread = look.service.strategy.first().and_then(|strategy| {
+        let PlacementStrategy::Spread(field) = strategy else { return None };
+        let node = look.draft.state.view.node(&task.node)?;
+        scheduler::spread_value(node, field)
+    });
+    spread.unwrap_or_else(|| task.node.id().to_owned())
+}
+
+/// What the task's node has left.
+fn room(look: &Look<'_>, task: &Task, field: BinpackField) -> u64 {
+    let node = look.draft.state.view.node(&task.node);
+    node.map_or(0, |node| match field {
+        BinpackField::Cpu => node.left().cpu_units,
+        BinpackField::Memory => node.left().memory_mib,
+    })
 }

@@ -151,6 +151,26 @@ fn a_lost_nodes_tasks_are_given_up_and_a_node_that_returns_is_told_to_stop_them(
 }
 
 #[test]
+fn a_node_that_comes_and_goes_takes_no_tasks_for_a_while() {
+    let mut world = world();
+    for loss in 1..=3 {
+        let lost = || vec![node_arn("n1")];
+        world.must(Tick { silent: lost(), lost: lost(), given_up: vec![] });
+        world.must(connect("n1", "run"));
+        world.now_ms += 60_000;
+        let placed = world.run(run("web", 1));
+        assert_eq!(placed.tasks.len(), usize::from(loss < 3), "after {loss} losses");
+        if loss == 3 {
+            assert_eq!(placed.failures[0].reason, PlacementReason::Agent);
+            assert!(placed.failures[0].detail.contains("lost 3 times"), "{:?}", placed.failures);
+        }
+    }
+    world.now_ms += crate::liveness::QUARANTINE_MS;
+    world.must(Tick::default());
+    assert_eq!(world.run(run("web", 1)).tasks.len(), 1, "then it is trusted again");
+}
+
+#[test]
 fn stopped_tasks_and_client_tokens_are_kept_for_their_time_and_then_forgotten() {
     let mut world = world();
     let call = crate::command::RunTask { client_token: Some("t".into()), ..run("web", 2) };

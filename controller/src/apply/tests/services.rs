@@ -8,8 +8,8 @@ use crate::command::{
     Refusal, SetNodeStatus, StartTask, StopTask, Tick, UpdateService,
 };
 use crate::state::{
-    Breaker, DeploymentConfig, Family, NodeStatus, Rollout, Scheduling, Service, ServiceKey,
-    ServiceName, ServiceStatus, ServiceTags, Task,
+    BinpackField, Breaker, DeploymentConfig, Family, NodeStatus, PlacementStrategy, Rollout,
+    Scheduling, Service, ServiceKey, ServiceName, ServiceStatus, ServiceTags, Task,
 };
 
 fn key() -> ServiceKey {
@@ -211,6 +211,26 @@ fn scaling_in_stops_what_does_not_run_first_and_the_fullest_node_next() {
     assert!(stopping.stopped_reason.unwrap().starts_with("Scaling activity initiated by (depl"));
     agents_obey(&mut world);
     assert_eq!(counts(&world), "2/0/0");
+}
+
+#[test]
+fn scaling_in_keeps_what_the_strategy_wants() {
+    let scaled_in = |strategy, expected: &str| {
+        let mut world = World::new();
+        world.must(definition("web", 100, 100));
+        world.node_with("a1", "zone", "1").node_with("a2", "zone", "1").node_with("b", "zone", "2");
+        let spread = vec![PlacementStrategy::Spread("instanceId".into())];
+        world.must(CreateService { strategy: spread, ..create(3) });
+        agents_obey(world.looks());
+        world.must(run("web", 1));
+        world.must(UpdateService { strategy: Some(vec![strategy]), ..update() });
+        world.must(UpdateService { desired_count: Some(2), ..update() });
+        world.looks();
+        let stopping = tasks(&world).into_iter().find(|t| t.desired == DesiredStatus::Stopped);
+        assert_eq!(stopping.unwrap().node.id(), expected);
+    };
+    scaled_in(PlacementStrategy::Spread("attribute:zone".into()), "a2");
+    scaled_in(PlacementStrategy::Binpack(BinpackField::Memory), "a2");
 }
 
 #[test]

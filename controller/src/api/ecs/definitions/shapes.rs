@@ -47,8 +47,8 @@ shape! {
         memory: "memory" => Option<i32>,
         /// Soft limit, MiB.
         memory_reservation: "memoryReservation" => Option<i32>,
-        /// None yet.
-        port_mappings: "portMappings" => Option<Vec<Never>>,
+        /// The host's ports that it uses; only with `host`.
+        port_mappings: "portMappings" => Option<Vec<PortMapping>>,
         /// Whether the task ends with it; true where absent.
         essential: "essential" => Option<bool>,
         /// Replaces the image's entrypoint.
@@ -81,6 +81,19 @@ shape! {
         "dockerSecurityOptions", "interactive", "pseudoTerminal", "ulimits", "logConfiguration",
         "healthCheck", "resourceRequirements", "firelensConfiguration", "credentialSpecs",
     ]
+}
+
+shape! {
+    /// A port of the host that a container uses, in both directions.
+    PortMapping = "PortMapping" {
+        /// 1 to 65535.
+        container_port: "containerPort" => Option<i32>,
+        /// The same, 0 or absent: a container on the host's network has the host's ports.
+        host_port: "hostPort" => Option<i32>,
+        /// `tcp` (default) or `udp`.
+        protocol: "protocol" => Option<String>,
+    }
+    unsupported ["name", "appProtocol", "containerPortRange"]
 }
 
 shape! {

@@ -6,10 +6,10 @@ use loadline_model::{ContainerSpec, KeyValue, NetworkMode};
 
 use super::super::shapes::show_pairs;
 use super::shapes::{
-    ContainerDefinition, TaskDefinition as Shown, TaskDefinitionPlacementConstraint,
+    ContainerDefinition, PortMapping, TaskDefinition as Shown, TaskDefinitionPlacementConstraint,
 };
 use crate::api::wire::EpochSeconds;
-use crate::state::{PlacementConstraint, Scope, TaskDefinition};
+use crate::state::{HostPort, PlacementConstraint, Scope, TaskDefinition};
 
 /// A revision. The empty lists are there because AWS shows them and clients compare them.
 pub(super) fn definition(scope: &Scope, record: &TaskDefinition) -> Shown {
@@ -17,7 +17,11 @@ pub(super) fn definition(scope: &Scope, record: &TaskDefinition) -> Shown {
     let compatibilities = &body.requires_compatibilities;
     Shown {
         task_definition_arn: scope.definition_arn(&record.key()),
-        container_definitions: body.containers.iter().map(container).collect(),
+        container_definitions: body
+            .containers
+            .iter()
+            .map(|spec| container(spec, &body.ports))
+            .collect(),
         family: body.family.to_string(),
         network_mode: match body.network_mode {
             NetworkMode::None => "none".into(),
@@ -37,7 +41,7 @@ pub(super) fn definition(scope: &Scope, record: &TaskDefinition) -> Shown {
     }
 }
 
-fn container(spec: &ContainerSpec) -> ContainerDefinition {
+fn container(spec: &ContainerSpec, ports: &[HostPort]) -> ContainerDefinition {
     let number = |value: u64| i32::try_from(value).unwrap_or(i32::MAX);
     ContainerDefinition {
         name: Some(spec.name.to_string()),
@@ -45,7 +49,7 @@ fn container(spec: &ContainerSpec) -> ContainerDefinition {
         cpu: Some(number(spec.cpu_units)),
         memory: spec.memory_mib.map(number),
         memory_reservation: spec.memory_reservation_mib.map(number),
-        port_mappings: Some(vec![]),
+        port_mappings: Some(mappings(spec, ports)),
         essential: Some(spec.essential),
         entry_point: spec.entry_point.clone(),
         command: spec.command.clone(),
@@ -59,6 +63,16 @@ fn container(spec: &ContainerSpec) -> ContainerDefinition {
         docker_labels: labels(&spec.labels),
         system_controls: Some(vec![]),
     }
+}
+
+fn mappings(spec: &ContainerSpec, ports: &[HostPort]) -> Vec<PortMapping> {
+    let own = ports.iter().filter(|port| port.container == spec.name);
+    let show = |port: &HostPort| PortMapping {
+        container_port: Some(port.port.into()),
+        host_port: Some(port.port.into()),
+        protocol: Some(port.protocol.as_str().into()),
+    };
+    own.map(show).collect()
 }
 
 fn labels(labels: &[KeyValue]) -> Option<BTreeMap<String, String>> {

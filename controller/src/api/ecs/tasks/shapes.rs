@@ -256,6 +256,20 @@ shape! {
 }
 
 shape! {
+    /// A port of the host that a container uses.
+    NetworkBinding = "NetworkBinding" {
+        /// Every address of the host.
+        bind_ip: "bindIP" => String,
+        /// The same as the host's.
+        container_port: "containerPort" => i32,
+        /// The host's.
+        host_port: "hostPort" => i32,
+        /// tcp or udp.
+        protocol: "protocol" => String,
+    }
+}
+
+shape! {
     /// One container of a task.
     Container = "Container" {
         /// ARN.
@@ -276,8 +290,8 @@ shape! {
         exit_code: "exitCode" => Option<i32>,
         /// For people.
         reason: "reason" => Option<String>,
-        /// None yet.
-        network_bindings: "networkBindings" => Vec<Never>,
+        /// The host's ports that it uses, while it runs.
+        network_bindings: "networkBindings" => Vec<NetworkBinding>,
         /// None yet.
         network_interfaces: "networkInterfaces" => Vec<Never>,
         /// UNKNOWN.

@@ -1,11 +1,11 @@
 //! Tasks as clients see them.
 
-use loadline_model::{ContainerSpec, TaskSpec};
+use loadline_model::{ContainerSpec, ContainerStatus, TaskSpec};
 
 use super::super::shapes::{show_pairs, show_tags};
-use super::shapes::{Container, ContainerOverride, Task as Shown, TaskOverride};
+use super::shapes::{Container, ContainerOverride, NetworkBinding, Task as Shown, TaskOverride};
 use crate::api::wire::EpochSeconds;
-use crate::state::{Scope, Task, TaskContainer, TaskOverrides, View};
+use crate::state::{HostPort, Scope, Task, TaskContainer, TaskOverrides, View};
 
 /// Whether a task is shown with its tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) fn task(view: &View, task: &Task, tags: Tags) -> Shown {
         availability_zone: zone.and_then(|attribute| attribute.value.clone()),
         cluster_arn: scope.cluster_arn(&task.cluster),
         container_instance_arn: task.node.to_string(),
-        containers: containers(scope, task, spec.as_ref()),
+        containers: containers(view, task, spec.as_ref()),
         cpu: task.reserved.cpu_units.to_string(),
         created_at: EpochSeconds::from_ms(task.created_at_ms),
         desired_status: task.desired.as_str().into(),
@@ -54,11 +54,30 @@ pub(super) fn task(view: &View, task: &Task, tags: Tags) -> Shown {
     }
 }
 
-fn containers(scope: &Scope, task: &Task, spec: Option<&TaskSpec>) -> Vec<Container> {
+fn containers(view: &View, task: &Task, spec: Option<&TaskSpec>) -> Vec<Container> {
     let spec_of = |container: &TaskContainer| {
         spec.and_then(|spec| spec.containers.iter().find(|spec| spec.name == container.name))
     };
-    task.containers.iter().map(|record| container(scope, task, record, spec_of(record))).collect()
+    let show = |record: &TaskContainer| Container {
+        network_bindings: bindings(view, task, record),
+        ..container(&view.scope, task, record, spec_of(record))
+    };
+    task.containers.iter().map(show).collect()
+}
+
+fn bindings(view: &View, task: &Task, record: &TaskContainer) -> Vec<NetworkBinding> {
+    let key = &task.definition;
+    let definition = view.definition(&key.family, key.revision);
+    let ports = definition.map_or(&[][..], |definition| &definition.body.ports);
+    let runs = record.last_status == ContainerStatus::Running;
+    let own = ports.iter().filter(|port| runs && port.container == record.name);
+    let show = |port: &HostPort| NetworkBinding {
+        bind_ip: "0.0.0.0".into(),
+        container_port: port.port.into(),
+        host_port: port.port.into(),
+        protocol: port.protocol.as_str().into(),
+    };
+    own.map(show).collect()
 }
 
 fn container(
