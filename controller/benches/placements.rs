@@ -171,6 +171,7 @@ fn definition() -> Result<RegisterTaskDefinition> {
         memory_mib: None,
         network_mode: NetworkMode::None,
         containers: vec![container],
+        ports: Vec::new(),
         requires_compatibilities: Vec::new(),
         placement_constraints: Vec::new(),
         tags: Vec::new(),

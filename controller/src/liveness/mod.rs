@@ -102,6 +102,23 @@ pub fn judge(
     verdict
 }
 
+/// A node that was lost this often within [`FLAPS_WITHIN_MS`] flaps.
+pub const FLAPS: usize = 3;
+/// The time in which losses count, milliseconds.
+pub const FLAPS_WITHIN_MS: u64 = 10 * 60 * 1_000;
+/// How long a node that flaps takes no tasks, milliseconds.
+pub const QUARANTINE_MS: u64 = 10 * 60 * 1_000;
+
+/// Until when a node takes no tasks that was lost at these times, the newest last: each loss costs
+/// its services a replacement, so a node that comes and goes is left alone for a while. `None`
+/// where it was not lost too often.
+#[must_use]
+pub fn quarantine(losses_ms: &[u64], now_ms: u64) -> Option<u64> {
+    let first = losses_ms.len().checked_sub(FLAPS).and_then(|n| losses_ms.get(n))?;
+    let flaps = now_ms.saturating_sub(*first) <= FLAPS_WITHIN_MS;
+    flaps.then(|| now_ms.saturating_add(QUARANTINE_MS))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
