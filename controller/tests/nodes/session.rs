@@ -223,6 +223,18 @@ async fn what_breaks_the_protocol_ends_the_session_with_a_reason() {
 }
 
 #[tokio::test]
+async fn a_message_above_its_bound_ends_the_session() {
+    let world = World::new().await;
+    let mut agent = Agent::registered(&world).await;
+    let mut session = agent.session("a").await;
+    session.greeted().await;
+    let mut large = report("arn:aws:ecs:r:1:task/default/1", 1, v1::TaskStatus::Running);
+    large.stopped_reason = Some("x".repeat(loadline_proto::MESSAGE_BYTES_MAX));
+    session.send(FromAgent::Reports(Reports { reports: vec![large] })).await;
+    assert_eq!(session.end().await.code(), Code::ResourceExhausted);
+}
+
+#[tokio::test]
 async fn a_message_of_a_newer_agent_is_ignored() {
     let world = World::new().await;
     let mut agent = Agent::registered(&world).await;
