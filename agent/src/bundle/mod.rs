@@ -14,6 +14,7 @@
 mod command;
 mod defaults;
 mod etc;
+pub mod seccomp;
 pub mod spec;
 mod user;
 
@@ -29,6 +30,7 @@ use crate::rooted::{self, Inside};
 use crate::rootfs::{self, RootfsError};
 
 pub use command::CommandError;
+pub use seccomp::Seccomp;
 pub use spec::SpecError;
 pub use user::{Identity, UserError};
 
@@ -43,6 +45,8 @@ pub struct Host {
     pub hostname: String,
     /// Most processes of a container; the host's bound alone where not set.
     pub pids_limit: Option<i64>,
+    /// Whether the runtime can filter system calls.
+    pub seccomp: Seccomp,
 }
 
 /// What the memory controller of this host can do about swap.

@@ -10,6 +10,7 @@ use oci_spec::runtime::{
 };
 
 use super::command::{self, CommandError, PATH_DEFAULT};
+use super::seccomp::{self, Seccomp};
 use super::{Host, Identity, MemoryAccounting, defaults, etc};
 use crate::image::ImageConfig;
 
@@ -222,6 +223,10 @@ fn linux(input: &Input<'_>) -> Result<Linux, SpecError> {
         .set_cgroups_path(Some(PathBuf::from(input.cgroups_path)))
         .set_resources(Some(resources(input)?))
         .set_devices(None)
+        .set_seccomp(match input.host.seccomp {
+            Seccomp::DefaultProfile => seccomp::profile(),
+            Seccomp::Unsupported => None,
+        })
         .set_rootfs_propagation(Some("rprivate".to_owned()))
         .set_masked_paths(owned(&defaults::MASKED))
         .set_readonly_paths(owned(&defaults::READ_ONLY));

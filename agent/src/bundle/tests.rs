@@ -42,6 +42,7 @@ fn host(memory: MemoryAccounting) -> Host {
         memory,
         hostname: "node-1".into(),
         pids_limit: Some(1000),
+        seccomp: Seccomp::Unsupported,
     }
 }
 
@@ -108,6 +109,22 @@ fn a_container_on_the_hosts_network_has_its_name_and_no_network_namespace() {
     assert_eq!(json["hostname"], "node-1");
     let kinds = json["linux"]["namespaces"].as_array().unwrap();
     assert!(kinds.iter().all(|namespace| namespace["type"] != "network"));
+}
+
+#[test]
+fn the_profile_is_there_where_the_runtime_can_use_it() {
+    let mut host = host(MemoryAccounting::V2);
+    let seccomp = |host: &Host| {
+        let json = json(&container(), &task(NetworkMode::None), host, &root()).unwrap();
+        json["linux"].get("seccomp").cloned()
+    };
+    assert_eq!(seccomp(&host), None);
+    host.seccomp = Seccomp::DefaultProfile;
+    let profile = seccomp(&host).unwrap();
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+    let calls = profile["syscalls"].as_array().unwrap();
+    let clone3 = calls.iter().find(|call| call["names"] == serde_json::json!(["clone3"])).unwrap();
+    assert_eq!((&clone3["action"], &clone3["errnoRet"]), (&"SCMP_ACT_ERRNO".into(), &38.into()));
 }
 
 #[test]
