@@ -1,5 +1,6 @@
 //! Every name on the wire against AWS's published model of ECS, as botocore ships it.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use proptest::prelude::*;
@@ -221,4 +222,25 @@ fn no_request_makes_it_panic_or_answer_that_it_is_its_own_fault() {
     let (ok, refused) = ran.get();
     assert!(0 < ok && 0 < refused, "both kinds of answers were seen: {ok}, {refused}");
     api.engine.stop();
+}
+
+#[test]
+fn the_documentation_names_every_operation_and_no_other() {
+    let page = include_str!("../../../docs/ecs-api.md");
+    let rows = |heading: &str| {
+        let part = page.split(heading).nth(1).and_then(|rest| rest.split("\n## ").next());
+        part.into_iter().flat_map(str::lines).filter(|line| line.starts_with('|')).skip(2)
+    };
+    let cell = |row: &str, n: usize| row.split('|').nth(n).unwrap_or_default().trim().to_owned();
+    let names = |operations: Vec<OperationShapes>| {
+        operations.iter().map(|of| of.name.to_owned()).collect::<BTreeSet<_>>()
+    };
+    let served: Vec<String> = rows("\n## What is served\n")
+        .flat_map(|row| cell(row, 2).split(' ').map(ToOwned::to_owned).collect::<Vec<_>>())
+        .collect();
+    assert_eq!(served.iter().cloned().collect::<BTreeSet<_>>(), names(ecs::shapes()));
+    assert_eq!(served.len(), ecs::shapes().len(), "each is named once");
+    let own: BTreeSet<_> =
+        rows("\n## Loadline's own operations\n").map(|row| cell(row, 1)).collect();
+    assert_eq!(own, names(own::shapes()));
 }
