@@ -12,6 +12,7 @@
 //! - Overlayfs follows no redirect out of a layer, whatever the layer says.
 //! - Nothing is removed below a mount: removal detaches first and does not cross a filesystem.
 
+mod implied;
 mod mountinfo;
 
 use std::io;
@@ -128,7 +129,13 @@ pub fn mount(container_dir: &Path, image: &Image) -> Result<PathBuf, RootfsError
     let options = options.map_err(failed("name the layers of", &target))?;
     let flags = MountFlags::empty();
     let errno = match rustix::mount::mount("overlay", &target, "overlay", flags, Some(&*options)) {
-        Ok(()) => return Ok(target),
+        Ok(()) => {
+            implied::dress(&target, image, &layers).inspect_err(|_| {
+                // The first error is the one to report.
+                let _ = detach(&target);
+            })?;
+            return Ok(target);
+        }
         Err(errno) => errno,
     };
     match unsuitable(&upper) {

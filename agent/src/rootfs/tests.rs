@@ -115,3 +115,38 @@ fn a_state_folder_on_overlayfs_is_named() {
     remove(&outer).unwrap();
     assert!(matches!(error, RootfsError::Unsuitable { kind: "overlayfs", .. }), "{error:?}");
 }
+
+#[test]
+fn a_directory_that_a_layer_only_implies_looks_as_the_layers_below_say() {
+    if !can_mount("a_directory_that_a_layer_only_implies_looks_as_the_layers_below_say") {
+        return;
+    }
+    use std::os::unix::fs::MetadataExt;
+    use tar::EntryType;
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(&dir.path().join("images")).unwrap();
+    let described = |name: &str, mode: u32, uid: u64| {
+        Archive::new().entry(EntryType::Directory, name, "", b"", |h| {
+            h.set_mode(mode);
+            h.set_uid(uid);
+        })
+    };
+    let base = described("tmp", 0o1777, 0);
+    let base = base.entry(EntryType::Directory, "srv/data", "", b"", |h| {
+        h.set_mode(0o2750);
+        h.set_uid(1000);
+    });
+    let implies = Archive::new().file("tmp/a", "x").file("srv/data/deep/b", "x");
+    let again = Archive::new().file("srv/data/c", "x").file("new/d", "x");
+    let image = image_of(&store, dir.path(), &[base, implies, again]);
+    let container = dir.path().join("c");
+    let rootfs = mount(&container, &image).unwrap();
+    let seen = |name: &str| {
+        let meta = rootfs.join(name).metadata().unwrap();
+        (meta.mode() & 0o7777, meta.uid())
+    };
+    assert_eq!((seen("tmp"), seen("srv/data")), ((0o1777, 0), (0o2750, 1000)));
+    assert_eq!((seen("srv/data/deep"), seen("new")), ((0o755, 0), (0o755, 0)));
+    assert!(rootfs.join("srv/data/c").exists() && rootfs.join("tmp/a").exists());
+    remove(&container).unwrap();
+}

@@ -1,5 +1,6 @@
 //! The store's files: what is there, how large it is, and how it goes away.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
@@ -17,6 +18,9 @@ pub(super) struct LayerRecord {
     pub(super) bytes: u64,
     pub(super) entries: u64,
     pub(super) devices_left_out: u64,
+    /// Percent-encoded names of directories that the layer itself does not describe.
+    #[serde(default)]
+    pub(super) implied_dirs: Vec<String>,
 }
 
 /// Unfinished downloads older than this, in seconds, are removed when the store is opened.
@@ -25,7 +29,7 @@ const PARTIAL_AGE_S_MAX: i64 = 24 * 60 * 60;
 /// A name in one of the store's folders, and the digest that it is.
 pub(super) type Named = (Vec<u8>, Option<Digest>);
 pub(super) const LAYER_RECORD: &str = "layer.json";
-const LAYER_RECORD_BYTES_MAX: u64 = 4096;
+const LAYER_RECORD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 impl ImageStore {
     pub(crate) fn has_layer(&self, layer: Digest) -> bool {
@@ -35,15 +39,26 @@ impl ImageStore {
 
     /// Bytes, and device nodes left out, of these layers. A layer without a record counts nothing.
     pub(super) fn size_of(&self, layers: &[Digest]) -> (u64, u64) {
-        let record = |layer: &Digest| -> Option<LayerRecord> {
-            let name = format!("{}/{LAYER_RECORD}", layer.hex());
-            let file = rooted::open_file(self.layers.as_fd(), name.as_bytes(), Inside::Beneath);
-            let bytes = rooted::read_max(file.ok()?, LAYER_RECORD_BYTES_MAX).ok()?;
-            serde_json::from_slice(&bytes).ok()
-        };
-        layers.iter().filter_map(record).fold((0, 0), |(bytes, devices), record| {
-            (bytes + record.bytes, devices + record.devices_left_out)
-        })
+        layers
+            .iter()
+            .filter_map(|layer| self.layer_record(*layer))
+            .fold((0, 0), |(bytes, devices), record| {
+                (bytes + record.bytes, devices + record.devices_left_out)
+            })
+    }
+
+    /// The directories of a layer that it does not describe itself.
+    pub(super) fn implied_dirs(&self, layer: Digest) -> BTreeSet<Vec<u8>> {
+        let names = self.layer_record(layer).map(|record| record.implied_dirs);
+        let decode = |name: String| percent_encoding::percent_decode_str(&name).collect();
+        names.unwrap_or_default().into_iter().map(decode).collect()
+    }
+
+    fn layer_record(&self, layer: Digest) -> Option<LayerRecord> {
+        let name = format!("{}/{LAYER_RECORD}", layer.hex());
+        let file = rooted::open_file(self.layers.as_fd(), name.as_bytes(), Inside::Beneath);
+        let bytes = rooted::read_max(file.ok()?, LAYER_RECORD_BYTES_MAX).ok()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     pub(super) fn read_blob(&self, digest: Digest) -> Result<Vec<u8>, ImageError> {

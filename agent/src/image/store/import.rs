@@ -131,6 +131,7 @@ impl ImageStore {
             bytes: unpacked.bytes,
             entries: unpacked.entries,
             devices_left_out: unpacked.devices_left_out,
+            implied_dirs: unpacked.implied_dirs.iter().map(|name| encode(name)).collect(),
         };
         let bytes = serde_json::to_vec(&record)
             .map_err(|error| failed("write", LAYER_RECORD)(io::Error::other(error)))?;
@@ -184,4 +185,8 @@ impl ImageStore {
         refs.replace(self.root.as_fd(), images)?;
         Ok(imported)
     }
+}
+
+fn encode(name: &[u8]) -> String {
+    percent_encoding::percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

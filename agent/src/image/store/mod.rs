@@ -84,6 +84,9 @@ pub struct Image {
     pub layers: Vec<Digest>,
     /// Its layers' root directories, bottom first.
     pub layer_dirs: Vec<PathBuf>,
+    /// For each layer, the directories below its root that it does not describe itself: their
+    /// owner and mode are those that the layers below say.
+    pub implied_dirs: Vec<BTreeSet<Vec<u8>>>,
     _pin: Arc<Pin>,
 }
 
@@ -220,6 +223,7 @@ impl ImageStore {
             reference: wanted.to_string(),
             digest: record.digest,
             config: config.run,
+            implied_dirs: record.layers.iter().map(|layer| self.implied_dirs(*layer)).collect(),
             layers: record.layers,
             layer_dirs,
             _pin: Arc::new(pin),

@@ -54,7 +54,7 @@ impl Tree<'_> {
     fn root_entry(&mut self, entry: &Entry) -> Result<(), UnpackError> {
         let root = self.open_dir(b"").map_err(kernel("open", &entry.path))?;
         dress(root.as_fd(), entry)?;
-        self.remember_time(Vec::new(), entry.mtime);
+        self.described(Vec::new(), entry.mtime);
         Ok(())
     }
 
@@ -127,7 +127,7 @@ impl Tree<'_> {
             path.push(b'/');
         }
         path.extend_from_slice(&inner.name);
-        self.remember_time(path, entry.mtime);
+        self.described(path, entry.mtime);
         Ok(())
     }
 

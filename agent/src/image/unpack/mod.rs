@@ -18,6 +18,7 @@ mod entry;
 mod path;
 mod tree;
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 
@@ -157,6 +158,9 @@ pub struct Unpacked {
     pub entries: u64,
     /// Device nodes below `dev/` that were left out.
     pub devices_left_out: u64,
+    /// Directories that no entry describes, made because something lies in them: what they look
+    /// like is for the layers below to say. The root is the empty name.
+    pub implied_dirs: BTreeSet<Vec<u8>>,
 }
 
 /// Unpacks the tar stream `layer` into the empty directory `root`. Reads up to the archive's end

@@ -45,10 +45,11 @@ pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
 
 impl<'a> Tree<'a> {
     pub(super) fn new(root: BorrowedFd<'a>, limits: Limits) -> Self {
+        let implied_dirs = std::iter::once(Vec::new()).collect();
         Self {
             root,
             limits,
-            unpacked: Unpacked::default(),
+            unpacked: Unpacked { implied_dirs, ..Unpacked::default() },
             last_parent: None,
             dir_times: Vec::new(),
         }
@@ -117,7 +118,9 @@ impl<'a> Tree<'a> {
                 Ok(next) => next,
                 Err(Errno::NOENT | Errno::NOTDIR) => {
                     let spot = Spot { dir: dir.as_fd(), name };
-                    self.make_dir(&spot, entry)?;
+                    if !self.make_dir(&spot, entry)? {
+                        self.unpacked.implied_dirs.insert(done.clone());
+                    }
                     self.open_dir(&done).map_err(|errno| way_error(errno, entry))?
                 }
                 Err(errno) => return Err(way_error(errno, entry)),
@@ -126,8 +129,9 @@ impl<'a> Tree<'a> {
         Ok(dir)
     }
 
-    /// Makes a directory that no entry describes: mode 0755, owned by root.
-    fn make_dir(&mut self, spot: &Spot<'_>, entry: &[u8]) -> Result<(), UnpackError> {
+    /// Makes a directory that no entry describes: mode 0755, owned by root. Says whether it hides
+    /// what lower layers have there.
+    fn make_dir(&mut self, spot: &Spot<'_>, entry: &[u8]) -> Result<bool, UnpackError> {
         let hidden = match kind_at(spot).map_err(kernel("look at the way to", entry))? {
             None => false,
             Some(At::Whiteout) => {
@@ -144,7 +148,10 @@ impl<'a> Tree<'a> {
             .map_err(kernel("open a directory on the way to", entry))?;
         rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o755))
             .map_err(kernel("set the mode of a directory on the way to", entry))?;
-        if hidden { set_opaque(fd.as_fd(), entry) } else { Ok(()) }
+        if hidden {
+            set_opaque(fd.as_fd(), entry)?;
+        }
+        Ok(hidden)
     }
 
     /// Removes what is at `spot`, with everything below it.
@@ -158,7 +165,9 @@ impl<'a> Tree<'a> {
         })
     }
 
-    pub(super) fn remember_time(&mut self, path: Vec<u8>, mtime: (i64, u32)) {
+    /// Takes note of a directory that an entry describes.
+    pub(super) fn described(&mut self, path: Vec<u8>, mtime: (i64, u32)) {
+        self.unpacked.implied_dirs.remove(&path);
         self.dir_times.push((path, mtime));
     }
 
