@@ -8,6 +8,8 @@ mod world;
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use world::World;
@@ -167,6 +169,29 @@ fn a_configuration_of_spec_runs() {
     assert_eq!(ran.status.code(), Some(5), "{ran:?}");
     assert!(String::from_utf8_lossy(&ran.stdout).contains("typed"), "{ran:?}");
     world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_create_that_is_killed_takes_its_process_along_and_delete_finds_the_rest() {
+    let Some(world) = World::new("killed") else { return };
+    world.script("sleep 1000", |_| {});
+    let bundle = world.bundle();
+    for milliseconds in 0..25 {
+        let mut create = world
+            .command(&["create", "--bundle", bundle.to_str().unwrap(), &world.id])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Whatever it has done by then: the claim holds at every moment.
+        sleep(Duration::from_millis(milliseconds));
+        create.kill().unwrap();
+        create.wait().unwrap();
+        let deleted = world.runtime(&["delete", "--force", &world.id]);
+        assert_eq!(deleted.code, 0, "{deleted:?}");
+        world.assert_nothing_is_left();
+    }
 }
 
 #[test]

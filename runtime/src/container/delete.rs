@@ -1,5 +1,6 @@
 //! `delete`.
 
+use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::kill::thaw;
-use super::record::{Record, Status};
+use super::record::{CGROUP_LINK, Record, Status};
 use super::start::run_hooks;
 use super::state::status;
 use super::store::Folder;
@@ -38,8 +39,9 @@ pub fn delete(store: &Store, id: &ContainerId, force: Force) -> Result<(), Error
         other => other?,
     };
     let record = match (folder.record(), force) {
-        // What a killed `create` left: there is no process that it did not take along.
-        (Err(Error::NotFound | Error::Damaged { .. }), Force::Yes) => return folder.remove(),
+        (Err(Error::NotFound | Error::Damaged { .. }), Force::Yes) => {
+            return remove_unrecorded(folder);
+        }
         (other, _) => other?,
     };
     match (status(&record, folder.awaits_start())?, force) {
@@ -84,6 +86,21 @@ fn remove(folder: Folder, record: &Record) -> Result<(), Error> {
     }
     folder.remove()?;
     run_hooks(record, HookKind::Poststop, "stopped", 0)
+}
+
+/// Removes what a `create` left that was killed before it wrote the record.
+fn remove_unrecorded(folder: Folder) -> Result<(), Error> {
+    let link = fs::read_link(folder.path().join(CGROUP_LINK));
+    let text = link.map(|link| link.into_os_string().into_encoded_bytes()).unwrap_or_default();
+    if let Ok(location) = serde_json::from_slice::<cgroup::Location>(&text) {
+        let failed = |step| move |source| Error::Cgroup { step, source };
+        if let Some(group) = cgroup::Group::open(&location).map_err(failed("open"))? {
+            group.kill_all().map_err(failed("end the processes of"))?;
+            group.release();
+        }
+        cgroup::remove(&location).map_err(failed("remove"))?;
+    }
+    folder.remove()
 }
 
 fn end(record: &Record) -> Result<(), Error> {

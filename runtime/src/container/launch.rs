@@ -4,8 +4,10 @@
 //! nothing: the child is killed and reaped, then its cgroup removed, then (by the caller) its
 //! folder.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -15,10 +17,10 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
 };
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, symlinkat};
 
 use super::idmap;
-use super::record::{START_SOCKET, process_stat};
+use super::record::{CGROUP_LINK, START_SOCKET, process_stat};
 use crate::cgroup::{self, Existing, Group};
 use crate::init;
 use crate::init::hook::{self, HookFailure};
@@ -289,6 +291,13 @@ impl Launch<'_> {
 
     fn create_cgroup(&mut self) -> Result<(), StepError> {
         let Some(cgroup) = &self.plan.cgroup else { return Ok(()) };
+        let text = serde_json::to_vec(&cgroup.location).map_err(|_| Errno::EINVAL)?;
+        let link = self.setting.folder.join(CGROUP_LINK);
+        match symlinkat(OsStr::from_bytes(&text), AT_FDCWD, &link) {
+            // A folder on a filesystem without links, or a very long path: worse after a kill only.
+            Ok(()) | Err(Errno::ENAMETOOLONG | Errno::EPERM) => {}
+            Err(errno) => return Err(errno.into()),
+        }
         let wanted = cgroup.decision.controllers();
         // The scope holds the container's first process already.
         let existing = match cgroup.unit {

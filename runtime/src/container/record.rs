@@ -21,6 +21,9 @@ pub(super) const RECORD_VERSION: u32 = 1;
 pub(super) const RECORD_FILE: &str = "container.json";
 /// The socket on which the container's first process awaits its start.
 pub(super) const START_SOCKET: &str = "start.sock";
+/// A link whose text is where the cgroup is, made before the cgroup: should `create` be killed
+/// before there is a record, `delete` finds it. A link because that takes one system call.
+pub(super) const CGROUP_LINK: &str = "cgroup";
 
 /// A container as `create` made it.
 #[derive(Debug, Serialize, Deserialize)]
