@@ -57,6 +57,7 @@ pub async fn run(options: RunOptions) -> anyhow::Result<()> {
     let lock = lock(&options.state_dir)?;
     let agent = set_up(options, lock).await?;
     let state_dir = agent.settings.state_dir.clone();
+    let workshop = Arc::clone(&agent.api.workshop);
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let link = Link::new(agent.settings, agent.identity, agent.node, agent.board);
@@ -66,6 +67,7 @@ pub async fn run(options: RunOptions) -> anyhow::Result<()> {
         _ = terminate.recv() => tracing::info!("SIGTERM: the agent ends, tasks run on"),
         _ = interrupt.recv() => tracing::info!("SIGINT: the agent ends, tasks run on"),
     }
+    workshop.leave();
     Ok(())
 }
 
@@ -82,9 +84,10 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
     let runtime = program("loadline-runtime", options.runtime.as_deref())?;
     let images = Arc::new(ImageStore::open(&state_dir.join("images"))?);
     let (ledger, contents) = Ledger::open(&state_dir)?;
+    // Before any cgroup is made: a node that may not join leaves nothing behind.
+    let identity = join(&options, &state_dir).await?;
     let workshop = workshop(&options, &state_dir, runtime, &facts, Arc::clone(&images), resources)?;
     let board = Arc::new(Board::default());
-    let identity = join(&options, &state_dir).await?;
     tracing::info!(node = %identity.container_instance_arn, "this node");
     let workshop = sweep(workshop, &contents).await?;
     let (stopped, stopped_inbox) = mpsc::channel(STOPPED_MAX);
@@ -205,7 +208,6 @@ fn workshop(
     let groups = Groups::open(&options.cgroup_parent, resources, facts.total)?;
     let tools = Tools {
         tasks_dir: state_dir.join("tasks"),
-        runtime,
         runtime_root: state_dir.join("runtime"),
         log_file_bytes_max: options.log_file_bytes_max,
         log_files_max: options.log_files_max,
@@ -214,12 +216,24 @@ fn workshop(
             memory: groups.cgroups.memory_accounting(),
             hostname: facts.hostname.clone(),
             pids_limit: None,
+            seccomp: seccomp_of(&runtime),
         },
         pulls: pulls(options, &images)?,
+        runtime,
     };
     make_dir(&tools.tasks_dir)?;
     make_dir(&tools.runtime_root)?;
     Ok(Workshop::new(tools, groups))
+}
+
+/// Containers still run without a profile, as docker's do on such a host; the log says so.
+fn seccomp_of(runtime: &Path) -> bundle::Seccomp {
+    let found = bundle::seccomp::supported_by(runtime);
+    if !matches!(found, Ok(bundle::Seccomp::DefaultProfile)) {
+        let error = found.as_ref().err().map(|error| chain(error));
+        tracing::warn!(?runtime, error, "containers get no seccomp profile: the runtime has none");
+    }
+    found.unwrap_or(bundle::Seccomp::Unsupported)
 }
 
 fn pulls(options: &RunOptions, images: &Arc<ImageStore>) -> anyhow::Result<Pulls> {
@@ -231,7 +245,6 @@ fn pulls(options: &RunOptions, images: &Arc<ImageStore>) -> anyhow::Result<Pulls
     Ok(Pulls {
         puller: Arc::new(Puller::new(Arc::clone(images), registries)?),
         behaviour: options.image_pull,
-        runtime: tokio::runtime::Handle::current(),
     })
 }
 

@@ -32,6 +32,66 @@ tasks. With systemd use KillMode=process and Delegate=yes.";
 pub enum Command {
     /// Runs the agent in the foreground, until SIGTERM or SIGINT. Tasks go on running after it.
     Run(RunOptions),
+    /// Joins many simulated nodes to a controller, whose containers are imagined: to study
+    /// registration and scheduling, and to see how many nodes a controller bears.
+    Hollow(HollowOptions),
+}
+
+/// Options of `hollow`.
+#[derive(Clone, Debug, Args)]
+pub struct HollowOptions {
+    /// How many nodes.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub count: u32,
+
+    /// The controller's agent port.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7071")]
+    pub controller: String,
+
+    /// A join token that may be used at least N times.
+    #[arg(long, value_name = "TOKEN", env = "LOADLINE_JOIN_TOKEN", hide_env_values = true)]
+    pub join_token: Option<String>,
+
+    /// A file with the join token in it.
+    #[arg(long, value_name = "FILE", conflicts_with = "join_token")]
+    pub join_token_file: Option<PathBuf>,
+
+    /// Where the nodes keep their identities: started again with the same folder, they are the
+    /// same nodes.
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: PathBuf,
+
+    /// CPU units of each node.
+    #[arg(long, value_name = "UNITS", default_value_t = 4096)]
+    pub node_cpu_units: u64,
+
+    /// Memory of each node, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 8192)]
+    pub node_memory_mib: u64,
+
+    /// From a task's assignment to its RUNNING, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 100)]
+    pub start_ms: u64,
+
+    /// From RUNNING to the task's own end, in seconds; 0 for tasks that run until stopped.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub run_s: u64,
+
+    /// From a stop to STOPPED, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 100)]
+    pub stop_ms: u64,
+
+    /// How many of a hundred tasks end with exit code 1 rather than 0.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0)]
+    pub fail_percent: u32,
+
+    /// Cut each node's connection about this often, in seconds; 0 for never.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub cut_every_s: u64,
+
+    /// A CSV file for the results: a line for each task, with its times in Unix milliseconds.
+    #[arg(long, value_name = "FILE")]
+    pub results: Option<PathBuf>,
 }
 
 /// Options of `run`.

@@ -28,8 +28,10 @@ fn run(options: Options) -> anyhow::Result<()> {
         .max_blocking_threads(32)
         .enable_all()
         .build()?;
-    let Command::Run(run) = options.command;
-    let ended = runtime.block_on(loadline_agent::daemon::run(run));
+    let ended = match options.command {
+        Command::Run(run) => runtime.block_on(loadline_agent::daemon::run(run)),
+        Command::Hollow(hollow) => runtime.block_on(loadline_agent::hollow::run(hollow)),
+    };
     // Threads that block on a hung disk must not keep the agent from ending.
     runtime.shutdown_background();
     ended

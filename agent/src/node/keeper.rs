@@ -276,12 +276,11 @@ impl Keeper {
         let arn = task.spec.arn.clone();
         self.line.release(&arn);
         self.tasks.insert(arn.clone(), Held::Stopped(task));
-        if self.unnamed.remove(&arn) {
-            self.forget(vec![arn]).await;
-            if self.unnamed.is_empty() && !self.waiting.is_empty() {
-                let new = self.admit();
-                self.remember(new).await;
-            }
+        // Its end is told too; the next snapshot that does not name it lets it be forgotten.
+        let was_awaited = self.unnamed.remove(&arn);
+        if was_awaited && self.unnamed.is_empty() && !self.waiting.is_empty() {
+            let new = self.admit();
+            self.remember(new).await;
         }
     }
 

@@ -39,6 +39,11 @@ const EXIT_WRITE_RETRIES_MAX: u32 = 24 * 3600;
 /// Children that ended before the init's pid was known; more than the runtime ever leaves.
 const EARLY_CHILDREN_MAX: usize = 64;
 
+/// cgroup v1 tells of an OOM before its victim is counted: the counter is looked at for this long,
+/// this often.
+const OOM_LOOK_MS_MAX: u64 = 3_000;
+const OOM_LOOK_EVERY_MS: u64 = 50;
+
 const READ_BYTES: usize = 8 * 1024;
 
 /// One of the container's output pipes.
@@ -76,6 +81,8 @@ pub(super) struct Engine {
     sink: Sink,
     oom: Oom,
     oom_kills: u64,
+    /// When to look at the counter again, and when to stop that.
+    oom_look: Option<(Instant, Instant)>,
     call: Option<Call>,
     init: Option<Pid>,
     init_end: Option<InitEnd>,
@@ -122,6 +129,7 @@ impl Engine {
             sink,
             oom,
             oom_kills: 0,
+            oom_look: None,
             call: None,
             init: None,
             init_end: None,
@@ -181,11 +189,12 @@ impl Engine {
         }
         if ready.oom {
             self.oom.clear();
+            self.oom_look = Some((now, now + Duration::from_millis(OOM_LOOK_MS_MAX)));
         }
         if let Some(call) = &mut self.call {
             call.listen();
         }
-        self.note_oom();
+        self.note_oom(now);
         self.read_outputs(now);
         while let Some((pid, ended)) = children::reap() {
             self.child_ended(pid, InitEnd { ended, at_ms: now_ms() });
@@ -236,6 +245,7 @@ impl Engine {
             after(self.full_since, BACKPRESSURE_MS_MAX),
             after(self.partial_since, PARTIAL_LINE_MS_MAX),
             self.finishing.as_ref().map(|finishing| finishing.retry_at),
+            self.oom_look.map(|(next, _)| next),
             self.drain_until,
             self.flush_until,
         ];
@@ -404,11 +414,15 @@ impl Engine {
         self.server.tell(&self.state.to_line());
     }
 
-    fn note_oom(&mut self) {
-        let State::Running { pid, started_at_ms, oom_kills } = self.state else { return };
-        if self.oom.fd().is_none() {
+    fn note_oom(&mut self, now: Instant) {
+        let Some((next, until)) = self.oom_look else { return };
+        if now < next {
             return;
         }
+        let next = now + Duration::from_millis(OOM_LOOK_EVERY_MS);
+        self.oom_look = (now < until).then_some((next, until));
+        // Before it runs nobody asks, and its end reads the counter by itself.
+        let State::Running { pid, started_at_ms, oom_kills } = self.state else { return };
         let kills = self.oom.kills().unwrap_or(oom_kills);
         if oom_kills < kills {
             self.oom_kills = kills;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use loadline_model::TaskArn;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::AbortHandle;
 
 use super::reconcile::{Action, CleanUp, Decision, End, Seen, Stage, reconcile};
 use super::record::{Stop, Task};
@@ -14,6 +15,7 @@ use super::workshop::{Prepared, Workshop};
 use crate::board::Board;
 use crate::clock::now_ms;
 use crate::failpoint;
+use crate::image::Image;
 use crate::ledger::{Entry, Ledger, LedgerError, Purpose};
 use crate::supervise::{Command, FailedStep, State};
 
@@ -46,6 +48,7 @@ pub struct Context {
 #[derive(Debug)]
 enum Event {
     Stop(Stop),
+    Pulled(usize, Result<Box<Image>, String>),
     Prepared(usize, Result<Prepared, String>),
     Watched(usize, Watched),
     Lost(usize),
@@ -84,6 +87,9 @@ struct Actor {
     /// Whether `task` is newer than the ledger.
     unwritten: bool,
     seen: Vec<Seen>,
+    /// What is needed between pulling and preparing; holding it keeps its layers.
+    images: Vec<Option<Box<Image>>>,
+    pulls: Vec<Option<AbortHandle>>,
     commands: Vec<Option<Commands>>,
     clean_up: CleanUp,
     events: mpsc::Sender<Event>,
@@ -97,6 +103,8 @@ impl Actor {
             task,
             unwritten: false,
             seen: vec![Seen::nothing(); count],
+            images: vec![None; count],
+            pulls: vec![None; count],
             commands: vec![None; count],
             clean_up: CleanUp::NotBegun,
             events,
@@ -227,6 +235,7 @@ impl Actor {
     async fn act(&mut self, action: Action) {
         tracing::debug!(task = %self.arn(), ?action, "acts");
         match action {
+            Action::Pull(at) => self.pull(at),
             Action::Prepare(at) => self.prepare(at),
             Action::Launch(at) => self.launch(at),
             Action::Start(at) => {
@@ -246,7 +255,12 @@ impl Actor {
                 self.seen[at].kill_all_asked = true;
                 self.kill_all(at, None);
             }
-            Action::Skip(at) => self.seen[at].stage = Stage::Ended(End::Skipped),
+            Action::Skip(at) => {
+                if let Some(pull) = self.pulls[at].take() {
+                    pull.abort();
+                }
+                self.seen[at].stage = Stage::Ended(End::Skipped);
+            }
             Action::CleanUp => self.clean_up(),
         }
     }
@@ -260,6 +274,7 @@ impl Actor {
                     self.unwritten = true;
                 }
             }
+            Event::Pulled(at, pulled) => self.see_pulled(at, pulled),
             Event::Prepared(at, Ok(prepared)) => {
                 failpoint::hit("prepared");
                 self.seen[at].image_digest = Some(prepared.image_digest);
@@ -286,6 +301,24 @@ impl Actor {
                 self.clean_up = CleanUp::Done;
             }
         }
+    }
+
+    fn see_pulled(&mut self, at: usize, pulled: Result<Box<Image>, String>) {
+        self.pulls[at] = None;
+        // What was skipped in the meantime is over.
+        if self.seen[at].stage != Stage::Pulling {
+            return;
+        }
+        self.seen[at].stage = match pulled {
+            Ok(image) => {
+                self.images[at] = Some(image);
+                Stage::Pulled
+            }
+            Err(reason) => {
+                tracing::warn!(task = %self.arn(), %reason, "an image can't be had");
+                Stage::Ended(End::NotStarted(reason))
+            }
+        };
     }
 
     fn see_watched(&mut self, at: usize, watched: Watched) {
@@ -325,12 +358,24 @@ impl Actor {
 
 /// What is done elsewhere, and told when it is done.
 impl Actor {
+    fn pull(&mut self, at: usize) {
+        self.seen[at].stage = Stage::Pulling;
+        let (context, events) = (self.context.clone(), self.events.clone());
+        let reference = self.task.spec.containers[at].image.clone();
+        let pull = tokio::spawn(async move {
+            let pulled = context.workshop.obtain(&reference).await;
+            let _ = events.send(Event::Pulled(at, pulled.map(Box::new))).await;
+        });
+        self.pulls[at] = Some(pull.abort_handle());
+    }
+
     fn prepare(&mut self, at: usize) {
+        let Some(image) = self.images[at].take() else { return };
         self.seen[at].stage = Stage::Preparing;
         let (context, events) = (self.context.clone(), self.events.clone());
         let task = self.task.clone();
         tokio::spawn(async move {
-            let made = context.blocking(move |workshop| workshop.prepare(&task, at)).await;
+            let made = context.blocking(move |workshop| workshop.prepare(&task, at, &image)).await;
             let _ = events.send(Event::Prepared(at, made)).await;
         });
     }

@@ -26,10 +26,10 @@ pub struct Groups {
 pub enum GroupsError {
     /// The hierarchies can't be found, or the parent has no usable name.
     #[error("find this host's cgroups")]
-    Layout(#[source] cgroup::Error),
+    Layout(#[source] Box<cgroup::Error>),
     /// The parent can't be made.
     #[error("set up the parent cgroup")]
-    Parent(#[source] CgroupsError),
+    Parent(#[source] Box<CgroupsError>),
 }
 
 impl Groups {
@@ -38,11 +38,12 @@ impl Groups {
     /// # Errors
     /// [`GroupsError`].
     pub fn open(parent: &str, registered: Resources, host: Resources) -> Result<Self, GroupsError> {
-        let layout = Layout::probe().map_err(GroupsError::Layout)?;
+        let failed = |error| GroupsError::Layout(Box::new(error));
+        let layout = Layout::probe().map_err(failed)?;
         let path = format!("/{}", parent.trim_matches('/'));
-        let path =
-            CgroupPath::parse(Some(Path::new(&path)), parent).map_err(GroupsError::Layout)?;
-        let cgroups = Cgroups::open(parent, registered, host).map_err(GroupsError::Parent)?;
+        let path = CgroupPath::parse(Some(Path::new(&path)), parent).map_err(failed)?;
+        let cgroups = Cgroups::open(parent, registered, host)
+            .map_err(|error| GroupsError::Parent(Box::new(error)))?;
         Ok(Self { cgroups, layout, parent: path })
     }
 

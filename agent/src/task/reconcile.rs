@@ -1,7 +1,7 @@
 //! The decision: from what a task shall do and what is seen of it, what to do next. Pure.
 //!
 //! ```text
-//!  a container:  Waiting ─▶ Preparing ─▶ Prepared ─▶ Launching ─▶ Created ─▶ Starting ─▶ Running
+//!  a container:  Waiting ─▶ Pulling ─▶ Pulled ─▶ Preparing ─▶ Prepared ─▶ Launching ─▶ Created ─▶ Starting ─▶ Running
 //!                   └───────────┴────────────┴───────────┴───────────┴──────────┴──────────┴─▶ Ended
 //! ```
 //!
@@ -40,7 +40,11 @@ pub enum End {
 pub enum Stage {
     /// Nothing was done yet.
     Waiting,
-    /// Image, root filesystem, cgroup and bundle are being made.
+    /// Its image is looked for here, and in its registry where it has to be.
+    Pulling,
+    /// The image is here.
+    Pulled,
+    /// Root filesystem, cgroup and bundle are being made.
     Preparing,
     /// All of that is there.
     Prepared,
@@ -119,7 +123,9 @@ pub const SIGKILL: i32 = 9;
 /// One thing to do. The number is the container's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Make image, root filesystem, cgroup and bundle ready.
+    /// Get the image.
+    Pull(usize),
+    /// Make root filesystem, cgroup and bundle ready.
     Prepare(usize),
     /// Start a supervisor for the container's newest run, which is in the record.
     Launch(usize),
@@ -185,9 +191,11 @@ fn fold_containers(task: &mut Task, seen: &[Seen]) {
             }
             Stage::Ended(end) => {
                 container.status = ContainerStatus::Stopped;
-                fold_end(container, end);
+                fold_end(container, end, seen.kill_at_ms.is_some());
             }
             Stage::Waiting
+            | Stage::Pulling
+            | Stage::Pulled
             | Stage::Preparing
             | Stage::Prepared
             | Stage::Launching
@@ -197,14 +205,14 @@ fn fold_containers(task: &mut Task, seen: &[Seen]) {
     }
 }
 
-fn fold_end(container: &mut super::Container, end: &End) {
+fn fold_end(container: &mut super::Container, end: &End, killed_by_us: bool) {
     match end {
         End::Exit(exit) => {
             container.exit_code = Some(exit.exit_code);
             container.started_at_ms = exit.started_at_ms;
             container.finished_at_ms = Some(exit.finished_at_ms);
             if 0 < exit.oom_kills {
-                container.reason = Some(oom_reason(exit));
+                container.reason = Some(oom_reason(exit, killed_by_us));
             }
         }
         End::NotStarted(reason) | End::Lost(reason) => {
@@ -215,8 +223,8 @@ fn fold_end(container: &mut super::Container, end: &End) {
 }
 
 /// ECS's words where the OOM killer ended the container; more where it ended another process.
-fn oom_reason(exit: &Exit) -> String {
-    if exit.exit_code == 128 + SIGKILL {
+fn oom_reason(exit: &Exit, killed_by_us: bool) -> String {
+    if exit.exit_code == 128 + SIGKILL && !killed_by_us {
         return "OutOfMemoryError: Container killed due to memory usage".to_owned();
     }
     oom_beside(exit.oom_kills)
@@ -252,13 +260,15 @@ fn reason_to_stop(task: &Task, seen: &[Seen], now_ms: u64) -> Option<Stop> {
 fn advance_containers(next: &mut Decision, seen: &[Seen]) {
     for (at, seen) in seen.iter().enumerate() {
         match &seen.stage {
-            Stage::Waiting => next.actions.push(Action::Prepare(at)),
+            Stage::Waiting => next.actions.push(Action::Pull(at)),
+            Stage::Pulled => next.actions.push(Action::Prepare(at)),
             Stage::Prepared => {
                 next.task.containers[at].runs += 1;
                 next.actions.push(Action::Launch(at));
             }
             Stage::Created => next.actions.push(Action::Start(at)),
-            Stage::Preparing
+            Stage::Pulling
+            | Stage::Preparing
             | Stage::Launching
             | Stage::Starting
             | Stage::Running { .. }
@@ -271,7 +281,10 @@ fn advance_containers(next: &mut Decision, seen: &[Seen]) {
 fn stop_containers(next: &mut Decision, seen: &[Seen], now_ms: u64) {
     for (at, seen) in seen.iter().enumerate() {
         match &seen.stage {
-            Stage::Waiting | Stage::Prepared => next.actions.push(Action::Skip(at)),
+            // A pull may take hours, and nobody waits for it any more.
+            Stage::Waiting | Stage::Pulling | Stage::Pulled | Stage::Prepared => {
+                next.actions.push(Action::Skip(at));
+            }
             // It comes to Prepared or Created, or fails; then it is decided.
             Stage::Preparing | Stage::Launching => {}
             // Its program has not begun: there is nobody who could react to a polite signal.

@@ -47,8 +47,10 @@ fn check(containers: &[(&str, Stage)], actions: &[Action], status: TaskStatus) -
 
 #[test]
 fn a_task_is_led_to_running_one_step_at_a_time() {
-    use Stage::{Created, Launching, Prepared, Preparing, Starting, Waiting};
-    check(&[("a", Waiting)], &[Action::Prepare(0)], TaskStatus::Pending);
+    use Stage::{Created, Launching, Prepared, Preparing, Pulled, Pulling, Starting, Waiting};
+    check(&[("a", Waiting)], &[Action::Pull(0)], TaskStatus::Pending);
+    check(&[("a", Pulling)], &[], TaskStatus::Pending);
+    check(&[("a", Pulled)], &[Action::Prepare(0)], TaskStatus::Pending);
     check(&[("a", Preparing)], &[], TaskStatus::Pending);
     let next = check(&[("a", Prepared)], &[Action::Launch(0)], TaskStatus::Pending);
     assert_eq!(next.task.containers[0].runs, 1, "a run is in the record before it is launched");

@@ -47,15 +47,13 @@ pub struct Tools {
     pub pulls: Pulls,
 }
 
-/// How a thread that may block pulls images.
+/// How images are pulled.
 #[derive(Clone, Debug)]
 pub struct Pulls {
     /// Pulls them.
     pub puller: Arc<Puller>,
     /// When.
     pub behaviour: PullBehaviour,
-    /// Where the exchange with the registry runs.
-    pub runtime: tokio::runtime::Handle,
 }
 
 /// A container that can be launched.
@@ -95,14 +93,13 @@ impl Workshop {
         })
     }
 
-    /// Makes image, root filesystem, cgroups and bundle of a container ready.
+    /// Makes root filesystem, cgroups and bundle of a container ready.
     ///
     /// # Errors
     /// The reason why the container can't be started, in ECS's words.
-    pub fn prepare(&self, task: &Task, at: usize) -> Result<Prepared, String> {
+    pub fn prepare(&self, task: &Task, at: usize, image: &Image) -> Result<Prepared, String> {
         let spec = &task.spec;
         let container = &spec.containers[at];
-        let image = self.obtain(&container.image)?;
         self.groups
             .cgroups
             .create_task(spec)
@@ -115,13 +112,8 @@ impl Workshop {
         make_dir(&self.container_dir(task, at)).map_err(|error| create(&error))?;
         make_dir(&self.log_dir(&spec.arn, container.name.as_str()))
             .map_err(|error| create(&error))?;
-        let request = bundle::Request {
-            dir: &dir,
-            image: &image,
-            task: spec,
-            container,
-            host: &self.tools.host,
-        };
+        let request =
+            bundle::Request { dir: &dir, image, task: spec, container, host: &self.tools.host };
         let made = bundle::prepare(&request).map_err(|error| create(&error))?;
         let stop_signal = made.stop_signal.as_deref().and_then(signal::number);
         Ok(Prepared {
@@ -130,9 +122,13 @@ impl Workshop {
         })
     }
 
-    fn obtain(&self, reference: &str) -> Result<Image, String> {
-        let Pulls { puller, behaviour, runtime } = &self.tools.pulls;
-        runtime.block_on(puller.obtain(reference, *behaviour, &|_| {})).map_err(|error| {
+    /// The image, from here or from its registry.
+    ///
+    /// # Errors
+    /// The reason why the container can't be started, in ECS's words.
+    pub async fn obtain(&self, reference: &str) -> Result<Image, String> {
+        let Pulls { puller, behaviour } = &self.tools.pulls;
+        puller.obtain(reference, *behaviour, &|_| {}).await.map_err(|error| {
             format!("CannotPullContainerError: pull {reference}: {}", chain(&error))
         })
     }
@@ -244,6 +240,13 @@ impl Workshop {
             if let Err(error) = self.sweep_task(&task_id) {
                 tracing::error!(%task_id, %error, "something of an unknown task is left behind");
             }
+        }
+    }
+
+    /// At the end of the agent: removes the parent group, unless a task runs on in it.
+    pub fn leave(&self) {
+        if let Err(error) = self.groups.cgroups.remove_parent_if_empty() {
+            tracing::warn!(error = %chain(&error), "the parent cgroup is left behind");
         }
     }
 

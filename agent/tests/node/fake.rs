@@ -52,13 +52,19 @@ fn lock(shared: &Shared) -> MutexGuard<'_, State> {
 pub(crate) struct Fake {
     pub(crate) address: String,
     pub(crate) token: String,
+    authority: Arc<Authority>,
     shared: Shared,
-    server: tokio::task::JoinHandle<()>,
+    server: Option<Running>,
 }
 
-impl Drop for Fake {
+/// The server on a runtime of its own, which takes every connection with it.
+struct Running(Option<tokio::runtime::Runtime>);
+
+impl Drop for Running {
     fn drop(&mut self) {
-        self.server.abort();
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -69,23 +75,49 @@ impl Fake {
 
     async fn listen(authority: Arc<Authority>, shared: Shared, address: &str) -> Self {
         lock(&shared).acknowledge = true;
-        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
         let hash = hex::encode(Sha256::digest(authority.issuer.der()));
         let token = format!("loadline1.{}.{}.{hash}", "0".repeat(16), "1".repeat(64));
+        let mut fake = Self { address: address.to_owned(), token, authority, shared, server: None };
+        fake.come_back().await;
+        fake
+    }
+
+    /// Ends every connection and listens no more.
+    pub(crate) async fn go_away(&mut self) {
+        self.server = None;
+        self.state().session = None;
+        let gone = self.until("the server's end", |fake| {
+            std::net::TcpStream::connect(&fake.address).is_err().then_some(())
+        });
+        gone.await;
+    }
+
+    /// Listens, again at the same address after the first time.
+    pub(crate) async fn come_back(&mut self) {
+        let authority = Arc::clone(&self.authority);
         let tls = ServerTlsConfig::new()
             .identity(authority.server_identity())
             .client_ca_root(Certificate::from_pem(authority.issuer.pem()))
             .client_auth_optional(true);
-        let service = Service { authority, shared: Arc::clone(&shared) };
-        let serving = Server::builder()
-            .tls_config(tls)
-            .unwrap()
-            .add_service(EnrolmentServer::new(service.clone()))
-            .add_service(NodeServer::new(service))
-            .serve_with_incoming(TcpListenerStream::new(listener));
-        let server = tokio::spawn(async move { serving.await.unwrap() });
-        Self { address, token, shared, server }
+        let service = Service { authority, shared: Arc::clone(&self.shared) };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (address, told) = (self.address.clone(), tokio::sync::oneshot::channel());
+        runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+            told.0.send(listener.local_addr().unwrap().to_string()).unwrap();
+            let mut server = Server::builder().tls_config(tls).unwrap();
+            let serving = server
+                .add_service(EnrolmentServer::new(service.clone()))
+                .add_service(NodeServer::new(service))
+                .serve_with_incoming(TcpListenerStream::new(listener));
+            serving.await.unwrap();
+        });
+        self.server = Some(Running(Some(runtime)));
+        self.address = told.1.await.unwrap();
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -124,11 +156,13 @@ impl Fake {
         }
     }
 
-    pub(crate) fn say(&self, kind: Ours) {
-        let state = self.state();
-        if let Some(session) = &state.session {
-            session.try_send(Ok(ControllerMessage { kind: Some(kind) })).unwrap();
-        }
+    /// Says something in the agent's session, once it has one.
+    pub(crate) async fn say(&self, kind: Ours) {
+        let message = ControllerMessage { kind: Some(kind) };
+        let session = self.until("a session", |fake| {
+            fake.state().session.clone().filter(|session| !session.is_closed())
+        });
+        session.await.send(Ok(message)).await.unwrap();
     }
 
     /// The newest report of a task.
@@ -190,7 +224,8 @@ impl Fake {
             events_max: 100,
             wait_ms,
             since_ms: 0,
-        }));
+        }))
+        .await;
         self.until("a log chunk", |fake| fake.state().chunks.remove(&request_id)).await
     }
 }
@@ -328,7 +363,7 @@ fn hear(
             let acks = reports.iter().map(ack).collect();
             state.reports.extend(reports);
             let acknowledge = state.acknowledge;
-            acknowledge.then(|| Ours::ReportAcks(v1::ReportAcks { acks })).into_iter().collect()
+            acknowledge.then_some(Ours::ReportAcks(v1::ReportAcks { acks })).into_iter().collect()
         }
         Some(Theirs::Applied(applied)) => {
             match applied.refused {

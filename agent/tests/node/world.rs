@@ -40,6 +40,8 @@ pub(crate) struct World {
     pub(crate) dir: PathBuf,
     pub(crate) fake: Fake,
     pub(crate) cgroup_parent: String,
+    /// Whether the agent's folder is a file system of the test's.
+    pub(crate) mount_is_ours: bool,
     agent: Option<Child>,
     _temporary: tempfile::TempDir,
 }
@@ -59,6 +61,7 @@ impl World {
             dir: temporary.path().join("agent"),
             fake: Fake::start().await,
             cgroup_parent: format!("loadline-test-{name}-{}", std::process::id()),
+            mount_is_ours: false,
             agent: None,
             _temporary: temporary,
         }

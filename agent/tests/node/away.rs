@@ -1,0 +1,165 @@
+//! Law 9 on a real node: without a controller everything goes on, and the newest state of each
+//! task is told when it is back. Law 10: desired state never goes backwards.
+
+use loadline_model::{TaskReport, TaskStatus};
+use loadline_proto::v1;
+use loadline_proto::v1::controller_message::Kind;
+
+use super::world::{World, can_run};
+
+fn is_stopped(report: &TaskReport) -> bool {
+    report.status == TaskStatus::Stopped
+}
+
+fn is_running(report: &TaskReport) -> bool {
+    report.status == TaskStatus::Running
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_ends_while_the_controller_is_away_is_reported_later() {
+    if !can_run("a_task_that_ends_while_the_controller_is_away_is_reported_later") {
+        return;
+    }
+    let mut world = World::start("away").await;
+    let spec = world.task("t1", &["trap", "TERM", "5"]);
+    let arn = spec.arn.as_str().to_owned();
+    world.fake.assign(spec);
+    world.fake.wait(&arn, is_running).await;
+    while world.fake.read_logs(&arn, "main", String::new(), 1_000).await.events.is_empty() {}
+    world.fake.go_away().await;
+    let pid = nix::unistd::Pid::from_raw(world.container_pids()[0]);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    world.assert_clean();
+    // The agent may die too before the controller is back.
+    world.kill_agent();
+    world.start_agent(&[], &[]);
+    world.fake.come_back().await;
+    let report = world.fake.wait(&arn, is_stopped).await;
+    assert_eq!(report.containers[0].exit_code, Some(5));
+    assert_eq!(world.fake.state().enrolled, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_acknowledged_is_sent_again_in_the_next_session() {
+    if !can_run("what_is_not_acknowledged_is_sent_again_in_the_next_session") {
+        return;
+    }
+    let mut world = World::start("unacked").await;
+    world.fake.state().acknowledge = false;
+    let spec = world.task("t1", &["true"]);
+    let arn = spec.arn.as_str().to_owned();
+    world.fake.assign(spec);
+    let first = world.fake.wait(&arn, is_stopped).await;
+    world.fake.go_away().await;
+    world.fake.state().reports.clear();
+    world.fake.come_back().await;
+    let again = world.fake.wait(&arn, is_stopped).await;
+    assert_eq!(first, again);
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_generation_is_refused_in_words_and_changes_nothing() {
+    if !can_run("an_older_generation_is_refused_in_words_and_changes_nothing") {
+        return;
+    }
+    let world = World::start("older").await;
+    let spec = world.task("t1", &["sleep", "1000"]);
+    let arn = spec.arn.as_str().to_owned();
+    world.fake.assign(spec);
+    world.fake.wait(&arn, is_running).await;
+    let generation = world.fake.state().generation;
+    let none = v1::Snapshot { generation: generation - 1, assignments: vec![], last: true };
+    world.fake.say(Kind::Snapshot(none)).await;
+    let change = v1::Change {
+        generation: generation + 9,
+        base_generation: generation + 8,
+        assignments: vec![],
+        forget_task_arns: vec![],
+    };
+    world.fake.say(Kind::Change(change)).await;
+    let refused = world.fake.until("two refusals", |fake| {
+        let refusals = fake.state().refusals.clone();
+        (refusals.len() == 2).then_some(refusals)
+    });
+    let refused = refused.await;
+    assert!(refused[0].contains("is older than"), "{}", refused[0]);
+    assert!(refused[1].contains("send a snapshot"), "{}", refused[1]);
+    assert_eq!(world.container_pids().len(), 1, "it runs on");
+    world.fake.stop(&arn);
+    let report = world.fake.wait(&arn, is_stopped).await;
+    assert_eq!(report.containers[0].exit_code, Some(137));
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_replaced_has_stopped_before_anything_new_begins() {
+    if !can_run("what_was_replaced_has_stopped_before_anything_new_begins") {
+        return;
+    }
+    let world = World::start("replaced").await;
+    let mut old = world.task("old", &["ignore", "TERM"]);
+    old.containers[0].stop_timeout_s = Some(2);
+    let (old_arn, new) = (old.arn.as_str().to_owned(), world.task("new", &["true"]));
+    let new_arn = new.arn.as_str().to_owned();
+    world.fake.assign(old);
+    world.fake.wait(&old_arn, is_running).await;
+    world.fake.state().assignments.clear();
+    world.fake.assign(new);
+    world.fake.wait(&new_arn, is_stopped).await;
+    let state = world.fake.state();
+    let place = |wanted: &dyn Fn(&TaskReport) -> bool| state.reports.iter().position(wanted);
+    let old_end = place(&|r| r.task.as_str() == old_arn && is_stopped(r));
+    let new_begin = place(&|r| r.task.as_str() == new_arn);
+    assert!(old_end.unwrap() < new_begin.unwrap());
+    drop(state);
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_new_tasks_in_words_and_loses_nothing() {
+    const TEST: &str = "a_full_disk_refuses_new_tasks_in_words_and_loses_nothing";
+    if !can_run(TEST) {
+        return;
+    }
+    let mut world = World::without_agent("full").await;
+    std::fs::create_dir(&world.dir).unwrap();
+    let none: Option<&str> = None;
+    let flags = nix::mount::MsFlags::empty();
+    let options = Some("size=64m,mode=700");
+    nix::mount::mount(none, &world.dir, Some("tmpfs"), flags, options).unwrap();
+    world.mount_is_ours = true;
+    world.start_agent(&[], &[]);
+    world.import_probe();
+    let running = world.task("running", &["trap", "TERM", "3"]);
+    let running_arn = running.arn.as_str().to_owned();
+    world.fake.assign(running);
+    world.fake.wait(&running_arn, is_running).await;
+    while world.fake.read_logs(&running_arn, "main", String::new(), 999).await.events.is_empty() {}
+    // All that is left, and the reserve with it.
+    let filler = world.dir.join("filler");
+    let _ = std::fs::write(&filler, vec![b'x'; 80 << 20]);
+    let _ = std::fs::remove_file(world.dir.join("ledger.ballast"));
+    let more = std::fs::OpenOptions::new().append(true).open(&filler).unwrap();
+    let _ = std::io::Write::write_all(&mut &more, &vec![b'x'; 2 << 20]);
+    drop(more);
+    let refused = world.task("refused", &["true"]);
+    let refused_arn = refused.arn.as_str().to_owned();
+    world.fake.assign(refused);
+    let report = world.fake.wait(&refused_arn, is_stopped).await;
+    let reason = report.stopped_reason.unwrap();
+    assert!(reason.contains("the disk of the ledger"), "{reason}");
+    assert!(reason.contains("is full: free some space there"), "{reason}");
+    // The exit code of what runs is not lost: it is told once there is room.
+    let pid = nix::unistd::Pid::from_raw(world.container_pids()[0]);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    world.until("its end", |world| world.container_pids().is_empty().then_some(()));
+    std::fs::remove_file(&filler).unwrap();
+    let report = world.fake.wait(&running_arn, is_stopped).await;
+    assert_eq!(report.containers[0].exit_code, Some(3));
+    let later = world.task("later", &["true"]);
+    let later_arn = later.arn.as_str().to_owned();
+    world.fake.assign(later);
+    let report = world.fake.wait(&later_arn, is_stopped).await;
+    assert_eq!(report.containers[0].exit_code, Some(0), "there is room again");
+}
