@@ -143,7 +143,7 @@ fn place_all(
         tags: merged(&command.tags, propagated),
         now_ms,
     };
-    let constraints = definition.body.placement_constraints.iter().chain(&command.constraints);
+    let constraints = definition.body.constraints().chain(&command.constraints);
     let need = seed.need(draft.state);
     let strategy = &command.strategy;
     let request = scheduler::Request::new(&command.cluster, need, &group, constraints, strategy)

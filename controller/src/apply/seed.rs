@@ -8,7 +8,7 @@ use loadline_model::{
 
 use super::Draft;
 use crate::command::Ran;
-use crate::scheduler::{self, Tentative};
+use crate::scheduler::{self, Placer};
 use crate::state::{
     ClusterName, IdSource, ServiceName, State, Task, TaskContainer, TaskDefinition, TaskOverrides,
     Write,
@@ -45,15 +45,12 @@ impl Seed<'_> {
     ) -> Ran {
         let need = self.need(draft.state);
         let mut ran = Ran { tasks: Vec::new(), failures: Vec::new() };
-        let mut tentative = Tentative::default();
+        let mut placer = Placer::new(draft.state, request);
         for _ in 0..count {
             let id = ids.fresh();
             let seed = u64::from_str_radix(id.get(16..).unwrap_or("0"), 16).unwrap_or(0);
-            match scheduler::place(draft.state, &tentative, request, seed) {
-                Ok(node) => {
-                    tentative.add(&node, need);
-                    ran.tasks.push(self.start(draft, &id, &node, need, ids));
-                }
+            match placer.next(seed) {
+                Ok(node) => ran.tasks.push(self.start(draft, &id, &node, need, ids)),
                 Err(failures) => {
                     ran.failures = failures;
                     break;

@@ -63,6 +63,7 @@ pub(crate) fn definition(family: &str, cpu_units: u64, memory_mib: u64) -> Regis
         containers: vec![container("main", cpu_units, memory_mib)],
         requires_compatibilities: vec![],
         placement_constraints: vec![],
+        platform: None,
         tags: vec![],
     };
     RegisterTaskDefinition { body }

@@ -1,5 +1,5 @@
-//! Where a task goes. [`place`] is pure: it takes the state, what the command has placed already,
-//! and a request, and names a node or says of each node why not.
+//! Where a task goes. A [`Placer`] is pure: it takes the state and a request, and names a node for
+//! one task after the other, or says of each node why not.
 //!
 //! Filters run in one order, ECS's: the node's state, its agent, its room (CPU, then memory), the
 //! constraints. Among the nodes that pass, the strategy chooses. Without a strategy the node with
@@ -13,5 +13,5 @@ mod strategy;
 mod tests;
 
 pub use filter::Objection;
-pub use place::{Request, Tentative, ask, place, selects};
+pub use place::{Placer, Request, Tentative, ask, selects};
 pub use strategy::spread_value;

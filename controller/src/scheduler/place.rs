@@ -6,7 +6,7 @@ use loadline_model::{InstanceArn, Resources};
 
 use super::filter::{Candidate, constraints};
 use super::query::Expression;
-use super::strategy;
+use super::strategy::Field;
 use crate::command::{FAILURES_MAX, PlacementFailure, PlacementReason};
 use crate::state::{
     ClusterName, HostPort, NodeEntry, PlacementConstraint, PlacementStrategy, State,
@@ -98,23 +98,41 @@ impl Tentative {
     }
 }
 
-/// Names the node that takes the task. `seed` breaks ties where the strategy says `random`.
-///
-/// # Errors
-/// Why not, for each node of the cluster that is not INACTIVE, at most [`FAILURES_MAX`]; never
-/// empty.
-pub fn place(
-    state: &State,
-    tentative: &Tentative,
-    request: &Request<'_>,
-    seed: u64,
-) -> Result<InstanceArn, Vec<PlacementFailure>> {
-    let chosen = if request.strategy.is_empty() {
-        widest(state, tentative, request)
-    } else {
-        strategy::choose(state, tentative, request, seed)
-    };
-    chosen.ok_or_else(|| explain(state, tentative, request))
+/// Places the tasks of one request, one after the other. What all of them have in common is found
+/// out once: a strategy looks at every node of the cluster for the first task, and for the next
+/// only at what the last one changed.
+#[derive(Debug)]
+pub struct Placer<'a> {
+    state: &'a State,
+    request: &'a Request<'a>,
+    tentative: Tentative,
+    field: Option<Field<'a>>,
+}
+
+impl<'a> Placer<'a> {
+    /// Nothing is placed yet.
+    #[must_use]
+    pub fn new(state: &'a State, request: &'a Request<'a>) -> Self {
+        let field = (!request.strategy.is_empty()).then(|| Field::new(state, request));
+        Self { state, request, tentative: Tentative::default(), field }
+    }
+
+    /// Names the node that takes the next task, and counts it there. `seed` decides where the
+    /// strategy says `random`.
+    ///
+    /// # Errors
+    /// Why not, for each node of the cluster that is not INACTIVE, at most [`FAILURES_MAX`]; never
+    /// empty.
+    pub fn next(&mut self, seed: u64) -> Result<InstanceArn, Vec<PlacementFailure>> {
+        let (state, request) = (self.state, self.request);
+        let chosen = match &mut self.field {
+            None => widest(state, &self.tentative, request),
+            Some(field) => field.choose(&self.tentative, seed),
+        };
+        let Some(node) = chosen else { return Err(explain(state, &self.tentative, request)) };
+        self.tentative.add(&node, request.need);
+        Ok(node)
+    }
 }
 
 /// Whether this very node takes the task; `None` where the cluster has no such node.

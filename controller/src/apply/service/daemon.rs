@@ -35,7 +35,7 @@ pub(super) fn step(look: &mut Look<'_>) {
     let group = format!("service:{}", look.service.key.name);
     let service = look.service.clone();
     let need = seed(&service, definition, &group, look.now_ms).need(state);
-    let constraints = definition.body.placement_constraints.iter().chain(&service.constraints);
+    let constraints = definition.body.constraints().chain(&service.constraints);
     let request = Request::new(&service.key.cluster, need, &group, constraints, &[])
         .with_ports(&definition.body.ports);
     let nodes = matching(look, &request);

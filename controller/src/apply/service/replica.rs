@@ -97,7 +97,7 @@ fn start(look: &mut Look<'_>, wanted: u32) -> u32 {
     let service = look.service.clone();
     let seed = seed(&service, definition, &group, look.now_ms);
     let need = seed.need(state);
-    let constraints = definition.body.placement_constraints.iter().chain(&service.constraints);
+    let constraints = definition.body.constraints().chain(&service.constraints);
     let request =
         scheduler::Request::new(&service.key.cluster, need, &group, constraints, &service.strategy)
             .with_ports(&definition.body.ports);
