@@ -174,7 +174,10 @@ mod tests {
         fn no_order_of_requests_passes_the_line(
             cpu in 0u64..5000,
             memory in 0u64..5000,
-            steps in prop::collection::vec((any::<bool>(), 0u8..20, 0u64..3000, 0u64..3000), 0..200),
+            steps in prop::collection::vec(
+                (any::<bool>(), 0u8..20, 0u64..3000, 0u64..3000),
+                0..200,
+            ),
         ) {
             let mut line = Line::new(Resources { cpu_units: cpu, memory_mib: memory });
             for (reserve, n, cpu_units, memory_mib) in steps {

@@ -1,7 +1,8 @@
 //! The states of a task and of its containers, in ECS's words, and the steps between them.
 //!
 //! ```text
-//!  PROVISIONING ─▶ PENDING ─▶ ACTIVATING ─▶ RUNNING ─▶ DEACTIVATING ─▶ STOPPING ─▶ DEPROVISIONING ─▶ STOPPED
+//! PROVISIONING ─▶ PENDING ─▶ ACTIVATING ─▶ RUNNING
+//!            ─▶ DEACTIVATING ─▶ STOPPING ─▶ DEPROVISIONING ─▶ STOPPED
 //! ```
 //!
 //! Progress is monotonic: a state may be skipped, never taken twice or backwards. A report that
