@@ -49,7 +49,12 @@ pub fn remove(location: &Location) -> Result<(), Error> {
 
 /// Removes a group from every hierarchy if that can be done at once, and tells whether it was: not
 /// where processes or groups are left in it. The common case of [`remove`] in fewer steps.
+///
+/// Never for a group of systemd's: its unit is to be stopped, and awaited.
 pub fn remove_if_idle(location: &Location) -> Result<bool, Error> {
+    if location.unit.is_some() {
+        return Ok(false);
+    }
     for place in &location.places {
         if place.inner.parent().is_none() {
             continue;

@@ -342,12 +342,14 @@ impl<'a> Builder<'a> {
     fn awaits_early(&self) -> bool {
         let has_user = self.spec.linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User);
         let shows_own_root = self.creates(NamespaceKind::Cgroup);
+        // systemd makes it with the process in it, and what is not there cannot be mounted.
+        let made_late = self.ask.cgroup_driver == CgroupDriver::Systemd;
         has_user
             || self.spec.mounts.iter().any(|mount| match &mount.kind {
                 MountKind::Bind { id_mapping, .. } => id_mapping.is_some(),
                 // What it holds is charged to the cgroup.
                 MountKind::Filesystem { copy_up, .. } => *copy_up == Tmpcopyup::Yes,
-                MountKind::Cgroup => shows_own_root,
+                MountKind::Cgroup => shows_own_root || made_late,
             })
     }
 
