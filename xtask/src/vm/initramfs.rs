@@ -46,6 +46,9 @@ $b mount -t tmpfs -o mode=755 run /new/run
 $b mount -t cgroup2 cgroup2 /new/sys/fs/cgroup
 $b ip link set lo up
 $b mkdir -p /new/run/tmp /new/run/vm /new/run/systemd/system
+# systemd would empty /tmp, which can be large and can hold what the command needs.
+$b mkdir -p /new/run/tmpfiles.d
+$b ln -s /dev/null /new/run/tmpfiles.d/tmp.conf
 $b mount -t tmpfs -o mode=1777 tmp /new/run/tmp
 $b cp /command /first.sh /bin/busybox /new/run/vm/
 $b cp /units/* /new/run/systemd/system/
