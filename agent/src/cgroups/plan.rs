@@ -8,10 +8,10 @@
 //! 1. *All tasks against the rest of the host.* A thread of the host that lies in the root group
 //!    weighs 1024 of the units of `cpu.shares`, 100 of `cpu.weight`, and so does a group that
 //!    nobody configured, such as systemd's slices. The parent group weighs
-//!    [`HOST_THREADS_PER_VCPU`] such threads for each vCPU that the node registered, and the
-//!    kernel splits that over the CPUs it runs on. With `h` spinning threads of the host a CPU,
-//!    the tasks together get `64 / (64 + h)` of it: 0.97 for two. More would starve the kernel's
-//!    own threads, which lie in the root group as well.
+//!    [`HOST_THREADS_PER_VCPU`] such threads for each vCPU that the node registered, as far as
+//!    the kernel's range goes (v1: 256 threads in all, v2: 100), and the kernel splits that over
+//!    the CPUs it runs on. With `h` spinning threads of the host a CPU, the tasks together get
+//!    `128 / (128 + h)` of it: 0.98 for two, 0.93 for ten; on v2 with two CPUs 0.96 and 0.83.
 //! 2. *A task against the others.* Weights in the ratio of the reservations, whose sum is at most
 //!    `N` (law 7), give each task at least `n / N` of what the parent has.
 //!
@@ -24,7 +24,7 @@ use loadline_runtime::cgroup::{Controller, Current, Decision, Layout, Refusals, 
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
 /// How many spinning threads of the host all tasks together outweigh, for each registered vCPU.
-pub const HOST_THREADS_PER_VCPU: u64 = 64;
+pub const HOST_THREADS_PER_VCPU: u64 = 128;
 
 /// The period of CPU quotas, in microseconds: the ECS agent's default.
 pub const CPU_PERIOD_US: u64 = 100_000;

@@ -170,7 +170,7 @@ fn a_tasks_group_is_made_twice_read_and_removed_with_what_runs_in_it() {
         assert_eq!(read(Controller::Cpu, "cpu.weight"), "2500");
         assert_eq!(read(Controller::Memory, "memory.max"), "67108864");
         assert_eq!(read(Controller::Memory, "memory.low"), "67108864");
-        assert_eq!(live.file(Controller::Cpu, &[], "cpu.weight"), "6400");
+        assert_eq!(live.file(Controller::Cpu, &[], "cpu.weight"), "10000");
         assert_eq!(live.file(Controller::Cpu, &[], "cpu.max"), "100000 100000");
     }
     if cgroups.memory_accounting() == MemoryAccounting::V1WithSwap {
