@@ -173,6 +173,7 @@ fn definition() -> Result<RegisterTaskDefinition> {
         containers: vec![container],
         ports: Vec::new(),
         requires_compatibilities: Vec::new(),
+        platform: None,
         placement_constraints: Vec::new(),
         tags: Vec::new(),
     };

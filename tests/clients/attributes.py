@@ -39,6 +39,20 @@ ecs.put_attributes(attributes=[{"name": "rack", "value": "8"} | of])
 equal("a value is replaced", listed(attributeName="rack"), {"rack": "8"})
 ecs.delete_attributes(attributes=[{"name": "rack"} | of, {"name": "ssd"} | of])
 equal("deleted attributes are gone", listed(), before)
+for architecture, fits in [("X86_64", 1), ("ARM64", 0)]:
+    ecs.register_task_definition(
+        family="platform",
+        runtimePlatform={"cpuArchitecture": architecture, "operatingSystemFamily": "LINUX"},
+        containerDefinitions=[{"name": "c", "image": "i", "memory": 8}])
+    ran = ecs.run_task(taskDefinition="platform")
+    equal(f"a task for {architecture} is placed {fits} times", len(ran["tasks"]), fits)
+    for task in ran["tasks"]:
+        ecs.stop_task(task=task["taskArn"])
+refused("Windows", "ClientException", "WINDOWS_SERVER_2022_CORE is not supported",
+        lambda: ecs.register_task_definition(
+            family="platform",
+            runtimePlatform={"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"},
+            containerDefinitions=[{"name": "c", "image": "i", "memory": 8}]))
 for text, code, more in [
     ("a node that is not there", "TargetNotFoundException", {"targetId": "0" * 32}),
     ("no node", "InvalidParameterException", {"targetId": ""}),

@@ -25,8 +25,28 @@ pub struct DefinitionBody {
     pub requires_compatibilities: Vec<String>,
     /// Bind every placement of this definition, besides those of RunTask.
     pub placement_constraints: Vec<PlacementConstraint>,
+    /// `runtimePlatform`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
     /// The definition's tags.
     pub tags: Vec<KeyValue>,
+}
+
+impl DefinitionBody {
+    /// What binds every placement: the definition's own constraints, and its platform's.
+    pub fn constraints(&self) -> impl Iterator<Item = &PlacementConstraint> {
+        let platform = self.platform.iter().flat_map(|platform| &platform.constraints);
+        self.placement_constraints.iter().chain(platform)
+    }
+}
+
+/// ECS's `runtimePlatform`. The operating system is always Linux.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Platform {
+    /// `X86_64` or `ARM64`, where it says.
+    pub cpu_architecture: Option<String>,
+    /// What nodes must be for it.
+    pub constraints: Vec<PlacementConstraint>,
 }
 
 /// A port of the host that a container uses. No two held tasks of a node have the same one.

@@ -7,7 +7,7 @@ use loadline_controller::command::{
     CreateJoinToken, NodeConnected, RegisterNode, TaskReports, UseJoinToken,
 };
 use loadline_controller::engine::{Engine, NodeWatch};
-use loadline_controller::state::{ClusterName, Sha256Hash, TokenId};
+use loadline_controller::state::{ClusterName, NodeAttribute, Sha256Hash, TokenId};
 use loadline_model::{
     Assignment, ContainerReport, ContainerStatus, DesiredStatus, InstanceArn, Resources, StopCode,
     TaskArn, TaskReport, TaskStatus,
@@ -26,12 +26,16 @@ pub(crate) async fn join(engine: &Engine, cpu_units: u64, memory_mib: u64) -> In
         uses: 10,
     };
     engine.call(token).await.unwrap();
+    let pair = |name: &str, value: &str| NodeAttribute {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+    };
     let key_hash = Sha256Hash([2; 32]);
     let node = engine.call(UseJoinToken { id, secret_hash: hash, key_hash }).await.unwrap();
     let register = RegisterNode {
         node: node.clone(),
         resources: Resources { cpu_units, memory_mib },
-        attributes: vec![],
+        attributes: vec![pair("ecs.os-type", "linux"), pair("ecs.cpu-architecture", "x86_64")],
         agent_version: "hollow".into(),
     };
     engine.call(register).await.unwrap();

@@ -142,6 +142,7 @@ fn definition(family: Family, memory_mib: u64) -> DefinitionBody {
         containers: vec![container],
         requires_compatibilities: vec![],
         placement_constraints: vec![],
+        platform: None,
         tags: vec![],
     }
 }

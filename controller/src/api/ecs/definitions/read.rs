@@ -7,13 +7,13 @@ use loadline_model::{ContainerName, ContainerSpec, KeyValue, NetworkMode};
 use super::super::check;
 use super::super::shapes::NameValue;
 use super::shapes::{
-    ContainerDefinition, PortMapping, RegisterTaskDefinitionRequest,
+    ContainerDefinition, PortMapping, RegisterTaskDefinitionRequest, RuntimePlatform,
     TaskDefinitionPlacementConstraint,
 };
 use super::units::{MEMORY_MIB_MIN, cpu_units, memory_mib};
 use crate::api::ApiError;
 use crate::scheduler::query::Expression;
-use crate::state::{DefinitionBody, Family, HostPort, PlacementConstraint, Protocol};
+use crate::state::{DefinitionBody, Family, HostPort, PlacementConstraint, Platform, Protocol};
 
 /// Most containers of a task (ECS's own bound).
 pub(super) const CONTAINERS_MAX: usize = 10;
@@ -55,6 +55,7 @@ pub(super) fn definition(
         ports: ports(&request.container_definitions, network_mode)?,
         containers: containers(request.container_definitions, task_cpu, task_memory)?,
         requires_compatibilities: compatibilities,
+        platform: request.runtime_platform.map(platform).transpose()?,
         placement_constraints: constraints(request.placement_constraints.unwrap_or_default())?,
         tags: check::tags(request.tags)?,
     })
@@ -65,6 +66,25 @@ pub(super) fn definition(
 fn network_mode(mode: Option<&str>) -> Result<NetworkMode, ApiError> {
     check::one_of("networkMode", mode, &["none", "host"], &["bridge", "awsvpc"])?;
     Ok(if mode == Some("host") { NetworkMode::Host } else { NetworkMode::None })
+}
+
+/// Nodes say what they are by attributes of ECS's names; the platform asks for these.
+fn platform(given: RuntimePlatform) -> Result<Platform, ApiError> {
+    let family = given.operating_system_family.as_deref();
+    let windows: Vec<&str> =
+        family.into_iter().filter(|family| family.starts_with("WINDOWS_SERVER_")).collect();
+    check::one_of("runtimePlatform.operatingSystemFamily", family, &["LINUX"], &windows)?;
+    let architecture = given.cpu_architecture;
+    let at = "runtimePlatform.cpuArchitecture";
+    check::one_of(at, architecture.as_deref(), &["X86_64", "ARM64"], &[])?;
+    let asked = |name: &str, value: &str| {
+        PlacementConstraint::MemberOf(format!("attribute:{name} == {value}"))
+    };
+    let mut constraints = vec![asked("ecs.os-type", "linux")];
+    if let Some(architecture) = &architecture {
+        constraints.push(asked("ecs.cpu-architecture", &architecture.to_ascii_lowercase()));
+    }
+    Ok(Platform { cpu_architecture: architecture, constraints })
 }
 
 /// Every port mapping. On the host's network a container has the host's ports, so a mapping says

@@ -21,6 +21,8 @@ shape! {
             "placementConstraints" => Option<Vec<TaskDefinitionPlacementConstraint>>,
         /// `EC2`.
         requires_compatibilities: "requiresCompatibilities" => Option<Vec<String>>,
+        /// LINUX, on X86_64 or ARM64.
+        runtime_platform: "runtimePlatform" => Option<RuntimePlatform>,
         /// CPU units or vCPU.
         cpu: "cpu" => Option<String>,
         /// MiB or GB.
@@ -30,7 +32,7 @@ shape! {
     }
     unsupported [
         "taskRoleArn", "executionRoleArn", "pidMode", "ipcMode", "proxyConfiguration",
-        "inferenceAccelerators", "ephemeralStorage", "runtimePlatform", "enableFaultInjection",
+        "inferenceAccelerators", "ephemeralStorage", "enableFaultInjection",
     ]
 }
 
@@ -84,6 +86,16 @@ shape! {
 }
 
 shape! {
+    /// What nodes must be, in both directions.
+    RuntimePlatform = "RuntimePlatform" {
+        /// X86_64 or ARM64.
+        cpu_architecture: "cpuArchitecture" => Option<String>,
+        /// LINUX.
+        operating_system_family: "operatingSystemFamily" => Option<String>,
+    }
+}
+
+shape! {
     /// A port of the host that a container uses, in both directions.
     PortMapping = "PortMapping" {
         /// 1 to 65535.
@@ -132,6 +144,8 @@ shape! {
         compatibilities: "compatibilities" => Vec<String>,
         /// As it was given.
         requires_compatibilities: "requiresCompatibilities" => Option<Vec<String>>,
+        /// As it was given.
+        runtime_platform: "runtimePlatform" => Option<RuntimePlatform>,
         /// CPU units.
         cpu: "cpu" => Option<String>,
         /// MiB.

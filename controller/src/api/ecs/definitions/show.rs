@@ -6,7 +6,8 @@ use loadline_model::{ContainerSpec, KeyValue, NetworkMode};
 
 use super::super::shapes::show_pairs;
 use super::shapes::{
-    ContainerDefinition, PortMapping, TaskDefinition as Shown, TaskDefinitionPlacementConstraint,
+    ContainerDefinition, PortMapping, RuntimePlatform, TaskDefinition as Shown,
+    TaskDefinitionPlacementConstraint,
 };
 use crate::api::wire::EpochSeconds;
 use crate::state::{HostPort, PlacementConstraint, Scope, TaskDefinition};
@@ -34,6 +35,10 @@ pub(super) fn definition(scope: &Scope, record: &TaskDefinition) -> Shown {
         placement_constraints: body.placement_constraints.iter().filter_map(constraint).collect(),
         compatibilities: vec!["EC2".into()],
         requires_compatibilities: Some(compatibilities.clone()).filter(|list| !list.is_empty()),
+        runtime_platform: body.platform.as_ref().map(|platform| RuntimePlatform {
+            cpu_architecture: platform.cpu_architecture.clone(),
+            operating_system_family: Some("LINUX".into()),
+        }),
         cpu: body.cpu_units.map(|units| units.to_string()),
         memory: body.memory_mib.map(|mib| mib.to_string()),
         registered_at: EpochSeconds::from_ms(record.registered_at_ms),
