@@ -1,7 +1,7 @@
 //! The agent's local API: HTTP/1.1 on a Unix socket, for root and the agent's own user.
 //!
 //! ```text
-//!  POST   /v1/images/import   {"path": "/abs/file-or-dir", "name": "ref"?} ─▶ NDJSON: progress, end
+//!  POST   /v1/images/import   {"path": "/abs/file-or-dir", "name": "ref"?} ─▶ NDJSON: progress
 //!  GET    /v1/images          {"images": […]}
 //!  DELETE /v1/images?reference=REF
 //!  GET    /v1/status          who the node is, its line, and its tasks

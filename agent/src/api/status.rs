@@ -13,7 +13,10 @@ pub(super) async fn status(State(context): State<Context>) -> Response<Body> {
         return super::refuse(StatusCode::SERVICE_UNAVAILABLE, "the agent is ending");
     };
     let tasks: Vec<Value> = context.board.all().iter().map(task).collect();
-    let amount = |of: loadline_model::Resources| json!({ "cpu_units": of.cpu_units, "memory_mib": of.memory_mib });
+    let amount = |of: loadline_model::Resources| {
+        let (cpu_units, memory_mib) = (of.cpu_units, of.memory_mib);
+        json!({ "cpu_units": cpu_units, "memory_mib": memory_mib })
+    };
     let answer = json!({
         "container_instance_arn": context.container_instance_arn,
         "controller": context.controller,

@@ -69,7 +69,10 @@ pub enum SettingsError {
         source: serde_json::Error,
     },
     /// Written by a newer agent.
-    #[error("{} has format {found}, this supervisor knows {FORMAT_VERSION}: upgrade it", path.display())]
+    #[error(
+        "{} has format {found}, this supervisor knows {FORMAT_VERSION}: upgrade it",
+        path.display()
+    )]
     Format {
         /// Which file.
         path: PathBuf,

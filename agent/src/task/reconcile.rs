@@ -1,8 +1,9 @@
 //! The decision: from what a task shall do and what is seen of it, what to do next. Pure.
 //!
 //! ```text
-//!  a container:  Waiting ─▶ Pulling ─▶ Pulled ─▶ Preparing ─▶ Prepared ─▶ Launching ─▶ Created ─▶ Starting ─▶ Running
-//!                   └───────────┴────────────┴───────────┴───────────┴──────────┴──────────┴─▶ Ended
+//!  Waiting ─▶ Pulling ─▶ Pulled ─▶ Preparing ─▶ Prepared ─▶ Launching ─▶ Created ─▶ Starting
+//!     └──────────┴─────────┴───────────┴───────────┴────────────┴───────────┴──┬───────┘
+//!                                                              Running ─▶ Ended ◀┘
 //! ```
 //!
 //! Called again after every change; an action that is under way shows in `Seen`, so that nothing

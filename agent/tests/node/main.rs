@@ -1,11 +1,15 @@
 //! The whole node against a fake controller: the real protocol, the real supervisor, a real OCI
 //! runtime, real cgroups. Each test has a folder, a CA and a cgroup of its own.
 
-#![allow(clippy::unwrap_used, reason = "a helper of a test that fails is a test that fails")]
-
+#[cfg(test)]
 mod away;
+#[cfg(test)]
 mod fake;
+#[cfg(test)]
 mod join;
+#[cfg(test)]
 mod life;
+#[cfg(test)]
 mod restart;
+#[cfg(test)]
 mod world;

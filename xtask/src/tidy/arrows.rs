@@ -9,7 +9,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("loadline-model", &[]),
     ("loadline-proto", &["loadline-model"]),
     ("loadline-runtime", &[]),
-    ("loadline-agent", &["loadline-model", "loadline-proto", "loadline-runtime"]),
+    (
+        "loadline-agent",
+        &["loadline-fixtures", "loadline-model", "loadline-proto", "loadline-runtime"],
+    ),
     ("loadline-controller", &["loadline-model", "loadline-proto"]),
     ("loadline", &["loadline-model"]),
     ("loadline-fixtures", &[]),
