@@ -216,3 +216,47 @@ fn put(table: Table, key: &[u8], value: &impl Serialize) -> Mutation {
 fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("records have string keys only")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::faulty::Disk;
+    use super::*;
+    use crate::apply::testing::scope;
+
+    #[track_caller]
+    fn refused(asked: &Scope, put: &Mutation, expected: &str) {
+        let mut store = Disk::default().store();
+        load(&mut store, &scope()).unwrap();
+        store.commit(std::slice::from_ref(put)).unwrap();
+        let error = load(&mut store, asked).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn a_store_of_other_arns_or_of_a_newer_program_or_a_damaged_one_is_refused_by_name() {
+        let harmless = put(Table::Families, b"web", &1);
+        let other = Scope { region: "eu".into(), ..scope() };
+        let said = "the store is of region r and account 1: start with these, or with another \
+                    state folder";
+        refused(&other, &harmless, said);
+        let newer = put(Table::Meta, META_KEY, &Meta { version: 2, scope: scope() });
+        let said = "the store has format 2, this program reads up to 1: use a newer one";
+        refused(&scope(), &newer, said);
+        let damaged = put(Table::Tasks, b"x", &"no task");
+        let said = "read record \"x\" of table tasks: the store is damaged, restore a backup";
+        refused(&scope(), &damaged, said);
+    }
+
+    #[test]
+    fn a_field_that_a_newer_program_added_is_no_reason_to_refuse() {
+        let mut store = Disk::default().store();
+        load(&mut store, &scope()).unwrap();
+        let cluster = serde_json::json!({
+            "name": "c", "status": "Active", "created_at_ms": 1, "tags": [], "added_later": 1,
+        });
+        store.commit(&[put(Table::Clusters, b"c", &cluster)]).unwrap();
+        let loaded = load(&mut store, &scope()).unwrap();
+        assert!(!loaded.fresh);
+        assert_eq!(loaded.state.view.clusters().count(), 1);
+    }
+}
