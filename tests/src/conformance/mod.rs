@@ -8,6 +8,7 @@
 
 mod cgroups;
 mod console;
+mod escapes;
 mod failures;
 mod hooks;
 mod lifecycle;
@@ -80,6 +81,7 @@ pub fn all() -> Vec<Case> {
         cgroups::CASES,
         hooks::CASES,
         seccomp::CASES,
+        escapes::CASES,
     ];
     groups.into_iter().flatten().copied().collect()
 }

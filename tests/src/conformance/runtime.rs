@@ -31,6 +31,11 @@ impl Runtime {
         Ok(Self { name, path, hides_unified })
     }
 
+    /// The program itself.
+    pub(super) fn bytes(&self) -> anyhow::Result<Vec<u8>> {
+        std::fs::read(&self.path).with_context(|| format!("read {}", self.path.display()))
+    }
+
     /// A call of it, without arguments.
     #[must_use]
     pub fn command(&self) -> Command {

@@ -260,6 +260,14 @@ impl World {
         Ok(created)
     }
 
+    /// The bytes of the runtime's program.
+    ///
+    /// # Errors
+    /// Where they can't be read.
+    pub fn runtime_bytes(&self) -> anyhow::Result<Vec<u8>> {
+        self.runtime.bytes()
+    }
+
     /// Fails where a cgroup of this case is left.
     ///
     /// # Errors

@@ -124,6 +124,8 @@ fn floor(cluster: &Cluster, table: &mut Table) -> anyhow::Result<()> {
     drop(spinners);
     let least = used.iter().copied().fold(f64::INFINITY, f64::min) / 0.25;
     let sum: f64 = used.iter().sum();
+    let shares: Vec<String> = used.iter().map(|used| format!("{:.2}", used / 0.25)).collect();
+    println!("    of their shares they got {}", shares.join(" "));
     let seen = format!("the worst of {count} got {least:.2} of its share (all: {sum:.2} CPUs)");
     table.add("b2", "on a full, busy node a task gets >= 0.9 of its share", &seen, 0.9 <= least);
     stop(cluster, &tasks)
@@ -160,7 +162,7 @@ fn refusals(cluster: &Cluster, table: &mut Table) -> anyhow::Result<Vec<String>>
     let mut reasons = Vec::new();
     for (family, size) in [
         ("wide", json!({ "memory": (FIRST_NODE_MIB - 256).to_string() })),
-        ("fast", json!({ "memory": "64", "cpu": "1048576" })),
+        ("fast", json!({ "memory": "64", "cpu": "131072" })),
     ] {
         let task = cluster.define(family, &["sleep"], size, json!({}))?;
         let answer = cluster.api.ecs("RunTask", &json!({ "taskDefinition": task }))?;
@@ -249,7 +251,7 @@ fn clean(before: &Audit, leftovers: Vec<String>, network: &str, table: &mut Tabl
     let seen = if left.is_empty() {
         "no process, cgroup, mount or network namespace is left".to_owned()
     } else {
-        format!("left: {}", left.join("; "))
+        format!("left: {} things, such as {}", left.len(), left[0])
     };
     table.add("e", "everything is cleaned up", &seen, left.is_empty());
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use loadline_fixtures::Image;
+use loadline_fixtures::image::write_layer;
 use loadline_tests::api::why_stopped;
 use loadline_tests::cluster::Cluster;
 use loadline_tests::require::Facility;
@@ -69,8 +70,11 @@ fn a_blob_that_does_not_match_its_digest_is_refused() {
     require!("a_blob_that_does_not_match_its_digest_is_refused": Facility::Root);
     let cluster = cluster(1024);
     let before = (names(&cluster), files(&cluster.nodes[0].state.join("images")));
-    let layout = cluster.folder.path().join("layout");
-    Image::probe("forged:latest").unwrap().write_oci_layout(&layout).unwrap();
+    // Not a layer that the node already has: that one it need not read again.
+    let (layout, tar) = (cluster.folder.path().join("layout"), cluster.folder.path().join("tar"));
+    let noise: Vec<u8> = (0..100_000_u32).flat_map(|n| n.wrapping_mul(n).to_le_bytes()).collect();
+    write_layer(&tar, &[("noise", 0o644, &noise)]).unwrap();
+    Image::new("forged:latest").layer(tar).write_oci_layout(&layout).unwrap();
     let blobs = layout.join("blobs/sha256");
     let layer = blobs.read_dir().unwrap().map(|entry| entry.unwrap().path());
     let layer = layer.max_by_key(|path| path.metadata().unwrap().len()).unwrap();

@@ -19,6 +19,7 @@ fn refused(cluster: &Cluster, address: &str, token: &str) -> String {
     let secret = token.split('.').nth(2).unwrap_or(token);
     assert!(!ran.stderr.contains(secret), "the token's secret is told: {}", ran.stderr);
     let left = loadline_tests::kernel::cgroups_named(&parent);
+    left.iter().for_each(|cgroup| drop(std::fs::remove_dir(cgroup)));
     assert!(left.is_empty(), "cgroups are left: {left:?}");
     ran.stderr.to_lowercase()
 }
