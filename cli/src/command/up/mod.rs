@@ -75,13 +75,23 @@ impl Up {
         let mut controller = self.start_controller(global)?;
         let ready = controller.ready(&mut signals).await?;
         let client = Client {
-            endpoint: format!("http://{}", ready.api)
+            endpoint: format!("http://{}", reachable(ready.api))
                 .parse()
                 .map_err(|e| Failure::Child(format!("the controller's API address: {e}")))?,
             ..local_client(global)?
         };
-        let (mut agent, node) = self.join(context, &client, ready.agents, &mut signals).await?;
-        print_usage(context, &client, &node)?;
+        let joined = self.join(context, &client, ready.agents, &mut signals).await;
+        let (mut agent, node) = match joined {
+            Ok(joined) => joined,
+            Err(failure) => {
+                controller.end().await;
+                return Err(failure);
+            }
+        };
+        if let Err(failure) = print_usage(context, &client, &node) {
+            // Nobody reads; the cluster is up all the same.
+            eprintln!("loadline: {failure}");
+        }
         let (why, code) = tokio::select! {
             () = signals.next() => ("stopping", 0),
             text = agent.ended() => (text, 1),
@@ -136,9 +146,16 @@ impl Up {
         let file = TokenFile::write(&context.global.state_dir, &token)?;
         let mut agent = self.start_agent(context, agents, &file.path)?;
         let node = tokio::select! {
-            node = node::connected(context, client) => node?,
-            text = agent.ended() => return Err(Failure::Child(text.to_owned())),
-            () = signals.next() => return Err(Failure::Interrupted),
+            node = node::connected(context, client) => node,
+            text = agent.ended() => Err(Failure::Child(text.to_owned())),
+            () = signals.next() => Err(Failure::Interrupted),
+        };
+        let node = match node {
+            Ok(node) => node,
+            Err(failure) => {
+                agent.end().await;
+                return Err(failure);
+            }
         };
         // An agent that was enrolled already did not use it.
         let id = &token["tokenId"];
