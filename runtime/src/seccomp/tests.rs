@@ -59,50 +59,73 @@ fn run(program: &[Instruction], call: Call) -> u32 {
     }
 }
 
-/// The tables of x86_64, x32 and x86.
-fn tables() -> [Table; 3] {
-    [Abi::X86_64, Abi::X32, Abi::X86].map(Table::of)
+/// A profile with its names looked up once: for each ABI, rule and numbers.
+struct Reading {
+    profile: Profile,
+    names: [Vec<Named>; 3],
 }
 
-/// The profile read from top to bottom: rules with conditions first, then those without.
-fn plain_reading(profile: &Profile, tables: &[Table; 3], call: Call) -> u32 {
-    let abi = match (call.architecture, call.number & X32_BIT != 0) {
-        (AUDIT_ARCH_X86_64, false) => Abi::X86_64,
-        (AUDIT_ARCH_X86_64, true) => Abi::X32,
-        (AUDIT_ARCH_I386, _) => Abi::X86,
-        _ => return KILL_PROCESS,
-    };
-    if !profile.abis.contains(&abi) {
-        return KILL_PROCESS;
+struct Named {
+    rule: usize,
+    number: Option<u32>,
+    /// Number and first argument of the old way to it.
+    old_way: Option<(u32, u64)>,
+}
+
+impl Reading {
+    fn of(profile: &Value) -> Reading {
+        let profile = Profile::validate(&oci(profile)).unwrap();
+        let names = [Abi::X86_64, Abi::X32, Abi::X86].map(|abi| {
+            let table = Table::of(abi);
+            let rules = profile.rules.iter().enumerate();
+            let names = rules.flat_map(|(n, rule)| rule.names.iter().map(move |name| (n, name)));
+            let named = |(rule, name): (usize, &String)| {
+                let is_plain = profile.rules[rule].alternatives.is_empty();
+                let old_way = table.multiplexed(name).filter(|_| is_plain);
+                Named {
+                    rule,
+                    number: table.number(name),
+                    old_way: old_way.map(|way| (way.number, way.first_argument)),
+                }
+            };
+            names.map(named).collect()
+        });
+        Reading { profile, names }
     }
-    let table = &tables[abi as usize];
-    let names = || profile.rules.iter().flat_map(|rule| rule.names.iter().map(move |n| (rule, n)));
-    let last = names().filter_map(|(_, name)| table.number(name)).max();
-    let last_multiplexer = names()
-        .filter(|(rule, _)| rule.alternatives.is_empty())
-        .filter_map(|(_, name)| Some(table.multiplexed(name)?.number))
-        .max();
-    for (rule, name) in names() {
-        let is_it = table.number(name) == Some(call.number);
-        if is_it && rule.alternatives.iter().any(|all| all.iter().all(|c| holds(c, call))) {
-            return rule.answer;
+
+    /// From top to bottom: rules with conditions first, then those without.
+    fn answer(&self, call: Call) -> u32 {
+        let Reading { profile, names } = self;
+        let abi = match (call.architecture, call.number & X32_BIT != 0) {
+            (AUDIT_ARCH_X86_64, false) => Abi::X86_64,
+            (AUDIT_ARCH_X86_64, true) => Abi::X32,
+            (AUDIT_ARCH_I386, _) => Abi::X86,
+            _ => return KILL_PROCESS,
+        };
+        if !profile.abis.contains(&abi) {
+            return KILL_PROCESS;
         }
-        let old_way = table.multiplexed(name).filter(|_| rule.alternatives.is_empty());
-        if let Some(old_way) = old_way
-            && old_way.number == call.number
-            && old_way.first_argument == call.arguments[0]
-        {
-            return rule.answer;
+        let names = &names[abi as usize];
+        for Named { rule, number, old_way } in names {
+            let rule = &profile.rules[*rule];
+            let is_it = *number == Some(call.number);
+            let holds_all = |all: &Vec<Condition>| all.iter().all(|c| holds(c, call));
+            let is_old_way = *old_way == Some((call.number, call.arguments[0]));
+            if is_old_way || (is_it && rule.alternatives.iter().any(holds_all)) {
+                return rule.answer;
+            }
         }
+        for Named { rule, number, .. } in names {
+            let rule = &profile.rules[*rule];
+            let is_it = *number == Some(call.number) && rule.alternatives.is_empty();
+            if is_it && rule.answer != profile.default {
+                return rule.answer;
+            }
+        }
+        let numbers = names.iter().flat_map(|n| n.number.into_iter().chain(n.old_way.map(|w| w.0)));
+        let is_known = numbers.max().is_some_and(|last| call.number <= last);
+        if is_known { profile.default } else { profile.newer }
     }
-    for (rule, name) in names() {
-        let is_it = table.number(name) == Some(call.number) && rule.alternatives.is_empty();
-        if is_it && rule.answer != profile.default {
-            return rule.answer;
-        }
-    }
-    let is_known = last.max(last_multiplexer).is_some_and(|last| call.number <= last);
-    if is_known { profile.default } else { profile.newer }
 }
 
 fn holds(condition: &Condition, call: Call) -> bool {
@@ -251,14 +274,13 @@ fn a_distributions_profile_compiles_small_and_means_what_it_says() {
     profile["architectures"] = json!(["SCMP_ARCH_X86", "SCMP_ARCH_X32"]);
     let filter = compiled(&profile);
     assert!(filter.program.len() < 2000, "{} instructions", filter.program.len());
-    let read = Profile::validate(&oci(&profile)).unwrap();
-    let tables = tables();
+    let reading = Reading::of(&profile);
     for base in [0, X32_BIT] {
         for number in base..base + 1024 {
             for architecture in [AUDIT_ARCH_X86_64, AUDIT_ARCH_I386] {
                 for first in [0, 1, 2, 16, 0x2008, 0x7e02_0000, u64::MAX] {
                     let call = Call { architecture, number, arguments: [first, 9, 9, 0, 0, 0] };
-                    let expected = plain_reading(&read, &tables, call);
+                    let expected = reading.answer(call);
                     assert_eq!(run(&filter.program, call), expected, "{call:x?}");
                 }
             }
@@ -305,8 +327,8 @@ proptest! {
             prop::sample::select(vec![0u64, 1, 2, 5, 1 << 32, (1 << 32) + 1, u64::MAX])),
     ) {
         let filter = compiled(&profile);
-        let (read, tables) = (Profile::validate(&oci(&profile)).unwrap(), tables());
+        let reading = Reading::of(&profile);
         let call = Call { architecture, number: number | bit, arguments };
-        prop_assert_eq!(run(&filter.program, call), plain_reading(&read, &tables, call));
+        prop_assert_eq!(run(&filter.program, call), reading.answer(call));
     }
 }
