@@ -9,6 +9,7 @@ mod cluster;
 mod definition;
 mod join_token;
 mod node;
+mod protect;
 mod report;
 mod run;
 mod seed;
@@ -29,6 +30,7 @@ use loadline_model::InstanceArn;
 use crate::command::{Command, Refusal, Reply};
 use crate::state::{ClusterEntry, ClusterName, ClusterStatus, IdSource, State, View, Write};
 
+pub use protect::can_be_protected;
 pub use tick::STOPPED_KEPT_MS;
 
 /// What a command that was not refused does.
@@ -64,6 +66,7 @@ pub fn apply(
         Command::RegisterNode(command) => node::register(state, command, now_ms),
         Command::SetNodeStatus(command) => node::set_status(state, command),
         Command::DeregisterNode(command) => node::deregister(state, command, now_ms),
+        Command::ProtectTasks(command) => protect::protect(state, command, now_ms),
         Command::SetTags(command) => tags::set(state, command),
         Command::SetAttributes(command) => attributes::set(state, command),
         Command::NodeConnected(command) => node::connected(state, command, now_ms),

@@ -119,6 +119,7 @@ impl Seed<'_> {
             created_at_ms: self.now_ms,
             started_at_ms: None,
             stopping_at_ms: None,
+            protected_until_ms: None,
             execution_stopped_at_ms: None,
             stopped_at_ms: None,
         }

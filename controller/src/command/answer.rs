@@ -34,7 +34,7 @@ pub enum Reply {
     Connected(Connected),
     /// Of `TaskReports`.
     Acks(Acks),
-    /// Of `SetTags`, `SetAttributes`, `NodeDisconnected` and `NodeApplied`.
+    /// Of `ProtectTasks`, `SetTags`, `SetAttributes`, `NodeDisconnected` and `NodeApplied`.
     Noted(()),
     /// Of `Tick`.
     Ticked(Ticked),

@@ -68,6 +68,8 @@ pub enum Command {
     SetNodeStatus(SetNodeStatus),
     /// See [`DeregisterNode`].
     DeregisterNode(DeregisterNode),
+    /// See [`ProtectTasks`].
+    ProtectTasks(ProtectTasks),
     /// See [`SetTags`].
     SetTags(SetTags),
     /// See [`SetAttributes`].
@@ -271,6 +273,26 @@ pub enum AttributeChange {
     Put,
     /// Removes it; one that is not there is no change.
     Delete,
+}
+
+/// Protects tasks of services from scale-in and deployments, or no longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProtectTasks {
+    /// The cluster that the caller named.
+    pub cluster: ClusterName,
+    /// Which. One that is of no service, or is to stop, is left as it is.
+    pub tasks: Vec<TaskArn>,
+    /// Whether, and for how long.
+    pub protection: Protection,
+}
+
+/// UpdateTaskProtection's `protectionEnabled` and `expiresInMinutes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// No longer.
+    Off,
+    /// From now on for so long, 1 to 2,880.
+    ForMinutes(u32),
 }
 
 /// Puts or removes tags of one object.

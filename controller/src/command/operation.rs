@@ -7,9 +7,10 @@ use loadline_model::InstanceArn;
 use super::{
     Acks, Command, Connected, CreateCluster, CreateJoinToken, CreateService, DeleteCluster,
     DeleteService, DeregisterNode, DeregisterTaskDefinition, JoinTokenMade, NodeApplied,
-    NodeConnected, NodeDisconnected, Ran, Reconcile, RegisterNode, RegisterTaskDefinition,
-    Registered, Reply, RevokeJoinToken, RunTask, SetAttributes, SetNodeStatus, SetTags, StartTask,
-    StopTask, TaskReports, Tick, Ticked, UpdateService, UseJoinToken,
+    NodeConnected, NodeDisconnected, ProtectTasks, Ran, Reconcile, RegisterNode,
+    RegisterTaskDefinition, Registered, Reply, RevokeJoinToken, RunTask, SetAttributes,
+    SetNodeStatus, SetTags, StartTask, StopTask, TaskReports, Tick, Ticked, UpdateService,
+    UseJoinToken,
 };
 use crate::state::{Cluster, Node, Service, Task, TaskDefinition};
 
@@ -65,6 +66,7 @@ operations! {
     DeregisterNode => Node(Arc<Node>),
     NodeConnected => Connected(Connected),
     TaskReports => Acks(Acks),
+    ProtectTasks => Noted(()),
     SetTags => Noted(()),
     SetAttributes => Noted(()),
     NodeDisconnected => Noted(()),

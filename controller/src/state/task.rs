@@ -45,6 +45,9 @@ pub struct Task {
     /// RunTask's `startedBy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_by: Option<String>,
+    /// The service's scale-in and deployments leave it alone until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protected_until_ms: Option<u64>,
     /// The task's tags, propagated ones included.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<KeyValue>,
@@ -70,6 +73,14 @@ pub struct Task {
     /// When the controller learned that it is STOPPED; it is kept for an hour from then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_at_ms: Option<u64>,
+}
+
+impl Task {
+    /// Whether the service's scale-in and deployments must leave it alone at this time.
+    #[must_use]
+    pub fn is_protected(&self, now_ms: u64) -> bool {
+        self.protected_until_ms.is_some_and(|until_ms| now_ms < until_ms)
+    }
 }
 
 /// One container of a task.

@@ -130,3 +130,8 @@ async fn nodes_are_drained_and_tokens_are_made() {
 async fn ports_of_the_host_are_used_once() {
     check("ports_of_the_host_are_used_once", "ports.py", "boto3").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn protected_tasks_outlive_scale_in() {
+    check("protected_tasks_outlive_scale_in", "protection.py", "boto3").await;
+}

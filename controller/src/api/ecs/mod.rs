@@ -8,6 +8,7 @@ mod definitions;
 mod instances;
 mod page;
 mod placement;
+mod protection;
 mod reference;
 mod refusal;
 mod services;
@@ -83,6 +84,10 @@ operations! {
     "StopTask" => tasks::stop, tasks::StopTaskRequest => tasks::StopTaskResponse;
     "DescribeTasks" => tasks::describe,
         tasks::DescribeTasksRequest => tasks::DescribeTasksResponse;
+    "GetTaskProtection" => protection::get,
+        protection::GetTaskProtectionRequest => protection::GetTaskProtectionResponse;
+    "UpdateTaskProtection" => protection::update,
+        protection::UpdateTaskProtectionRequest => protection::UpdateTaskProtectionResponse;
     "ListTasks" => tasks::list, tasks::ListTasksRequest => tasks::ListTasksResponse;
     "DescribeContainerInstances" => instances::describe,
         instances::DescribeContainerInstancesRequest

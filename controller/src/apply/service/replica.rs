@@ -24,9 +24,29 @@ struct Groups<'a> {
     old: Vec<Seen<'a>>,
 }
 
+impl Groups<'_> {
+    /// Takes protected tasks out of those to choose from; says until when they are.
+    fn leave_protected(&mut self, now_ms: u64) -> Vec<u64> {
+        let mut until = Vec::new();
+        for group in [&mut self.current, &mut self.old] {
+            group.retain(|(task, _)| {
+                let protected = task.is_protected(now_ms);
+                until.extend(task.protected_until_ms.filter(|_| protected));
+                !protected
+            });
+        }
+        until
+    }
+}
+
 pub(super) fn step(look: &mut Look<'_>) {
     let mut groups = Groups::default();
     let picture = count(look, &mut groups);
+    if look.service.status == ServiceStatus::Active {
+        for until_ms in groups.leave_protected(look.now_ms) {
+            look.wake_at(until_ms);
+        }
+    }
     let wanted = if look.may_launch() { picture.starts() } else { 0 };
     let started = start(look, wanted);
     let stops = if look.service.status == ServiceStatus::Active && !may_replace(look) {
