@@ -128,9 +128,10 @@ impl Workshop {
     /// The reason why the container can't be started, in ECS's words.
     pub async fn obtain(&self, reference: &str) -> Result<Image, String> {
         let Pulls { puller, behaviour } = &self.tools.pulls;
-        puller.obtain(reference, *behaviour, &|_| {}).await.map_err(|error| {
-            format!("CannotPullContainerError: pull {reference}: {}", chain(&error))
-        })
+        puller
+            .obtain(reference, *behaviour, &|_| {})
+            .await
+            .map_err(|error| format!("CannotPullContainerError: {}", chain(&error)))
     }
 
     /// Makes the folder of a container's newest run, with the settings for its supervisor.

@@ -12,6 +12,17 @@ use crate::image::{Digest, ImageError};
 /// Why an image could not be pulled. What was downloaded of it stays, for the next try.
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
+    /// Neither here nor to be had from its registry.
+    #[error(
+        "image {reference} is not on this node (`loadline image import` brings it) and can't be \
+         pulled"
+    )]
+    NotHere {
+        /// The reference in its full form.
+        reference: String,
+        /// Why it can't be pulled.
+        source: Box<PullError>,
+    },
     /// The exchange with the registry.
     #[error("exchange with the registry")]
     Http(#[from] HttpError),

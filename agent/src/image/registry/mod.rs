@@ -134,6 +134,9 @@ impl Puller {
                     tracing::warn!(reference, %error, "not pulled: the image that is here serves");
                     Ok(image)
                 }
+                Err(ImageError::NotFound { reference }) => {
+                    Err(PullError::NotHere { reference, source: Box::new(error) })
+                }
                 _ => Err(error),
             },
         }

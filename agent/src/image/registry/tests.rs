@@ -227,6 +227,10 @@ async fn what_is_here_serves_where_the_registry_does_not() {
     registry.change(|manners| manners.password = Some(("other", "pw")));
     obtain(PullBehaviour::Default).await.unwrap();
     assert!(obtain(PullBehaviour::Always).await.is_err());
+    let nowhere = puller.obtain("127.0.0.1:1/no:1", PullBehaviour::Default, &|_| {}).await;
+    let words = words(&nowhere.unwrap_err());
+    assert!(words.starts_with("image 127.0.0.1:1/no:1 is not on this node (`loadline"), "{words}");
+    assert!(words.contains("connect to 127.0.0.1:1: Connection refused"), "{words}");
 }
 
 #[tokio::test]
