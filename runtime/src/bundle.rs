@@ -78,8 +78,10 @@ impl Bundle {
 /// When the file is missing or too large.
 pub fn read(path: &Path) -> Result<String, Error> {
     let failed = |source| Error::Read { path: path.to_owned(), source };
-    let mut text = String::new();
     let file = File::open(path).map_err(failed)?;
+    let length = file.metadata().map_or(0, |metadata| metadata.len()).min(CONFIG_BYTES_MAX);
+    // One byte more than there is, so that the end is seen without growing.
+    let mut text = String::with_capacity(length as usize + 1);
     file.take(CONFIG_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() as u64 > CONFIG_BYTES_MAX {
         return Err(Error::TooLarge { path: path.to_owned() });

@@ -5,9 +5,12 @@
 //! mount namespace a cgroup2 mounted over a v1 tree hides the v1 mounts, which mountinfo lists
 //! all the same.
 
+mod usual;
+
 use std::borrow::Cow;
 use std::fmt;
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -73,25 +76,31 @@ pub enum Mode {
     V2,
 }
 
+/// Reads a file of the kernel's, whose size nobody knows before, in as few steps as possible.
+fn read(path: impl AsRef<Path>) -> Result<String, Error> {
+    const USUAL_BYTES: usize = 16 * 1024;
+    let path = path.as_ref();
+    let mut text = String::with_capacity(USUAL_BYTES);
+    let read = File::open(path).and_then(|mut file| file.read_to_string(&mut text));
+    read.map_err(|source| Error::io("read", path, source))?;
+    Ok(text)
+}
+
 impl Layout {
     /// Reads the calling thread's own view; a thread can have a mount namespace of its own.
     pub fn probe() -> Result<Layout, Error> {
-        let read = |path: &str| {
-            fs::read_to_string(path).map_err(|source| Error::io("read", Path::new(path), source))
+        let own_groups = read("/proc/thread-self/cgroup")?;
+        let mut layout = match usual::layout(&own_groups) {
+            Some(layout) => layout,
+            None => Layout::parse(&read("/proc/thread-self/mountinfo")?, &own_groups)?,
         };
-        let mut layout = Layout::parse(
-            &read("/proc/thread-self/mountinfo")?,
-            &read("/proc/thread-self/cgroup")?,
-        )?;
         // The whole range of ids, mapped onto itself, is what the initial namespace shows.
         let ids = read("/proc/thread-self/uid_map")?;
         let is_initial = ids.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
         layout.controls_devices = is_initial && nix::unistd::geteuid().is_root();
         if let Some(v2) = layout.hierarchies.iter_mut().find(|h| h.id == HierarchyId::V2) {
             let path = v2.mount_point.join("cgroup.controllers");
-            let text =
-                fs::read_to_string(&path).map_err(|source| Error::io("read", &path, source))?;
-            v2.controllers = Controllers::from_v2_text(&text);
+            v2.controllers = Controllers::from_v2_text(&read(&path)?);
         }
         Ok(layout)
     }
