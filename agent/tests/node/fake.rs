@@ -38,6 +38,9 @@ pub(crate) struct State {
     pub(crate) enrolled: u32,
     pub(crate) chunks: BTreeMap<u64, v1::LogChunk>,
     pub(crate) acknowledge: bool,
+    /// Whether a new node gets a certificate that is nearly over.
+    pub(crate) old_certificates: bool,
+    pub(crate) renewed: u32,
     session: Option<mpsc::Sender<Result<ControllerMessage, Status>>>,
     next_request: u64,
 }
@@ -249,6 +252,17 @@ impl Authority {
         Arc::new(Self { issuer })
     }
 
+    /// A node's certificate, valid from so long ago to so far ahead.
+    fn certify(&self, csr_der: Vec<u8>, before_s: i64, after_s: i64) -> Vec<u8> {
+        let der = CertificateSigningRequestDer::from(csr_der);
+        let mut csr = rcgen::CertificateSigningRequestParams::from_der(&der).unwrap();
+        csr.params.distinguished_name.push(DnType::CommonName, ARN);
+        let now = time::OffsetDateTime::now_utc();
+        csr.params.not_before = now - time::Duration::seconds(before_s);
+        csr.params.not_after = now + time::Duration::seconds(after_s);
+        csr.signed_by(&self.issuer).unwrap().der().to_vec()
+    }
+
     fn server_identity(&self) -> Identity {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![CONTROLLER_DNS_NAME.to_owned()]).unwrap();
@@ -276,13 +290,12 @@ impl Enrolment for Service {
         if !request.token.contains(&"1".repeat(64)) {
             return Err(Status::unauthenticated("the token is expired"));
         }
-        let der = CertificateSigningRequestDer::from(request.csr_der);
-        let mut csr = rcgen::CertificateSigningRequestParams::from_der(&der).unwrap();
-        csr.params.distinguished_name.push(DnType::CommonName, ARN);
-        let certificate = csr.signed_by(&self.authority.issuer).unwrap();
+        let old = lock(&self.shared).old_certificates;
+        let (before_s, after_s) = if old { (900, 100) } else { (100, 900) };
+        let certificate_der = self.authority.certify(request.csr_der, before_s, after_s);
         lock(&self.shared).enrolled += 1;
         Ok(Response::new(v1::EnrolResponse {
-            certificate_der: certificate.der().to_vec(),
+            certificate_der,
             ca_certificate_der: self.authority.issuer.der().to_vec(),
             container_instance_arn: ARN.to_owned(),
         }))
@@ -301,9 +314,12 @@ impl Node for Service {
 
     async fn renew(
         &self,
-        _request: Request<v1::RenewRequest>,
+        request: Request<v1::RenewRequest>,
     ) -> Result<Response<v1::RenewResponse>, Status> {
-        Err(Status::unavailable("the fake renews nothing"))
+        authenticated(&request)?;
+        lock(&self.shared).renewed += 1;
+        let certificate_der = self.authority.certify(request.into_inner().csr_der, 0, 900);
+        Ok(Response::new(v1::RenewResponse { certificate_der }))
     }
 
     async fn register(

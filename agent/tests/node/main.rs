@@ -10,6 +10,8 @@ mod join;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod local;
+#[cfg(test)]
 mod restart;
 #[cfg(test)]
 mod world;

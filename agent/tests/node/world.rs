@@ -110,6 +110,14 @@ impl World {
         agent.wait().unwrap();
     }
 
+    /// SIGTERM, as systemd does it.
+    pub(crate) fn end_agent(&mut self) -> std::process::ExitStatus {
+        let mut agent = self.agent.take().expect("an agent runs");
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(agent.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        agent.wait().unwrap()
+    }
+
     pub(crate) fn wait_for_agents_death(&mut self) {
         let agent = self.agent.as_mut().expect("an agent was started");
         let until = Instant::now() + PATIENCE;
@@ -233,6 +241,16 @@ impl World {
             assert!(Instant::now() < until, "left behind: {:#?}", self.leftovers());
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+}
+
+/// A process that ends with its test.
+pub(crate) struct Ended(pub(crate) Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
