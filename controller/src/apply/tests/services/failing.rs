@@ -1,0 +1,213 @@
+//! Failures, nodes that go, daemons, and a service's end.
+
+use loadline_model::{DesiredStatus, TaskStatus};
+
+use super::{
+    agents_obey, counts, create, fail, key, last_event, limits, newest, service, tasks, update,
+    world,
+};
+use crate::apply::testing::{World, cluster, definition, node_arn, run};
+use crate::command::{
+    CreateService, DeleteCluster, DeleteService, Deploy, Force, PlacementReason, Refusal,
+    SetNodeStatus, StartTask, Tick, UpdateService,
+};
+use crate::state::{Breaker, DeploymentConfig, NodeStatus, Rollout, Scheduling, ServiceStatus};
+
+#[test]
+fn the_breaker_ends_a_deployment_that_keeps_failing_and_rolls_back() {
+    let mut world = world();
+    let config = DeploymentConfig { breaker: Breaker::RollBack, ..limits(100, 200) };
+    world.must(CreateService { config, ..create(2) });
+    agents_obey(world.looks());
+    let first = service(&world).primary().clone();
+    world.must(definition("web", 100, 100));
+    world.must(UpdateService { definition: Some(newest()), ..update() });
+    for failures in 1..=3 {
+        world.looks();
+        let bad = tasks(&world).into_iter().find(|task| task.definition.revision == 2).unwrap();
+        fail(&mut world, &bad.arn);
+        world.now_ms += 10_000;
+        if failures < 3 {
+            assert_eq!(service(&world).primary().failed_tasks, failures);
+        }
+    }
+    world.looks();
+    let seen = service(&world);
+    assert_eq!((&seen.primary().id, seen.primary().is_rollback), (&first.id, true));
+    assert_eq!(seen.deployments[1].rollout, Rollout::Failed);
+    let told = |what: &str| seen.events.iter().any(|event| event.message.contains(what));
+    assert!(told("deployment failed: tasks failed to start."));
+    assert!(told(&format!("rolling back to (deployment {}).", first.id)));
+    agents_obey(&mut world);
+    agents_obey(&mut world);
+    assert_eq!(counts(&world), "2/0/0");
+    assert!(tasks(&world).iter().all(|task| task.definition.revision == 1));
+    assert!(service(&world).steady);
+}
+
+#[test]
+fn without_a_rollback_a_failed_deployment_stands_still_and_the_old_tasks_stay() {
+    let mut world = world();
+    let config = DeploymentConfig { breaker: Breaker::Fail, ..limits(50, 200) };
+    world.must(CreateService { config, ..create(2) });
+    agents_obey(world.looks());
+    world.now_ms += 40_000;
+    world.must(UpdateService { deploy: Deploy::Force, ..update() });
+    for _ in 0..3 {
+        world.looks();
+        let young = tasks(&world).into_iter().find(|t| t.last_status == TaskStatus::Pending);
+        fail(&mut world, &young.unwrap().arn);
+        world.now_ms += 10_000;
+    }
+    world.looks();
+    assert_eq!(service(&world).primary().rollout, Rollout::Failed);
+    let running = tasks(&world).iter().filter(|t| t.last_status == TaskStatus::Running).count();
+    assert_eq!(running, 2);
+}
+
+#[test]
+fn launches_that_keep_failing_are_slowed_down_and_a_success_ends_that() {
+    let mut world = world();
+    world.must(create(1));
+    for _ in 0..3 {
+        world.looks();
+        let arn = tasks(&world)[0].arn.clone();
+        fail(&mut world, &arn);
+    }
+    assert_eq!(counts(&world), "0/0/0");
+    assert!(last_event(&world).contains("is unable to consistently start tasks successfully."));
+    world.now_ms += 999;
+    world.looks();
+    assert_eq!(counts(&world), "0/0/0");
+    world.now_ms += 1;
+    world.looks();
+    assert_eq!(counts(&world), "0/1/0");
+    agents_obey(&mut world);
+    assert_eq!(service(&world).throttle, Default::default());
+}
+
+#[test]
+fn a_draining_node_is_emptied_within_the_limits() {
+    let mut world = world();
+    world.must(create(3));
+    agents_obey(world.looks());
+    world.now_ms += 40_000;
+    let standalone = world.run(run("web", 1)).tasks[0].clone();
+    let node = tasks(&world)[0].node.clone();
+    let status = NodeStatus::Draining;
+    world.must(SetNodeStatus { cluster: cluster(), node: node.clone(), status });
+    world.looks();
+    assert_eq!(counts(&world), "3/1/0", "the replacement first");
+    agents_obey(&mut world);
+    world.now_ms += 40_000;
+    world.looks();
+    assert_eq!(counts(&world), "3/0/1");
+    agents_obey(&mut world);
+    assert!(tasks(&world).iter().all(|task| task.node != node));
+    assert_eq!(world.task(&standalone.arn).desired, DesiredStatus::Running);
+}
+
+#[test]
+fn a_lost_nodes_tasks_are_replaced_at_once_and_standalone_ones_wait() {
+    let mut world = world();
+    world.must(create(3));
+    agents_obey(world.looks());
+    let node = tasks(&world)[0].node.clone();
+    let lost = vec![node.clone()];
+    let silent = lost.clone();
+    world.must(Tick { silent, lost, given_up: vec![] });
+    world.looks();
+    assert_eq!(counts(&world), "2/1/0");
+    assert!(tasks(&world).iter().all(|task| task.node != node));
+}
+
+#[test]
+fn a_daemon_runs_once_on_each_active_node() {
+    let mut world = world();
+    let config = DeploymentConfig::default_of(Scheduling::Daemon);
+    world.must(CreateService { scheduling: Scheduling::Daemon, config, ..create(0) });
+    agents_obey(world.looks());
+    assert_eq!((counts(&world), service(&world).desired_count), ("3/0/0".into(), 3));
+    world.node("n4", 4096, 4096);
+    agents_obey(world.looks());
+    assert_eq!(counts(&world), "4/0/0", "a node that joins gets its own");
+    let status = NodeStatus::Draining;
+    world.must(SetNodeStatus { cluster: cluster(), node: node_arn("n1"), status });
+    world.looks();
+    assert_eq!(counts(&world), "3/0/1");
+    agents_obey(&mut world);
+    assert_eq!((counts(&world), service(&world).steady), ("3/0/0".into(), true));
+    world.must(UpdateService { deploy: Deploy::Force, ..update() });
+    world.looks();
+    assert_eq!(counts(&world), "0/0/3", "the old one stops before the new one starts");
+    agents_obey(&mut world);
+    assert_eq!(counts(&world), "0/3/0");
+    agents_obey(&mut world);
+    assert_eq!(counts(&world), "3/0/0");
+    let refused = world.does(UpdateService { desired_count: Some(1), ..update() }).unwrap_err();
+    assert!(matches!(refused, Refusal::Invalid { field: "desiredCount", .. }));
+}
+
+#[test]
+fn a_service_is_deleted_when_it_wants_nothing_or_by_force() {
+    let mut world = world();
+    world.must(create(2));
+    agents_obey(world.looks());
+    let delete = |force| DeleteService { key: key(), force };
+    let refused = world.does(delete(Force::No)).unwrap_err();
+    assert_eq!(refused, Refusal::ServiceWantsTasks(key()));
+    world.must(delete(Force::Yes));
+    world.looks();
+    assert_eq!((counts(&world), service(&world).status), ("0/0/2".into(), ServiceStatus::Draining));
+    let refused = world.does(update()).unwrap_err();
+    assert_eq!(refused, Refusal::ServiceNotActive(key()));
+    agents_obey(&mut world);
+    assert_eq!(service(&world).status, ServiceStatus::Inactive);
+    world.must(create(1));
+    assert_eq!(service(&world).status, ServiceStatus::Active, "the name is free again");
+}
+
+#[test]
+fn the_same_create_again_is_the_same_service_and_another_one_is_refused() {
+    let mut world = world();
+    world.must(create(2));
+    world.looks();
+    let before = service(&world).clone();
+    world.must(create(2));
+    world.looks();
+    assert_eq!(*service(&world), before);
+    let refused = world.does(create(3)).unwrap_err();
+    assert_eq!(refused, Refusal::ServiceExists(key()));
+}
+
+#[test]
+fn a_cluster_with_a_service_is_not_deleted() {
+    let mut world = World::new();
+    world.must(definition("web", 1, 1));
+    world.must(create(0));
+    let refused = world.does(DeleteCluster { cluster: cluster() }).unwrap_err();
+    assert_eq!(refused, Refusal::ClusterContainsServices { cluster: cluster(), services: 1 });
+}
+
+#[test]
+fn start_task_places_on_the_named_nodes_or_says_why_not() {
+    let mut world = world();
+    world.node("small", 4096, 50);
+    let nodes = ["n2", "small", "n2", "nowhere"].map(node_arn).to_vec();
+    let crate::command::Reply::Ran(ran) = world.must(StartTask {
+        cluster: cluster(),
+        definition: newest(),
+        nodes,
+        overrides: None,
+        group: None,
+        started_by: None,
+        tags: vec![],
+        propagate_tags: crate::command::PropagateTags::None,
+    }) else {
+        panic!()
+    };
+    assert!(ran.tasks.iter().all(|task| task.node == node_arn("n2")));
+    assert_eq!(ran.tasks.len(), 2);
+    let reasons: Vec<_> = ran.failures.iter().map(|failure| failure.reason).collect();
+    assert_eq!(reasons, [PlacementReason::Memory, PlacementReason::Missing]);
+}
