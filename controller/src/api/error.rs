@@ -147,6 +147,7 @@ impl From<AuthRefusal> for ApiError {
             AuthRefusal::Missing => Code::MissingAuthenticationToken,
             AuthRefusal::Incomplete(_) => Code::IncompleteSignature,
             AuthRefusal::UnknownKey | AuthRefusal::SessionToken => Code::UnrecognizedClient,
+            AuthRefusal::ForeignHost(_) => Code::AccessDenied,
             AuthRefusal::Invalid(_) => Code::InvalidSignature,
         };
         Self::new(code, refusal)

@@ -14,8 +14,9 @@ use tokio::task::JoinSet;
 
 use super::{Api, Gate, dispatch};
 
-/// Most connections at once; further ones wait in the kernel's backlog.
-const CONNECTIONS_MAX: usize = 1024;
+/// Most connections at once; further ones wait in the kernel's backlog. Half of the usual 1,024 file
+/// descriptors of a process: the other half is for agents and the store.
+const CONNECTIONS_MAX: usize = 512;
 /// Largest request head, in bytes. Its headers are at most 100, hyper's own bound.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Largest read buffer of a connection, in bytes.

@@ -20,6 +20,9 @@ use self::scope::Authorization;
 /// How far a request's time may be from ours, in seconds (AWS: 15 minutes).
 pub const CLOCK_SKEW_S_MAX: i64 = 15 * 60;
 
+/// Longest Host that a message repeats, in characters.
+const HOST_SHOWN_CHARS_MAX: usize = 255;
+
 /// Why a request is not let in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthRefusal {
@@ -38,6 +41,12 @@ pub enum AuthRefusal {
          controller's credentials file"
     )]
     SessionToken,
+    /// Development mode, and a Host that is not this machine.
+    #[error(
+        "in development mode the Host must be localhost or a loopback address, not {0:?}: a web \
+         page may have sent this"
+    )]
+    ForeignHost(String),
     /// The time in the request is too far from ours, or the scope or the signature is wrong.
     #[error("{0}")]
     Invalid(String),
@@ -123,9 +132,7 @@ fn only_on_this_machine(headers: &HeaderMap) -> Result<(), AuthRefusal> {
     if loopback || bare == "localhost" || bare.ends_with(".localhost") {
         return Ok(());
     }
-    Err(AuthRefusal::Incomplete(format!(
-        "in development mode the Host must be localhost or a loopback address, not {name:?}"
-    )))
+    Err(AuthRefusal::ForeignHost(name.chars().take(HOST_SHOWN_CHARS_MAX).collect()))
 }
 
 #[cfg(test)]
