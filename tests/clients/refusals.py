@@ -116,6 +116,7 @@ raw_refused("a field that is there twice", S, "twice", "ListClusters",
 raw_refused("a body that is a list", S, "must be a structure", "ListClusters", [])
 raw_refused("a body above its bound", "RequestEntityTooLargeException", "at most", "ListClusters",
             b" " * (1024 * 1024 + 1), status=413)
+equal("a body at its bound is read", raw("ListClusters", b" " * (1024 * 1024 - 2) + b"{}")[0], 200)
 raw_refused("an unknown target", "UnknownOperationException", "not an operation",
             "ListClusters", {}, target="Elsewhere.")
 raw_refused("an own operation that is not there", "UnknownOperationException", "Frobnicate",
