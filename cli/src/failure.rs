@@ -27,6 +27,9 @@ pub(crate) enum Failure {
     /// No, or more than one, thing of that name.
     #[error("{0}")]
     NotFound(String),
+    /// A service that will not have all its tasks.
+    #[error("{0}")]
+    NotSteady(String),
     /// No access key.
     #[error("no access key: {0}")]
     NoCredentials(String),
@@ -82,6 +85,7 @@ impl Failure {
             Self::Refused { .. }
             | Self::AgentRefused(_)
             | Self::NotFound(_)
+            | Self::NotSteady(_)
             | Self::Io { .. }
             | Self::Child(_)
             | Self::Output(_) => exit::FAILED,
@@ -104,6 +108,7 @@ impl Failure {
             }
             Self::Refused { code, .. } => return refusal_hint(code),
             Self::NotPlaced { why, .. } => return placement_hint(why),
+            Self::NotSteady(_) => "see what happened with `loadline service events NAME`",
             Self::NoCredentials(_) => {
                 "name the controller's file with --credentials-file (root can read it), or set \
                  AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

@@ -8,6 +8,7 @@ mod meta;
 mod nodes;
 mod ps;
 mod run;
+mod service;
 mod stop;
 mod task_def;
 mod token;
@@ -69,6 +70,8 @@ pub(crate) enum Command {
     #[command(subcommand, name = "task-def")]
     TaskDef(task_def::TaskDef),
     #[command(subcommand)]
+    Service(service::Service),
+    #[command(subcommand)]
     Cluster(cluster::Cluster),
     Completions(meta::Completions),
     Man(meta::Man),
@@ -89,6 +92,7 @@ impl Line {
             Command::Nodes(nodes) => nodes.run(&context).await,
             Command::Token(token) => token.run(&context).await,
             Command::TaskDef(task_def) => task_def.run(&context).await,
+            Command::Service(service) => service.run(&context).await,
             Command::Cluster(cluster) => cluster.run(&context).await,
             Command::Completions(completions) => completions.run(),
             Command::Man(man) => man.run(),

@@ -226,7 +226,9 @@ fn completions_and_manual_pages_name_every_command() {
     std::fs::create_dir(&folder).unwrap();
     let (code, _, _) = world.type_it(&["man", "--folder", folder.to_str().unwrap()]);
     assert_eq!(code, 0);
-    for command in ["up", "run", "ps", "logs", "stop", "inspect", "nodes", "token", "task-def"] {
+    for command in
+        ["up", "run", "ps", "logs", "stop", "inspect", "nodes", "token", "task-def", "service"]
+    {
         assert!(completions.contains(command), "{command}");
         assert!(folder.join(format!("loadline-{command}.1")).exists(), "{command}");
     }

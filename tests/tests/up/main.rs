@@ -49,6 +49,30 @@ fn the_end_stops_the_tasks_of_this_machine() {
 }
 
 #[test]
+fn the_end_is_final_for_a_services_tasks_and_the_next_up_starts_them_again() {
+    require!("the_end_is_final_for_a_services_tasks_and_the_next_up_starts_them_again":
+        Facility::Root);
+    let mut world = World::new();
+    world.up(&[]);
+    let layout = world.image("probe:latest");
+    world.types(&["image", "import", &layout]);
+    let container = r#"{"name": "w", "image": "probe:latest", "command": ["sleep"],
+        "stopTimeout": 2, "memory": 32}"#;
+    let definition = format!(r#"{{"family": "w", "containerDefinitions": [{container}]}}"#);
+    let file = world.file("w.json", &definition);
+    world.types(&["task-def", "register", &file]).gives(0, "w:1\n");
+    let create = ["service", "create", "w", "--task-def", "w", "--count", "2", "--wait"];
+    world.types(&create).gives(0, "w\n");
+    assert_eq!(world.end(Signal::SIGINT), 0);
+    world.left_nothing();
+    world.up(&[]);
+    world.until_running(2);
+    world.types(&["service", "rm", "w", "--force"]).gives(0, "w\n");
+    assert_eq!(world.end(Signal::SIGINT), 0);
+    world.left_nothing();
+}
+
+#[test]
 fn kept_tasks_run_on_and_the_next_up_takes_them_over() {
     require!("kept_tasks_run_on_and_the_next_up_takes_them_over": Facility::Root);
     let mut world = World::new();

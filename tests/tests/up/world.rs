@@ -77,6 +77,13 @@ impl World {
         program::run(self.folder.path(), &mut command).unwrap()
     }
 
+    /// A file for a command to read.
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
     /// An image of the probe, as an OCI layout.
     pub(crate) fn image(&self, reference: &str) -> String {
         let folder = self.folder.path().join("layout");

@@ -101,17 +101,20 @@ impl Up {
         if code != 0 {
             eprintln!("loadline: tasks run on; the next `loadline up` takes them over");
         }
-        if code == 0 && !self.keep_tasks {
+        let stop = code == 0 && !self.keep_tasks;
+        if stop {
             tokio::select! {
                 stopped = node::stop_tasks(&client, context.cluster(), &node) => {
-                    if let Err(failure) = stopped {
-                        eprintln!("loadline: tasks may run on: {failure}");
-                    }
+                    tell("tasks may run on", stopped);
                 }
                 () = signals.next() => eprintln!("loadline: not waiting for tasks any longer"),
             }
         }
         agent.end().await;
+        if stop {
+            let active = node::activate(&client, context.cluster(), &node).await;
+            tell("the node stays DRAINING", active);
+        }
         controller.end().await;
         Ok(code)
     }
@@ -186,6 +189,13 @@ impl Up {
         add("--runtime", self.runtime.clone().map(PathBuf::into_os_string));
         add("--cgroup-parent", self.cgroup_parent.clone().map(Into::into));
         Child::start("loadline-agent", args, self.verbose)
+    }
+}
+
+/// Says what follows where something at the end went wrong; the end goes on.
+fn tell(what: &str, done: Result<(), Failure>) {
+    if let Err(failure) = done {
+        eprintln!("loadline: {what}: {failure}");
     }
 }
 

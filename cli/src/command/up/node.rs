@@ -16,8 +16,10 @@ use crate::query;
 const CONNECT_S_MAX: u64 = 60;
 /// How long tasks may take to stop: ECS's longest stopTimeout and some more.
 const STOP_S_MAX: u64 = 150;
+/// Why tasks stop, for those who look later.
+const REASON: &str = "loadline up ended";
 
-/// Waits until this machine's node is ACTIVE and its agent connected; its ARN.
+/// Waits until this machine's node is connected; its ARN.
 pub(super) async fn connected(context: &Context, client: &Client) -> Result<String, Failure> {
     let limit = Duration::from_secs(CONNECT_S_MAX);
     let found = tokio::time::timeout(limit, async {
@@ -44,31 +46,69 @@ async fn look(cluster: &str, client: &Client, agent: &Agent) -> Result<Option<St
     let request = json!({"cluster": cluster, "containerInstances": [arn]});
     let answer = client.ecs("DescribeContainerInstances", request).await?;
     let node = &answer["containerInstances"][0];
-    let ready = node["agentConnected"] == true && node["status"] == "ACTIVE";
-    Ok(ready.then(|| arn.to_owned()))
+    if node["agentConnected"] != true {
+        return Ok(None);
+    }
+    if node["status"] != "ACTIVE" {
+        let status = node["status"].as_str().unwrap_or("of no status");
+        eprintln!("loadline: the node is {status}: see `loadline nodes activate --help`");
+    }
+    Ok(Some(arn.to_owned()))
 }
 
-/// Stops every task of the node and waits for it.
+/// Stops every task of the node and waits for it. The node takes no new ones meanwhile: a service
+/// would replace what is stopped. [`activate`] undoes that.
 pub(super) async fn stop_tasks(client: &Client, cluster: &str, node: &str) -> Result<(), Failure> {
-    let request = json!({"cluster": cluster, "containerInstance": node});
-    let arns = query::list(client, "ListTasks", request, "taskArns").await?;
-    if arns.is_empty() {
-        return Ok(());
-    }
-    eprintln!("loadline: stopping {} tasks; once more to not wait for them", arns.len());
-    for arn in &arns {
-        let request = json!({"cluster": cluster, "task": arn, "reason": "loadline up ended"});
-        client.ecs("StopTask", request).await?;
+    set_status(client, cluster, node, "DRAINING").await?;
+    let going = going(client, cluster, node).await?;
+    if !going.is_empty() {
+        eprintln!("loadline: stopping {} tasks; once more to not wait for them", going.len());
     }
     let all = async {
-        for arn in &arns {
-            wait::until_stopped(client, cluster, arn).await?;
+        let mut looks = 0;
+        loop {
+            let going = self::going(client, cluster, node).await?;
+            if going.is_empty() {
+                return Ok(());
+            }
+            for arn in &going {
+                let request = json!({"cluster": cluster, "task": arn, "reason": REASON});
+                client.ecs("StopTask", request).await?;
+            }
+            wait::pause(&mut looks).await;
         }
-        Ok(())
     };
     let stopped = tokio::time::timeout(Duration::from_secs(STOP_S_MAX), all).await;
     stopped.unwrap_or_else(|_| {
         let text = format!("not all tasks had stopped after {STOP_S_MAX} s");
         Err(Failure::Child(text))
     })
+}
+
+/// Lets the node take tasks again when it is back.
+pub(super) async fn activate(client: &Client, cluster: &str, node: &str) -> Result<(), Failure> {
+    set_status(client, cluster, node, "ACTIVE").await
+}
+
+/// The node's tasks that have not stopped, also those that are about to.
+async fn going(client: &Client, cluster: &str, node: &str) -> Result<Vec<String>, Failure> {
+    let mut arns = Vec::new();
+    for desired in ["RUNNING", "STOPPED"] {
+        let request =
+            json!({"cluster": cluster, "containerInstance": node, "desiredStatus": desired});
+        arns.extend(query::list(client, "ListTasks", request, "taskArns").await?);
+    }
+    let tasks = query::tasks(client, cluster, &arns).await?;
+    let going = tasks.into_iter().filter(|task| task["lastStatus"] != "STOPPED");
+    Ok(going.filter_map(|task| task["taskArn"].as_str().map(str::to_owned)).collect())
+}
+
+async fn set_status(
+    client: &Client,
+    cluster: &str,
+    node: &str,
+    status: &str,
+) -> Result<(), Failure> {
+    let request = json!({"cluster": cluster, "containerInstances": [node], "status": status});
+    client.ecs("UpdateContainerInstancesState", request).await.map(|_| ())
 }

@@ -1,0 +1,232 @@
+//! `loadline service`
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::wait;
+use crate::api::Client;
+use crate::failure::Failure;
+use crate::options::Context;
+use crate::output::{age, dash};
+use crate::query;
+use crate::text::short;
+
+/// Keep tasks running: make, list, scale, roll and remove services
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(crate) enum Service {
+    /// Keep a number of tasks of a definition running
+    Create {
+        /// Letters, digits, hyphens and underscores
+        name: String,
+        /// FAMILY or FAMILY:REVISION
+        #[arg(long, value_name = "NAME")]
+        task_def: String,
+        /// How many tasks
+        #[arg(long, short = 'n', value_name = "N", default_value_t = 1)]
+        count: u32,
+        #[command(flatten)]
+        steady: Steady,
+    },
+    /// List the services
+    Ls,
+    /// Show one as JSON
+    Show { name: String },
+    /// Show what happened to it, and why tasks wait or fail
+    Events { name: String },
+    /// Change how many tasks it keeps running
+    Scale {
+        name: String,
+        count: u32,
+        #[command(flatten)]
+        steady: Steady,
+    },
+    /// Replace its tasks, step by step, by tasks of another definition
+    Roll {
+        name: String,
+        /// FAMILY or FAMILY:REVISION; without it, the same definition again
+        #[arg(long, value_name = "NAME")]
+        task_def: Option<String>,
+        #[command(flatten)]
+        steady: Steady,
+    },
+    /// Remove a service; its tasks are stopped
+    Rm {
+        name: String,
+        /// Also where it is not scaled to 0
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// Whether to come back at once.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Steady {
+    /// Come back when all tasks run and no old one is left
+    #[arg(long, short)]
+    wait: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  loadline service create web --task-def web --count 2 --wait
+  loadline service scale web 4
+  loadline service roll web --task-def web:2 --wait
+  loadline service rm web --force";
+
+impl Service {
+    pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
+        let client = context.client()?;
+        let cluster = context.cluster();
+        match self {
+            Self::Create { name, task_def, count, steady } => {
+                let request = json!({
+                    "cluster": cluster, "serviceName": name, "taskDefinition": task_def,
+                    "desiredCount": count,
+                });
+                change(context, &client, "CreateService", request, &name, steady).await?;
+            }
+            Self::Scale { name, count, steady } => {
+                let request = json!({"cluster": cluster, "service": name, "desiredCount": count});
+                change(context, &client, "UpdateService", request, &name, steady).await?;
+            }
+            Self::Roll { name, task_def, steady } => {
+                let mut request =
+                    json!({"cluster": cluster, "service": name, "forceNewDeployment": true});
+                if let Some(definition) = task_def {
+                    request["taskDefinition"] = json!(definition);
+                }
+                change(context, &client, "UpdateService", request, &name, steady).await?;
+            }
+            Self::Rm { name, force } => {
+                let request = json!({"cluster": cluster, "service": name, "force": force});
+                let gone = client.ecs("DeleteService", request).await?;
+                context.output.either(&gone, &name)?;
+            }
+            Self::Show { name } => context.output.json(&find(&client, cluster, &name).await?)?,
+            Self::Events { name } => events(context, &find(&client, cluster, &name).await?)?,
+            Self::Ls => ls(context, &client).await?,
+        }
+        Ok(0)
+    }
+}
+
+/// Asks for a change and, if wanted, waits for what follows from it.
+async fn change(
+    context: &Context,
+    client: &Client,
+    operation: &str,
+    request: Value,
+    name: &str,
+    steady: Steady,
+) -> Result<(), Failure> {
+    let mut answer = client.ecs(operation, request).await?;
+    if steady.wait {
+        answer = json!({ "service": until_steady(client, context.cluster(), name).await? });
+    }
+    context.output.either(&answer, name)
+}
+
+/// One deployment is left and all its tasks run.
+async fn until_steady(client: &Client, cluster: &str, name: &str) -> Result<Value, Failure> {
+    let mut looks = 0;
+    loop {
+        let service = find(client, cluster, name).await?;
+        if is_steady(&service)? {
+            return Ok(service);
+        }
+        wait::pause(&mut looks).await;
+    }
+}
+
+fn is_steady(service: &Value) -> Result<bool, Failure> {
+    let deployments = service["deployments"].as_array().map_or(&[][..], Vec::as_slice);
+    if let Some(failed) = deployments.iter().find(|d| d["rolloutState"] == "FAILED") {
+        let why = dash(failed["rolloutStateReason"].as_str());
+        let name = dash(service["serviceName"].as_str());
+        return Err(Failure::NotSteady(format!("service {name} failed to roll: {why}")));
+    }
+    if service["status"] != "ACTIVE" {
+        let name = dash(service["serviceName"].as_str());
+        let status = dash(service["status"].as_str());
+        return Err(Failure::NotSteady(format!("service {name} is {status}")));
+    }
+    Ok(deployments.len() == 1 && service["runningCount"] == service["desiredCount"])
+}
+
+async fn find(client: &Client, cluster: &str, name: &str) -> Result<Value, Failure> {
+    let request = json!({"cluster": cluster, "services": [name]});
+    let mut answer = client.ecs("DescribeServices", request).await?;
+    match answer["services"].get_mut(0) {
+        Some(service) => Ok(service.take()),
+        None => Err(Failure::NotFound(format!("no service {name:?} in {cluster}"))),
+    }
+}
+
+/// Oldest first, as a log is read.
+fn events(context: &Context, service: &Value) -> Result<(), Failure> {
+    let events = service["events"].as_array().map_or(&[][..], Vec::as_slice);
+    let row =
+        |event: &Value| vec![age(event["createdAt"].as_f64()), dash(event["message"].as_str())];
+    let rows = events.iter().rev().map(row).collect();
+    context.output.table(&json!({ "events": events }), &["AGE", "EVENT"], rows)
+}
+
+/// Most services that one DescribeServices takes (ECS's own bound).
+const DESCRIBE_MAX: usize = 10;
+
+async fn ls(context: &Context, client: &Client) -> Result<(), Failure> {
+    let request = json!({"cluster": context.cluster()});
+    let arns = query::list(client, "ListServices", request.clone(), "serviceArns").await?;
+    let mut all = Vec::new();
+    for batch in arns.chunks(DESCRIBE_MAX) {
+        let keys = ("services", "services");
+        all.extend(query::describe(client, "DescribeServices", &request, keys, batch).await?);
+    }
+    let header = ["SERVICE", "STATUS", "DESIRED", "RUNNING", "PENDING", "DEFINITION", "ROLLOUT"];
+    let rows = all.iter().map(row).collect();
+    context.output.table(&json!({ "services": all }), &header, rows)
+}
+
+fn row(service: &Value) -> Vec<String> {
+    vec![
+        dash(service["serviceName"].as_str()),
+        dash(service["status"].as_str()),
+        dash(service["desiredCount"].as_i64()),
+        dash(service["runningCount"].as_i64()),
+        dash(service["pendingCount"].as_i64()),
+        dash(service["taskDefinition"].as_str().map(short)),
+        dash(service["deployments"][0]["rolloutState"].as_str()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(running: u32, deployments: &Value) -> Value {
+        json!({
+            "serviceName": "web", "status": "ACTIVE", "desiredCount": 2, "runningCount": running,
+            "deployments": deployments,
+        })
+    }
+
+    #[test]
+    fn a_service_is_steady_when_one_deployment_has_all_its_tasks() {
+        let one = json!([{"rolloutState": "COMPLETED"}]);
+        let two = json!([{"rolloutState": "IN_PROGRESS"}, {"rolloutState": "COMPLETED"}]);
+        assert!(is_steady(&service(2, &one)).unwrap());
+        assert!(!is_steady(&service(1, &one)).unwrap());
+        assert!(!is_steady(&service(2, &two)).unwrap());
+    }
+
+    #[test]
+    fn a_service_that_failed_is_not_waited_for() {
+        let failed = json!([{"rolloutState": "FAILED", "rolloutStateReason": "tasks failed"}]);
+        let refused = is_steady(&service(2, &failed)).unwrap_err().to_string();
+        assert_eq!(refused, "service web failed to roll: tasks failed");
+        let mut gone = service(2, &json!([]));
+        gone["status"] = json!("DRAINING");
+        assert_eq!(is_steady(&gone).unwrap_err().to_string(), "service web is DRAINING");
+    }
+}
