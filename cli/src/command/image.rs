@@ -17,7 +17,8 @@ use crate::output::dash;
 pub(crate) enum Image {
     /// Import an image: an OCI layout (folder or tar), or what `docker save` writes
     ///
-    /// The image is for this machine; each node needs its own copy.
+    /// The image is for this machine; each node that shall run it needs its own copy, or a registry
+    /// to pull it from.
     #[command(after_help = IMPORT_EXAMPLES)]
     Import {
         /// The file or folder

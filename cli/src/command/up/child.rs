@@ -47,6 +47,8 @@ impl Child {
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         // A Ctrl-C in the terminal is for us alone: we end the children, in order.
         command.process_group(0);
+        // Each gets its token in a file; one that is left in the environment is another's.
+        command.env_remove("LOADLINE_JOIN_TOKEN");
         if std::env::var_os("LOADLINE_LOG").is_none() {
             command.env("LOADLINE_LOG", if verbose { "info" } else { "warn" });
         }
