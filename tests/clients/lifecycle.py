@@ -56,6 +56,7 @@ ran = ecs.run_task(
     group="batch",
     propagateTags="TASK_DEFINITION",
     tags=[{"key": "who", "value": "boto"}],
+    enableECSManagedTags=True,
     overrides={"containerOverrides": [
         {"name": "main", "environment": [{"name": "A", "value": "2"}], "cpu": 10}
     ]},
@@ -71,7 +72,8 @@ equal("the definition is named with its revision", task["taskDefinitionArn"],
       definition["taskDefinitionArn"])
 equal("group and startedBy", (task["group"], task["startedBy"]), ("batch", "lifecycle"))
 equal("reserved cpu and memory", (task["cpu"], task["memory"]), ("256", "128"))
-equal("tags of definition and call", sorted(tag["key"] for tag in task["tags"]), ["of", "who"])
+equal("tags of definition, call and ECS", sorted(tag["key"] for tag in task["tags"]),
+      ["aws:ecs:clusterName", "of", "who"])
 equal("the overrides are shown", task["overrides"]["containerOverrides"][0]["cpu"], 10)
 claim("startedAt is set", "startedAt" in task and "stoppedAt" not in task, task)
 short = arns[0].rsplit("/", 1)[1]

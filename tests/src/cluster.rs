@@ -37,6 +37,8 @@ pub struct NodeOptions {
     pub cpu_units: Option<u64>,
     /// The name of a network namespace (of `ip netns`) to live in.
     pub netns: Option<String>,
+    /// The token to join with; none for a new one.
+    pub token: Option<String>,
     /// More arguments of the agent.
     pub more: Vec<String>,
 }
@@ -141,6 +143,18 @@ impl Cluster {
         end(self.controller.take().context("the controller does not run")?, Signal::SIGKILL)
     }
 
+    /// A call of `loadline`, the program that people type, on this cluster; gives what it says.
+    ///
+    /// # Errors
+    /// Where it fails, with its words.
+    pub fn cli(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = program::command(&program::find("loadline")?);
+        command.args(["--endpoint", &format!("http://{}", self.api.address)]);
+        command.arg("--credentials-file").arg(self.folder.path().join("credentials"));
+        let ran = program::run(self.folder.path(), command.args(arguments))?.succeeded()?;
+        Ok(ran.stdout)
+    }
+
     /// A join token.
     ///
     /// # Errors
@@ -159,7 +173,8 @@ impl Cluster {
         let at = self.nodes.len();
         let state = self.folder.path().join(format!("node{at}"));
         let token_file = self.folder.path().join(format!("token{at}"));
-        fs::write(&token_file, self.token()?).context("write the token")?;
+        let token = options.token.clone().map_or_else(|| self.token(), Ok)?;
+        fs::write(&token_file, token).context("write the token")?;
         let parent = format!("loadline-test-{}-{}-{at}", std::process::id(), self.number);
         let mut arguments = vec!["run".to_owned(), "--state-dir".to_owned(), text(&state)];
         arguments.extend(["--controller".to_owned(), self.agent_address.clone()]);

@@ -210,19 +210,54 @@ fn read_libtest(lines: &[String], count: &mut Count) {
     count.skipped.extend(skipped);
 }
 
-/// The conformance suite again, on unified cgroups.
+/// End-to-end tests that are about cgroups and processes, and so differ on version 2. All of them
+/// would take too long under emulation.
+const V2_TESTS: &[&str] = &["containers::", "agent_death::tasks", "--skip", "debian"];
+
+/// The conformance suite and some of the end-to-end tests again, on unified cgroups.
 fn virtual_machine(workspace: &Path, bin: &Path, count: &mut Count) -> anyhow::Result<()> {
     if let Some(why) = vm::missing() {
-        count.skipped.insert(format!("vm conformance on cgroup v2: needs {why}"));
+        count.skipped.insert(format!("vm conformance and e2e on cgroup v2: needs {why}"));
         return Ok(());
     }
+    let options = vm::Options { bin: Some(bin.to_owned()), ..vm::Options::default() };
     sh::step("conformance on cgroup v2, in a virtual machine");
     let suite = bin.join("loadline-conformance");
     let suite = suite.to_str().context("the path of the suite is no text")?;
     let command = [suite, "--runtime", "loadline-runtime"].map(str::to_owned);
-    let seen = vm::run_seen(workspace, &command, &vm::Options::default())?;
-    count.read_own("vm conformance", &seen);
+    match vm::run_seen(workspace, &command, &options) {
+        Ok(seen) => count.read_own("vm conformance", &seen),
+        Err(error) => count.check("vm conformance", Err(error)),
+    }
+    sh::step("end-to-end tests on cgroup v2, in a virtual machine");
+    let mut command = vec![e2e_program(workspace)?];
+    let options_of_libtest = ["--test-threads", "1", "--color", "never", "--show-output"];
+    command.extend(options_of_libtest.iter().chain(V2_TESTS).map(|word| (*word).to_owned()));
+    let failed = count.failed.len();
+    match vm::run_seen(workspace, &command, &options) {
+        Ok(seen) => {
+            read_libtest(&seen.lines, count);
+            if !seen.status.success() && count.failed.len() == failed {
+                count.failed.push(format!("vm e2e: {}", seen.status));
+            }
+        }
+        Err(error) => count.check("vm e2e", Err(error)),
+    }
     Ok(())
+}
+
+/// The program of the end-to-end tests, built where it is not.
+fn e2e_program(workspace: &Path) -> anyhow::Result<String> {
+    let mut cargo = sh::cargo(workspace);
+    cargo.args(["test", "--quiet", "--package", "loadline-tests", "--test", "e2e", "--no-run"]);
+    cargo.args(["--message-format", "json"]);
+    let output = cargo.output().context("start cargo to build the end-to-end tests")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+    let program = messages
+        .filter(|message: &serde_json::Value| message["target"]["name"] == "e2e")
+        .find_map(|message| message["executable"].as_str().map(str::to_owned));
+    program.with_context(|| String::from_utf8_lossy(&output.stderr).trim().to_owned())
 }
 
 #[cfg(test)]

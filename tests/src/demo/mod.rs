@@ -180,7 +180,11 @@ fn refusals(cluster: &Cluster, table: &mut Table) -> anyhow::Result<Vec<String>>
 
 fn second_node(cluster: &mut Cluster, network: &Network, table: &mut Table) -> anyhow::Result<()> {
     println!("\u{25b6} a second node in the network namespace {} joins with a token", network.name);
+    // As the README says it: `loadline token create` here, `loadline-agent run` there.
+    let said = cluster.cli(&["token", "create"])?;
+    let token = said.split_whitespace().find(|word| word.starts_with("loadline1."));
     let options = NodeOptions {
+        token: Some(token.with_context(|| format!("no token in {said:?}"))?.to_owned()),
         memory_mib: Some(SECOND_NODE_MIB),
         netns: Some(network.name.clone()),
         ..NodeOptions::default()

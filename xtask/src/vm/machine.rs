@@ -82,7 +82,7 @@ fn try_both(
 ) -> anyhow::Result<sh::Seen> {
     let kernel = kernel().context("find a kernel")?;
     let name = kernel.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let environment = environment();
+    let environment = environment(options);
     let script = initramfs::script(&workspace.to_string_lossy(), &environment, command);
     let archive = folder.join("initramfs");
     fs::write(&archive, initramfs::make(&name, options.init, &script)?)
@@ -95,7 +95,7 @@ fn try_both(
         .context("the machine ended before it was ready: see the kernel's messages")
 }
 
-fn environment() -> Vec<(String, String)> {
+fn environment(options: &Options) -> Vec<(String, String)> {
     let mut environment: Vec<(String, String)> = PASSED_ON
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
@@ -103,6 +103,9 @@ fn environment() -> Vec<(String, String)> {
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let more = [("PATH", path), ("HOME", "/root"), ("TMPDIR", "/run/tmp"), ("LOADLINE_VM", "1")];
     environment.extend(more.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    // The last one of a name counts.
+    let bin = options.bin.iter().map(|bin| bin.to_string_lossy().into_owned());
+    environment.extend(bin.map(|bin| ("LOADLINE_BIN_DIR".to_owned(), bin)));
     environment
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) init: Init,
     pub(crate) memory_mib: u32,
     pub(crate) cpus: u32,
+    /// The folder of the programs that the command uses, as `LOADLINE_BIN_DIR`.
+    pub(crate) bin: Option<PathBuf>,
     /// From the start of the machine to the end of the command.
     pub(crate) timeout: Duration,
 }
@@ -44,6 +46,7 @@ impl Default for Options {
             init: Init::Script,
             memory_mib: 2048,
             cpus: 2,
+            bin: None,
             timeout: Duration::from_secs(30 * 60),
         }
     }
