@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::launch::LaunchError;
+use super::launch_error::LaunchError;
 use super::record::Status;
 use crate::{bundle, cgroup, init, plan, spec};
 

@@ -20,77 +20,17 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, symlinkat};
 
 use super::idmap;
+use super::launch_error::{LaunchError, StepError, child_error, hint};
 use super::record::{CGROUP_LINK, START_SOCKET, process_stat};
 use crate::cgroup::{self, Existing, Group};
 use crate::init;
-use crate::init::hook::{self, HookFailure};
+use crate::init::hook;
 use crate::init::procfs::Procfs;
 use crate::init::sync::{self, Cause, Failure, FromChild, ParentEnd};
-use crate::plan::{ChildStep, ParentStep, Plan, Slot, c_path};
+use crate::plan::{ParentStep, Plan, Slot, c_path};
 use crate::spec::{Hook, HookKind, NamespaceKind};
 use crate::sys::mount::{AT_RECURSIVE, OPEN_TREE_CLONE, open_tree};
 use crate::sys::process::{Clone3, Side, clone3, pidfd_open, pidfd_send_signal};
-
-/// A step of the plan failed. All steps before it were undone.
-#[derive(Debug, thiserror::Error)]
-#[error("step {number} ({step}){}", Hint(.hint))]
-pub struct LaunchError {
-    /// The step's number in the printed plan.
-    pub number: usize,
-    /// The step as it is printed.
-    pub step: String,
-    /// What an operator can do.
-    pub hint: Option<&'static str>,
-    /// Why.
-    #[source]
-    pub source: Box<StepError>,
-}
-
-struct Hint<'a>(&'a Option<&'static str>);
-
-impl fmt::Display for Hint<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |hint| write!(f, " [{hint}]"))
-    }
-}
-
-/// Why a step failed.
-#[derive(Debug, thiserror::Error)]
-pub enum StepError {
-    /// The kernel refused, or what was found is not what it should be.
-    #[error(transparent)]
-    Cause(#[from] Cause),
-    /// The program that would be executed.
-    #[error("exec: {0:?}")]
-    Exec(String, #[source] Cause),
-    /// A step of the child, before it is named.
-    #[error("child's step {}", .0.step)]
-    Child(Failure),
-    /// Not a namespace of the kind that was named.
-    #[error("the file is no namespace of this kind")]
-    OtherNamespace,
-    /// The cgroup.
-    #[error(transparent)]
-    Cgroup(#[from] cgroup::Error),
-    /// A hook.
-    #[error("hook")]
-    Hook(#[from] HookFailure),
-    /// The ids.
-    #[error(transparent)]
-    IdMap(#[from] idmap::Error),
-    /// The record.
-    #[error(transparent)]
-    Record(Box<super::Error>),
-    /// The child ended without a word: it was killed, perhaps by the OOM killer.
-    #[error("the container's first process was killed")]
-    Died,
-}
-
-impl From<Errno> for StepError {
-    fn from(errno: Errno) -> StepError {
-        StepError::Cause(Cause::Kernel(errno))
-    }
-}
 
 /// A first process that is killed and reaped unless it is released.
 #[derive(Debug)]
@@ -431,42 +371,6 @@ impl Launch<'_> {
         };
         let hint = hint(&self.plan.describe(number), &source);
         LaunchError { number, step: self.plan.describe(number), hint, source: Box::new(source) }
-    }
-}
-
-/// The child's error; about a program it is told in the words that engines look for.
-fn child_error(plan: &Plan, index: usize, cause: Cause) -> StepError {
-    let is_about_program =
-        matches!(plan.child.get(index), Some(ChildStep::FindProgram | ChildStep::Exec(_)));
-    match plan.child.last() {
-        Some(ChildStep::Exec(program)) if is_about_program => {
-            StepError::Exec(program.args[0].to_string_lossy().into_owned(), cause)
-        }
-        _ => StepError::Cause(cause),
-    }
-}
-
-/// What an operator can do about the errors that the kernel words worst.
-fn hint(step: &str, error: &StepError) -> Option<&'static str> {
-    let StepError::Cause(Cause::Kernel(errno)) = error else { return None };
-    let word = step.split(' ').next().unwrap_or_default();
-    match (word, errno) {
-        ("clone", Errno::EPERM) => Some(
-            "user namespaces may be forbidden: see sysctl kernel.unprivileged_userns_clone, \
-             kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces",
-        ),
-        ("clone", Errno::ENOSPC) => Some("a limit in sysctl user.max_*_namespaces is reached"),
-        ("clone", Errno::EINVAL) => Some("the kernel lacks one of these namespaces"),
-        (_, Errno::ENOSYS) => Some("Linux 5.12 or newer is needed"),
-        ("mount", Errno::ENODEV) => Some("the kernel has no such filesystem"),
-        ("mount", Errno::ELOOP) => Some("a symbolic link is in the way"),
-        ("mount", Errno::EPERM) => Some(
-            "in a user namespace a fresh proc or sysfs needs an unmasked one of the host, and \
-             a pid or network namespace of its own",
-        ),
-        ("limit", Errno::EPERM) => Some("raising a hard limit needs CAP_SYS_RESOURCE"),
-        ("open" | "take", Errno::ENOENT) => Some("root.path does not exist"),
-        _ => None,
     }
 }
 

@@ -9,11 +9,13 @@
 //! `Display` prints a plan with numbered steps; the tests keep such prints as goldens, and the
 //! number of a step is what an error names.
 
+mod builder;
 mod devices;
 mod exec;
 mod identity;
 mod mounts;
 mod step;
+mod text;
 
 #[cfg(test)]
 mod tests;
@@ -25,10 +27,9 @@ use std::path::{Path, PathBuf};
 use crate::cgroup;
 use crate::cgroup::systemd::Unit;
 use crate::host::Host;
-use crate::spec::{
-    Capabilities, HookKind, IdMap, MountKind, NamespaceKind, Propagation, Spec, Tmpcopyup,
-};
+use crate::spec::{NamespaceKind, Propagation, Spec};
 
+use builder::Builder;
 pub use exec::{Inside, plan_exec};
 pub use step::{ChildStep, Content, Finding, ParentStep, Program, Slot, Target};
 
@@ -202,211 +203,6 @@ fn cgroup_plan(spec: &Spec, host: &Host, ask: &Ask) -> Result<Option<CgroupPlan>
     let path = cgroup::CgroupPath::parse(configured, &ask.id).map_err(Refused::CgroupPath)?;
     let location = host.cgroups.locate(&path);
     Ok(Some(CgroupPlan { location, decision, unit: None }))
-}
-
-/// The plan while it is made.
-struct Builder<'a> {
-    spec: &'a Spec,
-    host: &'a Host,
-    ask: &'a Ask,
-    parent: Vec<ParentStep>,
-    child: Vec<ChildStep>,
-    first: Vec<(Slot, NamespaceKind)>,
-    slots: usize,
-}
-
-impl<'a> Builder<'a> {
-    fn new(spec: &'a Spec, host: &'a Host, ask: &'a Ask) -> Builder<'a> {
-        let parent = Vec::with_capacity(16);
-        let child = Vec::with_capacity(96);
-        Builder { spec, host, ask, parent, child, first: Vec::new(), slots: 0 }
-    }
-
-    fn slot(&mut self) -> Slot {
-        self.slots += 1;
-        Slot(self.slots - 1)
-    }
-
-    fn creates(&self, kind: NamespaceKind) -> bool {
-        self.spec.linux.creates(kind)
-    }
-
-    /// The capabilities that can be granted: the specification wants no failure for the others.
-    fn capabilities(&self) -> Capabilities {
-        let asked = self.spec.process.capabilities;
-        if self.spec.linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User) {
-            return asked;
-        }
-        let had = self.host.capabilities;
-        Capabilities {
-            bounding: asked.bounding,
-            effective: asked.effective & had,
-            inheritable: asked.inheritable & had,
-            permitted: asked.permitted & had,
-            ambient: asked.ambient & had,
-        }
-    }
-
-    /// A path of the host: absolute, or from the bundle.
-    fn host_path(&self, path: &Path) -> PathBuf {
-        self.ask.bundle.join(path)
-    }
-
-    /// What the parent does before the clone.
-    fn prepare(&mut self, has_cgroup: bool) {
-        let spec = self.spec;
-        let has_user = spec.linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User);
-        for namespace in &spec.linux.namespaces {
-            let Some(path) = &namespace.path else { continue };
-            let slot = self.slot();
-            let (kind, path) = (namespace.kind, path.clone());
-            self.parent.push(ParentStep::OpenNamespace { slot, kind, path });
-            if has_user {
-                self.first.push((slot, kind));
-            } else if kind == NamespaceKind::Pid {
-                // A process cannot change its own pid namespace, only that of its children.
-                self.parent.push(ParentStep::EnterPidNamespace { slot });
-            } else {
-                self.child.push(ChildStep::JoinNamespace { slot, kind });
-            }
-        }
-        if self.host.is_privileged {
-            // Namespaces of the host can be entered only before the user namespace is.
-            self.first.sort_by_key(|(_, kind)| *kind == NamespaceKind::User);
-        }
-        if let Console::Socket(path) = &self.ask.console {
-            self.parent.push(ParentStep::ConnectConsole { path: self.host_path(path) });
-        }
-        if self.ask.begin == Begin::OnStart {
-            self.parent.push(ParentStep::ListenForStart);
-        }
-        // systemd moves a process into a scope that it makes, so there the clone comes first.
-        if has_cgroup && self.ask.cgroup_driver == CgroupDriver::Cgroupfs {
-            self.parent.push(ParentStep::CreateCgroup);
-        }
-    }
-
-    /// The clone, and what both sides do until the child has its namespaces and its cgroup.
-    fn enter(&mut self, has_cgroup: bool) {
-        let linux = &self.spec.linux;
-        // Both show the cgroup and the time of whoever unshares them, so the child unshares them
-        // itself, after it has joined its cgroup.
-        let late = |kind| matches!(kind, NamespaceKind::Cgroup | NamespaceKind::Time);
-        let created = linux.namespaces.iter().filter(|n| n.path.is_none());
-        let namespaces = created.map(|n| n.kind).filter(|kind| !late(*kind)).collect();
-        self.parent.push(ParentStep::Clone { namespaces, first: self.first.clone() });
-        if has_cgroup && self.ask.cgroup_driver == CgroupDriver::Systemd {
-            self.parent.extend([ParentStep::StartScope, ParentStep::CreateCgroup]);
-        }
-        if has_cgroup {
-            self.parent.push(ParentStep::JoinCgroup);
-        }
-        if self.creates(NamespaceKind::User) {
-            let maps = |maps: &[IdMap]| maps.to_vec();
-            self.parent.push(ParentStep::MapIds {
-                uid: maps(&linux.uid_mappings),
-                gid: maps(&linux.gid_mappings),
-            });
-        }
-        if let Some(score) = self.spec.process.oom_score_adj {
-            self.parent.push(ParentStep::OomScore { score });
-        }
-        self.parent.push(ParentStep::Proceed);
-        let is_early = self.awaits_early();
-        if is_early {
-            self.child.push(ChildStep::AwaitParent);
-        }
-        // Before the process is root of its user namespace and cannot be looked into any more: its
-        // files in procfs belong to the host's root then, and so does the one with the offsets.
-        if self.creates(NamespaceKind::Time) {
-            let offsets = linux.time_offsets.clone();
-            self.child.push(ChildStep::UnshareTime { offsets });
-        }
-        if linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User) {
-            self.child.push(ChildStep::BecomeRoot);
-        }
-        self.child.push(ChildStep::NewSession);
-        if is_early && self.creates(NamespaceKind::Cgroup) {
-            self.child.push(ChildStep::UnshareCgroup);
-        }
-        if let Some(name) = &self.spec.hostname {
-            self.child.push(ChildStep::SetHostname { name: name.clone() });
-        }
-        if let Some(name) = &self.spec.domainname {
-            self.child.push(ChildStep::SetDomainname { name: name.clone() });
-        }
-    }
-
-    /// Whether what the parent does is needed before the mounts. Where it is not, both sides work
-    /// at the same time: on cgroup v1, joining takes as long as all mounts together.
-    fn awaits_early(&self) -> bool {
-        let has_user = self.spec.linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User);
-        let shows_own_root = self.creates(NamespaceKind::Cgroup);
-        // systemd makes it with the process in it, and what is not there cannot be mounted.
-        let made_late = self.ask.cgroup_driver == CgroupDriver::Systemd;
-        has_user
-            || self.spec.mounts.iter().any(|mount| match &mount.kind {
-                MountKind::Bind { id_mapping, .. } => id_mapping.is_some(),
-                // What it holds is charged to the cgroup.
-                MountKind::Filesystem { copy_up, .. } => *copy_up == Tmpcopyup::Yes,
-                MountKind::Cgroup => shows_own_root || made_late,
-            })
-    }
-
-    fn await_parent(&mut self) {
-        self.child.push(ChildStep::AwaitParent);
-        if self.creates(NamespaceKind::Cgroup) {
-            self.child.push(ChildStep::UnshareCgroup);
-        }
-    }
-
-    fn hooks_before_pivot(&mut self) {
-        let hooks = &self.spec.hooks;
-        if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
-            self.child.push(ChildStep::AwaitHooks);
-            self.parent.push(ParentStep::AwaitNamespaces);
-            for kind in [HookKind::Prestart, HookKind::CreateRuntime] {
-                let hooks = hooks.of(kind).to_vec();
-                if !hooks.is_empty() {
-                    self.parent.push(ParentStep::RunHooks { kind, hooks });
-                }
-            }
-            self.parent.push(ParentStep::Proceed);
-        }
-        self.child_hooks(HookKind::CreateContainer);
-    }
-
-    fn child_hooks(&mut self, kind: HookKind) {
-        let hooks = self.spec.hooks.of(kind).to_vec();
-        if !hooks.is_empty() {
-            self.child.push(ChildStep::RunHooks { kind, hooks });
-        }
-    }
-
-    /// From a finished container to its program.
-    fn last(&mut self) {
-        let record = [ParentStep::AwaitReady, ParentStep::WriteRecord, ParentStep::Proceed];
-        self.parent.extend(record);
-        self.child.extend([ChildStep::Ready, ChildStep::AwaitParent]);
-        match self.ask.begin {
-            Begin::OnStart => self.child.push(ChildStep::AwaitStart),
-            Begin::AtOnce => self.parent.push(ParentStep::AwaitExec),
-        }
-        self.child_hooks(HookKind::StartContainer);
-        self.execute();
-    }
-
-    fn execute(&mut self) {
-        let process = &self.spec.process;
-        self.child.push(ChildStep::Exec(Program {
-            args: process.args.clone(),
-            env: process.env.clone(),
-            uid: process.user.uid,
-            capabilities: self.capabilities(),
-            filter: self.spec.linux.seccomp.clone(),
-            no_new_privileges: process.no_new_privileges,
-        }));
-    }
 }
 
 /// The propagation of a container's mounts when config.json says nothing: what the host mounts

@@ -7,6 +7,7 @@
 
 mod capability;
 mod hook;
+mod kernel;
 mod linux;
 mod mount;
 mod option;

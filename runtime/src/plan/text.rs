@@ -1,0 +1,284 @@
+//! Steps as text: what `--dry-run` prints, goldens keep and errors name.
+
+use std::ffi::CStr;
+use std::fmt;
+
+use super::step::{ChildStep, Content, Finding, ParentStep, Slot, Target};
+use crate::spec::{Device, DeviceKind, Hook, IdMap, OptionText, Tmpcopyup};
+
+impl fmt::Display for ParentStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ParentStep::OpenNamespace { kind, path, slot } => {
+                write!(f, "open {kind} namespace {} as {slot}", path.display())
+            }
+            ParentStep::EnterPidNamespace { slot } => write!(f, "enter pid namespace {slot}"),
+            ParentStep::OpenContainer { slot, pid, .. } => {
+                write!(f, "open the container of pid {pid} as {slot}")
+            }
+            ParentStep::EnterNamespaces { slot, kinds } => {
+                write!(f, "enter namespaces of {slot}:")?;
+                kinds.iter().try_for_each(|kind| write!(f, " {kind}"))
+            }
+            ParentStep::OpenCgroup => f.write_str("open cgroup"),
+            ParentStep::CloneTree { slot, path, recursive } => {
+                let what = if *recursive { "tree" } else { "mount" };
+                write!(f, "clone {what} {} as {slot}", path.display())
+            }
+            ParentStep::ConnectConsole { path } => {
+                write!(f, "connect to console socket {}", path.display())
+            }
+            ParentStep::ListenForStart => f.write_str("listen for start"),
+            ParentStep::StartScope => f.write_str("start scope"),
+            ParentStep::CreateCgroup => f.write_str("create cgroup"),
+            ParentStep::Clone { namespaces, first } => {
+                f.write_str("clone with new namespaces:")?;
+                namespaces.iter().try_for_each(|kind| write!(f, " {kind}"))?;
+                let mut words = ["; enter first"].into_iter().chain(std::iter::repeat(" and"));
+                first.iter().try_for_each(|(slot, kind)| {
+                    write!(f, "{} {kind} namespace {slot}", words.next().unwrap_or_default())
+                })
+            }
+            ParentStep::JoinCgroup => f.write_str("join cgroup"),
+            ParentStep::MapIds { uid, gid } => {
+                write!(f, "map user ids {} and group ids {}", Maps(uid), Maps(gid))
+            }
+            ParentStep::MapTree { slot, uid, gid, recursive } => {
+                let prefix = if *recursive { "r" } else { "" };
+                write!(f, "{prefix}idmap {slot} with {} and {}", Maps(uid), Maps(gid))
+            }
+            ParentStep::OomScore { score } => write!(f, "set oom_score_adj {score}"),
+            ParentStep::Proceed => f.write_str("let the container go on"),
+            ParentStep::AwaitNamespaces => f.write_str("await namespaces"),
+            ParentStep::RunHooks { kind, hooks } => write!(f, "run {kind} hooks{}", Paths(hooks)),
+            ParentStep::WriteRecord => f.write_str("write record"),
+            ParentStep::AwaitReady => f.write_str("await the container being ready"),
+            ParentStep::AwaitExec => f.write_str("await exec"),
+        }
+    }
+}
+
+impl fmt::Display for ChildStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use ChildStep as S;
+        match self {
+            S::AwaitParent => f.write_str("await the runtime"),
+            S::JoinNamespace { slot, kind } => write!(f, "join {kind} namespace {slot}"),
+            S::JoinNamespaces { slot, kinds } => {
+                write!(f, "join namespaces of {slot}:")?;
+                kinds.iter().try_for_each(|kind| write!(f, " {kind}"))
+            }
+            S::UseRoot => f.write_str("use the root"),
+            S::BecomeRoot => f.write_str("become root of the user namespace"),
+            S::NewSession => f.write_str("lead a new session"),
+            S::UnshareTime { offsets } => {
+                f.write_str("unshare time namespace")?;
+                offsets.iter().try_for_each(|(c, s, n)| write!(f, " {c}={s}s{n}ns"))
+            }
+            S::UnshareCgroup => f.write_str("unshare cgroup namespace"),
+            S::SetHostname { name } => write!(f, "set hostname {}", Text(name)),
+            S::SetDomainname { name } => write!(f, "set domainname {}", Text(name)),
+            S::NewKeyring { name } => write!(f, "join new session keyring {}", Text(name)),
+            S::AwaitHooks => f.write_str("await hooks of the runtime"),
+            S::RunHooks { kind, hooks } => write!(f, "run {kind} hooks{}", Paths(hooks)),
+            S::Ready => f.write_str("report ready"),
+            S::AwaitStart => f.write_str("await start"),
+            S::FindProgram => f.write_str("find the program"),
+            S::CloseDescriptors => f.write_str("close all other descriptors"),
+            S::Exec(program) => {
+                f.write_str("exec")?;
+                program.args.iter().try_for_each(|arg| write!(f, " {}", Text(arg)))?;
+                match &program.filter {
+                    Some(filter) => {
+                        write!(f, " under a filter of {} instructions", filter.program.len())
+                    }
+                    None => Ok(()),
+                }
+            }
+            S::Personality { .. }
+            | S::Schedule(_)
+            | S::IoPriority { .. }
+            | S::MemoryPolicy { .. }
+            | S::Limit(_)
+            | S::Umask { .. }
+            | S::OwnStdio { .. }
+            | S::AppArmor { .. }
+            | S::BoundCapabilities { .. }
+            | S::BecomeUser { .. }
+            | S::SetCapabilities { .. }
+            | S::NoNewPrivileges
+            | S::ChangeDirectory { .. } => self.fmt_identity(f),
+            _ => self.fmt_filesystem(f),
+        }
+    }
+}
+
+impl ChildStep {
+    fn fmt_filesystem(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use ChildStep as S;
+        match self {
+            S::Propagate { propagation } => write!(f, "propagate / {propagation}"),
+            S::OpenRoot { path } => write!(f, "open root {}", path.display()),
+            S::TakeRoot { slot, path } => write!(f, "take root {} from {slot}", path.display()),
+            S::AttachRoot => f.write_str("attach root"),
+            S::Mount { content, target, options } => {
+                write!(f, "mount {content} on {target}{}", OptionText(options))?;
+                if let Content::Filesystem { parameters, copy_up, .. } = content {
+                    for (key, value) in parameters {
+                        write!(f, " {}", Text(key))?;
+                        if let Some(value) = value {
+                            write!(f, "={}", Text(value))?;
+                        }
+                    }
+                    if *copy_up == Tmpcopyup::Yes {
+                        f.write_str(" tmpcopyup")?;
+                    }
+                }
+                Ok(())
+            }
+            S::Link { path, target } => {
+                write!(f, "link /{} to {}", path.display(), Text(target))
+            }
+            S::Node(device) => write!(f, "make node {}", DeviceText(device)),
+            S::BindNode(device) => write!(f, "bind node {}", DeviceText(device)),
+            S::MakeDirectory { path } => write!(f, "make directory /{}", path.display()),
+            S::Terminal { bind, .. } => {
+                f.write_str("open terminal")?;
+                if *bind { f.write_str(" and bind it on /dev/console") } else { Ok(()) }
+            }
+            S::Sysctl { path, value } => write!(f, "sysctl {}={}", Text(path), Text(value)),
+            S::ReadonlyMount { path } => write!(f, "make mount read-only /{}", path.display()),
+            S::ReadonlyPath { path } => write!(f, "make read-only /{}", path.display()),
+            S::MaskPath { path } => write!(f, "mask /{}", path.display()),
+            S::PivotRoot => f.write_str("pivot root"),
+            S::MoveRoot => f.write_str("move root"),
+            S::ChangeRoot { path } => write!(f, "change root to {}", path.display()),
+            S::ReadonlyRoot => f.write_str("make root read-only"),
+            S::PropagateRoot { propagation } => write!(f, "propagate root {propagation}"),
+            _ => f.write_str("unnamed step"),
+        }
+    }
+
+    fn fmt_identity(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use ChildStep as S;
+        match self {
+            S::Personality { domain } => write!(f, "set personality {domain}"),
+            S::Schedule(s) => write!(f, "set scheduler policy {} nice {}", s.policy, s.nice),
+            S::IoPriority { class, level } => write!(f, "set io priority {class}/{level}"),
+            S::MemoryPolicy { mode, nodes } => {
+                write!(f, "set memory policy {mode:#x} nodes {nodes:x?}")
+            }
+            S::Limit(limit) => {
+                write!(f, "limit {} {}:{}", limit.name, Ceiling(limit.soft), Ceiling(limit.hard))
+            }
+            S::Umask { mask } => write!(f, "set umask {mask:04o}"),
+            S::OwnStdio { uid } => write!(f, "give standard descriptors to user {uid}"),
+            S::AppArmor { profile } => write!(f, "set AppArmor profile {}", Text(profile)),
+            S::BoundCapabilities { keep } => write!(f, "bound capabilities {keep:#x}"),
+            S::BecomeUser { uid, gid, groups } => {
+                write!(f, "become user {uid} group {gid}")?;
+                groups.iter().try_for_each(|group| write!(f, " +{group}"))
+            }
+            S::SetCapabilities { capabilities: c, .. } => write!(
+                f,
+                "set capabilities effective {:#x} permitted {:#x} inheritable {:#x} ambient {:#x}",
+                c.effective, c.permitted, c.inheritable, c.ambient
+            ),
+            S::NoNewPrivileges => f.write_str("set no_new_privs"),
+            S::ChangeDirectory { path } => write!(f, "change directory to {}", Text(path)),
+            _ => f.write_str("unnamed step"),
+        }
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/{}", self.path.display())?;
+        if self.finding == Finding::NoLinks { f.write_str(" (no links)") } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = |recursive: &bool| if *recursive { "rbind" } else { "bind" };
+        match self {
+            Content::HostTree { path, recursive } => {
+                write!(f, "{} {}", word(recursive), path.display())
+            }
+            Content::ClonedTree { slot, path, recursive } => {
+                write!(f, "{} {} from {slot}", word(recursive), path.display())
+            }
+            Content::Filesystem { kind, source, .. } => {
+                write!(f, "{}", Text(kind))?;
+                match source {
+                    Some(source) if source != kind => write!(f, " {}", Text(source)),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+struct Text<'a>(&'a CStr);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.to_bytes().escape_ascii())
+    }
+}
+
+struct Ceiling(u64);
+
+impl fmt::Display for Ceiling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == u64::MAX { f.write_str("unlimited") } else { write!(f, "{}", self.0) }
+    }
+}
+
+struct Maps<'a>(&'a [IdMap]);
+
+impl fmt::Display for Maps<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("the container's");
+        }
+        for (i, map) in self.0.iter().enumerate() {
+            let separator = if i == 0 { "" } else { "," };
+            write!(f, "{separator}{}:{}:{}", map.container_id, map.host_id, map.size)?;
+        }
+        Ok(())
+    }
+}
+
+struct Paths<'a>(&'a [Hook]);
+
+impl fmt::Display for Paths<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|hook| write!(f, " {}", hook.path.display()))
+    }
+}
+
+struct DeviceText<'a>(&'a Device);
+
+impl fmt::Display for DeviceText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let device = self.0;
+        write!(f, "/{} ", device.path.display())?;
+        match device.kind {
+            DeviceKind::Char(major, minor) => write!(f, "c {major}:{minor}")?,
+            DeviceKind::Block(major, minor) => write!(f, "b {major}:{minor}")?,
+            DeviceKind::Fifo => f.write_str("p")?,
+        }
+        write!(f, " {:04o}", device.mode)?;
+        if (device.uid, device.gid) == (0, 0) {
+            return Ok(());
+        }
+        write!(f, " {}:{}", device.uid, device.gid)
+    }
+}
