@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 
 use super::{Api, Gate, dispatch};
 
-/// Most connections at once; further ones wait in the kernel's backlog. Half of the usual 1,024 file
-/// descriptors of a process: the other half is for agents and the store.
+/// Most connections at once; further ones wait in the kernel's backlog. Half of the 1,024 file
+/// descriptors that a process usually has: the other half is for agents and the store.
 const CONNECTIONS_MAX: usize = 512;
 /// Largest request head, in bytes. Its headers are at most 100, hyper's own bound.
 const HEAD_BYTES_MAX: usize = 32 * 1024;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use loadline_model::ContainerName;
+use loadline_model::{ContainerName, KeyValue};
 
 use super::super::check;
 use super::super::definitions::{
@@ -10,10 +10,11 @@ use super::super::definitions::{
 };
 use super::super::placement::{constraints, strategies};
 use super::super::reference::{cluster_name, definition_ref, instance_arn};
+use super::super::shapes::Tag;
 use super::shapes::{ContainerOverride, RunTaskRequest, StartTaskRequest, TaskOverride};
 use crate::api::ApiError;
 use crate::command::{PropagateTags, RUN_COUNT_MAX, RunTask, StartTask};
-use crate::state::{self, Scope, TaskOverrides};
+use crate::state::{self, ClusterName, Scope, TaskOverrides};
 
 /// Most characters of all overrides (ECS's own bound), as JSON.
 const OVERRIDES_CHARS_MAX: usize = 8192;
@@ -28,8 +29,8 @@ pub(super) fn run_task(scope: &Scope, request: RunTaskRequest) -> Result<RunTask
     check::one_of("launchType", request.launch_type.as_deref(), &["EC2"], &other_types)?;
     let count = request.count.unwrap_or(1);
     let count = u32::try_from(count).ok().filter(|n| (1..=RUN_COUNT_MAX).contains(n));
+    let cluster = cluster_name(scope, request.cluster.as_deref())?;
     Ok(RunTask {
-        cluster: cluster_name(scope, request.cluster.as_deref())?,
         definition: definition_ref(scope, &request.task_definition)?,
         count: count.ok_or_else(|| {
             ApiError::invalid(format_args!("count must be between 1 and {RUN_COUNT_MAX}"))
@@ -38,10 +39,11 @@ pub(super) fn run_task(scope: &Scope, request: RunTaskRequest) -> Result<RunTask
         group: group(request.group)?,
         started_by: started_by(request.started_by)?,
         client_token: check::client_token(request.client_token)?,
-        tags: check::tags(request.tags)?,
+        tags: tags(request.tags, request.enable_ecs_managed_tags, &cluster)?,
         propagate_tags: propagate_tags(request.propagate_tags.as_deref())?,
         constraints: constraints(request.placement_constraints.unwrap_or_default())?,
         strategy: strategies(request.placement_strategy.unwrap_or_default())?,
+        cluster,
     })
 }
 
@@ -62,10 +64,23 @@ pub(super) fn start_task(scope: &Scope, request: StartTaskRequest) -> Result<Sta
         overrides: request.overrides.map(overrides).transpose()?.flatten(),
         group: group(request.group)?,
         started_by: started_by(request.started_by)?,
-        tags: check::tags(request.tags)?,
+        tags: tags(request.tags, request.enable_ecs_managed_tags, &cluster)?,
         propagate_tags: propagate_tags(request.propagate_tags.as_deref())?,
         cluster,
     })
+}
+
+/// The caller's tags, and the one that ECS manages where it is asked to.
+fn tags(
+    given: Option<Vec<Tag>>,
+    managed: Option<bool>,
+    cluster: &ClusterName,
+) -> Result<Vec<KeyValue>, ApiError> {
+    let mut tags = check::tags(given)?;
+    if managed == Some(true) {
+        tags.push(KeyValue { name: "aws:ecs:clusterName".into(), value: cluster.to_string() });
+    }
+    Ok(tags)
 }
 
 fn propagate_tags(word: Option<&str>) -> Result<PropagateTags, ApiError> {

@@ -27,13 +27,15 @@ shape! {
         started_by: "startedBy" => Option<String>,
         /// Tags.
         tags: "tags" => Option<Vec<Tag>>,
+        /// Whether tasks get the tag `aws:ecs:clusterName`.
+        enable_ecs_managed_tags: "enableECSManagedTags" => Option<bool>,
         /// TASK_DEFINITION or NONE.
         propagate_tags: "propagateTags" => Option<String>,
         /// Makes a repeated call give the same tasks.
         client_token: "clientToken" => Option<String>,
     }
     unsupported [
-        "capacityProviderStrategy", "enableECSManagedTags", "enableExecuteCommand",
+        "capacityProviderStrategy", "enableExecuteCommand",
         "networkConfiguration", "platformVersion", "referenceId", "volumeConfigurations",
     ]
 }
@@ -99,11 +101,13 @@ shape! {
         started_by: "startedBy" => Option<String>,
         /// Tags.
         tags: "tags" => Option<Vec<Tag>>,
+        /// Whether tasks get the tag `aws:ecs:clusterName`.
+        enable_ecs_managed_tags: "enableECSManagedTags" => Option<bool>,
         /// TASK_DEFINITION or NONE.
         propagate_tags: "propagateTags" => Option<String>,
     }
     unsupported [
-        "enableECSManagedTags", "enableExecuteCommand", "networkConfiguration", "referenceId",
+        "enableExecuteCommand", "networkConfiguration", "referenceId",
         "volumeConfigurations",
     ]
 }
