@@ -16,9 +16,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::board::Board;
+use crate::clock::now_ms;
 use crate::host::HostFacts;
-use crate::image::ImageStore;
 use crate::image::registry::{PullOptions, Puller};
+use crate::image::{CleanupRules, ImageStore};
 use crate::ledger::{Contents, Ledger};
 use crate::node::{self, Keeper};
 use crate::options::RunOptions;
@@ -104,6 +105,7 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
     let keeper = Keeper::new(context, resources, contents, keep_ms);
     let (node, inbox) = Keeper::handle();
     tokio::spawn(keeper.run(inbox, stopped_inbox));
+    tokio::spawn(clean_up_images(Arc::clone(&images), Arc::clone(&workshop)));
     let logs = Arc::new(Places { workshop: Arc::clone(&workshop), board: Arc::clone(&board) });
     let api = api::Context {
         images,
@@ -123,6 +125,26 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
         logs,
     };
     Ok(Agent { settings, identity, node, board, api, _lock: lock })
+}
+
+/// How often pulled images that nobody uses are looked for (the ECS agent's default).
+const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(30 * 60);
+
+async fn clean_up_images(images: Arc<ImageStore>, workshop: Arc<Workshop>) {
+    let mut ticks = tokio::time::interval(CLEAN_UP_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let (images, workshop) = (Arc::clone(&images), Arc::clone(&workshop));
+        let cleaned = tokio::task::spawn_blocking(move || {
+            images.clean_up(|| workshop.used_layers(), now_ms(), &CleanupRules::DEFAULT)
+        });
+        match cleaned.await {
+            Ok(Ok(removed)) if removed.is_empty() => {}
+            Ok(Ok(removed)) => tracing::info!(?removed, "images that nobody used were removed"),
+            Ok(Err(error)) => tracing::warn!(error = chain(&error), "images can't be cleaned up"),
+            Err(error) => tracing::warn!(%error, "images can't be cleaned up"),
+        }
+    }
 }
 
 /// Twice the CPUs: making a container waits for the disk about half of the time.

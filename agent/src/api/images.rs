@@ -117,7 +117,7 @@ pub(super) async fn remove(
     let removed = tokio::task::spawn_blocking(move || {
         context.images.remove(&reference)?;
         // Containers from before a restart hold no handle on their image.
-        context.images.collect(&context.workshop.used_layers())
+        context.images.collect(|| context.workshop.used_layers())
     });
     match removed.await {
         Ok(Ok(freed)) => answer(StatusCode::OK, &json!({ "freed_bytes": freed.bytes })),

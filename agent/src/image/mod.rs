@@ -14,6 +14,7 @@
 //! - The API blocks; async callers run it on a thread for blocking work.
 
 mod blob;
+mod cleanup;
 mod digest;
 mod document;
 mod error;
@@ -26,6 +27,7 @@ mod store;
 mod tar;
 mod unpack;
 
+pub use cleanup::CleanupRules;
 pub use digest::{Digest, InvalidDigest};
 pub use document::{ImageConfig, LAYERS_MAX};
 pub use error::ImageError;

@@ -23,6 +23,19 @@ pub(super) struct Record {
     pub(super) config: Digest,
     /// Diff ids, bottom first.
     pub(super) layers: Vec<Digest>,
+    #[serde(default)]
+    pub(super) origin: Origin,
+}
+
+/// How an image came here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Origin {
+    /// By a person: it stays.
+    #[default]
+    Imported,
+    /// For a task: it can be had again.
+    Pulled,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -258,17 +258,29 @@ impl Workshop {
     }
 
     /// The layers that containers are mounted from.
-    #[must_use]
-    pub fn used_layers(&self) -> std::collections::BTreeSet<Digest> {
-        let subdirs = |dir: &Path| {
-            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-            entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    ///
+    /// # Errors
+    /// The kernel's: what is in use is then not known.
+    pub fn used_layers(&self) -> io::Result<std::collections::BTreeSet<Digest>> {
+        let subdirs = |dir: &Path| -> io::Result<Vec<PathBuf>> {
+            let mut found = Vec::new();
+            for entry in std::fs::read_dir(dir)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    found.push(entry.path());
+                }
+            }
+            Ok(found)
         };
         let mut used = std::collections::BTreeSet::new();
-        for container in subdirs(&self.tools.tasks_dir).iter().flat_map(|task| subdirs(task)) {
-            used.extend(rootfs::layers_of(&container.join(BOX)).into_iter().flatten());
+        for task in subdirs(&self.tools.tasks_dir)? {
+            // A task that goes away meanwhile uses nothing any more.
+            for container in gone_is_empty(subdirs(&task))? {
+                let layers = rootfs::layers_of(&container.join(BOX));
+                used.extend(layers.map_err(io::Error::other)?);
+            }
         }
-        used
+        Ok(used)
     }
 
     fn delete_from_runtime(&self, task: &Task, at: usize) {
@@ -284,6 +296,13 @@ impl Workshop {
 }
 
 const BOX: &str = "box";
+
+fn gone_is_empty(found: io::Result<Vec<PathBuf>>) -> io::Result<Vec<PathBuf>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        found => found,
+    }
+}
 
 /// Places.
 impl Workshop {

@@ -33,6 +33,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::document::DOCUMENT_BYTES_MAX;
 use super::layout::{self, Content, Found, FoundLayer};
+use super::refs::Origin;
 use super::store::Blobs;
 use super::{Digest, Image, ImageError, ImageStore, Imported, Progress, Reference, Target};
 use download::{Contact, Downloads, Gain, Wanted};
@@ -191,7 +192,7 @@ impl Puller {
         let files_of = Files { dir: dir.clone(), prefix: prefix.to_owned() };
         let store = Arc::clone(&self.store);
         let taken = tokio::task::spawn_blocking(move || {
-            let taken = store.take_in(&files_of, &[found], &mut |_| {});
+            let taken = store.take_in(&files_of, &[found], Origin::Pulled, &mut |_| {});
             drop(pin);
             taken
         });

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::testing::{Manners, Registry};
 use super::*;
+use crate::image::CleanupRules;
 use crate::image::testing::{Archive, Layer, Layout, gzip, here};
 
 struct World {
@@ -246,4 +247,30 @@ async fn pulls_of_the_same_image_at_once_download_it_once() {
     let layers = registry.asked().into_iter().filter(|(path, _, _)| path.contains("/blobs/"));
     // Two layers once, and the configuration for each pull.
     assert_eq!(layers.count(), 2 + 4);
+}
+
+#[tokio::test]
+async fn a_pulled_image_that_is_idle_is_cleaned_up_and_an_imported_one_is_not() {
+    let test = "a_pulled_image_that_is_idle_is_cleaned_up_and_an_imported_one_is_not";
+    let Some(world) = World::new(test) else { return };
+    let registry = world.registry(Manners::default()).await;
+    world.puller(PullOptions::default()).pull(&registry.reference(), &|_| {}).await.unwrap();
+    let own = Layout::new(&world.dir.path().join("own"));
+    let layer = Layer::plain(&Archive::new().file("own", "x"));
+    own.index(own.image(&[layer], &here()), "own:1");
+    world.store.import(&own.path, None, &mut |_| {}).unwrap();
+    let rules = CleanupRules { idle_ms_min: 1000, images_per_cycle_max: 5 };
+    let clean = |used: &[Digest], now_ms| {
+        let used = used.iter().copied().collect::<std::collections::BTreeSet<_>>();
+        world.store.clean_up(|| Ok(used.clone()), now_ms, &rules).unwrap()
+    };
+    let image = world.store.resolve(&registry.reference()).unwrap();
+    let (later, layers) = (crate::clock::now_ms() + 2000, image.layers.clone());
+    assert!(clean(&[], later - 2000).is_empty(), "it was used a moment ago");
+    assert!(clean(&layers, later).is_empty(), "a container uses it");
+    drop(image);
+    assert_eq!(clean(&[], later), [registry.reference()]);
+    let left: Vec<_> = world.store.list().into_iter().map(|image| image.reference).collect();
+    assert_eq!(left, ["docker.io/library/own:1"]);
+    assert!(!world.store.layer_dir(layers[0]).exists());
 }

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, RenameFlags};
 use super::files::{LAYER_RECORD, LayerRecord};
 use super::{ImageStore, Imported, Progress, failed, make_dir};
 use crate::image::layout::{Found, FoundLayer};
-use crate::image::refs::Record;
+use crate::image::refs::{Origin, Record};
 use crate::image::source::Source;
 use crate::image::{Digest, ImageError, blob};
 use crate::rooted;
@@ -71,12 +71,13 @@ impl ImageStore {
         &self,
         blobs: &dyn Blobs,
         found: &[Found],
+        origin: Origin,
         report: &mut dyn FnMut(Progress),
     ) -> Result<Vec<Imported>, ImageError> {
         let pin = self.pins.pin(found.iter().flat_map(|image| image.config.diff_ids.clone()));
         let staged = self.stage(blobs, found, report)?;
         self.publish(staged)?;
-        let imported = self.name(found)?;
+        let imported = self.name(found, origin)?;
         drop(pin);
         Ok(imported)
     }
@@ -161,7 +162,7 @@ impl ImageStore {
     }
 
     /// Writes the documents, then the names.
-    fn name(&self, found: &[Found]) -> Result<Vec<Imported>, ImageError> {
+    fn name(&self, found: &[Found], origin: Origin) -> Result<Vec<Imported>, ImageError> {
         let mut refs = self.refs();
         let mut images = refs.images.clone();
         let mut imported = Vec::new();
@@ -170,6 +171,7 @@ impl ImageStore {
                 digest: image.digest(),
                 config: image.config_bytes.0,
                 layers: image.config.diff_ids.clone(),
+                origin,
             };
             for (digest, bytes) in image.manifest.iter().chain([&image.config_bytes]) {
                 rooted::write_atomic(self.blobs.as_fd(), &digest.hex(), bytes)

@@ -14,7 +14,7 @@ mod files;
 mod import;
 mod pins;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,9 +24,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
+use super::cleanup::{self, CleanupRules};
 use super::document;
 use super::layout::{self, Found};
-use super::refs::{Record, Refs};
+use super::refs::{Origin, Record, Refs};
 use super::source::Source;
 use super::unpack::Limits;
 use super::{Digest, ImageConfig, ImageError, Reference, Target};
@@ -109,6 +110,9 @@ pub struct ImageStore {
     partial: OwnedFd,
     refs: Mutex<Refs>,
     pins: Arc<Pins>,
+    /// When a task last asked for a name, Unix milliseconds.
+    last_used: Mutex<BTreeMap<String, u64>>,
+    opened_ms: u64,
     next_scratch: AtomicU64,
     limits: Limits,
     /// Locked as long as it is open.
@@ -148,6 +152,8 @@ impl ImageStore {
             partial: make_dir(root.as_fd(), "partial")?,
             refs: Mutex::new(Refs::load(root.as_fd())?),
             pins: Arc::default(),
+            last_used: Mutex::default(),
+            opened_ms: crate::clock::now_ms(),
             next_scratch: AtomicU64::new(0),
             limits,
             _lock: lock,
@@ -182,7 +188,7 @@ impl ImageStore {
         }
         let source = Source::open(path, self.scratch.as_fd())?;
         let found = layout::read(&source, path, name.as_ref())?;
-        self.take_in(&source, &found, progress)
+        self.take_in(&source, &found, Origin::Imported, progress)
     }
 
     /// All images, by name.
@@ -205,11 +211,13 @@ impl ImageStore {
     /// [`ImageError::NotFound`]; others where the store is damaged.
     pub fn resolve(&self, reference: &str) -> Result<Image, ImageError> {
         let wanted = Reference::parse(reference)?;
+        let now_ms = crate::clock::now_ms();
         let (record, pin) = {
             let refs = self.refs();
             let record = lookup(&refs, &wanted)
                 .ok_or_else(|| ImageError::NotFound { reference: wanted.to_string() })?;
             let pin = self.pins.pin(record.layers.iter().copied());
+            self.last_used().insert(wanted.to_string(), now_ms);
             (record.clone(), pin)
         };
         let bytes = self.read_blob(record.config)?;
@@ -242,20 +250,27 @@ impl ImageStore {
         if images.remove(&name).is_none() {
             return Err(ImageError::NotFound { reference: name });
         }
+        self.last_used().remove(&name);
         refs.replace(self.root.as_fd(), images)
     }
 
-    /// Removes the layers and documents that no name has, no living [`Image`] and none of `used`:
-    /// what containers from before a restart are mounted from.
+    /// Removes the layers and documents that no name has, no living [`Image`], and no container:
+    /// `used` tells the layers that containers are mounted from. It is asked after the living
+    /// images were counted, so that one that becomes a container in between is seen.
     ///
     /// # Errors
-    /// The kernel's; what was not removed yet goes with the next call.
-    pub fn collect(&self, used: &BTreeSet<Digest>) -> Result<Freed, ImageError> {
+    /// That of `used`, and nothing is removed then; the kernel's, and what was not removed yet
+    /// goes with the next call.
+    pub fn collect(
+        &self,
+        used: impl FnOnce() -> io::Result<BTreeSet<Digest>>,
+    ) -> Result<Freed, ImageError> {
         // Held throughout, so that no image is resolved or named in between.
         let refs = self.refs();
-        let mut layers = used.clone();
+        let pinned = self.pins.pinned();
+        let mut layers = used().map_err(failed("ask what containers use", "layers"))?;
+        layers.extend(pinned);
         layers.extend(refs.images.values().flat_map(|record| record.layers.iter().copied()));
-        layers.extend(self.pins.pinned());
         let documents: BTreeSet<Digest> =
             refs.images.values().flat_map(|record| [record.digest, record.config]).collect();
         let mut freed = Freed::default();
@@ -274,6 +289,32 @@ impl ImageStore {
         Ok(freed)
     }
 
+    /// Makes room by the rules: takes the names of pulled images away that were idle long enough,
+    /// then collects. Returns the names.
+    ///
+    /// # Errors
+    /// As [`Self::remove`] and [`Self::collect`].
+    pub fn clean_up(
+        &self,
+        used: impl Fn() -> io::Result<BTreeSet<Digest>>,
+        now_ms: u64,
+        rules: &CleanupRules,
+    ) -> Result<Vec<String>, ImageError> {
+        let in_use = used().map_err(failed("ask what containers use", "layers"))?;
+        let chosen = cleanup::choose(self.pulled(), &in_use, now_ms, rules);
+        for reference in &chosen {
+            match self.remove(reference) {
+                // A person was faster.
+                Ok(()) | Err(ImageError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if !chosen.is_empty() {
+            self.collect(used)?;
+        }
+        Ok(chosen)
+    }
+
     /// The root directory of an unpacked layer.
     #[must_use]
     pub fn layer_dir(&self, layer: Digest) -> PathBuf {
@@ -288,6 +329,24 @@ impl ImageStore {
     /// Keeps the layers of `image` from being cleaned up.
     pub(crate) fn pin(&self, image: &Found) -> Pin {
         self.pins.pin(image.config.diff_ids.iter().copied())
+    }
+
+    /// The pulled images, and when each was used last as far as this process knows.
+    fn pulled(&self) -> Vec<cleanup::Candidate> {
+        let refs = self.refs();
+        let last_used = self.last_used();
+        let pulled = refs.images.iter().filter(|(_, record)| record.origin == Origin::Pulled);
+        let candidate = |(reference, record): (&String, &Record)| cleanup::Candidate {
+            reference: reference.clone(),
+            layers: record.layers.clone(),
+            last_used_ms: last_used.get(reference).copied().unwrap_or(self.opened_ms),
+        };
+        pulled.map(candidate).collect()
+    }
+
+    fn last_used(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, u64>> {
+        // Each change is one insertion: a panic elsewhere leaves the times whole.
+        self.last_used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn refs(&self) -> std::sync::MutexGuard<'_, Refs> {
