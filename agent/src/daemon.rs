@@ -58,9 +58,9 @@ pub async fn run(options: RunOptions) -> anyhow::Result<()> {
     let lock = lock(&options.state_dir)?;
     let agent = set_up(options, lock).await?;
     let state_dir = agent.settings.state_dir.clone();
-    let workshop = Arc::clone(&agent.api.workshop);
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let workshop = Arc::clone(&agent.api.workshop);
     let link = Link::new(agent.settings, agent.identity, agent.node, agent.board);
     tokio::select! {
         () = link.run() => {}

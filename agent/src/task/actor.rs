@@ -25,6 +25,9 @@ const INBOX_MAX: usize = 64;
 /// From one attempt to write the record to a full disk to the next.
 const WRITE_AGAIN_MS: u64 = 1_000;
 
+/// How often a task's clean-up is tried, a second apart, before its end is told without it.
+const CLEAN_UP_TRIES_MAX: u32 = 5;
+
 /// What every actor of a node shares.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -296,7 +299,7 @@ impl Actor {
                 self.clean_up = CleanUp::Done;
             }
             Event::CleanedUp(Err(error)) => {
-                // The node's sweep tries again; the task's end is not held back by it.
+                // Removing its logs later tries once more; its end is not held back for ever.
                 tracing::error!(task = %self.arn(), %error, "something of a task is left behind");
                 self.clean_up = CleanUp::Done;
             }
@@ -430,7 +433,16 @@ impl Actor {
         let (context, events) = (self.context.clone(), self.events.clone());
         let task = self.task.clone();
         tokio::spawn(async move {
-            let done = context.blocking(move |workshop| workshop.clean_up(&task)).await;
+            let mut tries = 1;
+            let done = loop {
+                let task = task.clone();
+                let done = context.blocking(move |workshop| workshop.clean_up(&task)).await;
+                if done.is_ok() || CLEAN_UP_TRIES_MAX <= tries {
+                    break done;
+                }
+                tries += 1;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            };
             let _ = events.send(Event::CleanedUp(done)).await;
         });
     }

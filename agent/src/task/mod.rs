@@ -11,6 +11,7 @@
 //! Progress is monotonic. Nothing of a stopped task is left but its log.
 
 pub mod actor;
+mod calls;
 pub mod groups;
 pub mod reconcile;
 pub mod record;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  Waiting ─▶ Pulling ─▶ Pulled ─▶ Preparing ─▶ Prepared ─▶ Launching ─▶ Created ─▶ Starting
-//!     └──────────┴─────────┴───────────┴───────────┴────────────┴───────────┴──┬───────┘
-//!                                                              Running ─▶ Ended ◀┘
+//!                                                        Ended ◀─ Running ◀──────────────┘
+//!  and from each of them straight to Ended, where it fails or the task stops
 //! ```
 //!
 //! Called again after every change; an action that is under way shows in `Seen`, so that nothing

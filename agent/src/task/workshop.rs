@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use loadline_model::{TaskArn, TaskSpec};
 
+use super::calls;
 use super::groups::Groups;
 use super::record::Task;
 use super::signal;
@@ -183,6 +184,8 @@ impl Workshop {
     /// What stayed, in words.
     pub fn kill_all(&self, task: &Task, at: usize) -> Result<(), String> {
         let name = task.spec.containers[at].name.as_str();
+        // A call that a dead supervisor left behind could make the container after this.
+        calls::end(&self.tools.runtime_root, &task.runtime_id(at))?;
         let removed = self.groups.cgroups.remove_container(task.spec.arn.id(), name);
         removed.map_err(|error| chain(&error))?;
         self.delete_from_runtime(task, at);
@@ -216,12 +219,12 @@ impl Workshop {
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
     }
 
-    /// Removes a stopped task's folder, logs and all.
+    /// Removes a stopped task's folder, logs and all, and what a clean-up that failed left.
     ///
     /// # Errors
-    /// Of the file system.
-    pub fn remove_task(&self, arn: &TaskArn) -> io::Result<()> {
-        remove_dir(&self.tools.tasks_dir.join(arn.id()))
+    /// What stayed, in words.
+    pub fn remove_task(&self, arn: &TaskArn) -> Result<(), String> {
+        self.sweep_task(arn.id())
     }
 
     /// Removes folders, mounts, processes and cgroups of tasks that the ledger does not know.

@@ -129,11 +129,16 @@ impl Fake {
 
     /// Desires a task, and says so in a whole snapshot.
     pub(crate) fn assign(&self, spec: TaskSpec) {
+        self.desire(spec);
+        self.say_snapshot();
+    }
+
+    /// Desires a task, and says nothing yet.
+    pub(crate) fn desire(&self, spec: TaskSpec) {
         let arn = spec.arn.as_str().to_owned();
         let assignment =
             Assignment { task: spec, desired: DesiredStatus::Running, stop_reason: None };
         self.state().assignments.insert(arn, assignment);
-        self.say_snapshot();
     }
 
     pub(crate) fn stop(&self, arn: &str) {

@@ -164,3 +164,34 @@ async fn an_oom_kill_is_reported_as_ecs_does_and_a_childs_too() {
     world.fake.wait(&arn, is_stopped).await;
     world.assert_clean();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_tasks_at_once_all_run_and_all_stop() {
+    if !can_run("a_hundred_tasks_at_once_all_run_and_all_stop") {
+        return;
+    }
+    let world = World::start("hundred").await;
+    let arns: Vec<String> = (0..100)
+        .map(|n| {
+            let spec = world.task(&format!("t{n}"), &["sleep", "1000"]);
+            let arn = spec.arn.as_str().to_owned();
+            world.fake.desire(spec);
+            arn
+        })
+        .collect();
+    let began = std::time::Instant::now();
+    world.fake.say_snapshot();
+    for arn in &arns {
+        world.fake.wait(arn, is_running).await;
+    }
+    println!("100 tasks run after {:?}", began.elapsed());
+    assert_eq!(world.container_pids().len(), 100);
+    world.fake.state().assignments.clear();
+    world.fake.say_snapshot();
+    for arn in &arns {
+        let report = world.fake.wait(arn, is_stopped).await;
+        assert_eq!(report.containers[0].exit_code, Some(137));
+    }
+    println!("and have stopped after {:?}", began.elapsed());
+    world.assert_clean();
+}

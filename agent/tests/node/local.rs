@@ -106,6 +106,9 @@ async fn an_agent_that_is_asked_to_end_leaves_its_tasks_running() {
     world.fake.let_go(&arn);
     world.fake.wait(&arn, is_stopped).await;
     world.assert_clean();
+    assert!(world.end_agent().success());
+    let parent = std::path::Path::new("/sys/fs/cgroup/pids").join(&world.cgroup_parent);
+    assert!(!parent.exists(), "a node without tasks leaves no cgroup");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

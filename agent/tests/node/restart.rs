@@ -119,6 +119,40 @@ async fn a_dead_supervisor_is_found_out_and_no_exit_code_is_invented() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_supervisor_that_dies_in_the_middle_of_a_create_leaves_no_container() {
+    const TEST: &str = "a_supervisor_that_dies_in_the_middle_of_a_create_leaves_no_container";
+    if !can_run(TEST) {
+        return;
+    }
+    let mut world = World::without_agent("create").await;
+    std::fs::create_dir(&world.dir).unwrap();
+    let (slow, mark) = (world.dir.join("slow-runtime"), world.dir.join("creating"));
+    let real = world.runtime.replace(slow.clone()).unwrap();
+    let (real, mark_path) = (real.display(), mark.display());
+    let create = format!("*\" create \"*) echo > {mark_path}; read -t 3 x <> {mark_path}.fifo;;");
+    let script = format!("#!/bin/bash\ncase \"$*\" in {create} esac\nexec {real} \"$@\"\n");
+    let fifo = world.dir.join("creating.fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::fs::write(&slow, script).unwrap();
+    std::fs::set_permissions(&slow, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    world.start_agent(&[], &[]);
+    world.import_probe();
+    let spec = world.task("t1", &["sleep", "1000"]);
+    let arn = spec.arn.as_str().to_owned();
+    world.fake.assign(spec);
+    world.until("the create", |_| mark.exists().then_some(()));
+    let supervisor = nix::unistd::Pid::from_raw(world.supervisors()[0]);
+    nix::sys::signal::kill(supervisor, nix::sys::signal::Signal::SIGKILL).unwrap();
+    let report = world.fake.wait(&arn, is_stopped).await;
+    let reason = report.containers[0].reason.clone().unwrap();
+    assert!(reason.starts_with("ContainerVanishedError: "), "{reason}");
+    // Longer than the create would still have taken.
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    assert_eq!(world.container_pids(), [0; 0]);
+    assert_eq!(world.leftovers(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_ledger_does_not_know_is_swept_away() {
     if !can_run("what_the_ledger_does_not_know_is_swept_away") {
         return;

@@ -40,6 +40,8 @@ pub(crate) struct World {
     pub(crate) dir: PathBuf,
     pub(crate) fake: Fake,
     pub(crate) cgroup_parent: String,
+    /// The runtime's program; the test may put another in its place.
+    pub(crate) runtime: Option<PathBuf>,
     /// Whether the agent's folder is a file system of the test's.
     pub(crate) mount_is_ours: bool,
     agent: Option<Child>,
@@ -61,6 +63,7 @@ impl World {
             dir: temporary.path().join("agent"),
             fake: Fake::start().await,
             cgroup_parent: format!("loadline-test-{name}-{}", std::process::id()),
+            runtime: runtime(),
             mount_is_ours: false,
             agent: None,
             _temporary: temporary,
@@ -76,8 +79,7 @@ impl World {
             .args(["--controller", &self.fake.address])
             .args(["--join-token", &self.fake.token])
             .args(["--cgroup-parent", &self.cgroup_parent])
-            .arg("--runtime")
-            .arg(runtime().unwrap())
+            .args(self.runtime.iter().map(|path| format!("--runtime={}", path.display())))
             .arg("--supervisor")
             .arg(env!("CARGO_BIN_EXE_loadline-supervisor"))
             .args(options)

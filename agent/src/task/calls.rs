@@ -1,0 +1,49 @@
+//! Calls of the OCI runtime that outlived the supervisor that made them.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How long a killed call may take to vanish.
+const END_S_MAX: u64 = 10;
+
+/// Ends every call that is about the container `id`, and waits until none is left.
+///
+/// # Errors
+/// In words, where one stays.
+pub(super) fn end(runtime_root: &Path, id: &str) -> Result<(), String> {
+    let until = Instant::now() + Duration::from_secs(END_S_MAX);
+    loop {
+        let calls = find(runtime_root, id);
+        if calls.is_empty() {
+            return Ok(());
+        }
+        if until < Instant::now() {
+            return Err(format!("calls of the runtime for {id} can't be ended: pids {calls:?}"));
+        }
+        for pid in calls {
+            // Its command line was read a moment ago; no new process gets its pid that soon.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A zombie has no command line, and so is none.
+fn find(runtime_root: &Path, id: &str) -> Vec<i32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let is_call = |path: &Path| {
+        let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        let root = runtime_root.as_os_str().as_encoded_bytes();
+        let mut words = line.split(|byte| *byte == 0);
+        words.by_ref().any(|word| word == root) && words.any(|word| word == id.as_bytes())
+    };
+    processes
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            is_call(&entry.path()).then_some(pid)
+        })
+        .collect()
+}
