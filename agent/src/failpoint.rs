@@ -1,7 +1,7 @@
-//! Places at which a test can kill the agent: `LOADLINE_FAILPOINT=NAME` makes it die by SIGKILL
-//! when it comes to the place of that name. Debug builds only; a release build has none of it.
+//! Places at which a test can kill the agent or a supervisor: `LOADLINE_FAILPOINT=NAME` makes it
+//! die by SIGKILL when it comes to the place of that name; a supervisor inherits the variable. Debug builds only; a release build has none of it.
 
-/// Every place, so that a test can sweep them all.
+/// Every place in the agent, so that a test can sweep them all.
 pub const ALL: [&str; 12] = [
     "task-accepted",
     "task-admitted",
@@ -17,13 +17,26 @@ pub const ALL: [&str; 12] = [
     "stopped-recorded",
 ];
 
+/// Every place in a supervisor.
+pub const SUPERVISOR: [&str; 8] = [
+    "locked",
+    "creating-written",
+    "create-called",
+    "created-written",
+    "start-called",
+    "running-written",
+    "exit-seen",
+    "exit-written",
+];
+
 /// Dies here if that is what the test asked for.
 #[cfg(debug_assertions)]
 pub fn hit(name: &str) {
     use std::sync::OnceLock;
 
     static WANTED: OnceLock<Option<String>> = OnceLock::new();
-    debug_assert!(ALL.contains(&name), "{name} is missing in the list");
+    let is_known = ALL.contains(&name) || SUPERVISOR.contains(&name);
+    debug_assert!(is_known, "{name} is missing in the lists");
     let wanted = WANTED.get_or_init(|| std::env::var("LOADLINE_FAILPOINT").ok());
     if wanted.as_deref() == Some(name) {
         let _ = nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::Signal::SIGKILL);

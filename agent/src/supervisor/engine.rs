@@ -18,6 +18,7 @@ use super::server::Server;
 use super::sink::{Pushed, Sink};
 use super::{Error, step};
 use crate::clock::now_ms;
+use crate::failpoint;
 use crate::logs::record::Stream;
 use crate::supervise::{Command, Exit, FailedStep, Settings, State};
 
@@ -145,10 +146,12 @@ impl Engine {
             deleted: false,
         };
         engine.settle();
+        failpoint::hit("creating-written");
         match Call::create(&engine.settings, stdout_end, stderr_end) {
             Ok(call) => engine.call = Some(call),
             Err(error) => engine.fail_call(FailedStep::Create, &error),
         }
+        failpoint::hit("create-called");
         Ok(engine)
     }
 
@@ -267,6 +270,7 @@ impl Engine {
                     Ok(call) => self.call = Some(call),
                     Err(error) => self.fail_call(FailedStep::Start, &error),
                 }
+                failpoint::hit("start-called");
             }
             (Command::Signal(number), _) => self.signal(number),
             // Started already, or over: asking twice is no change.
@@ -327,6 +331,7 @@ impl Engine {
         self.oom.arm();
         self.runtime_said = Vec::new();
         self.change(State::Created { pid });
+        failpoint::hit("created-written");
     }
 
     fn started(&mut self) {
@@ -335,6 +340,7 @@ impl Engine {
         // A container that has ended by now needs no state in between.
         if self.init_end.is_none() {
             self.change(State::Running { pid, started_at_ms, oom_kills: self.oom_kills });
+            failpoint::hit("running-written");
         }
     }
 
@@ -380,6 +386,7 @@ impl Engine {
     }
 
     fn begin_finish(&mut self, state: State) {
+        failpoint::hit("exit-seen");
         self.finishing = Some(Finishing { state, retry_at: Instant::now(), retries: 0 });
     }
 
@@ -394,6 +401,7 @@ impl Engine {
             finishing.retry_at = now + Duration::from_secs(1);
             return;
         }
+        failpoint::hit("exit-written");
         self.state = finishing.state.clone();
         self.finishing = None;
         self.server.tell(&self.state.to_line());

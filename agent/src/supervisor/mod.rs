@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::failpoint;
 use crate::supervise::settings::SettingsError;
 use crate::supervise::{LOCK_FILE, Settings, State};
 
@@ -72,6 +73,7 @@ pub fn run(run_dir: &Path) -> Result<(), Error> {
     let settings = Settings::read(run_dir).map_err(Error::Settings)?;
     std::env::set_current_dir(run_dir).map_err(step("enter the run's folder"))?;
     let _lock = lock(run_dir)?;
+    failpoint::hit("locked");
     if State::read(run_dir).map_err(step("read the run's state"))?.is_some() {
         return Err(Error::AlreadyBegun { path: run_dir.to_owned() });
     }

@@ -169,3 +169,35 @@ async fn what_the_ledger_does_not_know_is_swept_away() {
     world.assert_clean();
     assert_eq!(std::fs::read_dir(world.dir.join("tasks")).unwrap().count(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_supervisor_killed_at_every_failpoint_doubles_leaks_and_invents_nothing() {
+    const TEST: &str = "a_supervisor_killed_at_every_failpoint_doubles_leaks_and_invents_nothing";
+    if !can_run(TEST) {
+        return;
+    }
+    let mut world = World::start("supervisors").await;
+    world.kill_agent();
+    for name in loadline_agent::failpoint::SUPERVISOR {
+        // A short one may come to its end before it was ever seen running.
+        let is_long = name == "running-written";
+        let command: &[&str] = if is_long { &["sleep", "1000"] } else { &["echo", "started"] };
+        let spec = world.task(&format!("at-{name}"), command);
+        let arn = spec.arn.as_str().to_owned();
+        world.start_agent(&[], &[("LOADLINE_FAILPOINT", name)]);
+        world.fake.assign(spec);
+        let report = world.fake.wait(&arn, is_stopped).await;
+        let container = &report.containers[0];
+        if name == "exit-written" {
+            assert_eq!(container.exit_code, Some(0), "what is on disk is told");
+        } else {
+            assert_eq!(container.exit_code, None, "{name}: {report:#?}");
+            assert!(container.reason.is_some(), "{name}: {report:#?}");
+        }
+        let lines = world.fake.logs(&arn, "main").await;
+        assert!(lines.len() <= 1, "{name}: started at most once");
+        world.assert_clean();
+        world.fake.let_go(&arn);
+        world.kill_agent();
+    }
+}
