@@ -5,6 +5,7 @@ tool reads them. Every script ends with exit code 0 only if each of its claims h
 """
 
 import json
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -18,6 +19,9 @@ from botocore.exceptions import ClientError
 ENDPOINT = sys.argv[1]
 TARGET = "AmazonEC2ContainerServiceV20141113."
 OWN_TARGET = "Loadline_20261126."
+
+# What containers are made of. Hollow nodes take any name.
+IMAGE = os.environ.get("CLIENT_IMAGE", "probe:latest")
 
 _failed = []
 _held = 0

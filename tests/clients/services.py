@@ -3,17 +3,18 @@
 import threading
 import time
 
-from harness import claim, client, equal, finish, patient_client, refused
+from harness import IMAGE, claim, client, equal, finish, patient_client, refused
 
 WAIT = {"Delay": 1, "MaxAttempts": 120}
 ecs = client()
 
 
-def register(family, command="sleep"):
+def register(family, what="first"):
     return ecs.register_task_definition(
         family=family,
         containerDefinitions=[
-            {"name": "c", "image": "i", "memory": 16, "command": [command]}],
+            {"name": "c", "image": IMAGE, "memory": 16, "command": ["sleep", "600"],
+             "stopTimeout": 2, "environment": [{"name": "WHAT", "value": what}]}],
         tags=[{"key": "of", "value": "definition"}],
     )["taskDefinition"]["taskDefinitionArn"]
 
