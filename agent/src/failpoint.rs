@@ -1,5 +1,6 @@
 //! Places at which a test can kill the agent or a supervisor: `LOADLINE_FAILPOINT=NAME` makes it
-//! die by SIGKILL when it comes to the place of that name; a supervisor inherits the variable. Debug builds only; a release build has none of it.
+//! die by SIGKILL when it comes to the place of that name; a supervisor inherits the variable.
+//! Debug builds only; a release build has none of it.
 
 /// Every place in the agent, so that a test can sweep them all.
 pub const ALL: [&str; 12] = [
