@@ -30,8 +30,9 @@ impl Group {
     }
 }
 
-/// Stops the group's unit, if systemd made it; then removes it from every hierarchy, with the groups below it, and then the parents that its
-/// creation made, unless somebody uses them. What is gone already is fine.
+/// Stops the group's unit, if systemd made it; then removes it from every hierarchy, with the
+/// groups below it, and then the parents that its creation made, unless somebody uses them.
+/// What is gone already is fine.
 ///
 /// All hierarchies are tried; the first failure is returned.
 pub fn remove(location: &Location) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! The steps: one variant a kernel action, each with all it needs to be done. `text.rs` prints them.
+//! The steps: one variant a kernel action, with all it needs to be done. `text.rs` prints them.
 
 use std::ffi::CString;
 use std::path::PathBuf;
