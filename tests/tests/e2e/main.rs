@@ -20,4 +20,8 @@ mod ledger;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
+mod services;
+#[cfg(test)]
+mod up;
+#[cfg(test)]
 mod world;
