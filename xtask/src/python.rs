@@ -9,6 +9,7 @@ use crate::{build, sh};
 const MODULES: &[(&str, &str)] = &[
     ("boto3", "boto3"),
     ("awscli", "awscli"),
+    ("awscli", "awscli"),
     ("ecs-deploy", "ecs_deploy"),
     ("grpcio", "grpc"),
     ("grpcio-tools", "grpc_tools"),

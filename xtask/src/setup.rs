@@ -130,6 +130,24 @@ const NEEDS: &[Need] = &[
         loses: "conformance suite on crun",
     },
     Need {
+        package: "skopeo",
+        present: || sh::find("skopeo").is_some(),
+        purpose: Purpose::Test,
+        loses: "image as another tool writes it",
+    },
+    Need {
+        package: "umoci",
+        present: || sh::find("umoci").is_some(),
+        purpose: Purpose::Test,
+        loses: "image as another tool writes it",
+    },
+    Need {
+        package: "uidmap",
+        present: || sh::find("newuidmap").is_some(),
+        purpose: Purpose::Test,
+        loses: "container of an ordinary user",
+    },
+    Need {
         package: "python3-venv",
         present: has_venv,
         purpose: Purpose::Test,
