@@ -3,6 +3,7 @@
 //! argv becomes a verb, the verb becomes an exit code, and an error is printed once: as a chain on
 //! standard error, and as a line of the log that shims read.
 
+#![deny(unsafe_code)]
 #![no_main]
 
 loadline_runtime::entry!(loadline_runtime::cli::main);

@@ -136,7 +136,7 @@ fn everything_that_a_process_can_be_given() {
     process["user"] = json!({
         "uid": 1000, "gid": 100, "additionalGids": [5, 6], "umask": 0o027,
     });
-    process["cwd"] = json!("/home/me");
+    process["cwd"] = json!("/srv/me");
     process["oomScoreAdj"] = json!(-500);
     process["scheduler"] = json!({ "policy": "SCHED_BATCH", "nice": 10 });
     process["ioPriority"] = json!({ "class": "IOPRIO_CLASS_IDLE", "priority": 7 });

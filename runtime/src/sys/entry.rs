@@ -12,6 +12,7 @@ use std::os::fd::IntoRawFd;
 macro_rules! entry {
     ($run:path) => {
         // SAFETY: the program is `no_main`, so this is its only symbol of that name.
+        #[allow(unsafe_code)]
         #[unsafe(no_mangle)]
         extern "C" fn main(
             _: std::ffi::c_int,
