@@ -288,7 +288,9 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if self.is_guard {
-            // Nobody is left to tell; what cannot be removed now is in use by someone.
+            // What was found stays. Nobody is left to tell; what cannot be removed now is in use by
+            // someone.
+            self.location.places.retain(|place| place.made > 0);
             let _ = super::remove::remove(&self.location);
         }
     }

@@ -12,6 +12,8 @@ use super::wire::{Call, Kind, PROLOGUE_LEN, Reader, Received, Writer, decode, re
 
 /// How long systemd may take for an answer or a job.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many ended jobs are remembered until the reply says which one is ours.
+const JOBS_MAX: usize = 256;
 /// The longest line of the authentication.
 const LINE_LEN_MAX: usize = 1024;
 
@@ -148,6 +150,10 @@ impl Manager {
         let mut body = Reader::new(&received.body);
         let (_, job, _, result) = (body.u32(), body.text(), body.text(), body.text());
         if let (Some(job), Some(result)) = (job, result) {
+            // On a busy machine others' jobs end as well; the last ones are ours.
+            if self.ended_jobs.len() == JOBS_MAX {
+                self.ended_jobs.remove(0);
+            }
             self.ended_jobs.push((job.to_owned(), result.to_owned()));
         }
     }
