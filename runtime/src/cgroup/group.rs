@@ -326,7 +326,7 @@ pub(super) fn pids_in(dir: &Dir) -> Result<Vec<Pid>, Error> {
     Ok(text.lines().filter_map(|line| line.parse().ok()).map(Pid::from_raw).collect())
 }
 
-fn collect_pids(dir: &Dir, pids: &mut Vec<Pid>, depth: usize) -> Result<(), Error> {
+pub(super) fn collect_pids(dir: &Dir, pids: &mut Vec<Pid>, depth: usize) -> Result<(), Error> {
     if depth > DEPTH_MAX {
         return Err(Error::io("list cgroup", dir.path(), Errno::ELOOP));
     }

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 
 use super::error::Error;
-use super::group::Group;
+use super::group::{Group, collect_pids};
 
 /// How long the processes of a group may take to vanish after SIGKILL. A process in an
 /// uninterruptible wait (a dead NFS server) can take for ever.
@@ -47,18 +47,12 @@ impl Group {
     /// Sends a signal to every process of the group and of the groups below it, once.
     ///
     /// For SIGKILL, v2's `cgroup.kill` (Linux 5.14) gets all of them at one instant, also on a
-    /// hybrid host; processes that were moved out of the v2 side, and older kernels, are served
-    /// one by one. For that the group is frozen, so that none forks away, and a SIGKILL thaws it
+    /// hybrid host. Where a process was moved out of the v2 side, and on older kernels, they are
+    /// served one by one. For that the group is frozen, so that none forks away, and a SIGKILL thaws it
     /// in the end, because v1's frozen processes do not die.
     pub fn signal_all(&self, signal: Signal) -> Result<(), Error> {
-        if signal == Signal::SIGKILL {
-            let member = self.v2_member();
-            if member.is_some_and(|m| m.dir.try_write("cgroup.kill", "1").is_ok()) {
-                self.thaw_if_v1()?;
-                if self.all_processes()?.is_empty() {
-                    return Ok(());
-                }
-            }
+        if signal == Signal::SIGKILL && self.kill_at_once()? {
+            return self.thaw_if_v1();
         }
         let was_frozen = self.is_frozen().unwrap_or(false);
         // A group that cannot be frozen is signalled all the same: late is better than never,
@@ -69,6 +63,16 @@ impl Group {
             self.thaw()?;
         }
         sent
+    }
+
+    /// Tells whether all could be killed by one write.
+    fn kill_at_once(&self) -> Result<bool, Error> {
+        let Some(member) = self.v2_member() else { return Ok(false) };
+        let mut there = Vec::new();
+        collect_pids(&member.dir, &mut there, 0)?;
+        there.sort_unstable();
+        let has_all = self.all_processes()?.iter().all(|pid| there.binary_search(pid).is_ok());
+        Ok(has_all && member.dir.try_write("cgroup.kill", "1").is_ok())
     }
 
     fn signal_each(&self, signal: Signal) -> Result<(), Error> {
