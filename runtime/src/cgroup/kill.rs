@@ -48,8 +48,8 @@ impl Group {
     ///
     /// For SIGKILL, v2's `cgroup.kill` (Linux 5.14) gets all of them at one instant, also on a
     /// hybrid host. Where a process was moved out of the v2 side, and on older kernels, they are
-    /// served one by one. For that the group is frozen, so that none forks away, and a SIGKILL thaws it
-    /// in the end, because v1's frozen processes do not die.
+    /// served one by one. For that the group is frozen, so that none forks away, and a SIGKILL
+    /// thaws it in the end, because v1's frozen processes do not die.
     pub fn signal_all(&self, signal: Signal) -> Result<(), Error> {
         if signal == Signal::SIGKILL && self.kill_at_once()? {
             return self.thaw_if_v1();
