@@ -150,6 +150,10 @@ impl Init<'_> {
             return self.hide_directory(place.as_fd());
         }
         let cover = open_tree(self.null()?, c"", OPEN_TREE_CLONE)?;
+        // It is the host's own node, whose mode and owner the container's root could change. A
+        // read-only mount refuses that, and lets devices be written to.
+        let change = SetAttr { set: RDONLY, ..SetAttr::default() };
+        mount_setattr(cover.as_fd(), change, None)?;
         Ok(move_mount(cover.as_fd(), place.as_fd())?)
     }
 
