@@ -184,6 +184,39 @@ fn masked_and_read_only_paths_are_so() {
     assert_eq!(out, "0\nhidden\nread-only\nwritable\n");
 }
 
+/// The cover of a masked file is the host's /dev/null itself.
+#[test]
+fn a_masked_file_does_not_let_the_host_s_null_be_changed() {
+    let Some(world) = World::new("masknull") else { return };
+    fs::write(world.rootfs().join("secret"), "x").unwrap();
+    let out = world.shell(
+        "chmod 666 /secret 2>/dev/null || echo refused; echo x >/secret && echo written",
+        |config| config["linux"]["maskedPaths"] = json!(["/secret"]),
+    );
+    assert_eq!(out, "refused\nwritten\n");
+}
+
+#[test]
+fn a_path_with_a_nul_byte_is_refused_by_its_name() {
+    let Some(world) = World::new("nul") else { return };
+    for (pointer, value, field) in [
+        ("/root/path", json!("a\0b"), "root.path"),
+        (
+            "/hooks",
+            json!({ "startContainer": [{ "path": "/a\0b" }] }),
+            "hooks.startContainer[0].path",
+        ),
+    ] {
+        world.script("true", |config| {
+            config["hooks"] = json!({});
+            *config.pointer_mut(pointer).unwrap() = value.clone();
+        });
+        let ran = world.run();
+        assert!(ran.err.contains(&format!("{field} contains a NUL byte")), "{ran:?}");
+        contained(&world, &ran);
+    }
+}
+
 /// CVE-2022-29162 and its like: nothing is inheritable that was not asked for.
 #[test]
 fn capabilities_are_those_that_were_asked_for() {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use oci_spec::runtime as oci;
 
-use super::{Violations, c_string};
+use super::{Violations, c_path, c_string};
 
 /// The six points, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,7 @@ fn one(kind: HookKind, index: usize, oci: &oci::Hook, found: &mut Violations) ->
         found.add(format!("{field}.path"), format!("is not absolute: {:?}", oci.path()));
         return None;
     }
+    c_path(&format!("{field}.path"), oci.path(), found)?;
     let timeout_s = match oci.timeout() {
         None => None,
         Some(seconds) => {

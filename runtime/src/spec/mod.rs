@@ -97,7 +97,7 @@ impl Spec {
         match &rootfs {
             None => found.add("root", "is required"),
             Some(path) if path.as_os_str().is_empty() => found.add("root.path", "is empty"),
-            Some(_) => {}
+            Some(path) => drop(c_path("root.path", path, found)),
         }
         let linux = linux::validate(oci.linux().as_ref(), found);
         let mounts = oci.mounts().iter().flatten().enumerate();
