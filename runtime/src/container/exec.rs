@@ -250,14 +250,30 @@ fn process(config: &oci::Spec, wanted: &Wanted) -> Result<oci::Process, Error> {
     match wanted {
         Wanted::File(path) => {
             let text = crate::bundle::read(path)?;
-            serde_json::from_str(&text)
-                .map_err(|source| Error::ProcessFile { path: path.clone(), source })
+            let process = serde_json::from_str(&text)
+                .map_err(|source| Error::ProcessFile { path: path.clone(), source })?;
+            Ok(match config.process() {
+                Some(base) => confined(process, base),
+                None => process,
+            })
         }
         Wanted::Changed(change) => {
             let base = config.process().clone().unwrap_or_default();
             Ok(changed(base, change))
         }
     }
+}
+
+/// As runc does it: a process that says nothing of its confinement gets the container's.
+fn confined(mut process: oci::Process, base: &oci::Process) -> oci::Process {
+    let is_unset = |value: &Option<String>| value.as_ref().is_none_or(String::is_empty);
+    if is_unset(process.apparmor_profile()) {
+        process.set_apparmor_profile(base.apparmor_profile().clone());
+    }
+    if is_unset(process.selinux_label()) {
+        process.set_selinux_label(base.selinux_label().clone());
+    }
+    process
 }
 
 fn changed(mut process: oci::Process, change: &Change) -> oci::Process {
@@ -369,6 +385,20 @@ mod tests {
         assert_eq!((process.user().uid(), process.user().gid()), (7, base.user().gid()));
         assert_eq!(process.capabilities(), base.capabilities());
         assert_eq!(process.terminal(), Some(false));
+    }
+
+    #[test]
+    fn a_process_from_a_file_is_confined_as_the_container_is() {
+        let mut base = oci::Process::default();
+        base.set_apparmor_profile(Some("engine-default".to_owned()));
+        let own = |profile: Option<&str>| {
+            let mut process = oci::Process::default();
+            process.set_apparmor_profile(profile.map(str::to_owned));
+            confined(process, &base).apparmor_profile().clone().unwrap()
+        };
+        assert_eq!(own(None), "engine-default");
+        assert_eq!(own(Some("")), "engine-default");
+        assert_eq!(own(Some("unconfined")), "unconfined");
     }
 
     #[test]

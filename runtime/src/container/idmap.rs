@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{getegid, geteuid};
 
@@ -121,12 +123,13 @@ fn namespace_with(uid: &[IdMap], gid: &[IdMap]) -> Result<OwnedFd, Error> {
     let namespaces = libc::CLONE_NEWUSER as u64;
     let what = Clone3 { namespaces, ..Clone3::default() };
     match clone3(what)? {
-        Side::Child => loop {
-            nix::unistd::pause();
-            if nix::unistd::getppid().as_raw() == 1 {
-                exit_now(0);
+        Side::Child => {
+            // A runtime that is killed leaves nothing.
+            if set_pdeathsig(Signal::SIGKILL).is_ok() {
+                nix::unistd::pause();
             }
-        },
+            exit_now(0)
+        }
         Side::Parent { pid, pidfd } => {
             let namespace = write_both(pid, uid, gid).and_then(|()| namespace_of(pid));
             let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);

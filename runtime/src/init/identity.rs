@@ -30,20 +30,6 @@ pub(super) fn become_root() -> Done {
     Ok(nix::sys::prctl::set_dumpable(false)?)
 }
 
-/// Whether this process's user namespace forbids to set groups. A kernel that has no such file
-/// allows it.
-pub(super) fn groups_are_denied() -> Result<bool, Cause> {
-    let procfs = Procfs::of_host()?;
-    let own = own_directory(&procfs, nix::unistd::getpid().as_raw())?;
-    let file = match procfs.open(&c_string(format!("{own}/setgroups"))?, libc::O_RDONLY) {
-        Err(Cause::Kernel(Errno::ENOENT)) => return Ok(false),
-        other => other?,
-    };
-    let mut text = [0; 8];
-    let length = nix::unistd::read(&file, &mut text)?;
-    Ok(text[..length].starts_with(b"deny"))
-}
-
 /// A clone into a time namespace would freeze its clocks before they are set, so it is unshared,
 /// set, and entered.
 pub(super) fn unshare_time(offsets: &[(String, i64, u32)]) -> Done {
@@ -134,9 +120,12 @@ pub(super) fn bound_capabilities(keep: u64) -> Done {
     Ok(())
 }
 
-pub(super) fn become_user(uid: u32, gid: u32, groups: Option<&[u32]>) -> Done {
-    if let Some(groups) = groups {
-        creds::set_groups(groups)?;
+/// A user namespace that forbids to set groups is known by the kernel's refusal, and then nobody is
+/// in a group who asked for none. Its file would be looked up in the container's /proc by `exec`.
+pub(super) fn become_user(uid: u32, gid: u32, groups: &[u32], may_lack_groups: bool) -> Done {
+    match creds::set_groups(groups) {
+        Err(Errno::EPERM) if may_lack_groups && groups.is_empty() => {}
+        done => done?,
     }
     set_keepcaps(true)?;
     creds::set_ids(uid, gid)?;

@@ -77,8 +77,9 @@ struct Init<'p> {
     program: Option<exec::Found>,
     /// The connection of `start`.
     starter: Option<OwnedFd>,
-    /// Whether the user namespace forbids to set groups (`setgroups` in user_namespaces(7)).
-    groups_are_denied: bool,
+    /// Whether it is in a user namespace of its own, which can forbid to set groups (`setgroups` in
+    /// user_namespaces(7)).
+    may_lack_groups: bool,
 }
 
 /// Runs the child's steps. Returns never: it executes the program or ends.
@@ -93,7 +94,7 @@ pub fn run(plan: &Plan, start: Start) -> ! {
         node_dir: None,
         program: None,
         starter: None,
-        groups_are_denied: false,
+        may_lack_groups: false,
     };
     // Before anything of the container is near: no ptrace, no /proc/PID/exe or mem for others. In a
     // new user namespace, where nobody is yet, that is done by `BecomeRoot`: an ordinary user's
@@ -149,7 +150,7 @@ impl Init<'_> {
                 Ok(setns(&container, crate::container::flags_of(kinds))?)
             }
             S::BecomeRoot => {
-                self.groups_are_denied = identity::groups_are_denied()?;
+                self.may_lack_groups = true;
                 identity::become_root()
             }
             S::NewSession => Ok(nix::unistd::setsid().map(|_| ())?),
@@ -173,8 +174,7 @@ impl Init<'_> {
             S::AppArmor { profile } => self.apparmor(profile),
             S::BoundCapabilities { keep } => identity::bound_capabilities(*keep),
             S::BecomeUser { uid, gid, groups } => {
-                let groups = (!self.groups_are_denied || !groups.is_empty()).then_some(&groups[..]);
-                identity::become_user(*uid, *gid, groups)
+                identity::become_user(*uid, *gid, groups, self.may_lack_groups)
             }
             S::SetCapabilities { capabilities, has_late_filter } => {
                 identity::set_capabilities(capabilities, *has_late_filter)

@@ -64,9 +64,12 @@ impl Init<'_> {
             let change = SetAttr { propagation, recursive, ..SetAttr::default() };
             mount_setattr(mount.as_fd(), change, None)?;
         }
-        if let Content::Filesystem { kind, .. } = content
+        // One with options of its own may be read-only or lack what is written to later.
+        if let Content::Filesystem { kind, parameters, .. } = content
             && kind.to_bytes() == b"proc"
             && target.path == Path::new("proc")
+            && parameters.is_empty()
+            && options.set & RDONLY == 0
         {
             self.procfs = Some(Procfs::from_mount(mount)?);
         }
