@@ -88,8 +88,27 @@ fn an_ordinary_user_is_root_of_its_container_only() {
 
 #[test]
 fn an_ordinary_user_s_container_lives_and_is_deleted() {
-    let Some(world) = nobody_s_world("rootlife") else { return };
-    configure(&world, |config| config["process"]["args"] = json!(["sleep", "1000"]));
+    lives_and_is_deleted("rootlife", |_| {});
+}
+
+/// Neither a cgroup nor a pid namespace tells what belongs to it, but its first process does.
+#[test]
+fn a_container_without_cgroup_and_pid_namespace_is_killed() {
+    lives_and_is_deleted("rootpids", |config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+        // Only the owner of a pid namespace may mount a procfs of it.
+        let mounts = config["mounts"].as_array_mut().unwrap();
+        mounts.retain(|mount| mount["type"] != "proc");
+    });
+}
+
+fn lives_and_is_deleted(test: &str, change: impl FnOnce(&mut Value)) {
+    let Some(world) = nobody_s_world(test) else { return };
+    configure(&world, |config| {
+        config["process"]["args"] = json!(["sleep", "1000"]);
+        change(config);
+    });
     let bundle = world.bundle();
     let id = world.id.as_str();
     // Detached by `create` and `start`, so that no pipe of the test is kept open: to a file.

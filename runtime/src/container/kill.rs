@@ -28,9 +28,14 @@ pub fn kill(store: &Store, id: &ContainerId, signal: i32, reach: Reach) -> Resul
     // SIGKILL to the first of several processes that share the host's pid namespace would leave
     // the others behind.
     let shares_pids = !record.owns_pid_namespace && signal == libc::SIGKILL;
+    // Without a cgroup the first process is the only one that is known.
+    let only_first = match reach {
+        Reach::First if !shares_pids => true,
+        Reach::First | Reach::All => record.group()?.is_none(),
+    };
     match record.process()? {
         None if reach == Reach::First => Err(Error::NotRunning),
-        Some(pidfd) if reach == Reach::First && !shares_pids => {
+        Some(pidfd) if only_first => {
             let sent = pidfd_send_signal(pidfd.as_fd(), signal);
             sent.map_err(|source| signal_error(record.pid, source))?;
             if signal == libc::SIGKILL { thaw(&record) } else { Ok(()) }
