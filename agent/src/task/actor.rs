@@ -240,7 +240,9 @@ impl Actor {
         match action {
             Action::Pull(at) => self.pull(at),
             Action::Prepare(at) => self.prepare(at),
-            Action::Launch(at) => self.launch(at),
+            // Where its record could not be written it has ended by now, and is not begun.
+            Action::Launch(at) if self.seen[at].stage == Stage::Prepared => self.launch(at),
+            Action::Launch(_) => {}
             Action::Start(at) => {
                 self.seen[at].stage = Stage::Starting;
                 self.command(at, Command::Start).await;

@@ -30,6 +30,9 @@ const END_S_MAX: u64 = 300;
 
 const POLL_MS: u64 = 20;
 
+/// From one attempt to read the state of a run to the next, where the host refuses it.
+const READ_AGAIN_S: u64 = 1;
+
 /// What the actor is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Watched {
@@ -95,9 +98,17 @@ async fn follow<E>(
         let locked = is_locked(&run.dir);
         let state = match State::read(&run.dir) {
             Ok(state) => state,
-            Err(error) => {
+            // A living supervisor tells its state by itself.
+            Err(_) if locked => None,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 tracing::error!(run = %run.dir.display(), %error, "unreadable state of a run");
                 return Some(Watched::Lost);
+            }
+            // The host is short of something (EMFILE, ENOMEM): that says nothing about the run.
+            Err(error) => {
+                tracing::error!(run = %run.dir.display(), %error, "can't read a run's state yet");
+                tokio::time::sleep(Duration::from_secs(READ_AGAIN_S)).await;
+                continue;
             }
         };
         match (locked, state) {
@@ -122,12 +133,13 @@ async fn follow<E>(
     }
 }
 
-/// Whether a supervisor lives in the run's folder.
+/// Whether a supervisor lives in the run's folder. Where that can't be found out (EMFILE) one may:
+/// taking it for dead would kill its container.
 pub(super) fn is_locked(run_dir: &Path) -> bool {
-    let Ok(file) = File::options().read(true).write(true).open(run_dir.join(LOCK_FILE)) else {
-        return false;
-    };
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err()
+    match File::options().read(true).write(true).open(run_dir.join(LOCK_FILE)) {
+        Ok(file) => Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
 }
 
 /// Starts a supervisor and waits until it has begun: it then closes its standard error.
