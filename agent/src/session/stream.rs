@@ -81,6 +81,7 @@ pub(super) async fn run(
         outbox,
         sent: BTreeMap::new(),
         snapshot: None,
+        skips_parts: false,
         heartbeat_ms: HEARTBEAT_MS,
         lease_ms: LEASE_MS,
         sequence: 0,
@@ -97,6 +98,8 @@ struct Session {
     sent: BTreeMap<TaskArn, u64>,
     /// Parts of a snapshot whose last has not come.
     snapshot: Option<(u64, Vec<Assignment>)>,
+    /// A part of a snapshot was refused: what follows of it is not the whole, and not applied.
+    skips_parts: bool,
     heartbeat_ms: u64,
     lease_ms: u64,
     sequence: u64,
@@ -179,9 +182,16 @@ impl Session {
 
     async fn snapshot(&mut self, part: v1::Snapshot) -> Result<(), LinkError> {
         let generation = part.generation;
+        if self.skips_parts {
+            self.skips_parts = !part.last;
+            return Ok(());
+        }
         let assignments = match decode_all(part.assignments) {
             Ok(assignments) => assignments,
-            Err(invalid) => return self.not_understood(generation, invalid).await,
+            Err(invalid) => {
+                self.skips_parts = !part.last;
+                return self.not_understood(generation, invalid).await;
+            }
         };
         let (of, mut all) = self.snapshot.take().unwrap_or((generation, Vec::new()));
         if of != generation {
@@ -192,6 +202,7 @@ impl Session {
             self.snapshot = Some((generation, all));
             return Ok(());
         }
+        self.skips_parts = !part.last;
         self.apply(Update::Snapshot { generation, assignments: all }).await
     }
 
