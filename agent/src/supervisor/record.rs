@@ -54,7 +54,11 @@ impl FinalRecord {
             // Not found: an earlier attempt got as far as the rename.
             _ => {}
         }
-        disk::sync_dir(&self.run_dir)
+        match disk::sync_dir(&self.run_dir) {
+            // The folder was removed, so nobody will ask; what the runtime has of it must go too.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => synced,
+        }
     }
 }
 
@@ -73,5 +77,13 @@ mod tests {
             record.commit(&state).unwrap();
             assert_eq!(State::read(dir.path()).unwrap(), Some(state.clone()));
         }
+    }
+
+    #[test]
+    fn a_folder_that_was_removed_does_not_hold_the_supervisor_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = FinalRecord::allocate(dir.path()).unwrap();
+        dir.close().unwrap();
+        record.commit(&State::Failed { step: FailedStep::Create, error: "no".into() }).unwrap();
     }
 }
