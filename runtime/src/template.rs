@@ -64,7 +64,8 @@ fn rootless() -> String {
                     "destination": "/sys",
                     "type": "none",
                     "source": "/sys",
-                    "options": ["rbind", "nosuid", "noexec", "nodev", "ro"],
+                    // With all mounts below it, or the user's own cgroups could be written to.
+                    "options": ["rbind", "nosuid", "noexec", "nodev", "ro", "rro"],
                 });
             }
             if let Some(options) = mount["options"].as_array_mut() {

@@ -86,6 +86,31 @@ fn an_ordinary_user_is_root_of_its_container_only() {
     world.assert_nothing_is_left();
 }
 
+/// CVE-2023-25809: parts of the host's cgroups may be the user's own.
+#[test]
+fn an_ordinary_user_s_container_sees_cgroups_read_only() {
+    let Some(world) = nobody_s_world("rootcg") else { return };
+    let bundle = world.bundle();
+    for own_mount in [false, true] {
+        configure(&world, |config| {
+            config["process"]["args"] = json!(["grep", " /sys/fs/cgroup", "/proc/self/mountinfo"]);
+            if own_mount {
+                let mount = json!({
+                    "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+                    "options": ["nosuid", "noexec", "nodev", "ro"],
+                });
+                world::push(&mut config["mounts"], mount);
+            }
+        });
+        let ran = as_nobody(&world, &["run", "--bundle", bundle.to_str().unwrap(), &world.id]);
+        for line in ran.out.lines() {
+            let attributes = line.split(' ').nth(5).unwrap_or_default();
+            assert!(attributes.split(',').any(|word| word == "ro"), "{line}");
+        }
+    }
+    world.assert_nothing_is_left();
+}
+
 #[test]
 fn an_ordinary_user_s_container_lives_and_is_deleted() {
     lives_and_is_deleted("rootlife", |_| {});

@@ -105,9 +105,12 @@ fn push(b: &mut Builder<'_>, content: Content, mount: &Mount, finding: Finding) 
 /// The container's view of its cgroups, as the host's layout has it.
 fn cgroups(b: &mut Builder<'_>, mount: &Mount, cgroup: Option<&CgroupPlan>) {
     let Some(cgroup) = cgroup else {
-        // Without a cgroup of its own, the container sees the host's, read-only by its user.
+        // Without a cgroup of its own, the container sees the host's. Some of it may be its user's:
+        // read-only concerns every hierarchy that is mounted there (CVE-2023-25809).
         let content = Content::HostTree { path: PathBuf::from("/sys/fs/cgroup"), recursive: true };
-        return push(b, content, mount, Finding::MakeMissing);
+        let mut mount = mount.clone();
+        mount.options.tree_set |= mount.options.set & libc::MOUNT_ATTR_RDONLY;
+        return push(b, content, &mount, Finding::MakeMissing);
     };
     if b.host.cgroups.mode() == Mode::V2 {
         let content = match cgroup.location.v2() {
