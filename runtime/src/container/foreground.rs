@@ -2,6 +2,8 @@
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,6 +21,8 @@ use crate::sys::term;
 
 /// How much is copied between terminals at once.
 const COPY_BYTES: usize = 16 * 1024;
+/// The pause after a look at a terminal whose other side is closed.
+const HUNG_UP_PAUSE: Duration = Duration::from_millis(5);
 
 /// Waits for the program's end and returns its exit status as a shell would.
 ///
@@ -47,8 +51,10 @@ pub fn wait(created: &Created) -> Result<i32, Error> {
             pass_signal(&signals, created, terminal.as_ref());
         }
         if let Some(terminal) = &mut terminal {
-            if ready[2] {
-                copy(terminal.master.as_fd(), fd::standard(1));
+            if ready[2] && !copy(terminal.master.as_fd(), fd::standard(1)) {
+                // Nobody has the other side open, which poll reports at once for ever; by
+                // /dev/console somebody may open it again.
+                thread::sleep(HUNG_UP_PAUSE);
             }
             if ready.get(3) == Some(&true) {
                 terminal.reads_input = copy(fd::standard(0), terminal.master.as_fd());
