@@ -40,6 +40,21 @@ fn a_container_is_created_started_killed_and_deleted() {
 }
 
 #[test]
+fn a_poststop_hook_that_fails_keeps_no_other_from_running() {
+    let Some(world) = World::new("poststop") else { return };
+    let mark = world.path("mark");
+    world.script("true", |config| {
+        let args = json!(["touch", mark]);
+        config["hooks"]["poststop"] =
+            json!([{ "path": "/bin/false" }, { "path": "/usr/bin/touch", "args": args }]);
+    });
+    let ran = world.run();
+    assert!(ran.err.contains("run poststop hook: /bin/false"), "{ran:?}");
+    assert!(mark.exists(), "{ran:?}");
+    world.assert_nothing_is_left();
+}
+
+#[test]
 fn an_id_is_used_once() {
     let Some(world) = World::new("once") else { return };
     world.script("sleep 1000", |_| {});

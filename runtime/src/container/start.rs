@@ -74,7 +74,7 @@ pub(super) fn run_hooks(
         bundle: record.bundle.clone(),
         annotations: record.annotations.clone(),
     };
-    hook::run_all(hooks, &state, hook::Files::Host).map_err(|source| Error::Hook { kind, source })
+    hook::run_each(hooks, &state).map_err(|source| Error::Hook { kind, source })
 }
 
 /// The hooks of a recorded configuration, which was validated when the container was created.

@@ -95,20 +95,32 @@ pub enum Files {
 /// # Errors
 /// The hook that failed.
 pub fn run_all(hooks: &[Hook], state: &State, files: Files) -> Result<(), HookFailure> {
-    for (index, hook) in hooks.iter().enumerate() {
-        let index = u8::try_from(index).unwrap_or(u8::MAX);
-        let mut output = None;
-        let done = match files {
-            Files::Host => run(index, hook, state, &mut output),
-            Files::Container(caps) => run_sealed(index, hook, state, caps),
-        };
-        done.map_err(|cause| HookFailure {
-            path: hook.path.clone(),
-            cause,
-            output: output.map(tail).unwrap_or_default(),
-        })?;
-    }
-    Ok(())
+    hooks.iter().enumerate().try_for_each(|(index, hook)| one(index, hook, state, files))
+}
+
+/// Runs hooks of the host one after the other, also after one that fails (runtime.md, "Lifecycle",
+/// of poststop).
+///
+/// # Errors
+/// The first hook that failed.
+pub fn run_each(hooks: &[Hook], state: &State) -> Result<(), HookFailure> {
+    let numbered = hooks.iter().enumerate();
+    let done: Vec<_> = numbered.map(|(i, hook)| one(i, hook, state, Files::Host)).collect();
+    done.into_iter().collect()
+}
+
+fn one(index: usize, hook: &Hook, state: &State, files: Files) -> Result<(), HookFailure> {
+    let index = u8::try_from(index).unwrap_or(u8::MAX);
+    let mut output = None;
+    let done = match files {
+        Files::Host => run(index, hook, state, &mut output),
+        Files::Container(caps) => run_sealed(index, hook, state, caps),
+    };
+    done.map_err(|cause| HookFailure {
+        path: hook.path.clone(),
+        cause,
+        output: output.map(tail).unwrap_or_default(),
+    })
 }
 
 fn run(index: u8, hook: &Hook, state: &State, output: &mut Option<File>) -> Result<(), Cause> {
