@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -67,8 +68,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let runtimes: Vec<Runtime> =
         names.map(|name| Runtime::new(name)).collect::<anyhow::Result<_>>()?;
     let mut rows = Vec::new();
+    let shown = std::io::stderr().is_terminal();
     for (at, case) in cases.iter().enumerate() {
-        eprint!("\r\x1b[K[{}/{}] {}", at + 1, cases.len(), case.name);
+        if shown {
+            eprint!("\r\x1b[K[{}/{}] {}", at + 1, cases.len(), case.name);
+        }
         let results = runtimes.iter().map(|runtime| {
             let result = World::new(runtime, case.name).and_then(|world| (case.run)(&world));
             reap();
@@ -76,7 +80,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         });
         rows.push((*case, results.collect()));
     }
-    eprint!("\r\x1b[K");
+    if shown {
+        eprint!("\r\x1b[K");
+    }
     let report = Report { runtimes: runtimes.into_iter().map(|r| r.name).collect(), rows };
     finish(arguments, &report)
 }
