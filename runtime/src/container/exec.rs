@@ -273,6 +273,9 @@ fn confined(mut process: oci::Process, base: &oci::Process) -> oci::Process {
     if is_unset(process.selinux_label()) {
         process.set_selinux_label(base.selinux_label().clone());
     }
+    if process.capabilities().is_none() {
+        process.set_capabilities(base.capabilities().clone());
+    }
     process
 }
 
@@ -399,6 +402,12 @@ mod tests {
         assert_eq!(own(None), "engine-default");
         assert_eq!(own(Some("")), "engine-default");
         assert_eq!(own(Some("unconfined")), "unconfined");
+        let bare = r#"{ "user": { "uid": 0, "gid": 0 }, "cwd": "/", "args": ["true"] }"#;
+        let bare = confined(serde_json::from_str(bare).unwrap(), &base);
+        assert_eq!(bare.capabilities(), base.capabilities());
+        let mut dropped = bare.clone();
+        dropped.set_capabilities(Some(no_capabilities()));
+        assert_eq!(confined(dropped, &base).capabilities(), &Some(no_capabilities()));
     }
 
     #[test]
