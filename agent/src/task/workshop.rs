@@ -201,8 +201,10 @@ impl Workshop {
         for at in 0..task.spec.containers.len() {
             let run_dir = self.run_dir(task, at);
             let ended = crate::supervise::State::read(&run_dir);
-            if 0 < task.containers[at].runs && !matches!(ended, Ok(Some(state)) if state.is_final())
-            {
+            let has_ended = matches!(ended, Ok(Some(state)) if state.is_final());
+            // A supervisor that died right behind the end has not called delete.
+            let is_known = self.tools.runtime_root.join(task.runtime_id(at)).exists();
+            if 0 < task.containers[at].runs && (is_known || !has_ended) {
                 self.delete_from_runtime(task, at);
             }
             wrong.extend(bundle::remove(&self.box_dir(task, at)).err().map(|error| chain(&error)));

@@ -201,6 +201,8 @@ impl World {
             found.extend(tasks.map(|path| path.display().to_string()));
         }
         found.extend(self.supervisors().iter().map(|pid| format!("supervisor {pid}")));
+        let containers = std::fs::read_dir(self.dir.join("runtime")).into_iter().flatten();
+        found.extend(containers.flatten().map(|entry| entry.path().display().to_string()));
         found
     }
 
