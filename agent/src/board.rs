@@ -62,6 +62,12 @@ impl Board {
         shown.values().filter(is_news).take(max).map(|entry| entry.report.clone()).collect()
     }
 
+    /// Takes out of `sent` what is shown no more.
+    pub fn drop_retracted(&self, sent: &mut BTreeMap<TaskArn, u64>) {
+        let shown = self.lock();
+        sent.retain(|task, _| shown.contains_key(task));
+    }
+
     /// The newest report of a task.
     #[must_use]
     pub fn get(&self, task: &TaskArn) -> Option<TaskReport> {
@@ -110,6 +116,9 @@ mod tests {
         board.acknowledge(&report(1, 3).task, 3);
         assert_eq!(versions(&BTreeMap::new()), [1]);
         board.retract(&report(2, 1).task);
+        sent.insert(report(2, 1).task, 1);
+        board.drop_retracted(&mut sent);
+        assert_eq!(sent.into_keys().collect::<Vec<_>>(), [report(1, 3).task]);
         assert_eq!(versions(&BTreeMap::new()), [0; 0]);
     }
 }

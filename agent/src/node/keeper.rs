@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use loadline_model::{Assignment, Line, Resources, StopCode, TaskArn};
 use tokio::sync::{mpsc, oneshot};
@@ -20,7 +20,10 @@ use crate::task::record::{Stop, Task};
 pub const KEPT_TASKS_MAX: usize = 2_000;
 
 /// How often what is kept too long is looked for.
-const TIDY_EVERY_S: u64 = 60;
+const TIDY_EVERY_S: u64 = 15;
+
+/// How long that may take at a time: the controller, and the heartbeats behind its updates, wait.
+const TIDY_MS_MAX: u64 = 500;
 
 /// A task that is here.
 #[derive(Debug)]
@@ -321,7 +324,11 @@ impl Keeper {
         };
         let due: Vec<TaskArn> =
             kept.into_iter().enumerate().filter(is_due).map(|(_, (_, arn))| arn).collect();
+        let until = Instant::now() + Duration::from_millis(TIDY_MS_MAX);
         for arn in due {
+            if until <= Instant::now() {
+                return;
+            }
             self.remove(&arn).await;
         }
     }

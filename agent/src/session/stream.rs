@@ -135,6 +135,8 @@ impl Session {
                     next_beat = Instant::now() + Duration::from_millis(self.heartbeat_ms);
                     self.check_silence()?;
                     self.beat().await?;
+                    // A session may live for months, and tasks come and go.
+                    board.drop_retracted(&mut self.sent);
                     // Also what an earlier full outbox or a missed wake-up left behind.
                     self.report().await?;
                     if renewal_is_due() {
