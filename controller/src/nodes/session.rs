@@ -34,6 +34,8 @@ pub(super) const OUTGOING_MAX: usize = 32;
 const HELLO_MS_MAX: u64 = 10_000;
 /// Longest `agent_run_id`, in bytes.
 const RUN_ID_BYTES_MAX: usize = 128;
+/// Highest generation that a node may claim: ours go on from there, one by one.
+const GENERATION_MAX: u64 = u64::MAX / 2;
 
 /// What agents are told about time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +137,10 @@ async fn hello(messages: &mut Streaming<AgentMessage>) -> Result<Hello, Status> 
     let length = hello.agent_run_id.len();
     if length == 0 || RUN_ID_BYTES_MAX < length {
         let text = format!("field hello.agent_run_id: {length} bytes, not 1 to {RUN_ID_BYTES_MAX}");
+        return Err(Status::invalid_argument(text));
+    }
+    if GENERATION_MAX < hello.generation {
+        let text = format!("field hello.generation: above {GENERATION_MAX}");
         return Err(Status::invalid_argument(text));
     }
     Ok(hello)
