@@ -34,12 +34,18 @@ pub struct Limits {
     pub entries_max: u64,
     /// Components of a name.
     pub depth_max: usize,
+    /// Bytes of directories' names, which are kept in memory until the layer is unpacked.
+    pub names_bytes_max: usize,
 }
 
 impl Limits {
-    /// What a node accepts: 64 GiB, two million entries, 256 levels.
-    pub const DEFAULT: Self =
-        Self { bytes_max: 64 * 1024 * 1024 * 1024, entries_max: 2_000_000, depth_max: 256 };
+    /// What a node accepts: 64 GiB, two million entries, 256 levels, 256 MiB of names.
+    pub const DEFAULT: Self = Self {
+        bytes_max: 64 * 1024 * 1024 * 1024,
+        entries_max: 2_000_000,
+        depth_max: 256,
+        names_bytes_max: 256 * 1024 * 1024,
+    };
 }
 
 /// Why an entry was refused.
@@ -114,6 +120,12 @@ pub enum Refusal {
     TooManyBytes {
         /// The bound.
         bytes_max: u64,
+    },
+    /// Directories whose names together are longer than an agent can keep in mind.
+    #[error("the names of the layer's directories have more than {names_bytes_max} bytes")]
+    TooLongNames {
+        /// The bound.
+        names_bytes_max: usize,
     },
     /// More than [`Limits::entries_max`].
     #[error("the layer has more than {entries_max} entries")]

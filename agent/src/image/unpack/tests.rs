@@ -216,7 +216,7 @@ fn an_absolute_name_lands_inside_and_dev_nodes_are_left_out() {
 
 /// The attack's words, all of them with their causes.
 fn refusal(world: &World, layer: &Archive) -> String {
-    let limits = Limits { bytes_max: 1 << 20, entries_max: 50, depth_max: 40 };
+    let limits = Limits { bytes_max: 1 << 20, entries_max: 50, depth_max: 40, ..Limits::DEFAULT };
     let error = world.unpack_within(layer, limits).expect_err("it was unpacked");
     let mut text = error.to_string();
     let mut source = std::error::Error::source(&error);
@@ -362,13 +362,17 @@ fn at_each_bound_a_layer_is_unpacked_and_one_beyond_it_is_not() {
     let test = "at_each_bound_a_layer_is_unpacked_and_one_beyond_it_is_not";
     let Some(world) = World::new(test) else { return };
     let fits = |layer: &Archive, limits| world.unpack_within(layer, limits).is_ok();
-    let limits = Limits { bytes_max: 4096, entries_max: 2, depth_max: 3 };
+    let limits = Limits { bytes_max: 4096, entries_max: 2, depth_max: 3, names_bytes_max: 9 };
     let text = |count| "x".repeat(count);
     assert!(fits(&Archive::new().file("a", &text(3000)).file("b", &text(1000)), limits));
     assert!(!fits(&Archive::new().file("a", &text(3000)).file("b", &text(1100)), limits));
     assert!(!fits(&Archive::new().dir("a").dir("b").dir("c"), limits));
     assert!(fits(&Archive::new().dir("a/b/c"), limits));
     assert!(!fits(&Archive::new().dir("a/b/c/d"), limits));
+    assert!(fits(&Archive::new().dir("nine-long"), limits));
+    assert!(!fits(&Archive::new().dir("ten-bytes-"), limits));
+    assert!(fits(&Archive::new().file("nine-long/and-a-file", ""), limits));
+    assert!(!fits(&Archive::new().file("four/nine/file", ""), limits), "implied: 4 and 9 bytes");
 }
 
 /// Names and targets that meet each other: directories, links and files of the same name.

@@ -26,6 +26,8 @@ pub(super) struct Tree<'a> {
     last_parent: Option<(Vec<u8>, OwnedFd)>,
     /// Directories' times are set at the end, because filling one changes its own.
     dir_times: Vec<(Vec<u8>, (i64, u32))>,
+    /// What the names in `dir_times` and of implied directories take.
+    names_bytes: usize,
 }
 
 pub(super) fn refused(entry: &[u8], source: Refusal) -> UnpackError {
@@ -52,6 +54,7 @@ impl<'a> Tree<'a> {
             unpacked: Unpacked { implied_dirs, ..Unpacked::default() },
             last_parent: None,
             dir_times: Vec::new(),
+            names_bytes: 0,
         }
     }
 
@@ -66,6 +69,19 @@ impl<'a> Tree<'a> {
         self.unpacked.bytes = self.unpacked.bytes.saturating_add(size);
         if bytes_max < self.unpacked.bytes || bytes_max < position {
             return Err(refused(&entry.path, Refusal::TooManyBytes { bytes_max }));
+        }
+        if entry.kind == Kind::Directory {
+            self.count_name(entry.path.len(), &entry.path)?;
+        }
+        Ok(())
+    }
+
+    /// Counts a directory's name before it is kept.
+    fn count_name(&mut self, bytes: usize, entry: &[u8]) -> Result<(), UnpackError> {
+        self.names_bytes = self.names_bytes.saturating_add(bytes);
+        let Limits { names_bytes_max, .. } = self.limits;
+        if names_bytes_max < self.names_bytes {
+            return Err(refused(entry, Refusal::TooLongNames { names_bytes_max }));
         }
         Ok(())
     }
@@ -119,6 +135,7 @@ impl<'a> Tree<'a> {
                 Err(Errno::NOENT | Errno::NOTDIR) => {
                     let spot = Spot { dir: dir.as_fd(), name };
                     if !self.make_dir(&spot, entry)? {
+                        self.count_name(done.len(), entry)?;
                         self.unpacked.implied_dirs.insert(done.clone());
                     }
                     self.open_dir(&done).map_err(|errno| way_error(errno, entry))?
