@@ -385,8 +385,8 @@ impl Drop for Cluster {
     }
 }
 
-/// Kills what is in a cgroup and removes it, from the leaves on.
-fn empty(cgroup: &Path) {
+/// Kills what is in a cgroup and removes it, from the leaves on: for tests that failed.
+pub fn empty(cgroup: &Path) {
     for entry in cgroup.read_dir().into_iter().flatten().flatten() {
         if entry.path().is_dir() {
             empty(&entry.path());

@@ -143,11 +143,15 @@ fn cargo_tests(
     environment(&mut cargo);
     if nextest {
         sh::step("unit, integration and end-to-end tests (cargo nextest)");
-        let report = build::target(workspace).join("nextest/default/junit.xml");
+        // nextest keeps its store in the workspace, wherever cargo's target folder is.
+        let report = workspace.join("target/nextest/default/junit.xml");
         // A report of an earlier run must not be taken for this one's.
         drop(std::fs::remove_file(&report));
         let seen = sh::tee(cargo.args(["nextest", "run", "--workspace", "--no-fail-fast"]))?;
         let text = std::fs::read_to_string(&report).unwrap_or_default();
+        if text.is_empty() {
+            count.failed.push(format!("cargo nextest: no report in {}", report.display()));
+        }
         read_junit(&text, count);
         if !seen.status.success() && !text.contains("<failure") {
             count.failed.push(format!("cargo nextest: {}", seen.status));
@@ -181,7 +185,9 @@ fn read_junit(text: &str, count: &mut Count) {
         } else if line.contains("<failure") || line.contains("<error") {
             failed.push(current.clone());
         }
-        let shown = line.rsplit('>').next().unwrap_or_default();
+        // The output of a test begins on the line of its tag.
+        let tag = ["<system-out>", "<system-err>"].into_iter().find_map(|t| line.strip_prefix(t));
+        let shown = tag.unwrap_or(line);
         if let Some(text) = shown.strip_prefix(SKIPPED) {
             skipped.insert(text.split('<').next().unwrap_or_default().to_owned());
         }

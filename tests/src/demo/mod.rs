@@ -92,7 +92,7 @@ fn output_and_exit_code(cluster: &Cluster, table: &mut Table) -> anyhow::Result<
 fn quota(cluster: &Cluster, table: &mut Table) -> anyhow::Result<()> {
     println!("\u{25b6} a task of 0.25 vCPU that spins on two threads");
     let size = json!({ "cpu": "256", "memory": "64" });
-    let task = cluster.define("quarter", &["spin", "2"], size, json!({}))?;
+    let task = cluster.define("quarter", &["spin", "2"], size, json!({ "stopTimeout": 1 }))?;
     let tasks = cluster.api.run(&task, 1)?;
     cluster.api.until(&tasks, "RUNNING")?;
     let used = use_over(&[cluster.cgroup(0, &tasks[0])], WATCH)?[0];
@@ -111,7 +111,7 @@ fn floor(cluster: &Cluster, table: &mut Table) -> anyhow::Result<()> {
         "\u{25b6} a full node, {count} tasks of 0.25 vCPU, and 4 host processes, all spinning"
     );
     let size = json!({ "cpu": "256", "memory": "32" });
-    let task = cluster.define("full", &["spin", "2"], size, json!({}))?;
+    let task = cluster.define("full", &["spin", "2"], size, json!({ "stopTimeout": 1 }))?;
     let mut tasks = Vec::new();
     while tasks.len() < count as usize {
         let some = (count - u32::try_from(tasks.len())?).min(10);
@@ -156,7 +156,8 @@ fn refusals(cluster: &Cluster, table: &mut Table) -> anyhow::Result<Vec<String>>
     println!(
         "\u{25b6} two tasks that fit, then one with too much memory and one with too much CPU"
     );
-    let task = cluster.define("fits", &["sleep"], json!({ "memory": "256" }), json!({}))?;
+    let task =
+        cluster.define("fits", &["trap", "TERM", "0"], json!({ "memory": "256" }), json!({}))?;
     let running = cluster.api.run(&task, 2)?;
     cluster.api.until(&running, "RUNNING")?;
     let mut reasons = Vec::new();
@@ -191,7 +192,12 @@ fn second_node(cluster: &mut Cluster, network: &Network, table: &mut Table) -> a
     };
     let at = cluster.add_node(&options)?;
     let size = json!({ "memory": (FIRST_NODE_MIB + 128).to_string() });
-    let task = cluster.define("large", &["echo", "over here", "--", "sleep"], size, json!({}))?;
+    let task = cluster.define(
+        "large",
+        &["echo", "over here", "--", "trap", "TERM", "0"],
+        size,
+        json!({}),
+    )?;
     let tasks = cluster.api.run(&task, 1)?;
     let running = cluster.api.until(&tasks, "RUNNING")?;
     let processes = kernel::cgroups_named(&cluster.cgroup(at, &tasks[0]));

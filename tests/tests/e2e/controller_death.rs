@@ -14,7 +14,7 @@ fn every_acknowledged_call_survives_the_death_of_the_controller() {
     let tasks = trapped(&cluster, 5);
     let before = ready(&cluster, &tasks);
     let size = json!({ "memory": "32" });
-    let late = cluster.define("late", &["sleep"], size, json!({})).unwrap();
+    let late = cluster.define("late", &["trap", "TERM", "0"], size, json!({})).unwrap();
     cluster.api.ecs("CreateCluster", &json!({ "clusterName": "second" })).unwrap();
     let token = cluster.token().unwrap();
     let latest = cluster.api.run(&late, 1).unwrap();

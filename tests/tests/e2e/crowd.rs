@@ -28,7 +28,7 @@ fn of_200_concurrent_calls_exactly_as_many_are_placed_as_fit() {
     require!("of_200_concurrent_calls_exactly_as_many_are_placed_as_fit": Facility::Root);
     let cluster = cluster(TASK_MIB * FIT);
     let size = json!({ "memory": TASK_MIB.to_string() });
-    let definition = cluster.define("one", &["sleep"], size, json!({})).unwrap();
+    let definition = cluster.define("one", &["trap", "TERM", "0"], size, json!({})).unwrap();
     let node = cluster.api.ecs("ListContainerInstances", &json!({})).unwrap();
     let node = json!({ "containerInstances": node["containerInstanceArns"] });
     let (placed, refused) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));

@@ -33,7 +33,7 @@ fn a_full_disk_stops_new_tasks_and_loses_none() {
     let memory_mib = Some(1024);
     cluster.add_node(&NodeOptions { memory_mib, ..NodeOptions::default() }).unwrap();
     let size = json!({ "memory": "32" });
-    let definition = cluster.define("any", &["sleep"], size, json!({})).unwrap();
+    let definition = cluster.define("any", &["trap", "TERM", "0"], size, json!({})).unwrap();
     let first = cluster.api.run(&definition, 1).unwrap();
     cluster.api.until(&first, "RUNNING").unwrap();
     let before = processes(&cluster, &first[0]);

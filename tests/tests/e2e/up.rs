@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Child;
 
 use loadline_fixtures::Image;
+use loadline_tests::cluster::empty;
 use loadline_tests::require::Facility;
 use loadline_tests::{kernel, program, require};
 use nix::sys::signal::{Signal, kill};
@@ -24,7 +25,8 @@ impl Up {
         let folder = tempfile::Builder::new().prefix("loadline-").tempdir().unwrap();
         let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         let (api, agents) = (port(), port());
-        let cgroup_parent = format!("loadline-up-test-{}", std::process::id());
+        let name = folder.path().file_name().unwrap().to_str().unwrap();
+        let cgroup_parent = format!("{name}-up");
         let state = folder.path().join("state").to_str().unwrap().to_owned();
         let common =
             ["--state-dir", &state, "--endpoint", &format!("http://{api}")].map(str::to_owned);
@@ -38,9 +40,11 @@ impl Up {
         program::until("the cluster is up", || {
             let ended = up.child.try_wait()?;
             assert!(ended.is_none(), "up ended: {ended:?}: {}", up.log());
-            Ok(up.call(&["nodes"]).ok().filter(|table| table.contains("ACTIVE")))
+            // It says how to use it once it has seen its node connected itself.
+            Ok(up.log().contains(&format!("http://{api}")).then_some(()))
         })
         .unwrap();
+        assert!(up.call(&["nodes"]).unwrap().contains("ACTIVE"));
         up
     }
 
@@ -82,6 +86,10 @@ impl Drop for Up {
         if matches!(self.child.try_wait(), Ok(None)) {
             self.terminate();
         }
+        // After an orderly end there is none.
+        for cgroup in kernel::cgroups_named(&self.cgroup_parent) {
+            empty(&cgroup);
+        }
     }
 }
 
@@ -96,7 +104,8 @@ fn a_person_takes_a_cluster_from_up_to_its_end() {
     require!("a_person_takes_a_cluster_from_up_to_its_end": Facility::Root);
     let up = Up::start();
     import(&up, &up.folder.path().join("image"));
-    let words = ["run", "probe:latest", "--memory", "64", "--", "echo", "hello", "--", "sleep"];
+    let words =
+        ["run", "probe:latest", "--memory", "64", "--", "echo", "hello", "--", "trap", "TERM", "0"];
     let said = up.call(&words).unwrap();
     let running = program::until("the task runs", || {
         let table = up.call(&["ps"])?;
@@ -123,7 +132,8 @@ fn the_end_of_up_stops_what_runs() {
     require!("the_end_of_up_stops_what_runs": Facility::Root);
     let up = Up::start();
     import(&up, &up.folder.path().join("image"));
-    up.call(&["run", "probe:latest", "--count", "3", "--memory", "32", "--", "sleep"]).unwrap();
+    let words = ["run", "probe:latest", "--count", "3", "--memory", "32", "--"];
+    up.call(&[&words[..], &["trap", "TERM", "0"]].concat()).unwrap();
     program::until("the tasks run", || {
         Ok((up.call(&["ps"])?.matches("RUNNING").count() == 3).then_some(()))
     })
