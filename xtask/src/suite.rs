@@ -216,14 +216,19 @@ fn read_libtest(lines: &[String], count: &mut Count) {
     count.skipped.extend(skipped);
 }
 
-/// End-to-end tests that are about cgroups and processes, and so differ on version 2. All of them
-/// would take too long under emulation.
-const V2_TESTS: &[&str] = &["containers::", "agent_death::tasks", "--skip", "debian"];
+/// Tests that run in a machine: the name of cargo's test target, what is process 1, and which of
+/// its tests. Those of `e2e` are about cgroups and processes, and so differ on version 2; all of
+/// them would take too long under emulation.
+const IN_MACHINES: &[(&str, vm::Init, &[&str])] = &[
+    ("e2e", vm::Init::Script, &["containers::", "agent_death::tasks", "--skip", "debian"]),
+    ("systemd", vm::Init::Systemd, &[]),
+    ("units", vm::Init::Systemd, &[]),
+];
 
-/// The conformance suite and some of the end-to-end tests again, on unified cgroups.
+/// The conformance suite and some tests again, on unified cgroups and with systemd.
 fn virtual_machine(workspace: &Path, bin: &Path, count: &mut Count) -> anyhow::Result<()> {
     if let Some(why) = vm::missing() {
-        count.skipped.insert(format!("vm conformance and e2e on cgroup v2: needs {why}"));
+        count.skipped.insert(format!("vm conformance, e2e and systemd: needs {why}"));
         return Ok(());
     }
     let options = vm::Options { bin: Some(bin.to_owned()), ..vm::Options::default() };
@@ -235,33 +240,37 @@ fn virtual_machine(workspace: &Path, bin: &Path, count: &mut Count) -> anyhow::R
         Ok(seen) => count.read_own("vm conformance", &seen),
         Err(error) => count.check("vm conformance", Err(error)),
     }
-    sh::step("end-to-end tests on cgroup v2, in a virtual machine");
-    let mut command = vec![e2e_program(workspace)?];
-    let options_of_libtest = ["--test-threads", "1", "--color", "never", "--show-output"];
-    command.extend(options_of_libtest.iter().chain(V2_TESTS).map(|word| (*word).to_owned()));
-    let failed = count.failed.len();
-    match vm::run_seen(workspace, &command, &options) {
-        Ok(seen) => {
-            read_libtest(&seen.lines, count);
-            if !seen.status.success() && count.failed.len() == failed {
-                count.failed.push(format!("vm e2e: {}", seen.status));
+    for (target, init, tests) in IN_MACHINES {
+        sh::step(&format!("tests of {target} on cgroup v2, in a virtual machine"));
+        let mut command = vec![test_program(workspace, target)?];
+        let options_of_libtest = ["--test-threads", "1", "--color", "never", "--show-output"];
+        command.extend(options_of_libtest.iter().chain(*tests).map(|word| (*word).to_owned()));
+        let failed = count.failed.len();
+        let options = vm::Options { init: *init, ..options.clone() };
+        match vm::run_seen(workspace, &command, &options) {
+            Ok(seen) => {
+                read_libtest(&seen.lines, count);
+                if !seen.status.success() && count.failed.len() == failed {
+                    count.failed.push(format!("vm {target}: {}", seen.status));
+                }
             }
+            Err(error) => count.check(&format!("vm {target}"), Err(error)),
         }
-        Err(error) => count.check("vm e2e", Err(error)),
     }
     Ok(())
 }
 
-/// The program of the end-to-end tests, built where it is not.
-fn e2e_program(workspace: &Path) -> anyhow::Result<String> {
+/// The program of a test target, built where it is not. The whole workspace is named, as for
+/// nextest: for one package alone, cargo may choose other features and compile everything again.
+fn test_program(workspace: &Path, target: &str) -> anyhow::Result<String> {
     let mut cargo = sh::cargo(workspace);
-    cargo.args(["test", "--quiet", "--package", "loadline-tests", "--test", "e2e", "--no-run"]);
+    cargo.args(["test", "--quiet", "--workspace", "--test", target, "--no-run"]);
     cargo.args(["--message-format", "json"]);
-    let output = cargo.output().context("start cargo to build the end-to-end tests")?;
+    let output = cargo.output().context("start cargo to build the tests")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let messages = text.lines().filter_map(|line| serde_json::from_str(line).ok());
     let program = messages
-        .filter(|message: &serde_json::Value| message["target"]["name"] == "e2e")
+        .filter(|message: &serde_json::Value| message["target"]["name"] == target)
         .find_map(|message| message["executable"].as_str().map(str::to_owned));
     program.with_context(|| String::from_utf8_lossy(&output.stderr).trim().to_owned())
 }
