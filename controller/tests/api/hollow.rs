@@ -1,6 +1,6 @@
 //! A hollow node: joins with a token, and reports each task RUNNING or STOPPED as it is asked to.
 
-use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use loadline_controller::command::{
@@ -10,7 +10,7 @@ use loadline_controller::engine::{Engine, NodeWatch};
 use loadline_controller::state::{ClusterName, NodeAttribute, Sha256Hash, TokenId};
 use loadline_model::{
     Assignment, ContainerReport, ContainerStatus, DesiredStatus, InstanceArn, Resources, StopCode,
-    TaskArn, TaskReport, TaskStatus,
+    TaskReport, TaskStatus,
 };
 
 /// Brings in a node of the cluster `default`, and keeps it alive.
@@ -40,29 +40,34 @@ pub(crate) async fn join(engine: &Engine, cpu_units: u64, memory_mib: u64) -> In
     };
     engine.call(register).await.unwrap();
     let connect = NodeConnected { node: node.clone(), run_id: "hollow".into(), generation: 0 };
-    let session = engine.call(connect).await.unwrap().session;
+    let mut session = engine.call(connect.clone()).await.unwrap().session;
     let watch = engine.watch_node(&node).unwrap();
     tokio::spawn(live(engine.clone(), node.clone(), watch));
     let (engine, alive) = (engine.clone(), node.clone());
     tokio::spawn(async move {
-        while engine.heard(&alive, session) {
+        loop {
+            // A starved machine lets even this session pass its lease: come back as agents do.
+            if !engine.heard(&alive, session) {
+                let Ok(again) = engine.call(connect.clone()).await else { return };
+                let Some(watch) = engine.watch_node(&alive) else { return };
+                session = again.session;
+                tokio::spawn(live(engine.clone(), alive.clone(), watch));
+            }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     });
     node
 }
 
+/// Of reports: it grows over reconnects too.
+static VERSION: AtomicU64 = AtomicU64::new(1);
+
 async fn live(engine: Engine, node: InstanceArn, mut watch: NodeWatch) {
-    let mut versions: BTreeMap<TaskArn, u64> = BTreeMap::new();
     let mut assignments = std::mem::take(&mut watch.assignments);
     loop {
         let reports: Vec<TaskReport> = assignments
             .iter()
-            .map(|assignment| {
-                let version = versions.entry(assignment.task.arn.clone()).or_insert(0);
-                *version += 1;
-                report(assignment, *version)
-            })
+            .map(|assignment| report(assignment, VERSION.fetch_add(1, Ordering::Relaxed)))
             .collect();
         for some in reports.chunks(64) {
             let command = TaskReports { node: node.clone(), reports: some.to_vec() };
