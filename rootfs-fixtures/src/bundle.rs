@@ -72,6 +72,15 @@ impl Bundle {
 /// # Errors
 /// Where a file can't be made.
 pub fn make_rootfs(rootfs: &Path) -> anyhow::Result<()> {
+    make_folders(rootfs)?;
+    let target = rootfs.join("bin/probe");
+    let probe = probe()?;
+    fs::copy(&probe, &target).with_context(|| format!("copy {}", probe.display()))?;
+    Ok(())
+}
+
+/// Makes the folders and files that a program expects to find.
+pub(crate) fn make_folders(rootfs: &Path) -> anyhow::Result<()> {
     for folder in FOLDERS {
         let path = rootfs.join(folder);
         fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
@@ -85,9 +94,6 @@ pub fn make_rootfs(rootfs: &Path) -> anyhow::Result<()> {
     for (name, text) in files {
         fs::write(rootfs.join("etc").join(name), text).with_context(|| format!("write {name}"))?;
     }
-    let target = rootfs.join("bin/probe");
-    let probe = probe()?;
-    fs::copy(&probe, &target).with_context(|| format!("copy {}", probe.display()))?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -9,7 +10,7 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::bundle::{PROBE, make_rootfs};
+use crate::bundle::{PROBE, make_folders, make_rootfs};
 use crate::folders;
 
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -41,6 +42,17 @@ impl Image {
             .config("Entrypoint", json!([PROBE]))
             .config("Cmd", json!(["true"]))
             .config("Env", json!(["PATH=/bin", "FROM_IMAGE=yes"])))
+    }
+
+    /// An image of Debian's static busybox with all of its commands: a shell and small tools.
+    ///
+    /// # Errors
+    /// Where no busybox is installed, or it can't be packed.
+    pub fn busybox(reference: &str) -> anyhow::Result<Self> {
+        Ok(Self::new(reference)
+            .layer(busybox_layer()?)
+            .config("Cmd", json!(["sh"]))
+            .config("Env", json!(["PATH=/bin"])))
     }
 
     /// Adds a layer: an uncompressed tar file.
@@ -134,13 +146,42 @@ fn probe_layer() -> anyhow::Result<PathBuf> {
     folders::once(&made, |part| {
         let folder = tempfile::tempdir().context("make a folder for the probe's layer")?;
         make_rootfs(folder.path())?;
-        let out = File::create(part).with_context(|| format!("make {}", part.display()))?;
-        let mut archive = tar::Builder::new(out);
-        archive.follow_symlinks(false);
-        archive.append_dir_all(".", folder.path()).context("pack the probe's layer")?;
-        archive.finish().context("finish the probe's layer")
+        pack(folder.path(), part)
     })?;
     Ok(made)
+}
+
+/// Where Debian puts the static busybox.
+const BUSYBOX: &str = "/bin/busybox";
+
+/// A root file system with busybox under the names of all its commands.
+fn busybox_layer() -> anyhow::Result<PathBuf> {
+    let digest = sha256_of(Path::new(BUSYBOX)).context("find busybox (busybox-static)")?;
+    let made = folders::cache()?.join(format!("busybox-{}.tar", &digest[..16]));
+    folders::once(&made, |part| {
+        let folder = tempfile::tempdir().context("make a folder for busybox's layer")?;
+        make_folders(folder.path())?;
+        let bin = folder.path().join("bin");
+        fs::copy(BUSYBOX, bin.join("busybox")).context("copy busybox")?;
+        let listed = std::process::Command::new(BUSYBOX).arg("--list").output();
+        let listed = listed.context("ask busybox for its commands")?;
+        for name in String::from_utf8_lossy(&listed.stdout).lines() {
+            if name != "busybox" {
+                symlink("busybox", bin.join(name)).with_context(|| format!("link {name}"))?;
+            }
+        }
+        pack(folder.path(), part)
+    })?;
+    Ok(made)
+}
+
+/// Packs a folder as a layer; links stay links.
+fn pack(folder: &Path, tar: &Path) -> anyhow::Result<()> {
+    let out = File::create(tar).with_context(|| format!("make {}", tar.display()))?;
+    let mut archive = tar::Builder::new(out);
+    archive.follow_symlinks(false);
+    archive.append_dir_all(".", folder).with_context(|| format!("pack {}", folder.display()))?;
+    archive.finish().with_context(|| format!("finish {}", tar.display()))
 }
 
 /// Makes a layer's tar file of `files` (path, mode, content) at `tar`.

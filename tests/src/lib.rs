@@ -9,6 +9,7 @@ pub mod api;
 pub mod cluster;
 pub mod conformance;
 pub mod demo;
+pub mod engines;
 pub mod http;
 pub mod kernel;
 pub mod program;

@@ -52,8 +52,11 @@ const DYNAMIC: &[(&str, &str)] = &[
 ];
 
 /// Programs of the tests.
-const TESTS: &[(&str, &str)] =
-    &[("loadline-tests", "loadline-conformance"), ("loadline-tests", "loadline-demo")];
+const TESTS: &[(&str, &str)] = &[
+    ("loadline-tests", "loadline-conformance"),
+    ("loadline-tests", "loadline-engines"),
+    ("loadline-tests", "loadline-demo"),
+];
 
 /// Programs that are one file.
 const STATIC: &[(&str, &str)] = &[

@@ -154,6 +154,12 @@ const NEEDS: &[Need] = &[
         loses: "boto3 and a foreign agent",
     },
     Need {
+        package: "docker.io",
+        present: || sh::find("dockerd").is_some() && sh::find("docker").is_some(),
+        purpose: Purpose::Test,
+        loses: "docker on the runtime",
+    },
+    Need {
         package: "qemu-system-x86",
         present: || sh::find("qemu-system-x86_64").is_some(),
         purpose: Purpose::Test,

@@ -125,6 +125,7 @@ pub(crate) fn run(workspace: &Path, extent: Extent) -> anyhow::Result<()> {
 fn own_suites() -> Vec<(&'static str, &'static str, Vec<&'static str>)> {
     vec![
         ("conformance", "loadline-conformance", vec!["--runtime", "loadline-runtime"]),
+        ("engines", "loadline-engines", vec!["--runtime", "loadline-runtime"]),
         ("demo", "loadline-demo", vec![]),
     ]
 }

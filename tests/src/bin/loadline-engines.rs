@@ -1,0 +1,65 @@
+//! `loadline-engines`: runs real container engines on a runtime and tells which of the claims hold.
+//! As root; everything that the engines make lies in namespaces and a folder of the suite's own.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::bail;
+use clap::Parser;
+use loadline_tests::engines::{Claim, World, all, run};
+use loadline_tests::kernel;
+
+/// Runs docker, podman, buildah and containerd on an OCI runtime.
+#[derive(Debug, Parser)]
+#[command(name = "loadline-engines")]
+struct Arguments {
+    /// The runtime: a path, or a program in PATH.
+    #[arg(long, default_value = "loadline-runtime")]
+    runtime: String,
+    /// Only claims whose `engine/name` contains this. May be given several times.
+    #[arg(long)]
+    filter: Vec<String>,
+    /// Only the names of the claims.
+    #[arg(long)]
+    list: bool,
+    /// How many claims run at a time.
+    #[arg(long, default_value_t = 4)]
+    at_once: usize,
+}
+
+fn main() -> ExitCode {
+    match suite(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("loadline-engines: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn suite(arguments: &Arguments) -> anyhow::Result<bool> {
+    let wanted = |claim: &Claim| {
+        let name = format!("{claim:?}");
+        arguments.filter.is_empty() || arguments.filter.iter().any(|part| name.contains(part))
+    };
+    let claims: Vec<Claim> = all().into_iter().filter(wanted).collect();
+    if arguments.list {
+        claims.iter().for_each(|claim| println!("{claim:?}"));
+        return Ok(true);
+    }
+    if !kernel::is_root() {
+        bail!("engines of its own need root: start this as root");
+    }
+    let begun = Instant::now();
+    let world = World::new(&arguments.runtime)?;
+    let (passed, failed, skipped) = run(&world, &claims, arguments.at_once.max(1));
+    for process in world.leave() {
+        println!("left at the end, and killed: {process}");
+    }
+    println!("in {} s", begun.elapsed().as_secs());
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    Ok(failed == 0)
+}

@@ -1,0 +1,63 @@
+//! What all claims share: the place, the runtime, the image, and the engines, each started when
+//! the first claim needs it.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, anyhow};
+use loadline_fixtures::Image;
+
+use super::Place;
+use super::docker::Docker;
+use crate::program;
+
+/// The name of the image that all engines are given.
+pub(super) const IMAGE: &str = "localhost/box:latest";
+
+/// One run of the suite.
+#[derive(Debug)]
+pub struct World {
+    pub(super) runtime: PathBuf,
+    /// The image in docker's archive form, which every engine reads.
+    pub(super) archive: PathBuf,
+    docker: OnceLock<Result<Docker, String>>,
+    /// Dropped last: daemons end before their folders.
+    pub(super) place: Place,
+}
+
+impl World {
+    /// A world around a runtime: a path, or a program's name.
+    ///
+    /// # Errors
+    /// Without the runtime, a busybox, or root.
+    pub fn new(runtime: &str) -> anyhow::Result<Self> {
+        let runtime = program::find(runtime)?;
+        let image = Image::busybox(IMAGE)?;
+        let place = Place::enter()?;
+        let archive = place.folder.join("box.tar");
+        image.write_docker_archive(&archive)?;
+        Ok(Self { runtime, archive, docker: OnceLock::new(), place })
+    }
+
+    /// The docker daemon.
+    pub(super) fn docker(&self) -> anyhow::Result<&Docker> {
+        started(&self.docker, || Docker::start(self, "docker", &[]))
+    }
+
+    /// Ends the daemons, then everything else.
+    #[must_use]
+    pub fn leave(self) -> Vec<String> {
+        let Self { docker, place, .. } = self;
+        drop(docker);
+        place.leave()
+    }
+}
+
+/// Starts an engine once; a start that failed fails for all.
+fn started<T>(
+    engine: &OnceLock<Result<T, String>>,
+    start: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<&T> {
+    let engine = engine.get_or_init(|| start().map_err(|error| format!("{error:#}")));
+    engine.as_ref().map_err(|why| anyhow!("{why}")).context("the engine did not start")
+}
