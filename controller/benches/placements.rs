@@ -16,7 +16,7 @@ use loadline_controller::command::{
 use loadline_controller::engine::{Engine, Options};
 use loadline_controller::state::{ClusterName, DefinitionBody, Family, Scope};
 use loadline_controller::store::RedbStore;
-use loadline_model::{ContainerName, ContainerSpec, NetworkMode, Resources};
+use loadline_model::{ContainerName, ContainerSpec, Resources};
 
 /// Nodes of each round.
 const NODES: [u64; 3] = [100, 1_000, 10_000];
@@ -150,33 +150,11 @@ async fn join(engine: Engine, n: u64) -> Result<()> {
 
 fn definition() -> Result<RegisterTaskDefinition> {
     let container = ContainerSpec {
-        name: ContainerName::parse("main")?,
-        image: "probe:latest".into(),
         cpu_units: 10,
         memory_mib: Some(10),
-        memory_reservation_mib: None,
-        essential: true,
-        entry_point: None,
-        command: None,
-        environment: Vec::new(),
-        working_directory: None,
-        user: None,
-        readonly_root_filesystem: false,
-        stop_timeout_s: None,
-        labels: Vec::new(),
+        ..ContainerSpec::new(ContainerName::parse("main")?, "probe:latest")
     };
-    let body = DefinitionBody {
-        family: Family::parse("web")?,
-        cpu_units: None,
-        memory_mib: None,
-        network_mode: NetworkMode::None,
-        containers: vec![container],
-        ports: Vec::new(),
-        requires_compatibilities: Vec::new(),
-        platform: None,
-        placement_constraints: Vec::new(),
-        tags: Vec::new(),
-    };
+    let body = DefinitionBody::new(Family::parse("web")?, vec![container]);
     Ok(RegisterTaskDefinition { body })
 }
 

@@ -8,15 +8,23 @@
 #![forbid(unsafe_code)]
 
 pub mod ids;
+pub mod lifecycle;
 pub mod line;
+pub mod linux;
 pub mod report;
 pub mod resources;
 pub mod status;
+pub mod storage;
 pub mod task;
 
 pub use ids::{ContainerName, InstanceArn, InvalidId, TaskArn};
+pub use lifecycle::{
+    Condition, Dependency, DependencyFault, HealthCheck, HealthStatus, RestartPolicy,
+};
 pub use line::{Line, Refusal, RefusalReason};
+pub use linux::{Device, IpcMode, LinuxParameters, PidMode, Tmpfs, Ulimit};
 pub use report::{ContainerReport, TaskReport};
 pub use resources::Resources;
 pub use status::{ContainerStatus, DesiredStatus, IllegalStep, StopCode, TaskStatus};
+pub use storage::{MountPoint, Volume, VolumeFrom, VolumeSource};
 pub use task::{Assignment, ContainerSpec, KeyValue, NetworkMode, TaskSpec};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ContainerName, ContainerStatus, StopCode, TaskArn, TaskStatus};
+use crate::{ContainerName, ContainerStatus, HealthStatus, StopCode, TaskArn, TaskStatus};
 
 /// Longest reason, in characters (the ECS agent's own bound).
 pub const REASON_CHARS_MAX: usize = 1024;
@@ -49,6 +49,12 @@ pub struct ContainerReport {
     pub started_at_ms: Option<u64>,
     /// When it ended.
     pub finished_at_ms: Option<u64>,
+    /// What its health check says; UNKNOWN without one.
+    #[serde(default)]
+    pub health: HealthStatus,
+    /// How often its restart policy started it again.
+    #[serde(default)]
+    pub restarts: u32,
 }
 
 /// Cuts a reason to [`REASON_CHARS_MAX`] characters.

@@ -3,7 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ContainerName, DesiredStatus, Resources, TaskArn};
+use crate::{
+    ContainerName, Dependency, DesiredStatus, HealthCheck, IpcMode, LinuxParameters, MountPoint,
+    PidMode, Resources, RestartPolicy, TaskArn, Ulimit, Volume, VolumeFrom,
+};
 
 /// A pair of an environment variable, a label or a tag.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +15,11 @@ pub struct KeyValue {
     pub name: String,
     /// The value.
     pub value: String,
+}
+
+/// What is as everywhere takes no room in records.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// How a task's containers meet the network.
@@ -41,9 +49,35 @@ pub struct TaskSpec {
     pub network_mode: NetworkMode,
     /// At least one container, with distinct names; at least one is essential.
     pub containers: Vec<ContainerSpec>,
+    /// What its containers can mount, with distinct names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
+    /// Whose processes its containers see.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pid_mode: PidMode,
+    /// With whom its containers share IPC.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ipc_mode: IpcMode,
 }
 
 impl TaskSpec {
+    /// A task with nothing special about it.
+    #[must_use]
+    pub fn new(arn: TaskArn, containers: Vec<ContainerSpec>) -> Self {
+        Self {
+            arn,
+            family: "task".to_owned(),
+            revision: 1,
+            cpu_units: None,
+            memory_mib: None,
+            network_mode: NetworkMode::None,
+            containers,
+            volumes: Vec::new(),
+            pid_mode: PidMode::Container,
+            ipc_mode: IpcMode::Container,
+        }
+    }
+
     /// What the task takes from its node's line, by the ECS agent's rules: the task-level value
     /// where one is set, else the containers' sum (for memory, a container's reservation where it
     /// has one, else its limit). Sums saturate: such a task fits on no node.
@@ -95,6 +129,81 @@ pub struct ContainerSpec {
     pub stop_timeout_s: Option<u32>,
     /// `dockerLabels`: kept with the container, never read as instructions.
     pub labels: Vec<KeyValue>,
+    /// What must hold of other containers before it starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<Dependency>,
+    /// Who waits for it gives up so many seconds after its start (`startTimeout`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timeout_s: Option<u32>,
+    /// How it is asked whether it is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
+    /// Whether it starts again after its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_policy: Option<RestartPolicy>,
+    /// The task's volumes that it sees.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mount_points: Vec<MountPoint>,
+    /// Containers whose mounts it sees too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes_from: Vec<VolumeFrom>,
+    /// Whether it has the host's root rights and devices.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub privileged: bool,
+    /// Limits of its processes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ulimits: Vec<Ulimit>,
+    /// `linuxParameters`
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub linux: LinuxParameters,
+    /// `systemControls`: sysctls of its own namespaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub system_controls: Vec<KeyValue>,
+    /// Whether its programs can't gain rights (`dockerSecurityOptions`: `no-new-privileges`).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub no_new_privileges: bool,
+    /// Whether its standard input stays open, though nobody writes to it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub interactive: bool,
+    /// Whether it has a terminal.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pseudo_terminal: bool,
+}
+
+impl ContainerSpec {
+    /// An essential container with nothing special about it.
+    #[must_use]
+    pub fn new(name: ContainerName, image: impl Into<String>) -> Self {
+        Self {
+            name,
+            image: image.into(),
+            cpu_units: 0,
+            memory_mib: None,
+            memory_reservation_mib: None,
+            essential: true,
+            entry_point: None,
+            command: None,
+            environment: Vec::new(),
+            working_directory: None,
+            user: None,
+            readonly_root_filesystem: false,
+            stop_timeout_s: None,
+            labels: Vec::new(),
+            depends_on: Vec::new(),
+            start_timeout_s: None,
+            health_check: None,
+            restart_policy: None,
+            mount_points: Vec::new(),
+            volumes_from: Vec::new(),
+            privileged: false,
+            ulimits: Vec::new(),
+            linux: LinuxParameters::default(),
+            system_controls: Vec::new(),
+            no_new_privileges: false,
+            interactive: false,
+            pseudo_terminal: false,
+        }
+    }
 }
 
 /// One line of a node's desired state.
@@ -114,33 +223,16 @@ mod tests {
 
     fn container(cpu: u64, hard: Option<u64>, soft: Option<u64>) -> ContainerSpec {
         ContainerSpec {
-            name: ContainerName::parse("c").unwrap(),
-            image: "x".into(),
             cpu_units: cpu,
             memory_mib: hard,
             memory_reservation_mib: soft,
-            essential: true,
-            entry_point: None,
-            command: None,
-            environment: vec![],
-            working_directory: None,
-            user: None,
-            readonly_root_filesystem: false,
-            stop_timeout_s: None,
-            labels: vec![],
+            ..ContainerSpec::new(ContainerName::parse("c").unwrap(), "x")
         }
     }
 
     fn task(cpu: Option<u64>, mem: Option<u64>, containers: Vec<ContainerSpec>) -> TaskSpec {
-        TaskSpec {
-            arn: TaskArn::parse("arn:aws:ecs:r:1:task/default/1").unwrap(),
-            family: "f".into(),
-            revision: 1,
-            cpu_units: cpu,
-            memory_mib: mem,
-            network_mode: NetworkMode::None,
-            containers,
-        }
+        let arn = TaskArn::parse("arn:aws:ecs:r:1:task/default/1").unwrap();
+        TaskSpec { cpu_units: cpu, memory_mib: mem, ..TaskSpec::new(arn, containers) }
     }
 
     #[test]

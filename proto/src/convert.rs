@@ -1,6 +1,7 @@
 //! Conversions between the wire and the model. Decoding checks everything that the .proto
 //! promises; encoding can't fail.
 
+mod container;
 mod node;
 mod report;
 mod task;

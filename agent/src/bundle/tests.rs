@@ -7,32 +7,26 @@ use crate::image::ImageConfig;
 
 fn container() -> ContainerSpec {
     ContainerSpec {
-        name: ContainerName::parse("web").unwrap(),
-        image: "app".into(),
         cpu_units: 256,
         memory_mib: Some(64),
         memory_reservation_mib: Some(32),
-        essential: true,
-        entry_point: None,
         command: Some(vec!["serve".into()]),
         environment: vec![KeyValue { name: "MODE".into(), value: "test".into() }],
-        working_directory: None,
-        user: None,
         readonly_root_filesystem: true,
-        stop_timeout_s: None,
         labels: vec![KeyValue { name: "run.oci.handler".into(), value: "evil".into() }],
+        ..ContainerSpec::new(ContainerName::parse("web").unwrap(), "app")
     }
 }
 
 fn task(network_mode: NetworkMode) -> TaskSpec {
     TaskSpec {
-        arn: TaskArn::parse("arn:aws:ecs:r:1:task/default/0123456789abcdef").unwrap(),
         family: "fam".into(),
         revision: 7,
-        cpu_units: None,
-        memory_mib: None,
         network_mode,
-        containers: vec![],
+        ..TaskSpec::new(
+            TaskArn::parse("arn:aws:ecs:r:1:task/default/0123456789abcdef").unwrap(),
+            vec![],
+        )
     }
 }
 

@@ -3,7 +3,7 @@
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use loadline_model::{ContainerName, ContainerSpec, NetworkMode, TaskArn};
+use loadline_model::{ContainerName, ContainerSpec, TaskArn};
 
 use super::*;
 
@@ -23,29 +23,18 @@ fn decided(task: &TaskSpec, kernel: &plan::Kernel) -> String {
 
 fn task(id: &str, cpu: Option<u64>, memory: Option<u64>, containers: &[(u64, u64)]) -> TaskSpec {
     let container = |(index, (cpu_units, memory_mib)): (usize, &(u64, u64))| ContainerSpec {
-        name: ContainerName::parse(&format!("c{index}")).unwrap(),
-        image: "x".into(),
         cpu_units: *cpu_units,
         memory_mib: Some(*memory_mib),
-        memory_reservation_mib: None,
-        essential: true,
-        entry_point: None,
-        command: None,
-        environment: vec![],
-        working_directory: None,
-        user: None,
-        readonly_root_filesystem: false,
-        stop_timeout_s: None,
-        labels: vec![],
+        ..ContainerSpec::new(ContainerName::parse(&format!("c{index}")).unwrap(), "x")
     };
     TaskSpec {
-        arn: TaskArn::parse(&format!("arn:aws:ecs:r:1:task/default/{id}")).unwrap(),
         family: "f".into(),
-        revision: 1,
         cpu_units: cpu,
         memory_mib: memory,
-        network_mode: NetworkMode::None,
-        containers: containers.iter().enumerate().map(container).collect(),
+        ..TaskSpec::new(
+            TaskArn::parse(&format!("arn:aws:ecs:r:1:task/default/{id}")).unwrap(),
+            containers.iter().enumerate().map(container).collect(),
+        )
     }
 }
 

@@ -23,4 +23,4 @@ mod watch;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use record::{Container, Stop, Task};
+pub use record::{Container, Health, Stop, Task};

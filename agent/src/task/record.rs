@@ -2,8 +2,8 @@
 
 use loadline_model::report::clip_reason;
 use loadline_model::{
-    Assignment, ContainerReport, ContainerStatus, DesiredStatus, StopCode, TaskReport, TaskSpec,
-    TaskStatus,
+    Assignment, ContainerReport, ContainerStatus, DesiredStatus, HealthStatus, StopCode,
+    TaskReport, TaskSpec, TaskStatus,
 };
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,22 @@ pub struct Container {
     pub started_at_ms: Option<u64>,
     /// When that ended.
     pub finished_at_ms: Option<u64>,
+    /// What its health check says, once there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+}
+
+/// What a container's health check says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// The verdict.
+    pub status: HealthStatus,
+    /// Since when, in Unix milliseconds.
+    pub since_ms: u64,
+    /// Of the check that led to it; `None` where it could not be run or took too long.
+    pub exit_code: Option<i32>,
+    /// What that said, at most `HEALTH_OUTPUT_CHARS_MAX` characters.
+    pub output: String,
 }
 
 /// A task, as the ledger knows it.
@@ -72,6 +88,7 @@ impl Task {
             reason: None,
             started_at_ms: None,
             finished_at_ms: None,
+            health: None,
         };
         Self {
             containers: vec![container; spec.containers.len()],
@@ -133,6 +150,8 @@ impl Task {
                     reason: container.reason.clone(),
                     started_at_ms: container.started_at_ms,
                     finished_at_ms: container.finished_at_ms,
+                    health: container.health.as_ref().map_or_else(Default::default, |h| h.status),
+                    restarts: container.runs.saturating_sub(1),
                 })
                 .collect(),
             stop_code: self.stop.as_ref().map(|stop| stop.code),

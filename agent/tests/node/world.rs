@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use loadline_model::{ContainerName, ContainerSpec, NetworkMode, TaskArn, TaskSpec};
+use loadline_model::{ContainerName, ContainerSpec, TaskArn, TaskSpec};
 
 use super::fake::{Fake, PATIENCE};
 
@@ -177,14 +177,12 @@ impl World {
 
     pub(crate) fn task(&self, id: &str, command: &[&str]) -> TaskSpec {
         TaskSpec {
-            arn: TaskArn::parse(&format!("arn:aws:ecs:us-east-1:000000000000:task/default/{id}"))
-                .unwrap(),
             family: "test".into(),
-            revision: 1,
-            cpu_units: None,
-            memory_mib: None,
-            network_mode: NetworkMode::None,
-            containers: vec![container("main", command)],
+            ..TaskSpec::new(
+                TaskArn::parse(&format!("arn:aws:ecs:us-east-1:000000000000:task/default/{id}"))
+                    .unwrap(),
+                vec![container("main", command)],
+            )
         }
     }
 
@@ -294,19 +292,10 @@ fn remove_cgroups(folder: &Path) {
 
 pub(crate) fn container(name: &str, command: &[&str]) -> ContainerSpec {
     ContainerSpec {
-        name: ContainerName::parse(name).unwrap(),
-        image: "probe:latest".into(),
         cpu_units: 10,
         memory_mib: Some(32),
-        memory_reservation_mib: None,
-        essential: true,
-        entry_point: None,
         command: Some(command.iter().map(|&word| word.to_owned()).collect()),
-        environment: vec![],
-        working_directory: None,
-        user: None,
-        readonly_root_filesystem: false,
         stop_timeout_s: Some(5),
-        labels: vec![],
+        ..ContainerSpec::new(ContainerName::parse(name).unwrap(), "probe:latest")
     }
 }

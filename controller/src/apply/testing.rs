@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use loadline_model::{
-    ContainerName, ContainerReport, ContainerSpec, ContainerStatus, InstanceArn, NetworkMode,
+    ContainerName, ContainerReport, ContainerSpec, ContainerStatus, HealthStatus, InstanceArn,
     Resources, TaskArn, TaskReport, TaskStatus,
 };
 
@@ -35,36 +35,19 @@ pub(crate) fn node_arn(id: &str) -> InstanceArn {
 /// A container that reserves this much.
 pub(crate) fn container(name: &str, cpu_units: u64, memory_mib: u64) -> ContainerSpec {
     ContainerSpec {
-        name: ContainerName::parse(name).unwrap(),
-        image: "probe".into(),
         cpu_units,
         memory_mib: Some(memory_mib),
-        memory_reservation_mib: None,
-        essential: true,
-        entry_point: None,
-        command: None,
-        environment: vec![],
-        working_directory: None,
-        user: None,
-        readonly_root_filesystem: false,
-        stop_timeout_s: None,
-        labels: vec![],
+        ..ContainerSpec::new(ContainerName::parse(name).unwrap(), "probe")
     }
 }
 
 /// A definition of one container named `main`.
 pub(crate) fn definition(family: &str, cpu_units: u64, memory_mib: u64) -> RegisterTaskDefinition {
     let body = DefinitionBody {
-        family: Family::parse(family).unwrap(),
-        cpu_units: None,
-        memory_mib: None,
-        ports: vec![],
-        network_mode: NetworkMode::None,
-        containers: vec![container("main", cpu_units, memory_mib)],
-        requires_compatibilities: vec![],
-        placement_constraints: vec![],
-        platform: None,
-        tags: vec![],
+        ..DefinitionBody::new(
+            Family::parse(family).unwrap(),
+            vec![container("main", cpu_units, memory_mib)],
+        )
     };
     RegisterTaskDefinition { body }
 }
@@ -122,6 +105,8 @@ pub(crate) fn report(task: &TaskArn, version: u64, status: TaskStatus) -> TaskRe
             reason: None,
             started_at_ms: None,
             finished_at_ms: None,
+            health: HealthStatus::Unknown,
+            restarts: 0,
         }],
         stop_code: None,
         stopped_reason: None,

@@ -1,6 +1,9 @@
 //! Task definitions: immutable but for their status.
 
-use loadline_model::{ContainerName, ContainerSpec, KeyValue, NetworkMode, TaskArn, TaskSpec};
+use loadline_model::{
+    ContainerName, ContainerSpec, IpcMode, KeyValue, NetworkMode, PidMode, TaskArn, TaskSpec,
+    Volume,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{DefinitionKey, Family, PlacementConstraint};
@@ -28,11 +31,40 @@ pub struct DefinitionBody {
     /// `runtimePlatform`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
+    /// What its containers can mount.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
+    /// Whose processes its containers see.
+    #[serde(default)]
+    pub pid_mode: PidMode,
+    /// With whom its containers share IPC.
+    #[serde(default)]
+    pub ipc_mode: IpcMode,
     /// The definition's tags.
     pub tags: Vec<KeyValue>,
 }
 
 impl DefinitionBody {
+    /// A definition with nothing special about it.
+    #[must_use]
+    pub fn new(family: Family, containers: Vec<ContainerSpec>) -> Self {
+        Self {
+            family,
+            cpu_units: None,
+            memory_mib: None,
+            network_mode: NetworkMode::None,
+            containers,
+            ports: Vec::new(),
+            requires_compatibilities: Vec::new(),
+            placement_constraints: Vec::new(),
+            platform: None,
+            volumes: Vec::new(),
+            pid_mode: PidMode::Container,
+            ipc_mode: IpcMode::Container,
+            tags: Vec::new(),
+        }
+    }
+
     /// What binds every placement: the definition's own constraints, and its platform's.
     pub fn constraints(&self) -> impl Iterator<Item = &PlacementConstraint> {
         let platform = self.platform.iter().flat_map(|platform| &platform.constraints);
@@ -113,6 +145,9 @@ impl TaskDefinition {
             memory_mib: self.body.memory_mib,
             network_mode: self.body.network_mode,
             containers: self.body.containers.clone(),
+            volumes: self.body.volumes.clone(),
+            pid_mode: self.body.pid_mode,
+            ipc_mode: self.body.ipc_mode,
         };
         if let Some(overrides) = overrides {
             overrides.lay_over(&mut spec);

@@ -95,6 +95,8 @@ fn report(assignment: &Assignment, version: u64) -> TaskReport {
         reason: None,
         started_at_ms: Some(now_ms),
         finished_at_ms: stopped.then_some(now_ms),
+        health: loadline_model::HealthStatus::Unknown,
+        restarts: 0,
     };
     TaskReport {
         task: assignment.task.arn.clone(),

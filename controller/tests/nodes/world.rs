@@ -12,7 +12,7 @@ use loadline_controller::nodes::pki::{self, Authority};
 use loadline_controller::nodes::{self, AgentPort, JoinTokenText, LogsRelay, Timing};
 use loadline_controller::state::{ClusterName, DefinitionBody, Family, Scope, Task};
 use loadline_controller::store::RedbStore;
-use loadline_model::{ContainerName, ContainerSpec, NetworkMode, TaskArn};
+use loadline_model::{ContainerName, ContainerSpec, TaskArn};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -118,31 +118,10 @@ pub(crate) fn default_cluster() -> ClusterName {
 
 fn definition(family: Family, memory_mib: u64) -> DefinitionBody {
     let container = ContainerSpec {
-        name: ContainerName::parse("main").unwrap(),
-        image: "probe:latest".into(),
         cpu_units: 10,
         memory_mib: Some(memory_mib),
-        memory_reservation_mib: None,
-        essential: true,
-        entry_point: None,
         command: Some(vec!["sleep".into()]),
-        environment: vec![],
-        working_directory: None,
-        user: None,
-        readonly_root_filesystem: false,
-        stop_timeout_s: None,
-        labels: vec![],
+        ..ContainerSpec::new(ContainerName::parse("main").unwrap(), "probe:latest")
     };
-    DefinitionBody {
-        family,
-        cpu_units: None,
-        memory_mib: None,
-        ports: vec![],
-        network_mode: NetworkMode::None,
-        containers: vec![container],
-        requires_compatibilities: vec![],
-        placement_constraints: vec![],
-        platform: None,
-        tags: vec![],
-    }
+    DefinitionBody::new(family, vec![container])
 }

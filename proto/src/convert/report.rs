@@ -2,7 +2,8 @@
 
 use loadline_model::report::REASON_CHARS_MAX;
 use loadline_model::{
-    ContainerName, ContainerReport, ContainerStatus, StopCode, TaskArn, TaskReport, TaskStatus,
+    ContainerName, ContainerReport, ContainerStatus, HealthStatus, StopCode, TaskArn, TaskReport,
+    TaskStatus,
 };
 
 use super::task::CONTAINERS_MAX;
@@ -79,6 +80,8 @@ impl TryFrom<v1::ContainerReport> for ContainerReport {
             reason: wire.reason,
             started_at_ms: wire.started_at_ms,
             finished_at_ms: wire.finished_at_ms,
+            health: health_from_wire(wire.health)?,
+            restarts: wire.restarts,
         })
     }
 }
@@ -99,6 +102,23 @@ impl From<ContainerReport> for v1::ContainerReport {
             reason: report.reason,
             started_at_ms: report.started_at_ms,
             finished_at_ms: report.finished_at_ms,
+            health: match report.health {
+                HealthStatus::Unknown => None,
+                HealthStatus::Healthy => Some(v1::HealthStatus::Healthy.into()),
+                HealthStatus::Unhealthy => Some(v1::HealthStatus::Unhealthy.into()),
+            },
+            restarts: report.restarts,
+        }
+    }
+}
+
+fn health_from_wire(value: Option<i32>) -> Result<HealthStatus, InvalidField> {
+    let Some(value) = value else { return Ok(HealthStatus::Unknown) };
+    match v1::HealthStatus::try_from(value) {
+        Ok(v1::HealthStatus::Healthy) => Ok(HealthStatus::Healthy),
+        Ok(v1::HealthStatus::Unhealthy) => Ok(HealthStatus::Unhealthy),
+        Ok(v1::HealthStatus::Unspecified) | Err(_) => {
+            Err(InvalidField::new("health", Fault::UnknownValue(value)))
         }
     }
 }

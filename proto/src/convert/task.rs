@@ -1,8 +1,8 @@
 //! Assignments and what they hold.
 
 use loadline_model::{
-    Assignment, ContainerName, ContainerSpec, DesiredStatus, KeyValue, NetworkMode, TaskArn,
-    TaskSpec,
+    Assignment, ContainerSpec, DesiredStatus, IpcMode, NetworkMode, PidMode, TaskArn, TaskSpec,
+    Volume, VolumeSource,
 };
 
 use super::{Fault, InvalidField, at_most, distinct, each, id};
@@ -10,6 +10,8 @@ use crate::v1;
 
 /// Most containers of a task (ECS's own quota).
 pub const CONTAINERS_MAX: usize = 10;
+/// Most volumes of a task.
+const VOLUMES_MAX: usize = 100;
 
 impl TryFrom<v1::Assignment> for Assignment {
     type Error = InvalidField;
@@ -59,6 +61,9 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             let rule = "at least one container has to be essential";
             return Err(InvalidField::new("containers", Fault::Rule(rule)));
         }
+        at_most("volumes", wire.volumes.len(), VOLUMES_MAX)?;
+        let volumes: Vec<Volume> = each("volumes", wire.volumes)?;
+        distinct("volumes", volumes.iter().map(|volume| volume.name.as_str()))?;
         Ok(Self {
             arn: id("arn", TaskArn::parse(&wire.arn))?,
             family: wire.family,
@@ -67,6 +72,17 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             memory_mib: wire.memory_mib,
             network_mode: network_mode_from_wire(wire.network_mode)?,
             containers,
+            volumes,
+            pid_mode: match namespace_mode("pid_mode", wire.pid_mode)? {
+                None => PidMode::Container,
+                Some(v1::NamespaceMode::Host) => PidMode::Host,
+                Some(_) => PidMode::Task,
+            },
+            ipc_mode: match namespace_mode("ipc_mode", wire.ipc_mode)? {
+                None => IpcMode::Container,
+                Some(v1::NamespaceMode::Host) => IpcMode::Host,
+                Some(_) => IpcMode::Task,
+            },
         })
     }
 }
@@ -85,7 +101,62 @@ impl From<TaskSpec> for v1::TaskSpec {
             memory_mib: task.memory_mib,
             network_mode: network_mode.into(),
             containers: task.containers.into_iter().map(Into::into).collect(),
+            volumes: task.volumes.into_iter().map(Into::into).collect(),
+            pid_mode: match task.pid_mode {
+                PidMode::Container => None,
+                PidMode::Task => Some(v1::NamespaceMode::Task.into()),
+                PidMode::Host => Some(v1::NamespaceMode::Host.into()),
+            },
+            ipc_mode: match task.ipc_mode {
+                IpcMode::Container => None,
+                IpcMode::Task => Some(v1::NamespaceMode::Task.into()),
+                IpcMode::Host => Some(v1::NamespaceMode::Host.into()),
+            },
         }
+    }
+}
+
+fn namespace_mode(
+    path: &str,
+    value: Option<i32>,
+) -> Result<Option<v1::NamespaceMode>, InvalidField> {
+    let Some(value) = value else { return Ok(None) };
+    match v1::NamespaceMode::try_from(value) {
+        Ok(v1::NamespaceMode::Unspecified) | Err(_) => {
+            Err(InvalidField::new(path, Fault::UnknownValue(value)))
+        }
+        Ok(mode) => Ok(Some(mode)),
+    }
+}
+
+impl TryFrom<v1::Volume> for Volume {
+    type Error = InvalidField;
+
+    fn try_from(wire: v1::Volume) -> Result<Self, InvalidField> {
+        use v1::volume::Source;
+        let source = match wire.source {
+            Some(Source::HostPath(path)) => VolumeSource::HostPath(path),
+            Some(Source::Task(v1::TaskVolume {})) => VolumeSource::Task,
+            Some(Source::Shared(v1::SharedVolume { autoprovision })) => {
+                VolumeSource::Shared { autoprovision }
+            }
+            None => return Err(InvalidField::new("source", Fault::Missing)),
+        };
+        Ok(Self { name: wire.name, source })
+    }
+}
+
+impl From<Volume> for v1::Volume {
+    fn from(volume: Volume) -> Self {
+        use v1::volume::Source;
+        let source = match volume.source {
+            VolumeSource::HostPath(path) => Source::HostPath(path),
+            VolumeSource::Task => Source::Task(v1::TaskVolume {}),
+            VolumeSource::Shared { autoprovision } => {
+                Source::Shared(v1::SharedVolume { autoprovision })
+            }
+        };
+        Self { name: volume.name, source: Some(source) }
     }
 }
 
@@ -97,56 +168,4 @@ fn network_mode_from_wire(value: i32) -> Result<NetworkMode, InvalidField> {
             Err(InvalidField::new("network_mode", Fault::UnknownValue(value)))
         }
     }
-}
-
-impl TryFrom<v1::ContainerSpec> for ContainerSpec {
-    type Error = InvalidField;
-
-    fn try_from(wire: v1::ContainerSpec) -> Result<Self, InvalidField> {
-        Ok(Self {
-            name: id("name", ContainerName::parse(&wire.name))?,
-            image: wire.image,
-            cpu_units: wire.cpu_units,
-            memory_mib: wire.memory_mib,
-            memory_reservation_mib: wire.memory_reservation_mib,
-            essential: wire.essential,
-            entry_point: wire.entry_point.map(|list| list.items),
-            command: wire.command.map(|list| list.items),
-            environment: pairs_from_wire(wire.environment),
-            working_directory: wire.working_directory,
-            user: wire.user,
-            readonly_root_filesystem: wire.readonly_root_filesystem,
-            stop_timeout_s: wire.stop_timeout_s,
-            labels: pairs_from_wire(wire.labels),
-        })
-    }
-}
-
-impl From<ContainerSpec> for v1::ContainerSpec {
-    fn from(container: ContainerSpec) -> Self {
-        Self {
-            name: container.name.into(),
-            image: container.image,
-            cpu_units: container.cpu_units,
-            memory_mib: container.memory_mib,
-            memory_reservation_mib: container.memory_reservation_mib,
-            essential: container.essential,
-            entry_point: container.entry_point.map(|items| v1::StringList { items }),
-            command: container.command.map(|items| v1::StringList { items }),
-            environment: pairs_to_wire(container.environment),
-            working_directory: container.working_directory,
-            user: container.user,
-            readonly_root_filesystem: container.readonly_root_filesystem,
-            stop_timeout_s: container.stop_timeout_s,
-            labels: pairs_to_wire(container.labels),
-        }
-    }
-}
-
-fn pairs_from_wire(pairs: Vec<v1::KeyValue>) -> Vec<KeyValue> {
-    pairs.into_iter().map(|pair| KeyValue { name: pair.name, value: pair.value }).collect()
-}
-
-fn pairs_to_wire(pairs: Vec<KeyValue>) -> Vec<v1::KeyValue> {
-    pairs.into_iter().map(|pair| v1::KeyValue { name: pair.name, value: pair.value }).collect()
 }

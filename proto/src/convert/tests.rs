@@ -1,8 +1,10 @@
 //! Round trips over the whole model, and each refusal with the path that it names.
 
 use loadline_model::{
-    Assignment, ContainerName, ContainerReport, ContainerSpec, ContainerStatus, DesiredStatus,
-    KeyValue, NetworkMode, StopCode, TaskArn, TaskReport, TaskSpec, TaskStatus,
+    Assignment, Condition, ContainerName, ContainerReport, ContainerSpec, ContainerStatus,
+    Dependency, DesiredStatus, Device, HealthCheck, HealthStatus, IpcMode, KeyValue,
+    LinuxParameters, MountPoint, NetworkMode, PidMode, RestartPolicy, StopCode, TaskArn,
+    TaskReport, TaskSpec, TaskStatus, Tmpfs, Ulimit, Volume, VolumeFrom, VolumeSource,
 };
 use prop::option::of as maybe;
 use proptest::prelude::*;
@@ -22,8 +24,84 @@ fn words() -> impl Strategy<Value = Option<Vec<String>>> {
     maybe(prop::collection::vec(".*", 0..3))
 }
 
+fn name() -> ContainerName {
+    ContainerName::parse("c").unwrap()
+}
+
+prop_compose! {
+    fn linux()(
+        capabilities in (words(), words()),
+        device in maybe((".*", maybe(".*"), any::<(bool, bool, bool)>())),
+        init_process in any::<bool>(),
+        amounts in (maybe(any::<u64>()), maybe(any::<u64>()), maybe(any::<u64>())),
+        tmpfs in maybe((".*", any::<u64>(), words())),
+    ) -> LinuxParameters {
+        let device = device.map(|(host_path, container_path, (read, write, mknod))| Device {
+            host_path, container_path, read, write, mknod,
+        });
+        let tmpfs = tmpfs.map(|(container_path, size_mib, options)| Tmpfs {
+            container_path, size_mib, mount_options: options.unwrap_or_default(),
+        });
+        LinuxParameters {
+            capabilities_add: capabilities.0.unwrap_or_default(),
+            capabilities_drop: capabilities.1.unwrap_or_default(),
+            devices: device.into_iter().collect(),
+            init_process,
+            shared_memory_mib: amounts.0,
+            tmpfs: tmpfs.into_iter().collect(),
+            max_swap_mib: amounts.1,
+            swappiness: amounts.2,
+        }
+    }
+}
+
+prop_compose! {
+    fn lifecycle()(
+        condition in maybe(prop::sample::select(Condition::ALL.to_vec())),
+        start_timeout_s in maybe(any::<u32>()),
+        check in maybe((5..=300_u32, 2..=60_u32, 1..=10_u32, 0..=300_u32)),
+        restart in maybe((prop::collection::vec(any::<i32>(), 0..=50), 60..=1800_u32)),
+    ) -> ContainerSpec {
+        let depends = |condition| Dependency { container: name(), condition };
+        ContainerSpec {
+            depends_on: condition.map(depends).into_iter().collect(),
+            start_timeout_s,
+            health_check: check.map(|(interval_s, timeout_s, retries, start_period_s)| {
+                let command = vec!["CMD-SHELL".into(), "true".into()];
+                HealthCheck { command, interval_s, timeout_s, retries, start_period_s }
+            }),
+            restart_policy: restart.map(|(ignored_exit_codes, attempt_period_s)| {
+                RestartPolicy { ignored_exit_codes, attempt_period_s }
+            }),
+            ..ContainerSpec::new(name(), "x")
+        }
+    }
+}
+
+prop_compose! {
+    fn volumes()(
+        name in ".*",
+        path in ".*",
+        shared in any::<bool>(),
+        kind in 0..3_u32,
+    ) -> Volume {
+        let source = match kind {
+            0 => VolumeSource::HostPath(path),
+            1 => VolumeSource::Task,
+            _ => VolumeSource::Shared { autoprovision: shared },
+        };
+        Volume { name, source }
+    }
+}
+
 prop_compose! {
     fn container_spec()(
+        lifecycle in lifecycle(),
+        linux in linux(),
+        more in any::<(bool, bool, bool, bool, bool)>(),
+        mount in maybe((".*", ".*", any::<bool>())),
+        limit in maybe((".*", maybe(any::<u64>()), maybe(any::<u64>()))),
+        system_controls in pairs(),
         image in ".{0,20}",
         cpu_units in any::<u64>(),
         memory in (maybe(any::<u64>()), maybe(any::<u64>())),
@@ -49,6 +127,24 @@ prop_compose! {
             readonly_root_filesystem: flags.1,
             stop_timeout_s,
             labels,
+            mount_points: mount
+                .into_iter()
+                .map(|(source_volume, container_path, read_only)| MountPoint {
+                    source_volume, container_path, read_only,
+                })
+                .collect(),
+            volumes_from: vec![VolumeFrom { source_container: name(), read_only: more.0 }],
+            privileged: more.1,
+            ulimits: limit
+                .into_iter()
+                .map(|(name, soft, hard)| Ulimit { name, soft, hard })
+                .collect(),
+            linux,
+            system_controls,
+            no_new_privileges: more.2,
+            interactive: more.3,
+            pseudo_terminal: more.4,
+            ..lifecycle
         }
     }
 }
@@ -63,6 +159,8 @@ prop_compose! {
         host in any::<bool>(),
         stop in any::<bool>(),
         stop_reason in maybe(".*"),
+        volume in maybe(volumes()),
+        modes in (0..3_u32, 0..3_u32),
     ) -> Assignment {
         for (i, container) in containers.iter_mut().enumerate() {
             container.name = ContainerName::parse(&format!("c{i}")).unwrap();
@@ -71,8 +169,17 @@ prop_compose! {
         let network_mode = if host { NetworkMode::Host } else { NetworkMode::None };
         let desired = if stop { DesiredStatus::Stopped } else { DesiredStatus::Running };
         let arn = TaskArn::parse(ARN).unwrap();
-        let task =
-            TaskSpec { arn, family, revision, cpu_units, memory_mib, network_mode, containers };
+        let task = TaskSpec {
+            family,
+            revision,
+            cpu_units,
+            memory_mib,
+            network_mode,
+            volumes: volume.into_iter().collect(),
+            pid_mode: [PidMode::Container, PidMode::Task, PidMode::Host][modes.0 as usize],
+            ipc_mode: [IpcMode::Container, IpcMode::Task, IpcMode::Host][modes.1 as usize],
+            ..TaskSpec::new(arn, containers)
+        };
         Assignment { task, desired, stop_reason }
     }
 }
@@ -86,6 +193,8 @@ prop_compose! {
         exit_code in maybe(0..=255),
         reason in maybe(".{0,1024}"),
         times in (maybe(any::<u64>()), maybe(any::<u64>())),
+        health in prop::sample::select(HealthStatus::ALL.to_vec()),
+        restarts in any::<u32>(),
     ) -> ContainerReport {
         ContainerReport {
             name: ContainerName::parse("c").unwrap(),
@@ -96,6 +205,8 @@ prop_compose! {
             reason,
             started_at_ms: times.0,
             finished_at_ms: times.1,
+            health,
+            restarts,
         }
     }
 }
@@ -209,6 +320,23 @@ fn a_refused_assignment_names_the_field() {
         |_, t| t.containers.clear(),
         "field task.containers: at least one container has to be essential",
     );
+    check_assignment(
+        |_, t| t.volumes = vec![v1::Volume { name: "v".into(), source: None }],
+        "field task.volumes[0].source: missing",
+    );
+    check_assignment(|_, t| t.pid_mode = Some(0), "field task.pid_mode: unknown value 0");
+    check_assignment(
+        |_, t| t.containers[0].health_check = Some(v1::HealthCheck::default()),
+        "field task.containers[0].health_check.command: begins with CMD or CMD-SHELL, and what to \
+         run follows",
+    );
+    check_assignment(
+        |_, t| {
+            let policy = v1::RestartPolicy { attempt_period_s: 59, ..Default::default() };
+            t.containers[0].restart_policy = Some(policy);
+        },
+        "field task.containers[0].restart_policy.attempt_period_s: 59 is not within 60 to 1800",
+    );
     let missing = v1::Assignment { task: None, ..wire_assignment() };
     assert_eq!(Assignment::try_from(missing).unwrap_err().to_string(), "field task: missing");
 }
@@ -255,6 +383,10 @@ fn a_refused_report_names_the_field() {
     check_report(
         |r| r.containers[0].status = -1,
         "field reports[1].containers[0].status: unknown value -1",
+    );
+    check_report(
+        |r| r.containers[0].health = Some(7),
+        "field reports[1].containers[0].health: unknown value 7",
     );
 }
 

@@ -104,7 +104,7 @@ pub(super) fn snapshot_parts(generation: u64, all: Vec<Assignment>) -> Vec<v1::S
 
 #[cfg(test)]
 mod tests {
-    use loadline_model::{DesiredStatus, NetworkMode, TaskArn, TaskSpec};
+    use loadline_model::{DesiredStatus, TaskArn, TaskSpec};
 
     use super::*;
 
@@ -151,13 +151,8 @@ mod tests {
     fn assignment(n: usize, family_bytes: usize) -> Assignment {
         let arn = format!("arn:aws:ecs:us-east-1:000000000000:task/default/{n}");
         let task = TaskSpec {
-            arn: TaskArn::parse(&arn).unwrap(),
             family: "f".repeat(family_bytes),
-            revision: 1,
-            cpu_units: None,
-            memory_mib: None,
-            network_mode: NetworkMode::None,
-            containers: vec![],
+            ..TaskSpec::new(TaskArn::parse(&arn).unwrap(), vec![])
         };
         Assignment { task, desired: DesiredStatus::Running, stop_reason: None }
     }

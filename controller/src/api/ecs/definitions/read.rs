@@ -57,6 +57,9 @@ pub(super) fn definition(
         requires_compatibilities: compatibilities,
         platform: request.runtime_platform.map(platform).transpose()?,
         placement_constraints: constraints(request.placement_constraints.unwrap_or_default())?,
+        volumes: Vec::new(),
+        pid_mode: loadline_model::PidMode::default(),
+        ipc_mode: loadline_model::IpcMode::default(),
         tags: check::tags(request.tags)?,
     })
 }
@@ -266,10 +269,9 @@ fn spec(index: usize, given: ContainerDefinition) -> Result<ContainerSpec, ApiEr
         stop_timeout.ok().filter(|seconds| *seconds != Some(0)).ok_or_else(|| {
             ApiError::client(format_args!("{} must be at least 1 second", at("stopTimeout")))
         })?;
+    let parsed = ContainerName::parse(&name)
+        .map_err(|bad| ApiError::client(format_args!("{}: {}", at("name"), bad.why)))?;
     Ok(ContainerSpec {
-        name: ContainerName::parse(&name)
-            .map_err(|bad| ApiError::client(format_args!("{}: {}", at("name"), bad.why)))?,
-        image,
         cpu_units: container_cpu(&at("cpu"), given.cpu)?.unwrap_or(0),
         memory_mib: container_memory(&at("memory"), given.memory)?,
         memory_reservation_mib: container_memory(
@@ -285,6 +287,7 @@ fn spec(index: usize, given: ContainerDefinition) -> Result<ContainerSpec, ApiEr
         readonly_root_filesystem: given.readonly_root_filesystem.unwrap_or(false),
         stop_timeout_s: stop_timeout,
         labels: labels(&at("dockerLabels"), given.docker_labels.unwrap_or_default())?,
+        ..ContainerSpec::new(parsed, image)
     })
 }
 

@@ -1,0 +1,105 @@
+//! What a container definition says in the kernel's terms.
+
+use serde::{Deserialize, Serialize};
+
+/// A limit of a process, by its name in ECS (`nofile`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ulimit {
+    /// One of [`ULIMIT_NAMES`].
+    pub name: String,
+    /// What a process has; `None` for no limit.
+    pub soft: Option<u64>,
+    /// What it may raise that to; `None` for no limit.
+    pub hard: Option<u64>,
+}
+
+/// The names of limits (ECS `UlimitName`; getrlimit(2) has them with `RLIMIT_` in front).
+pub const ULIMIT_NAMES: [&str; 15] = [
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
+/// `linuxParameters`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LinuxParameters {
+    /// Capabilities beside the default ones, such as `SYS_PTRACE`; `ALL` for every one.
+    pub capabilities_add: Vec<String>,
+    /// Capabilities of the default ones that it has not; `ALL` for every one.
+    pub capabilities_drop: Vec<String>,
+    /// Devices of the host.
+    pub devices: Vec<Device>,
+    /// Whether a small init is its first process, which passes signals on and reaps.
+    pub init_process: bool,
+    /// Size of `/dev/shm` in MiB.
+    pub shared_memory_mib: Option<u64>,
+    /// Memory file systems.
+    pub tmpfs: Vec<Tmpfs>,
+    /// Swap that the container may use, in MiB; none where not set.
+    pub max_swap_mib: Option<u64>,
+    /// How readily it swaps, 0 to 100.
+    pub swappiness: Option<u64>,
+}
+
+/// A device of the host in a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// On the host.
+    pub host_path: String,
+    /// In the container; as on the host where not set.
+    pub container_path: Option<String>,
+    /// Whether it may be read.
+    pub read: bool,
+    /// Whether it may be written.
+    pub write: bool,
+    /// Whether nodes of it may be made.
+    pub mknod: bool,
+}
+
+/// A memory file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tmpfs {
+    /// Where the container sees it: absolute.
+    pub container_path: String,
+    /// At most so large, in MiB.
+    pub size_mib: u64,
+    /// As for mount(8).
+    pub mount_options: Vec<String>,
+}
+
+/// Whose processes a container sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PidMode {
+    /// Only its own.
+    #[default]
+    Container,
+    /// Those of all containers of its task.
+    Task,
+    /// The host's.
+    Host,
+}
+
+/// With whom a container shares System V IPC and POSIX message queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IpcMode {
+    /// With nobody (ECS `none`, and where not set).
+    #[default]
+    Container,
+    /// With the other containers of its task.
+    Task,
+    /// With the host.
+    Host,
+}
