@@ -123,6 +123,7 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
         attributes,
         run_id,
         logs,
+        credentials: Arc::default(),
     };
     Ok(Agent { settings, identity, node, board, api, _lock: lock })
 }

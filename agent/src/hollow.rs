@@ -94,6 +94,7 @@ async fn live(n: u32, options: HollowOptions, dir: PathBuf, identity: Identity, 
         attributes,
         run_id: hex::encode(rand::rng().random::<[u8; 16]>()),
         logs: Arc::new(NoLogs),
+        credentials: Arc::default(),
     };
     let mut identity = Some(identity);
     while let Some(now) = identity.take() {

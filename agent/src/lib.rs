@@ -25,6 +25,7 @@ pub mod host;
 pub mod image;
 pub mod ledger;
 pub mod logs;
+pub mod metadata;
 pub mod node;
 pub mod options;
 pub mod rooted;

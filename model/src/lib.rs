@@ -11,6 +11,7 @@ pub mod ids;
 pub mod lifecycle;
 pub mod line;
 pub mod linux;
+pub mod network;
 pub mod report;
 pub mod resources;
 pub mod status;
@@ -23,8 +24,9 @@ pub use lifecycle::{
 };
 pub use line::{Line, Refusal, RefusalReason};
 pub use linux::{Device, IpcMode, LinuxParameters, PidMode, Tmpfs, Ulimit};
+pub use network::{ContainerNetwork, NetworkBinding, NetworkMode, PortMapping, Protocol};
 pub use report::{ContainerReport, TaskReport};
 pub use resources::Resources;
 pub use status::{ContainerStatus, DesiredStatus, IllegalStep, StopCode, TaskStatus};
 pub use storage::{MountPoint, Volume, VolumeFrom, VolumeSource};
-pub use task::{Assignment, ContainerSpec, KeyValue, NetworkMode, TaskSpec};
+pub use task::{Assignment, ContainerSpec, KeyValue, TaskSpec};

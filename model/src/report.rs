@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::network::{Addresses, NetworkBinding};
 use crate::{ContainerName, ContainerStatus, HealthStatus, StopCode, TaskArn, TaskStatus};
 
 /// Longest reason, in characters (the ECS agent's own bound).
@@ -55,6 +56,10 @@ pub struct ContainerReport {
     /// How often its restart policy started it again.
     #[serde(default)]
     pub restarts: u32,
+    /// The host's ports that lead to it.
+    pub network_bindings: Vec<NetworkBinding>,
+    /// The addresses that it has of its own, if it has any.
+    pub addresses: Option<Addresses>,
 }
 
 /// Cuts a reason to [`REASON_CHARS_MAX`] characters.

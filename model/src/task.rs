@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::network::{ContainerNetwork, NetworkMode};
 use crate::{
     ContainerName, Dependency, DesiredStatus, HealthCheck, IpcMode, LinuxParameters, MountPoint,
     PidMode, Resources, RestartPolicy, TaskArn, Ulimit, Volume, VolumeFrom,
@@ -22,16 +23,6 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// How a task's containers meet the network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum NetworkMode {
-    /// A network namespace of its own for each container, with loopback only.
-    #[default]
-    None,
-    /// The host's network.
-    Host,
-}
-
 /// A task as it is assigned to a node. Immutable: an ARN means the same work for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSpec {
@@ -47,6 +38,9 @@ pub struct TaskSpec {
     pub memory_mib: Option<u64>,
     /// How it meets the network.
     pub network_mode: NetworkMode,
+    /// The role whose credentials its containers get, an IAM ARN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_role_arn: Option<String>,
     /// At least one container, with distinct names; at least one is essential.
     pub containers: Vec<ContainerSpec>,
     /// What its containers can mount, with distinct names.
@@ -71,6 +65,7 @@ impl TaskSpec {
             cpu_units: None,
             memory_mib: None,
             network_mode: NetworkMode::None,
+            task_role_arn: None,
             containers,
             volumes: Vec::new(),
             pid_mode: PidMode::Container,
@@ -129,6 +124,9 @@ pub struct ContainerSpec {
     pub stop_timeout_s: Option<u32>,
     /// `dockerLabels`: kept with the container, never read as instructions.
     pub labels: Vec<KeyValue>,
+    /// Ports, names and name servers.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub network: ContainerNetwork,
     /// What must hold of other containers before it starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<Dependency>,
@@ -189,6 +187,7 @@ impl ContainerSpec {
             readonly_root_filesystem: false,
             stop_timeout_s: None,
             labels: Vec::new(),
+            network: ContainerNetwork::default(),
             depends_on: Vec::new(),
             start_timeout_s: None,
             health_check: None,

@@ -2,6 +2,8 @@
 //! promises; encoding can't fail.
 
 mod container;
+mod credentials;
+mod network;
 mod node;
 mod report;
 mod task;
@@ -10,6 +12,7 @@ use std::fmt;
 
 use loadline_model::InvalidId;
 
+pub use credentials::TaskCredentials;
 pub use node::{ATTRIBUTES_MAX, Attribute};
 pub use report::{REPORTS_MAX, reports_from_wire};
 pub use task::CONTAINERS_MAX;

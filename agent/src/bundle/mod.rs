@@ -167,7 +167,7 @@ fn fill(request: &Request<'_>, rootfs: &Path) -> Result<Bundle, BundleError> {
     let folder = rooted::open_dir(dir).map_err(failed("open", "the container's folder"))?;
     let host_files = match task.network_mode {
         NetworkMode::Host => etc::HostFiles::read(),
-        NetworkMode::None => etc::HostFiles::default(),
+        NetworkMode::None | NetworkMode::Bridge | NetworkMode::Awsvpc => etc::HostFiles::default(),
     };
     etc::write(folder.as_fd(), &spec::hostname(&input), &host_files)
         .map_err(failed("write", "etc"))?;

@@ -112,7 +112,9 @@ pub fn working_directory(input: &Input<'_>) -> Result<String, SpecError> {
 pub fn hostname(input: &Input<'_>) -> String {
     match input.task.network_mode {
         NetworkMode::Host => input.host.hostname.chars().take(HOSTNAME_BYTES_MAX).collect(),
-        NetworkMode::None => input.task.arn.id().chars().take(12).collect(),
+        NetworkMode::None | NetworkMode::Bridge | NetworkMode::Awsvpc => {
+            input.task.arn.id().chars().take(12).collect()
+        }
     }
 }
 
@@ -206,7 +208,9 @@ fn linux(input: &Input<'_>) -> Result<Linux, SpecError> {
         Some(LinuxNamespaceType::Ipc),
         Some(LinuxNamespaceType::Cgroup),
         match input.task.network_mode {
-            NetworkMode::None => Some(LinuxNamespaceType::Network),
+            NetworkMode::None | NetworkMode::Bridge | NetworkMode::Awsvpc => {
+                Some(LinuxNamespaceType::Network)
+            }
             NetworkMode::Host => None,
         },
     ];

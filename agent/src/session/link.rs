@@ -21,6 +21,7 @@ use super::identity::{Identity, IdentityError};
 use super::stream;
 use crate::board::Board;
 use crate::clock::now_ms;
+use crate::metadata::CredentialStore;
 use crate::node;
 use crate::text::chain;
 
@@ -45,6 +46,8 @@ pub struct Settings {
     pub run_id: String,
     /// Where the containers' logs are.
     pub logs: Arc<dyn LogPlaces>,
+    /// Where the tasks' credentials go.
+    pub credentials: Arc<CredentialStore>,
 }
 
 /// Finds a container's log.
@@ -158,6 +161,7 @@ impl Link {
             node: self.node.clone(),
             board: Arc::clone(&self.board),
             logs: Arc::clone(&self.settings.logs),
+            credentials: Arc::clone(&self.settings.credentials),
             run_id: self.settings.run_id.clone(),
         };
         let ended = stream::run(&mut client, parts, || {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use loadline_model::{Assignment, TaskArn};
 use loadline_proto::PROTOCOL_VERSION;
-use loadline_proto::convert::REPORTS_MAX;
+use loadline_proto::convert::{REPORTS_MAX, TaskCredentials};
 use loadline_proto::v1::agent_message::Kind as Ours;
 use loadline_proto::v1::controller_message::Kind as Theirs;
 use loadline_proto::v1::node_client::NodeClient;
@@ -18,6 +18,8 @@ use tonic::transport::Channel;
 
 use super::link::{LinkError, LogPlaces};
 use crate::board::Board;
+use crate::clock::now_ms;
+use crate::metadata::CredentialStore;
 use crate::node::desired::TASKS_MAX;
 use crate::node::{self, Update};
 use crate::session_logs;
@@ -56,6 +58,7 @@ pub(super) struct Parts {
     pub(super) node: node::Handle,
     pub(super) board: Arc<Board>,
     pub(super) logs: Arc<dyn LogPlaces>,
+    pub(super) credentials: Arc<CredentialStore>,
     pub(super) run_id: String,
 }
 
@@ -137,6 +140,8 @@ impl Session {
                     self.beat().await?;
                     // A session may live for months, and tasks come and go.
                     board.drop_retracted(&mut self.sent);
+                    let is_here = |task: &TaskArn| board.get(task).is_some();
+                    self.parts.credentials.retain(is_here, now_ms());
                     // Also what an earlier full outbox or a missed wake-up left behind.
                     self.report().await?;
                     if renewal_is_due() {
@@ -162,6 +167,7 @@ impl Session {
             Some(Theirs::Change(change)) => self.change(change).await?,
             Some(Theirs::ReportAcks(acks)) => self.acknowledged(acks),
             Some(Theirs::ReadLogs(request)) => self.read_logs(request),
+            Some(Theirs::TaskCredentials(wire)) => self.credentials(wire),
             Some(Theirs::Goodbye(goodbye)) => {
                 return Ok(Some(if goodbye.reconnect_at_once {
                     Ended::Planned
@@ -173,6 +179,18 @@ impl Session {
             Some(Theirs::HeartbeatAck(_)) | None => {}
         }
         Ok(None)
+    }
+
+    /// A task without its credentials goes on; what is wrong with them is the controller's to mend.
+    fn credentials(&self, wire: v1::TaskCredentials) {
+        match TaskCredentials::try_from(wire) {
+            Ok(credentials) => {
+                if !self.parts.credentials.put(credentials, now_ms()) {
+                    tracing::warn!("credentials of too many tasks: new ones are dropped");
+                }
+            }
+            Err(invalid) => tracing::warn!(%invalid, "credentials of a task are not understood"),
+        }
     }
 
     fn welcome(&mut self, welcome: &v1::Welcome) {

@@ -152,6 +152,8 @@ impl Task {
                     finished_at_ms: container.finished_at_ms,
                     health: container.health.as_ref().map_or_else(Default::default, |h| h.status),
                     restarts: container.runs.saturating_sub(1),
+                    network_bindings: vec![],
+                    addresses: None,
                 })
                 .collect(),
             stop_code: self.stop.as_ref().map(|stop| stop.code),

@@ -83,6 +83,10 @@ impl Workshop {
     /// Why this node can never run such a task, if it can't.
     #[must_use]
     pub fn refuses(&self, spec: &TaskSpec) -> Option<String> {
+        if spec.network_mode.has_addresses() {
+            let mode = spec.network_mode.as_str();
+            return Some(format!("networkMode {mode} is not supported by this node"));
+        }
         let task_mib = spec.memory_mib?;
         let above = |mib: &u64| task_mib < *mib;
         let largest = spec.containers.iter().filter_map(|container| container.memory_mib).max();

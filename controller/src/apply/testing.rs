@@ -107,6 +107,8 @@ pub(crate) fn report(task: &TaskArn, version: u64, status: TaskStatus) -> TaskRe
             finished_at_ms: None,
             health: HealthStatus::Unknown,
             restarts: 0,
+            network_bindings: vec![],
+            addresses: None,
         }],
         stop_code: None,
         stopped_reason: None,

@@ -144,6 +144,7 @@ impl TaskDefinition {
             cpu_units: self.body.cpu_units,
             memory_mib: self.body.memory_mib,
             network_mode: self.body.network_mode,
+            task_role_arn: None,
             containers: self.body.containers.clone(),
             volumes: self.body.volumes.clone(),
             pid_mode: self.body.pid_mode,

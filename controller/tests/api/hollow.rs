@@ -97,6 +97,8 @@ fn report(assignment: &Assignment, version: u64) -> TaskReport {
         finished_at_ms: stopped.then_some(now_ms),
         health: loadline_model::HealthStatus::Unknown,
         restarts: 0,
+        network_bindings: vec![],
+        addresses: None,
     };
     TaskReport {
         task: assignment.task.arn.clone(),

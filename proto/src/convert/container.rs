@@ -5,7 +5,7 @@ use loadline_model::{
     LinuxParameters, MountPoint, RestartPolicy, Tmpfs, Ulimit, VolumeFrom,
 };
 
-use super::{Fault, InvalidField, at_most, distinct, each, id};
+use super::{Fault, InvalidField, at_most, distinct, each, id, network};
 use crate::v1;
 
 /// Most of anything that a container lists, where ECS has no bound of its own.
@@ -51,6 +51,7 @@ impl TryFrom<v1::ContainerSpec> for ContainerSpec {
             no_new_privileges: wire.no_new_privileges,
             interactive: wire.interactive,
             pseudo_terminal: wire.pseudo_terminal,
+            network: network::from_wire(wire.network)?,
         })
     }
 }
@@ -86,6 +87,7 @@ impl From<ContainerSpec> for v1::ContainerSpec {
             no_new_privileges: container.no_new_privileges,
             interactive: container.interactive,
             pseudo_terminal: container.pseudo_terminal,
+            network: network::to_wire(container.network),
         }
     }
 }

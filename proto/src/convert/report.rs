@@ -7,7 +7,7 @@ use loadline_model::{
 };
 
 use super::task::CONTAINERS_MAX;
-use super::{Fault, InvalidField, at_most, distinct, each, id};
+use super::{Fault, InvalidField, at_most, distinct, each, id, network};
 use crate::v1;
 
 /// Most reports in one message.
@@ -82,6 +82,11 @@ impl TryFrom<v1::ContainerReport> for ContainerReport {
             finished_at_ms: wire.finished_at_ms,
             health: health_from_wire(wire.health)?,
             restarts: wire.restarts,
+            network_bindings: network::bindings_from_wire(wire.network_bindings)?,
+            addresses: network::addresses_from_wire(
+                wire.ipv4_address.as_deref(),
+                wire.ipv6_address.as_deref(),
+            )?,
         })
     }
 }
@@ -108,6 +113,9 @@ impl From<ContainerReport> for v1::ContainerReport {
                 HealthStatus::Unhealthy => Some(v1::HealthStatus::Unhealthy.into()),
             },
             restarts: report.restarts,
+            network_bindings: report.network_bindings.into_iter().map(Into::into).collect(),
+            ipv4_address: report.addresses.map(|own| own.ipv4.to_string()),
+            ipv6_address: report.addresses.and_then(|own| own.ipv6).map(|ip| ip.to_string()),
         }
     }
 }

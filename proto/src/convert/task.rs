@@ -1,11 +1,11 @@
 //! Assignments and what they hold.
 
 use loadline_model::{
-    Assignment, ContainerSpec, DesiredStatus, IpcMode, NetworkMode, PidMode, TaskArn, TaskSpec,
-    Volume, VolumeSource,
+    Assignment, ContainerSpec, DesiredStatus, IpcMode, PidMode, TaskArn, TaskSpec, Volume,
+    VolumeSource,
 };
 
-use super::{Fault, InvalidField, at_most, distinct, each, id};
+use super::{Fault, InvalidField, at_most, distinct, each, id, network};
 use crate::v1;
 
 /// Most containers of a task (ECS's own quota).
@@ -70,7 +70,8 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             revision: wire.revision,
             cpu_units: wire.cpu_units,
             memory_mib: wire.memory_mib,
-            network_mode: network_mode_from_wire(wire.network_mode)?,
+            network_mode: network::mode_from_wire(wire.network_mode)?,
+            task_role_arn: wire.task_role_arn,
             containers,
             volumes,
             pid_mode: match namespace_mode("pid_mode", wire.pid_mode)? {
@@ -89,17 +90,14 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
 
 impl From<TaskSpec> for v1::TaskSpec {
     fn from(task: TaskSpec) -> Self {
-        let network_mode = match task.network_mode {
-            NetworkMode::None => v1::NetworkMode::None,
-            NetworkMode::Host => v1::NetworkMode::Host,
-        };
         Self {
             arn: task.arn.into(),
             family: task.family,
             revision: task.revision,
             cpu_units: task.cpu_units,
             memory_mib: task.memory_mib,
-            network_mode: network_mode.into(),
+            network_mode: network::mode_to_wire(task.network_mode).into(),
+            task_role_arn: task.task_role_arn,
             containers: task.containers.into_iter().map(Into::into).collect(),
             volumes: task.volumes.into_iter().map(Into::into).collect(),
             pid_mode: match task.pid_mode {
@@ -157,15 +155,5 @@ impl From<Volume> for v1::Volume {
             }
         };
         Self { name: volume.name, source: Some(source) }
-    }
-}
-
-fn network_mode_from_wire(value: i32) -> Result<NetworkMode, InvalidField> {
-    match v1::NetworkMode::try_from(value) {
-        Ok(v1::NetworkMode::None) => Ok(NetworkMode::None),
-        Ok(v1::NetworkMode::Host) => Ok(NetworkMode::Host),
-        Ok(v1::NetworkMode::Unspecified) | Err(_) => {
-            Err(InvalidField::new("network_mode", Fault::UnknownValue(value)))
-        }
     }
 }

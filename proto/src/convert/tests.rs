@@ -1,5 +1,8 @@
 //! Round trips over the whole model, and each refusal with the path that it names.
 
+use loadline_model::network::{
+    Addresses, ContainerNetwork, HostEntry, Link, NetworkBinding, PortMapping, Protocol,
+};
 use loadline_model::{
     Assignment, Condition, ContainerName, ContainerReport, ContainerSpec, ContainerStatus,
     Dependency, DesiredStatus, Device, HealthCheck, HealthStatus, IpcMode, KeyValue,
@@ -94,8 +97,42 @@ prop_compose! {
     }
 }
 
+fn protocol() -> impl Strategy<Value = Protocol> {
+    prop::sample::select(vec![Protocol::Tcp, Protocol::Udp])
+}
+
+fn port() -> impl Strategy<Value = u16> {
+    1..=u16::MAX
+}
+
+prop_compose! {
+    fn network()(
+        ports in prop::collection::vec((port(), maybe(port()), protocol()), 0..3),
+        hostname in maybe("[a-z]{1,9}"),
+        extra_hosts in prop::collection::vec(("[a-z]{1,9}", any::<std::net::IpAddr>()), 0..3),
+        dns_servers in prop::collection::vec(any::<std::net::IpAddr>(), 0..3),
+        dns_search_domains in prop::collection::vec("[a-z.]{1,9}", 0..3),
+        links in prop::collection::vec(("[a-z]{1,9}", "[a-z]{1,9}"), 0..3),
+    ) -> ContainerNetwork {
+        let mapping = |(container_port, host_port, protocol)| {
+            PortMapping { container_port, host_port, protocol }
+        };
+        let entry = |(hostname, address)| HostEntry { hostname, address };
+        let link = |(container, alias)| Link { container, alias };
+        ContainerNetwork {
+            ports: ports.into_iter().map(mapping).collect(),
+            hostname,
+            extra_hosts: extra_hosts.into_iter().map(entry).collect(),
+            dns_servers,
+            dns_search_domains,
+            links: links.into_iter().map(link).collect(),
+        }
+    }
+}
+
 prop_compose! {
     fn container_spec()(
+        network in network(),
         lifecycle in lifecycle(),
         linux in linux(),
         more in any::<(bool, bool, bool, bool, bool)>(),
@@ -144,6 +181,7 @@ prop_compose! {
             no_new_privileges: more.2,
             interactive: more.3,
             pseudo_terminal: more.4,
+            network,
             ..lifecycle
         }
     }
@@ -156,7 +194,10 @@ prop_compose! {
         revision in any::<u32>(),
         cpu_units in maybe(any::<u64>()),
         memory_mib in maybe(any::<u64>()),
-        host in any::<bool>(),
+        network_mode in prop::sample::select(vec![
+            NetworkMode::None, NetworkMode::Host, NetworkMode::Bridge, NetworkMode::Awsvpc,
+        ]),
+        task_role_arn in maybe(".*"),
         stop in any::<bool>(),
         stop_reason in maybe(".*"),
         volume in maybe(volumes()),
@@ -166,7 +207,6 @@ prop_compose! {
             container.name = ContainerName::parse(&format!("c{i}")).unwrap();
         }
         containers[0].essential = true;
-        let network_mode = if host { NetworkMode::Host } else { NetworkMode::None };
         let desired = if stop { DesiredStatus::Stopped } else { DesiredStatus::Running };
         let arn = TaskArn::parse(ARN).unwrap();
         let task = TaskSpec {
@@ -175,6 +215,7 @@ prop_compose! {
             cpu_units,
             memory_mib,
             network_mode,
+            task_role_arn,
             volumes: volume.into_iter().collect(),
             pid_mode: [PidMode::Container, PidMode::Task, PidMode::Host][modes.0 as usize],
             ipc_mode: [IpcMode::Container, IpcMode::Task, IpcMode::Host][modes.1 as usize],
@@ -195,6 +236,8 @@ prop_compose! {
         times in (maybe(any::<u64>()), maybe(any::<u64>())),
         health in prop::sample::select(HealthStatus::ALL.to_vec()),
         restarts in any::<u32>(),
+        bindings in prop::collection::vec((port(), port(), protocol()), 0..3),
+        addresses in maybe(any::<(std::net::Ipv4Addr, Option<std::net::Ipv6Addr>)>()),
     ) -> ContainerReport {
         ContainerReport {
             name: ContainerName::parse("c").unwrap(),
@@ -207,6 +250,15 @@ prop_compose! {
             finished_at_ms: times.1,
             health,
             restarts,
+            network_bindings: bindings
+                .into_iter()
+                .map(|(container_port, host_port, protocol)| NetworkBinding {
+                    container_port,
+                    host_port,
+                    protocol,
+                })
+                .collect(),
+            addresses: addresses.map(|(ipv4, ipv6)| Addresses { ipv4, ipv6 }),
         }
     }
 }
@@ -317,6 +369,22 @@ fn a_refused_assignment_names_the_field() {
         "field task.containers: 11 is above the bound of 10",
     );
     check_assignment(
+        |_, t| {
+            let mapping = v1::PortMapping { container_port: 80, ..Default::default() };
+            let network = v1::ContainerNetwork { ports: vec![mapping], ..Default::default() };
+            t.containers[0].network = Some(network);
+        },
+        "field task.containers[0].network.ports[0].protocol: unknown value 0",
+    );
+    check_assignment(
+        |_, t| {
+            let hostname = Some("a b".to_owned());
+            let network = v1::ContainerNetwork { hostname, ..Default::default() };
+            t.containers[0].network = Some(network);
+        },
+        "field task.containers[0].network.hostname: only letters, digits and _ . -, at least one",
+    );
+    check_assignment(
         |_, t| t.containers.clear(),
         "field task.containers: at least one container has to be essential",
     );
@@ -388,6 +456,23 @@ fn a_refused_report_names_the_field() {
         |r| r.containers[0].health = Some(7),
         "field reports[1].containers[0].health: unknown value 7",
     );
+}
+
+#[test]
+fn credentials_survive_the_wire_and_are_in_no_log_line() {
+    let wire = v1::TaskCredentials {
+        task_arn: ARN.into(),
+        role_arn: "arn:aws:iam::000000000000:role/r".into(),
+        access_key_id: "AKID".into(),
+        secret_access_key: "hidden1".into(),
+        session_token: "hidden2".into(),
+        expires_at_ms: 7,
+    };
+    let own = TaskCredentials::try_from(wire.clone()).unwrap();
+    assert!(!format!("{own:?}").contains("hidden"), "{own:?}");
+    assert_eq!(v1::TaskCredentials::from(own), wire);
+    let empty = v1::TaskCredentials { secret_access_key: String::new(), ..wire };
+    assert!(TaskCredentials::try_from(empty).is_err());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use loadline_model::{ContainerSpec, KeyValue, NetworkMode};
+use loadline_model::{ContainerSpec, KeyValue};
 
 use super::super::shapes::show_pairs;
 use super::shapes::{
@@ -24,10 +24,7 @@ pub(super) fn definition(scope: &Scope, record: &TaskDefinition) -> Shown {
             .map(|spec| container(spec, &body.ports))
             .collect(),
         family: body.family.to_string(),
-        network_mode: match body.network_mode {
-            NetworkMode::None => "none".into(),
-            NetworkMode::Host => "host".into(),
-        },
+        network_mode: body.network_mode.as_str().into(),
         revision: record.revision.into(),
         volumes: vec![],
         status: record.status.as_str().into(),
