@@ -156,6 +156,7 @@ impl Init<'_> {
             S::NewSession => Ok(nix::unistd::setsid().map(|_| ())?),
             S::UnshareTime { offsets } => identity::unshare_time(offsets),
             S::UnshareCgroup => identity::unshare_cgroup(),
+            S::RaiseLoopback => Ok(sys::net::raise_loopback()?),
             S::SetHostname { name } => Ok(nix::unistd::sethostname(os_str(name))?),
             S::SetDomainname { name } => Ok(sys::process::set_domainname(name)?),
             S::AwaitHooks => {

@@ -132,6 +132,9 @@ impl<'a> Builder<'a> {
         if is_early && self.creates(NamespaceKind::Cgroup) {
             self.child.push(ChildStep::UnshareCgroup);
         }
+        if self.creates(NamespaceKind::Network) {
+            self.child.push(ChildStep::RaiseLoopback);
+        }
         if let Some(name) = &self.spec.hostname {
             self.child.push(ChildStep::SetHostname { name: name.clone() });
         }

@@ -148,6 +148,8 @@ pub enum ChildStep {
     UnshareTime { offsets: Vec<(String, i64, u32)> },
     /// Makes a cgroup namespace whose root is the container's cgroup.
     UnshareCgroup,
+    /// Brings up the loopback interface of a network namespace that was just made.
+    RaiseLoopback,
     /// Names the host.
     SetHostname { name: CString },
     /// Names the NIS domain.

@@ -76,6 +76,7 @@ impl fmt::Display for ChildStep {
                 offsets.iter().try_for_each(|(c, s, n)| write!(f, " {c}={s}s{n}ns"))
             }
             S::UnshareCgroup => f.write_str("unshare cgroup namespace"),
+            S::RaiseLoopback => f.write_str("raise interface lo"),
             S::SetHostname { name } => write!(f, "set hostname {}", Text(name)),
             S::SetDomainname { name } => write!(f, "set domainname {}", Text(name)),
             S::NewKeyring { name } => write!(f, "join new session keyring {}", Text(name)),

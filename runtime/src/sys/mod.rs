@@ -10,6 +10,7 @@ pub mod creds;
 pub mod entry;
 pub mod fd;
 pub mod mount;
+pub mod net;
 pub mod process;
 pub mod seal;
 pub mod signal;

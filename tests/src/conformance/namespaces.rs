@@ -16,6 +16,7 @@ cases!("namespaces":
     the_process_is_the_first_of_its_pid_namespace,
     the_host_name_is_set,
     loopback_is_alone_in_a_new_network,
+    loopback_is_up_in_a_new_network,
     a_cgroup_namespace_hides_the_path,
     a_user_namespace_maps_ids,
     sysctls_are_set_in_their_namespace,
@@ -123,6 +124,15 @@ fn loopback_is_alone_in_a_new_network(w: &World) -> anyhow::Result<Verdict> {
     claim!(names.contains(&"lo"), "no loopback: {names:?}");
     // Tunnel devices appear in every network namespace where their modules are loaded.
     claim!(!names.iter().any(|name| name.starts_with("eth")), "devices of the host: {names:?}");
+    Ok(Verdict::Pass)
+}
+
+/// The specification is silent; programs that listen on 127.0.0.1 are not.
+fn loopback_is_up_in_a_new_network(w: &World) -> anyhow::Result<Verdict> {
+    let facts = w.facts(&w.bundle(&["cat", "/sys/class/net/lo/flags"])?)?;
+    let flags = facts["text"].as_str().context("no flags")?.trim().to_owned();
+    let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).context("read flags")?;
+    claim!(flags & 1 == 1, "lo is down: flags {flags:#x}");
     Ok(Verdict::Pass)
 }
 
