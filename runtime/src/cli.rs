@@ -10,6 +10,9 @@ use crate::container::{self, Error, Store, dry_run};
 use crate::verb::{Global, LogFormat, Verb, decode};
 use crate::{features, sys, template};
 
+/// More sockets than this are no service manager's.
+const LISTEN_FDS_MAX: u32 = 1024;
+
 const HELP: &str = include_str!("help.txt");
 
 /// Runs the program's command line, and gives its exit code.
@@ -30,8 +33,8 @@ fn run(words: Option<Vec<String>>) -> i32 {
     };
     let (global, verb) = match decode(&words) {
         Ok(decoded) => decoded,
-        Err(error) => {
-            eprintln!("loadline-runtime: {error}");
+        Err((global, error)) => {
+            tell(&global, Level::Error, &error.to_string());
             return 1;
         }
     };
@@ -42,7 +45,7 @@ fn run(words: Option<Vec<String>>) -> i32 {
     match act(&global, verb) {
         Ok(code) => i32::from(code),
         Err(error) => {
-            tell(&global, &format!("{prefix}{}", chain(error.as_ref())));
+            tell(&global, Level::Error, &format!("{prefix}{}", chain(error.as_ref())));
             i32::from(failure_code)
         }
     }
@@ -59,21 +62,23 @@ fn act(global: &Global, verb: Verb) -> Result<u8, Failed> {
         Verb::Create { id, options, dry_run: true }
         | Verb::Run { id, options, dry_run: true, .. } => print(&dry_run(&id, &options)?)?,
         Verb::Create { id, options, .. } => {
+            let options = with_sockets(options);
             prepare(global, options.preserve_fds)?;
             container::create(&store(), &id, &options)?;
         }
         Verb::Start(id) => container::start(&store(), &id)?,
         Verb::Run { id, options, keep, .. } => {
+            let options = with_sockets(options);
             prepare(global, options.preserve_fds)?;
-            return run_container(&store(), &id, &options, keep);
+            return run_container(global, &store(), &id, &options, keep);
         }
         Verb::State(id) => {
             let state = container::state(&store(), &id)?;
             print(&(serde_json::to_string_pretty(&state)? + "\n"))?;
         }
         Verb::Kill { id, signal, reach } => container::kill(&store(), &id, signal, reach)?,
-        Verb::Delete(id, force) => container::delete(&store(), &id, force)?,
-        Verb::List { json, quiet } => print(&list(&store(), json, quiet)?)?,
+        Verb::Delete(id, force) => warn(global, container::delete(&store(), &id, force)?),
+        Verb::List { json, quiet } => print(&list(global, &store(), json, quiet)?)?,
         Verb::Spec { bundle, rootless } => template::write(&bundle, rootless)?,
         Verb::Features => print(&features::json())?,
         Verb::Live(live) => {
@@ -85,6 +90,7 @@ fn act(global: &Global, verb: Verb) -> Result<u8, Failed> {
 }
 
 fn run_container(
+    global: &Global,
     store: &Store,
     id: &container::ContainerId,
     options: &container::CreateOptions,
@@ -92,20 +98,36 @@ fn run_container(
 ) -> Result<u8, Failed> {
     let created = container::create(store, id, options)?;
     let record = created.record.as_ref().ok_or(Error::NotFound)?;
-    let started = container::after_start(record);
+    if let Err(failed) = container::after_start(record) {
+        warn(global, container::delete(store, id, container::Force::Yes)?);
+        return Err(failed.into());
+    }
     if !options.stays {
-        started?;
         return Ok(0);
     }
     let code = container::wait(&created);
-    let removed = match (keep, &code) {
-        (true, _) => Ok(()),
-        (false, Ok(_)) => container::delete_ended(store, id, record),
-        (false, Err(_)) => container::delete(store, id, container::Force::Yes),
-    };
-    started?;
-    removed?;
+    warn(
+        global,
+        match (keep, &code) {
+            (true, _) => None,
+            (false, Ok(_)) => container::delete_ended(store, id, record)?,
+            (false, Err(_)) => container::delete(store, id, container::Force::Yes)?,
+        },
+    );
     Ok(u8::try_from(code?).unwrap_or(u8::MAX))
+}
+
+/// With the sockets that a service manager gave to this process (sd_listen_fds(3)): they are for
+/// the container's program, and come before the preserved descriptors, as in runc.
+fn with_sockets(mut options: container::CreateOptions) -> container::CreateOptions {
+    let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+    if let Some(sockets) = number("LISTEN_FDS").filter(|n| (1..=LISTEN_FDS_MAX).contains(n))
+        && number("LISTEN_PID") == Some(std::process::id())
+    {
+        options.listen_fds = sockets;
+        options.preserve_fds += sockets;
+    }
+    options
 }
 
 /// Nothing that the caller left open reaches hooks or the container, but what was asked for.
@@ -131,8 +153,11 @@ fn default_root() -> PathBuf {
     }
 }
 
-fn list(store: &Store, json: bool, quiet: bool) -> Result<String, Failed> {
-    let containers = container::list(store)?;
+fn list(global: &Global, store: &Store, json: bool, quiet: bool) -> Result<String, Failed> {
+    let (containers, failed) = container::list(store)?;
+    for (id, error) in failed {
+        tell(global, Level::Warning, &format!("container {id}: {}", chain(&error)));
+    }
     if quiet {
         return Ok(containers.iter().map(|c| format!("{}\n", c.id)).collect());
     }
@@ -178,17 +203,35 @@ fn chain(error: &dyn StdError) -> String {
     text
 }
 
-fn tell(global: &Global, message: &str) {
+/// What went wrong beside what was asked for.
+fn warn(global: &Global, failed: Option<Error>) {
+    if let Some(error) = failed {
+        tell(global, Level::Warning, &chain(&error));
+    }
+}
+
+/// How grave a message is, in the log's words.
+#[derive(Clone, Copy)]
+enum Level {
+    Error,
+    Warning,
+}
+
+fn tell(global: &Global, level: Level, message: &str) {
+    let (level, prefix) = match level {
+        Level::Error => ("error", ""),
+        Level::Warning => ("warning", "warning: "),
+    };
     let json = || {
         let time = container::rfc3339(SystemTime::now());
-        serde_json::json!({ "level": "error", "msg": message, "time": time }).to_string()
+        serde_json::json!({ "level": level, "msg": message, "time": time }).to_string()
     };
     if let Some(path) = &global.log {
         let line = match global.log_format {
             LogFormat::Json => json(),
             LogFormat::Text => {
                 let time = container::rfc3339(SystemTime::now());
-                format!("time=\"{time}\" level=error msg={message:?}")
+                format!("time=\"{time}\" level={level} msg={message:?}")
             }
         };
         let log = File::options().append(true).create(true).open(path);
@@ -199,6 +242,6 @@ fn tell(global: &Global, message: &str) {
     }
     match (global.log_format, &global.log) {
         (LogFormat::Json, None) => eprintln!("{}", json()),
-        _ => eprintln!("loadline-runtime: {message}"),
+        _ => eprintln!("loadline-runtime: {prefix}{message}"),
     }
 }

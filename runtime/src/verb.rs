@@ -15,16 +15,17 @@ const FAILPOINTS: bool = cfg!(any(debug_assertions, feature = "failpoints"));
 const PRESERVE_FDS_MAX: u32 = 1024;
 
 /// The form of messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
+    #[default]
     Text,
     /// One JSON object a line, as containerd reads it.
     Json,
 }
 
 /// Flags before the verb.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Global {
     /// Where the records are.
     pub root: Option<PathBuf>,
@@ -110,10 +111,11 @@ const GLOBAL: [Flag; 9] = [
     switch("version", Some("v")),
 ];
 
-const CREATE: [Flag; 13] = [
+const CREATE: [Flag; 14] = [
     value("bundle", Some("b")),
     value("console-socket", None),
     value("pid-file", None),
+    value("pidfd-socket", None),
     value("preserve-fds", None),
     value("fail-step", None),
     switch("no-pivot", None),
@@ -129,8 +131,16 @@ const CREATE: [Flag; 13] = [
 /// Takes a command line (without the program's name) apart.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn decode(words: &[String]) -> Result<(Global, Verb), ArgError> {
+/// What is wrong with it, and the global flags, which say where that is told.
+pub fn decode(words: &[String]) -> Result<(Global, Verb), (Global, ArgError)> {
+    let (global, parsed) = global(words).map_err(|error| (Global::default(), error))?;
+    match decode_after(&global, &parsed) {
+        Ok(verb) => Ok((global, verb)),
+        Err(error) => Err((global, error)),
+    }
+}
+
+fn global(words: &[String]) -> Result<(Global, Parsed), ArgError> {
     let parsed = parse(words, &GLOBAL, Order::FlagsFirst)?;
     let log_format = match parsed.value("log-format") {
         None | Some("text") => LogFormat::Text,
@@ -146,6 +156,10 @@ pub fn decode(words: &[String]) -> Result<(Global, Verb), ArgError> {
         log_format,
         systemd_cgroup: parsed.is_on("systemd-cgroup")?,
     };
+    Ok((global, parsed))
+}
+
+fn decode_after(global: &Global, parsed: &Parsed) -> Result<Verb, ArgError> {
     let mut verb = match parsed.arguments.split_first() {
         _ if parsed.is_on("version")? => Verb::Version,
         _ if parsed.is_on("help")? => Verb::Help,
@@ -157,7 +171,7 @@ pub fn decode(words: &[String]) -> Result<(Global, Verb), ArgError> {
     {
         options.cgroup_driver = CgroupDriver::Systemd;
     }
-    Ok((global, verb))
+    Ok(verb)
 }
 
 fn decode_verb(verb: &str, rest: &[String]) -> Result<Verb, ArgError> {
@@ -207,6 +221,8 @@ fn create(verb: &str, rest: &[String]) -> Result<Verb, ArgError> {
         no_pivot: parsed.is_on("no-pivot")?,
         no_new_keyring: parsed.is_on("no-new-keyring")?,
         preserve_fds: parsed.number("preserve-fds", PRESERVE_FDS_MAX)?.unwrap_or(0),
+        listen_fds: 0,
+        pidfd_socket: path("pidfd-socket"),
         cgroup_driver: CgroupDriver::Cgroupfs,
         fail_step: fail_step(&parsed)?,
     };

@@ -7,10 +7,12 @@ mod world;
 
 use std::fs;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr};
 use serde_json::{Value, json};
 use world::World;
 
@@ -49,9 +51,92 @@ fn a_poststop_hook_that_fails_keeps_no_other_from_running() {
             json!([{ "path": "/bin/false" }, { "path": "/usr/bin/touch", "args": args }]);
     });
     let ran = world.run();
-    assert!(ran.err.contains("run poststop hook: /bin/false"), "{ran:?}");
-    assert!(mark.exists(), "{ran:?}");
+    assert!(ran.err.contains("warning: run poststop hook: /bin/false"), "{ran:?}");
+    assert!(ran.code == 0 && mark.exists(), "{ran:?}");
     world.assert_nothing_is_left();
+    let log = world.path("log");
+    assert_eq!(world.with_bundle("create", &[]).code, 0);
+    let log_flags = ["--log", log.to_str().unwrap(), "--log-format", "json"];
+    let deleted = world.runtime(&[&log_flags[..], &["delete", &world.id]].concat());
+    assert_eq!(deleted.code, 0, "{deleted:?}");
+    let line: Value = serde_json::from_str(&fs::read_to_string(&log).unwrap()).unwrap();
+    assert_eq!(line["level"], "warning", "{line}");
+}
+
+#[test]
+fn a_poststart_hook_that_fails_stops_the_container() {
+    let Some(world) = World::new("poststart") else { return };
+    world.script("sleep 1000", |config| {
+        config["hooks"]["poststart"] = json!([{ "path": "/bin/false" }]);
+    });
+    assert_eq!(world.with_bundle("create", &[]).code, 0);
+    let started = world.runtime(&["start", &world.id]);
+    assert!(started.code == 1 && started.err.contains("run poststart hook"), "{started:?}");
+    assert_eq!(world.status(), "stopped");
+    assert_eq!(world.runtime(&["delete", &world.id]).code, 0);
+    for flags in [&[][..], &["--detach"]] {
+        let ran = world.with_bundle("run", flags);
+        assert!(ran.code == 1 && ran.err.contains("run poststart hook"), "{ran:?}");
+        world.assert_nothing_is_left();
+    }
+}
+
+#[test]
+fn a_hook_may_write_more_than_is_kept() {
+    let Some(world) = World::new("hookoutput") else { return };
+    world.script("true", |config| {
+        let script = "head -c 100000000 /dev/zero; echo the end >&2; exit 3";
+        config["hooks"]["createRuntime"] =
+            json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
+    });
+    let ran = world.run();
+    assert!(ran.err.contains("the end") && ran.err.len() < 100_000, "{} bytes", ran.err.len());
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_start_that_was_killed_half_way_leaves_a_running_container() {
+    let Some(world) = World::new("halfway") else { return };
+    world.script("sleep 1000", |_| {});
+    assert_eq!(world.with_bundle("create", &[]).code, 0);
+    let socket = world.path("records").join(&world.id).join("start.sock");
+    let (family, kind) = (AddressFamily::Unix, SockType::SeqPacket);
+    let starter = nix::sys::socket::socket(family, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    let address = UnixAddr::new(&socket).unwrap();
+    nix::sys::socket::connect(starter.as_raw_fd(), &address).unwrap();
+    world.await_status("running");
+    assert!(socket.exists());
+    let second = world.runtime(&["start", &world.id]);
+    assert!(second.err.contains("has been started already"), "{second:?}");
+    assert_eq!(world.runtime(&["delete", "--force", &world.id]).code, 0);
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_damaged_record_hides_no_other_container() {
+    let Some(world) = World::new("damaged") else { return };
+    world.script("sleep 1000", |_| {});
+    assert_eq!(world.with_bundle("run", &["--detach"]).code, 0);
+    let broken = world.path("records").join("broken");
+    fs::create_dir(&broken).unwrap();
+    fs::write(broken.join("container.json"), "{ not json").unwrap();
+    let list = world.runtime(&["list", "--format", "json"]);
+    assert_eq!(list.code, 0, "{list:?}");
+    let rows: Value = serde_json::from_str(&list.out).unwrap();
+    assert_eq!((rows.as_array().unwrap().len(), &rows[0]["id"]), (1, &json!(world.id)));
+    assert!(list.err.contains("warning: container broken: "), "{list:?}");
+    assert_eq!(world.runtime(&["delete", "--force", "broken"]).code, 0);
+}
+
+#[test]
+fn a_mistake_on_the_command_line_is_logged_too() {
+    let Some(world) = World::new("cli") else { return };
+    let log = world.path("log");
+    let words = ["--log", log.to_str().unwrap(), "--log-format", "json", "create", "--nosuch", "x"];
+    let ran = world.runtime(&words);
+    assert!(ran.code == 1 && ran.err.contains("flag provided but not defined"), "{ran:?}");
+    let line: Value = serde_json::from_str(&fs::read_to_string(&log).unwrap()).unwrap();
+    assert_eq!(line["msg"], "flag provided but not defined: --nosuch");
 }
 
 #[test]

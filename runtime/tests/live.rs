@@ -352,6 +352,11 @@ fn update_changes_what_the_kernel_enforces() {
     let data = &stats(&world)["data"];
     assert_eq!(data["memory"]["usage"]["limit"], 128 << 20);
     assert_eq!(data["pids"]["limit"], 10);
+    let record = fs::read(world.path("state").join(&world.id).join("container.json")).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    let recorded = &record["config"]["linux"]["resources"];
+    assert_eq!(recorded["memory"]["limit"], 128 << 20);
+    assert_eq!(recorded["pids"]["limit"], 10);
     let refused = world.runtime(&["update", "--cpu-quota", "3", &world.id]);
     assert_eq!(refused.code, Some(1));
     assert!(refused.err.contains("at least 1000 us"), "{}", refused.err);

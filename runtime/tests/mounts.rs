@@ -207,3 +207,65 @@ fn a_new_user_namespace_can_have_a_network_of_the_host_s() {
     assert!(out.contains(theirs.to_str().unwrap()) && out.ends_with("0\n"), "{out}");
     world.assert_nothing_is_left();
 }
+
+#[test]
+fn an_overlay_may_have_many_layers() {
+    let Some(world) = World::new("layers") else { return };
+    let base = world.path("layers");
+    let layers: Vec<_> = (0..20).map(|n| base.join(format!("a-layer-with-a-name-{n}"))).collect();
+    for (n, layer) in layers.iter().enumerate() {
+        fs::create_dir_all(layer).unwrap();
+        fs::write(layer.join(format!("file{n}")), "x").unwrap();
+    }
+    let script = "ls /data | wc -l; grep -c ' /data .*ro,nosuid' /proc/self/mountinfo; \
+                  grep -c overlay /proc/self/mountinfo";
+    let out = |length: usize| {
+        let lower = layers.iter().take(length).map(|path| path.to_str().unwrap());
+        let lower = format!("lowerdir={}", lower.collect::<Vec<_>>().join(":"));
+        world.script(script, |config| {
+            mount(
+                config,
+                json!({
+                    "destination": "/data", "type": "overlay", "source": "overlay",
+                    "options": [lower, "ro", "nosuid"],
+                }),
+            );
+        });
+        world.run()
+    };
+    // The kernel's way for detached mounts, and the one for options of more than 255 bytes.
+    for length in [2, 20] {
+        let ran = out(length);
+        assert_eq!(ran.out, format!("{length}\n1\n1\n"), "{ran:?}");
+    }
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_node_of_the_image_is_adopted_only_if_it_is_the_device() {
+    let Some(world) = World::new("adopt") else { return };
+    let dir = world.rootfs().join("opt");
+    fs::create_dir(&dir).unwrap();
+    let device = |path: &str| {
+        json!([{ "path": path, "type": "c", "major": 1, "minor": 5, "fileMode": 0o640,
+            "uid": 7, "gid": 8 }])
+    };
+    let mknod = |name: &str, minor: &str| {
+        let mut mknod = Command::new("mknod");
+        mknod.args(["-m", "600"]).arg(dir.join(name)).args(["c", "1", minor]);
+        assert!(mknod.status().unwrap().success());
+    };
+    mknod("zero", "5");
+    mknod("other", "3");
+    let out = world.shell("stat -c '%a %u %g' /opt/zero", |config| {
+        config["linux"]["devices"] = device("/opt/zero");
+    });
+    assert_eq!(out, "640 7 8\n");
+    std::os::unix::fs::symlink("zero", dir.join("link")).unwrap();
+    for name in ["/opt/other", "/opt/link"] {
+        world.script("true", |config| config["linux"]["devices"] = device(name));
+        let ran = world.run();
+        assert!(ran.err.contains("the node there is another device"), "{ran:?}");
+    }
+    world.assert_nothing_is_left();
+}

@@ -27,7 +27,7 @@ fn nobody_s_world(test: &str) -> Option<World> {
         eprintln!("SKIPPED {test}: needs user namespaces (sysctl user.max_user_namespaces)");
         return None;
     }
-    fs::copy(env!("CARGO_BIN_EXE_loadline-runtime"), world.path("runtime")).unwrap();
+    world::copy_program(env!("CARGO_BIN_EXE_loadline-runtime"), &world.path("runtime"));
     let top = world.path("");
     fs::set_permissions(&top, fs::Permissions::from_mode(0o755)).unwrap();
     give_away(&top);

@@ -38,6 +38,10 @@ pub struct CreateOptions {
     pub cgroup_driver: CgroupDriver,
     /// How many descriptors from 3 on the program inherits.
     pub preserve_fds: u32,
+    /// How many of these, the first ones, are sockets that a service manager opened.
+    pub listen_fds: u32,
+    /// Who gets the first process as a descriptor.
+    pub pidfd_socket: Option<PathBuf>,
     /// The number of the step that a test lets fail.
     pub fail_step: Option<usize>,
 }
@@ -111,6 +115,8 @@ fn decide(id: &ContainerId, options: &CreateOptions) -> Result<(Bundle, Spec, Pl
         no_pivot: options.no_pivot,
         no_new_keyring: options.no_new_keyring,
         preserve_fds: options.preserve_fds,
+        listen_fds: options.listen_fds,
+        pidfd_socket: options.pidfd_socket.clone(),
         cgroup_driver: options.cgroup_driver,
     };
     let plan = plan(&spec, &host, &ask)?;

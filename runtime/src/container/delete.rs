@@ -31,16 +31,18 @@ pub enum Force {
 
 /// Removes a container: its cgroup, its record, and with [`Force::Yes`] its processes.
 ///
+/// Gives the poststop hook that failed: the container is gone then (runtime.md, "Lifecycle", 13).
+///
 /// # Errors
 /// [`Error::CannotDelete`] when it runs and is not forced.
-pub fn delete(store: &Store, id: &ContainerId, force: Force) -> Result<(), Error> {
+pub fn delete(store: &Store, id: &ContainerId, force: Force) -> Result<Option<Error>, Error> {
     let folder = match store.open(id) {
-        Err(Error::NotFound) if force == Force::Yes => return Ok(()),
+        Err(Error::NotFound) if force == Force::Yes => return Ok(None),
         other => other?,
     };
     let record = match (folder.record(), force) {
         (Err(Error::NotFound | Error::Damaged { .. }), Force::Yes) => {
-            return remove_unrecorded(folder);
+            return remove_unrecorded(folder).map(|()| None);
         }
         (other, _) => other?,
     };
@@ -55,20 +57,25 @@ pub fn delete(store: &Store, id: &ContainerId, force: Force) -> Result<(), Error
     remove(folder, &record)
 }
 
-/// Removes a container whose first process was seen to end: the second half of `run`.
+/// Removes a container whose first process was seen to end: the second half of `run`. Gives the
+/// poststop hook that failed.
 ///
 /// # Errors
 /// What could not be removed.
-pub fn delete_ended(store: &Store, id: &ContainerId, record: &Record) -> Result<(), Error> {
+pub fn delete_ended(
+    store: &Store,
+    id: &ContainerId,
+    record: &Record,
+) -> Result<Option<Error>, Error> {
     match store.open(id) {
         // Somebody else has deleted it meanwhile.
-        Err(Error::NotFound) => Ok(()),
+        Err(Error::NotFound) => Ok(None),
         folder => remove(folder?, record),
     }
 }
 
 /// Removes what is left of a container whose first process has ended.
-fn remove(folder: Folder, record: &Record) -> Result<(), Error> {
+fn remove(folder: Folder, record: &Record) -> Result<Option<Error>, Error> {
     let failed = |step| move |source| Error::Cgroup { step, source };
     // Most groups are empty by now, and then that is all.
     let is_gone = match &record.cgroup {
@@ -85,7 +92,7 @@ fn remove(folder: Folder, record: &Record) -> Result<(), Error> {
         }
     }
     folder.remove()?;
-    run_hooks(record, HookKind::Poststop, "stopped", 0)
+    Ok(run_hooks(record, HookKind::Poststop, "stopped", 0).err())
 }
 
 /// Removes what a `create` left that was killed before it wrote the record.
@@ -103,7 +110,7 @@ fn remove_unrecorded(folder: Folder) -> Result<(), Error> {
     folder.remove()
 }
 
-fn end(record: &Record) -> Result<(), Error> {
+pub(super) fn end(record: &Record) -> Result<(), Error> {
     let Some(pidfd) = record.process()? else { return Ok(()) };
     match pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL) {
         Ok(()) | Err(Errno::ESRCH) => {}

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
 };
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, symlinkat};
@@ -25,6 +25,7 @@ use super::record::{CGROUP_LINK, START_SOCKET, process_stat};
 use crate::cgroup::{self, Existing, Group};
 use crate::init;
 use crate::init::hook;
+use crate::init::message;
 use crate::init::procfs::Procfs;
 use crate::init::sync::{self, Cause, Failure, FromChild, ParentEnd};
 use crate::plan::{ParentStep, Plan, Slot, c_path};
@@ -115,6 +116,7 @@ pub(super) fn launch<'a>(plan: &'a Plan, setting: Setting<'a>) -> Result<Launche
         slots: (0..plan.slots).map(|_| None).collect(),
         console: None,
         kept_console: None,
+        pidfd_receiver: None,
         listener: None,
         sync: None,
         process: None,
@@ -144,6 +146,7 @@ struct Launch<'a> {
     slots: Vec<Option<OwnedFd>>,
     console: Option<OwnedFd>,
     kept_console: Option<OwnedFd>,
+    pidfd_receiver: Option<OwnedFd>,
     listener: Option<OwnedFd>,
     sync: Option<ParentEnd>,
 }
@@ -155,6 +158,7 @@ impl Launch<'_> {
                 self.slots[slot.0] = Some(open_namespace(*kind, path)?);
                 Ok(())
             }
+            ParentStep::RefuseOwnNamespace { slot, kind } => self.refuse_own(*slot, *kind),
             ParentStep::EnterPidNamespace { slot } => {
                 let fd = self.slots[slot.0].take().ok_or(Errno::EBADF)?;
                 Ok(setns(&fd, CloneFlags::CLONE_NEWPID)?)
@@ -175,6 +179,8 @@ impl Launch<'_> {
                 Ok(())
             }
             ParentStep::ConnectConsole { path } => self.connect_console(path),
+            ParentStep::ConnectPidfd { path } => self.connect_pidfd(path),
+            ParentStep::SendPidfd => self.send_pidfd(),
             ParentStep::ListenForStart => self.listen_for_start(),
             ParentStep::StartScope => self.start_scope(),
             ParentStep::CreateCgroup => self.create_cgroup(),
@@ -203,11 +209,30 @@ impl Launch<'_> {
         }
     }
 
+    fn refuse_own(&self, slot: Slot, kind: NamespaceKind) -> Result<(), StepError> {
+        let joined = nix::sys::stat::fstat(self.slots[slot.0].as_ref().ok_or(Errno::EBADF)?)?;
+        let own = nix::sys::stat::stat(format!("/proc/self/ns/{}", kind.file()).as_str())?;
+        let is_own = (joined.st_dev, joined.st_ino) == (own.st_dev, own.st_ino);
+        if is_own { Err(StepError::OwnNamespace) } else { Ok(()) }
+    }
+
     fn connect_console(&mut self, path: &Path) -> Result<(), StepError> {
-        let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-        connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
-        self.console = Some(socket);
+        self.console = Some(message::connect(path)?);
         Ok(())
+    }
+
+    fn connect_pidfd(&mut self, path: &Path) -> Result<(), StepError> {
+        self.pidfd_receiver = Some(message::connect(path)?);
+        Ok(())
+    }
+
+    /// With runc's name for the kind of process as the data.
+    fn send_pidfd(&mut self) -> Result<(), StepError> {
+        let receiver = self.pidfd_receiver.take().ok_or(Errno::EBADF)?;
+        let pidfd = self.process.as_ref().and_then(|process| process.pidfd.as_ref());
+        let is_first = self.plan.parent.contains(&ParentStep::WriteRecord);
+        let kind: &[u8] = if is_first { b"standard" } else { b"setns" };
+        Ok(message::send_fd(receiver.as_fd(), kind, pidfd.ok_or(Errno::EBADF)?.as_fd())?)
     }
 
     /// By a relative name, because a socket's address is too short for some folders.

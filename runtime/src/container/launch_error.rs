@@ -48,6 +48,9 @@ pub enum StepError {
     /// Not a namespace of the kind that was named.
     #[error("the file is no namespace of this kind")]
     OtherNamespace,
+    /// A kernel parameter would be the host's.
+    #[error("it is the host's, which kernel parameters of a container must not change")]
+    OwnNamespace,
     /// The cgroup.
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
@@ -83,10 +86,17 @@ pub(super) fn child_error(plan: &Plan, index: usize, cause: Cause) -> StepError 
     }
 }
 
+/// The program was found before, and the kernel says that there is no such file.
+pub(super) const NO_INTERPRETER: &str = "the program is there: what is missing is its interpreter, \
+     which its first line or its ELF header names";
+
 /// What an operator can do about the errors that the kernel words worst.
 pub(super) fn hint(step: &str, error: &StepError) -> Option<&'static str> {
-    let StepError::Cause(Cause::Kernel(errno)) = error else { return None };
     let word = step.split(' ').next().unwrap_or_default();
+    if let StepError::Exec(_, Cause::Exec(Errno::ENOENT)) = error {
+        return Some(NO_INTERPRETER);
+    }
+    let StepError::Cause(Cause::Kernel(errno)) = error else { return None };
     match (word, errno) {
         ("clone", Errno::EPERM) => Some(
             "user namespaces may be forbidden: see sysctl kernel.unprivileged_userns_clone, \
@@ -95,6 +105,7 @@ pub(super) fn hint(step: &str, error: &StepError) -> Option<&'static str> {
         ("clone", Errno::ENOSPC) => Some("a limit in sysctl user.max_*_namespaces is reached"),
         ("clone", Errno::EINVAL) => Some("the kernel lacks one of these namespaces"),
         (_, Errno::ENOSYS) => Some("Linux 5.12 or newer is needed"),
+        ("mount", Errno::E2BIG) => Some("the kernel takes 4095 bytes of options in all"),
         ("mount", Errno::ENODEV) => Some("the kernel has no such filesystem"),
         ("mount", Errno::ELOOP) => Some("a symbolic link is in the way"),
         ("mount", Errno::EPERM) => Some(

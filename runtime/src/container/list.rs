@@ -3,24 +3,33 @@
 use nix::unistd::{Uid, User};
 
 use super::state::{StateReport, report, status};
-use super::{Error, Store};
+use super::{ContainerId, Error, Store};
 
-/// All containers, sorted by id. One that is being made or removed meanwhile is left out.
+/// What can be shown, and the containers that cannot, with the reason.
+pub type Listed = (Vec<StateReport>, Vec<(ContainerId, Error)>);
+
+/// All containers, sorted by id, and why others cannot be shown. One that is being made or removed
+/// meanwhile is left out.
 ///
 /// # Errors
-/// When the folder or a record cannot be read.
-pub fn list(store: &Store) -> Result<Vec<StateReport>, Error> {
-    let mut reports = Vec::new();
+/// When the folder cannot be read.
+pub fn list(store: &Store) -> Result<Listed, Error> {
+    let (mut reports, mut failed) = (Vec::new(), Vec::new());
     for id in store.ids()? {
-        let record = match store.read(&id) {
-            Err(Error::NotFound) => continue,
-            other => other?,
-        };
-        let uid = record.owner_uid;
-        let status = status(&record, store.awaits_start(&id))?;
-        reports.push(StateReport { owner: owner(uid), ..report(record, status) });
+        match one(store, &id) {
+            Ok(report) => reports.push(report),
+            Err(Error::NotFound) => {}
+            Err(error) => failed.push((id, error)),
+        }
     }
-    Ok(reports)
+    Ok((reports, failed))
+}
+
+fn one(store: &Store, id: &ContainerId) -> Result<StateReport, Error> {
+    let record = store.read(id)?;
+    let uid = record.owner_uid;
+    let status = status(&record, store.awaits_start(id))?;
+    Ok(StateReport { owner: owner(uid), ..report(record, status) })
 }
 
 fn owner(uid: u32) -> String {

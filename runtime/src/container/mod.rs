@@ -5,9 +5,10 @@
 //!                └──────── a failure undoes everything: (gone)
 //! ```
 //!
-//! The record is written by `create` and never changed; what changes is derived: a container is
-//! created as long as its start socket exists, stopped when its first process is gone or a zombie,
-//! and paused when its cgroup is frozen. So no crash can leave a record that lies.
+//! The record is written by `create`, and only the limits in it are changed, by `update`; what
+//! changes otherwise is derived: a container is created as long as its start socket exists and its
+//! first process has executed nothing, stopped when that is gone or a zombie, and paused when its
+//! cgroup is frozen. So no crash can leave a record that lies.
 
 mod clock;
 mod create;
@@ -15,6 +16,8 @@ mod delete;
 mod error;
 mod events;
 mod exec;
+mod exec_cgroup;
+mod exec_process;
 mod foreground;
 mod id;
 mod idmap;
@@ -35,13 +38,15 @@ pub use create::{CreateOptions, Created, create, dry_run};
 pub use delete::{Force, delete, delete_ended};
 pub use error::Error;
 pub use events::{Event, follow, stats};
-pub use exec::{Change, ExecOptions, SubCgroup, Wanted, exec};
+pub use exec::{ExecOptions, exec};
+pub use exec_cgroup::SubCgroup;
+pub use exec_process::{Change, Wanted};
 pub use foreground::wait;
 pub use id::ContainerId;
 pub use kill::{Reach, kill};
 pub(crate) use launch::flags_of;
 pub use launch_error::{LaunchError, StepError};
-pub use list::list;
+pub use list::{Listed, list};
 pub use pause::{pause, resume};
 pub use ps::{processes, table};
 pub use record::{Record, Status};

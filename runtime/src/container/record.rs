@@ -131,6 +131,11 @@ impl Record {
 
     /// The first process as a descriptor, if it still runs.
     pub(super) fn process(&self) -> Result<Option<OwnedFd>, Error> {
+        Ok(self.look()?.map(|(pidfd, _)| pidfd))
+    }
+
+    /// The first process as a descriptor, and what the kernel says of it, if it still runs.
+    pub(super) fn look(&self) -> Result<Option<(OwnedFd, ProcessStat)>, Error> {
         if self.pid <= 0 {
             return Ok(None);
         }
@@ -140,9 +145,9 @@ impl Record {
             Err(source) => return Err(Error::Signal { pid: self.pid, source }),
             Ok(pidfd) => pidfd,
         };
-        let is_running = process_stat(self.pid)
-            .is_some_and(|stat| !stat.has_ended && stat.start_ticks == self.pid_start_ticks);
-        Ok(is_running.then_some(pidfd))
+        let stat = process_stat(self.pid)
+            .filter(|stat| !stat.has_ended && stat.start_ticks == self.pid_start_ticks);
+        Ok(stat.map(|stat| (pidfd, stat)))
     }
 
     /// The container's cgroup, if it is there.
@@ -158,6 +163,8 @@ impl Record {
 pub(super) struct ProcessStat {
     /// Dead or a zombie.
     pub(super) has_ended: bool,
+    /// Whether it has executed a program since its clone.
+    pub(super) has_executed: bool,
     /// When it started, in clock ticks since boot.
     pub(super) start_ticks: u64,
 }
@@ -169,13 +176,17 @@ pub(super) fn process_stat(pid: i32) -> Option<ProcessStat> {
 
 /// The name, field 2, is in parentheses and may hold any byte, so fields are counted after it.
 fn parse_stat(stat: &[u8]) -> Option<ProcessStat> {
+    const FLAGS: usize = 9 - 3;
     const START_TIME: usize = 22 - 3;
+    /// PF_FORKNOEXEC of linux/sched.h; its number is the same since Linux 2.6.
+    const NOT_EXECUTED: u32 = 0x40;
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(stat.get(name_end + 2..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
     let has_ended = matches!(fields.clone().next()?, "Z" | "X" | "x");
-    let start_ticks = fields.nth(START_TIME)?.parse().ok()?;
-    Some(ProcessStat { has_ended, start_ticks })
+    let flags: u32 = fields.nth(FLAGS)?.parse().ok()?;
+    let start_ticks = fields.nth(START_TIME - FLAGS - 1)?.parse().ok()?;
+    Some(ProcessStat { has_ended, has_executed: flags & NOT_EXECUTED == 0, start_ticks })
 }
 
 #[cfg(test)]
@@ -184,10 +195,12 @@ mod tests {
 
     #[test]
     fn a_name_cannot_fake_the_fields_after_it() {
-        let rest = (4..22).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
-        let stat = format!("7 (a) R 1 (b)) Z {rest} 4711 23 24\n");
-        let expected = ProcessStat { has_ended: true, start_ticks: 4711 };
-        assert_eq!(parse_stat(stat.as_bytes()), Some(expected));
+        let rest = (10..22).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
+        let stat = |flags| format!("7 (a) R 1 (b)) Z 4 5 6 7 8 {flags} {rest} 4711 23 24\n");
+        for (flags, has_executed) in [(0x40_0040, false), (0x40_0000, true)] {
+            let expected = ProcessStat { has_ended: true, has_executed, start_ticks: 4711 };
+            assert_eq!(parse_stat(stat(flags).as_bytes()), Some(expected));
+        }
         assert_eq!(parse_stat(b"7 (x"), None);
     }
 }

@@ -2,15 +2,18 @@
 
 use std::os::fd::AsRawFd;
 
+use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use serde::Deserialize;
 
+use super::delete::end;
+use super::launch_error::NO_INTERPRETER;
 use super::record::{Record, START_SOCKET, Status};
 use super::state::status;
 use super::store::Folder;
 use super::{ContainerId, Error, Store};
 use crate::init::hook::{self, State};
-use crate::init::sync::{Failure, FromChild, recv_message};
+use crate::init::sync::{Cause, Failure, FromChild, recv_message};
 use crate::spec::{HookKind, Hooks};
 
 /// Starts a created container: returns when its program was executed.
@@ -40,18 +43,27 @@ fn execute(folder: &Folder) -> Result<(), Error> {
     folder.forget_start()?;
     match answer {
         Some(FromChild::Failed(Failure { cause, .. })) => {
-            Err(Error::Exec { what: "start the container's program".to_owned(), source: cause })
+            let hint = match cause {
+                Cause::Exec(Errno::ENOENT) => format!(" [{NO_INTERPRETER}]"),
+                _ => String::new(),
+            };
+            Err(Error::Exec { what: format!("start the container's program{hint}"), source: cause })
         }
         _ => Ok(()),
     }
 }
 
-/// Runs the poststart hooks. The program runs already, so a failure is told and ends nothing.
+/// Runs the poststart hooks. One that fails stops the container (runtime.md, "Lifecycle", 9).
 ///
 /// # Errors
 /// The hook that failed.
 pub fn after_start(record: &Record) -> Result<(), Error> {
-    run_hooks(record, HookKind::Poststart, "running", record.pid)
+    let done = run_hooks(record, HookKind::Poststart, "running", record.pid);
+    if done.is_err() {
+        // What matters more is why.
+        let _ = end(record);
+    }
+    done
 }
 
 /// Runs hooks of a container that exists, from its record.
@@ -74,7 +86,11 @@ pub(super) fn run_hooks(
         bundle: record.bundle.clone(),
         annotations: record.annotations.clone(),
     };
-    hook::run_each(hooks, &state).map_err(|source| Error::Hook { kind, source })
+    let run = match kind {
+        HookKind::Poststop => hook::run_each,
+        _ => |hooks: &_, state: &_| hook::run_all(hooks, state, hook::Files::Host),
+    };
+    run(hooks, &state).map_err(|source| Error::Hook { kind, source })
 }
 
 /// The hooks of a recorded configuration, which was validated when the container was created.

@@ -59,9 +59,7 @@ pub(super) fn report(record: Record, status: Status) -> StateReport {
 
 /// Where a container is in its life.
 pub(super) fn status(record: &Record, awaits_start: bool) -> Result<Status, Error> {
-    if record.process()?.is_none() {
-        return Ok(Status::Stopped);
-    }
+    let Some((_, process)) = record.look()? else { return Ok(Status::Stopped) };
     if record.is_creating {
         return Ok(Status::Creating);
     }
@@ -70,7 +68,8 @@ pub(super) fn status(record: &Record, awaits_start: bool) -> Result<Status, Erro
         Some(group) => group.is_frozen().unwrap_or(false),
         None => false,
     };
-    Ok(match (is_frozen, awaits_start) {
+    // A `start` that was killed after it reached the process has left the socket behind.
+    Ok(match (is_frozen, awaits_start && !process.has_executed) {
         (true, _) => Status::Paused,
         (false, true) => Status::Created,
         (false, false) => Status::Running,

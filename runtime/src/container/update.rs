@@ -1,6 +1,8 @@
 //! `update`: new limits for a live container.
 
 use oci_spec::runtime::LinuxResources;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::record::Status;
 use super::state::status;
@@ -18,7 +20,7 @@ pub fn update(
     resources: &LinuxResources,
 ) -> Result<Vec<Note>, Error> {
     let folder = store.open(id)?;
-    let record = folder.record()?;
+    let mut record = folder.record()?;
     if matches!(status(&record, folder.awaits_start())?, Status::Stopped | Status::Creating) {
         return Err(Error::NotRunning);
     }
@@ -30,5 +32,59 @@ pub fn update(
     let decision = decision.map_err(|refusals| failed(refusals.into()))?;
     group.update_unit(&decision).map_err(failed)?;
     group.apply(&decision).map_err(failed)?;
+    record.config = with_resources(&record.config, resources);
+    folder.write_record(&record)?;
     Ok(decision.notes)
+}
+
+/// The configuration with new limits in `linux.resources`: whoever reads it later, as a restored
+/// container does, finds what is in force.
+fn with_resources(config: &RawValue, resources: &LinuxResources) -> Box<RawValue> {
+    let decoded = serde_json::from_str::<Value>(config.get());
+    let (Ok(mut config), Ok(more)) = (decoded, serde_json::to_value(resources)) else {
+        return config.to_owned();
+    };
+    merge(&mut config["linux"]["resources"], more, "");
+    RawValue::from_string(config.to_string()).expect("a value's text is JSON")
+}
+
+/// Numbers that mean themselves where they are 0; of the others 0 is how callers say "unset".
+const ZERO_IS_A_VALUE: [&str; 5] = ["limit of pids", "burst", "idle", "swappiness", "classID"];
+
+fn merge(old: &mut Value, new: Value, name: &str) {
+    match new {
+        Value::Null => {}
+        Value::Object(new) => {
+            if !old.is_object() {
+                *old = Value::Object(Map::new());
+            }
+            for (key, value) in new {
+                let name = if name == "pids" { "limit of pids" } else { key.as_str() };
+                merge(&mut old[&key], value, name);
+            }
+        }
+        zero if zero == 0 && !ZERO_IS_A_VALUE.contains(&name) => {}
+        other => *old = other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_resources;
+    use serde_json::value::RawValue;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn new_limits_replace_old_ones_and_unset_ones_stay() {
+        let old = json!({ "linux": { "resources": {
+            "memory": { "limit": 1000, "swap": 2000 }, "cpu": { "shares": 7 } } } });
+        let old = RawValue::from_string(old.to_string()).unwrap();
+        let new = json!({ "memory": { "limit": 500, "swap": 0 }, "pids": { "limit": 0 } });
+        let new = with_resources(&old, &serde_json::from_value(new).unwrap());
+        let new: Value = serde_json::from_str(new.get()).unwrap();
+        let expected = json!({
+            "memory": { "limit": 500, "swap": 2000 }, "cpu": { "shares": 7 },
+            "pids": { "limit": 0 } });
+        assert_eq!(new["linux"]["resources"], expected);
+    }
 }

@@ -62,13 +62,14 @@ impl Init<'_> {
         signal::reset()?;
         let failure = Failure {
             step: (self.plan.child.len() - 1) as u16,
-            cause: Cause::Kernel(Errno::UnknownErrno),
+            cause: Cause::Exec(Errno::UnknownErrno),
         };
         let instructions = program.filter.as_ref().map_or_else(Vec::new, instructions);
         Err(execute(Finale {
             path: found.path,
             args: program.args.clone(),
-            env: program.env.iter().cloned().chain(found.home).collect(),
+            env: environment(program).chain(found.home).collect(),
+            limits: program.limits.iter().map(|l| (l.resource, l.soft, l.hard)).collect(),
             capabilities: program.cap_sets(),
             filter: program.filter.as_ref().map(|filter| Filter {
                 program: &instructions,
@@ -80,6 +81,20 @@ impl Init<'_> {
         })
         .into())
     }
+}
+
+/// With what sd_listen_fds(3) reads, if there are such sockets. `LISTEN_FDNAMES` is the caller's.
+fn environment(program: &Program) -> impl Iterator<Item = CString> {
+    let mut sockets = Vec::new();
+    if program.listen_fds > 0 {
+        sockets.push(format!("LISTEN_FDS={}", program.listen_fds));
+        sockets.push(format!("LISTEN_PID={}", std::process::id()));
+        let names = std::env::var("LISTEN_FDNAMES").ok();
+        sockets.extend(names.map(|names| format!("LISTEN_FDNAMES={names}")));
+    }
+    // The program reads the first one of a name.
+    let sockets = sockets.into_iter().filter_map(|entry| CString::new(entry).ok());
+    sockets.chain(program.env.iter().cloned())
 }
 
 fn instructions(filter: &seccomp::Filter) -> Vec<libc::sock_filter> {

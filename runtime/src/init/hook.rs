@@ -1,12 +1,13 @@
 //! Running hooks: the state on standard input, the environment that config.json gives, a timeout.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,13 +18,11 @@ use serde::Serialize;
 
 use super::os_str;
 use super::sync::{self, Cause, ChildEnd, Failure, FromChild};
+use super::tail::Tail;
 use crate::spec::{Hook, HookKind};
 use crate::sys::creds::CapSets;
 use crate::sys::process::{Clone3, Side, clone3, exit_now, pidfd_open, pidfd_send_signal};
 use crate::sys::seal::{Finale, execute};
-
-/// How much of a failed hook's output goes into the error.
-const OUTPUT_BYTES_MAX: u64 = 4096;
 
 /// The state of a container as hooks and `state` give it (runtime.md, "State").
 #[derive(Clone, Debug, Serialize)]
@@ -111,22 +110,17 @@ pub fn run_each(hooks: &[Hook], state: &State) -> Result<(), HookFailure> {
 
 fn one(index: usize, hook: &Hook, state: &State, files: Files) -> Result<(), HookFailure> {
     let index = u8::try_from(index).unwrap_or(u8::MAX);
-    let mut output = None;
+    let mut output = String::new();
     let done = match files {
         Files::Host => run(index, hook, state, &mut output),
         Files::Container(caps) => run_sealed(index, hook, state, caps),
     };
-    done.map_err(|cause| HookFailure {
-        path: hook.path.clone(),
-        cause,
-        output: output.map(tail).unwrap_or_default(),
-    })
+    done.map_err(|cause| HookFailure { path: hook.path.clone(), cause, output })
 }
 
-fn run(index: u8, hook: &Hook, state: &State, output: &mut Option<File>) -> Result<(), Cause> {
+fn run(index: u8, hook: &Hook, state: &State, output: &mut String) -> Result<(), Cause> {
     let input = input(state)?;
-    let written = memory_file()?;
-    *output = Some(written.try_clone().map_err(errno)?);
+    let (mut tail, far) = Tail::new()?;
     let mut command = Command::new(&hook.path);
     if let Some((name, args)) = hook.args.split_first() {
         command.arg0(os_str(name)).args(args.iter().map(|arg| os_str(arg)));
@@ -143,9 +137,13 @@ fn run(index: u8, hook: &Hook, state: &State, output: &mut Option<File>) -> Resu
     if state.bundle.is_dir() {
         command.current_dir(&state.bundle);
     }
-    command.stdin(input).stdout(written.try_clone().map_err(errno)?).stderr(Stdio::from(written));
+    command.stdin(input).stdout(far.try_clone().map_err(errno)?).stderr(far);
     let mut child = command.spawn().map_err(errno)?;
-    let status = wait(&mut child, hook.timeout_s)?.ok_or(Cause::HookTimedOut(index))?;
+    // It holds the far end of the pipe, too.
+    drop(command);
+    let waited = wait(&mut child, hook.timeout_s, &mut tail);
+    *output = tail.text();
+    let status = waited?.ok_or(Cause::HookTimedOut(index))?;
     if status.success() {
         return Ok(());
     }
@@ -212,6 +210,7 @@ fn execute_sealed(hook: &Hook, input: &File, socket: &ChildEnd, capabilities: Ca
         env: hook.env.clone(),
         capabilities,
         filter: None,
+        limits: Vec::new(),
         socket: socket.fd(),
         message: FromChild::Failed(failure).encode(),
     };
@@ -223,16 +222,37 @@ fn bytes(value: &[u8]) -> &std::ffi::OsStr {
 }
 
 /// `None` when the time was over; the hook is killed then.
-fn wait(child: &mut Child, timeout_s: Option<u32>) -> Result<Option<ExitStatus>, Cause> {
-    if let Some(seconds) = timeout_s {
-        let pidfd = pidfd_open(child.id() as i32)?;
-        if !ends_within(&pidfd, seconds)? {
+fn wait(
+    child: &mut Child,
+    timeout_s: Option<u32>,
+    tail: &mut Tail,
+) -> Result<Option<ExitStatus>, Cause> {
+    let pidfd = pidfd_open(child.id() as i32)?;
+    let deadline = timeout_s.map(|s| Instant::now() + Duration::from_secs(s.into()));
+    loop {
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
             pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL)?;
             child.wait().map_err(errno)?;
+            tail.drain();
             return Ok(None);
         }
+        let limit = left.map(|left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+        let pipe = tail.pipe().map(|pipe| PollFd::new(pipe, PollFlags::POLLIN));
+        let process = PollFd::new(pidfd.as_fd(), PollFlags::POLLIN);
+        let mut fds: Vec<PollFd<'_>> = std::iter::once(process).chain(pipe).collect();
+        match poll(&mut fds, limit.unwrap_or(PollTimeout::NONE)) {
+            Err(Errno::EINTR) => continue,
+            other => other?,
+        };
+        let has_ended = fds[0].any().unwrap_or(false);
+        drop(fds);
+        if has_ended {
+            tail.drain();
+            return child.wait().map(Some).map_err(errno);
+        }
+        tail.take();
     }
-    child.wait().map(Some).map_err(errno)
 }
 
 fn ends_within(pidfd: &OwnedFd, seconds: u32) -> Result<bool, Cause> {
@@ -248,17 +268,6 @@ fn ends_within(pidfd: &OwnedFd, seconds: u32) -> Result<bool, Cause> {
 
 fn memory_file() -> Result<File, Cause> {
     Ok(File::from(memfd_create("hook", MFdFlags::MFD_CLOEXEC)?))
-}
-
-fn tail(mut file: File) -> String {
-    let length = file.metadata().map_or(0, |metadata| metadata.len());
-    let start = SeekFrom::Start(length.saturating_sub(OUTPUT_BYTES_MAX));
-    let mut text = Vec::new();
-    let read = file.seek(start).and_then(|_| file.take(OUTPUT_BYTES_MAX).read_to_end(&mut text));
-    if read.is_err() {
-        return String::new();
-    }
-    String::from_utf8_lossy(&text).trim_end().to_owned()
 }
 
 fn errno(error: std::io::Error) -> Cause {

@@ -17,12 +17,14 @@ pub mod copy_up;
 mod exec;
 pub mod hook;
 mod identity;
+pub mod message;
 mod mounts;
 mod nodes;
 pub mod procfs;
 mod root;
 pub mod rooted;
 pub mod sync;
+mod tail;
 mod terminal;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -80,6 +82,8 @@ struct Init<'p> {
     /// Whether it is in a user namespace of its own, which can forbid to set groups (`setgroups` in
     /// user_namespaces(7)).
     may_lack_groups: bool,
+    /// Whether root may not enter the working directory.
+    is_elsewhere: bool,
 }
 
 /// Runs the child's steps. Returns never: it executes the program or ends.
@@ -95,6 +99,7 @@ pub fn run(plan: &Plan, start: Start) -> ! {
         program: None,
         starter: None,
         may_lack_groups: false,
+        is_elsewhere: false,
     };
     // Before anything of the container is near: no ptrace, no /proc/PID/exe or mem for others. In a
     // new user namespace, where nobody is yet, that is done by `BecomeRoot`: an ordinary user's
@@ -181,7 +186,11 @@ impl Init<'_> {
                 identity::set_capabilities(capabilities, *has_late_filter)
             }
             S::NoNewPrivileges => Ok(nix::sys::prctl::set_no_new_privs()?),
-            S::ChangeDirectory { path } => identity::change_directory(path),
+            S::ChangeDirectory { path } => self.change_directory(path),
+            S::ChangeDirectoryAsUser { path } if self.is_elsewhere => {
+                identity::change_directory(path)
+            }
+            S::ChangeDirectoryAsUser { .. } => Ok(()),
             S::CloseDescriptors => self.close_descriptors(),
             S::FindProgram => self.find_program(),
             S::Ready => Ok(self.start.sync.send(FromChild::Ready)?),
@@ -215,6 +224,17 @@ impl Init<'_> {
             S::ReadonlyRoot => self.readonly_root(),
             S::PropagateRoot { propagation } => self.propagate_root(*propagation),
             other => unreachable!("{other} is no step of the filesystem"),
+        }
+    }
+
+    fn change_directory(&mut self, path: &std::ffi::CStr) -> Done {
+        let as_user = |step: &ChildStep| matches!(step, ChildStep::ChangeDirectoryAsUser { .. });
+        match identity::change_directory(path) {
+            Err(Cause::Kernel(Errno::EACCES)) if self.plan.child.iter().any(as_user) => {
+                self.is_elsewhere = true;
+                Ok(())
+            }
+            done => done,
         }
     }
 

@@ -1,11 +1,12 @@
 //! Mounts inside the root filesystem, each on the descriptor of the place that was checked.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
+use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::stat::{SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
@@ -194,10 +195,16 @@ const SOURCELESS: [&[u8]; 8] =
 fn filesystem(
     kind: &CStr,
     source: Option<&CStr>,
-    parameters: &[(std::ffi::CString, Option<std::ffi::CString>)],
+    parameters: &[(CString, Option<CString>)],
     read_only: bool,
     attr: u64,
 ) -> Result<OwnedFd, Cause> {
+    let is_long = |(_, value): &(_, Option<CString>)| {
+        value.as_ref().is_some_and(|value| value.count_bytes() > PARAMETER_BYTES_MAX)
+    };
+    if parameters.iter().any(is_long) {
+        return filesystem_with_long_options(kind, source, parameters, read_only, attr);
+    }
     let fs = mount::fsopen(kind)?;
     let fs = fs.as_fd();
     if let Some(source) = source {
@@ -214,6 +221,44 @@ fn filesystem(
     }
     mount::fsconfig_create(fs)?;
     Ok(mount::fsmount(fs, attr)?)
+}
+
+/// The longest value that `fsconfig(2)` takes.
+const PARAMETER_BYTES_MAX: usize = 255;
+
+/// What `mount(2)` takes of options in all: a page, with its NUL.
+const OPTIONS_BYTES_MAX: usize = 4095;
+
+/// The same by `mount(2)`, whose options may be longer: overlays of many layers need that. It can
+/// only attach, so the mount lies on the old root for a moment, on whose top `/..` is found.
+fn filesystem_with_long_options(
+    kind: &CStr,
+    source: Option<&CStr>,
+    parameters: &[(CString, Option<CString>)],
+    read_only: bool,
+    attr: u64,
+) -> Result<OwnedFd, Cause> {
+    let mut options = Vec::new();
+    for (key, value) in parameters {
+        options.extend_from_slice(if options.is_empty() { b"" } else { b"," });
+        options.extend_from_slice(key.to_bytes());
+        if let Some(value) = value {
+            options.push(b'=');
+            options.extend_from_slice(value.to_bytes());
+        }
+    }
+    if options.len() > OPTIONS_BYTES_MAX {
+        return Err(Errno::E2BIG.into());
+    }
+    let options = CString::new(options).map_err(|_| Errno::EINVAL)?;
+    let flags = if read_only { MsFlags::MS_RDONLY } else { MsFlags::empty() };
+    nix::mount::mount(source, c"/", Some(kind), flags, Some(options.as_c_str()))?;
+    let tree = open_tree(AT_FDCWD, c"/..", OPEN_TREE_CLONE);
+    umount2(c"/..", MntFlags::MNT_DETACH)?;
+    let tree = tree?;
+    let change = SetAttr { set: attr, ..SetAttr::default() };
+    mount_setattr(tree.as_fd(), change, None)?;
+    Ok(tree)
 }
 
 fn is_directory(fd: BorrowedFd<'_>) -> Result<bool, Errno> {

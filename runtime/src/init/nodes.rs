@@ -1,16 +1,15 @@
 //! Device nodes and links of /dev.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::sys::stat::{
-    FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, fstatat, makedev, mknodat,
-};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, makedev, mknodat};
 use nix::unistd::{Gid, Uid, fchownat, symlinkat};
 
+use super::procfs::Procfs;
 use super::rooted::{self, Make};
 use super::sync::Cause;
 use super::{Done, Init, os_str};
@@ -33,26 +32,13 @@ impl Init<'_> {
         let (dir, name) = self.node_dir(&device.path)?;
         match mknodat(dir, name, kind, Mode::from_bits_truncate(device.mode), number) {
             Ok(()) => {}
-            Err(Errno::EEXIST) => {
-                let stat = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-                if !is_device(&stat, kind, number) {
-                    return Err(Cause::OtherDevice);
-                }
-                fchmodat(
-                    dir,
-                    name,
-                    Mode::from_bits_truncate(device.mode),
-                    FchmodatFlags::FollowSymlink,
-                )?;
-            }
+            Err(Errno::EEXIST) => return adopt(dir, name, device),
             Err(errno) => return Err(errno.into()),
         }
         if (device.uid, device.gid) == (0, 0) {
             return Ok(());
         }
-        let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
-        let owned = fchownat(dir, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW);
-        Ok(owned?)
+        own(open_node(dir, name, kind, number)?.as_fd(), device)
     }
 
     pub(super) fn bind_node(&mut self, device: &Device) -> Done {
@@ -71,7 +57,7 @@ impl Init<'_> {
     pub(super) fn node_dir<'s, 'p>(
         &'s mut self,
         path: &'p Path,
-    ) -> Result<(BorrowedFd<'s>, &'p std::ffi::OsStr), Cause> {
+    ) -> Result<(BorrowedFd<'s>, &'p OsStr), Cause> {
         let (parent, name) = match (path.parent(), path.file_name()) {
             (Some(parent), Some(name)) => (parent, name),
             _ => return Err(Errno::EINVAL.into()),
@@ -91,6 +77,34 @@ impl Init<'_> {
             self.node_dir = None;
         }
     }
+}
+
+/// Gives a node that is there already the mode and owner of config.json, if it is this device.
+/// What is checked is what is changed: by name, the image's owner could put a link in between.
+fn adopt(dir: BorrowedFd<'_>, name: &OsStr, device: &Device) -> Done {
+    let (kind, number) = kind_and_number(device.kind);
+    let node = open_node(dir, name, kind, number)?;
+    if fstat(&node)?.st_mode & 0o7777 != device.mode {
+        Procfs::of_host()?.chmod(node.as_fd(), device.mode)?;
+    }
+    own(node.as_fd(), device)
+}
+
+fn own(node: BorrowedFd<'_>, device: &Device) -> Done {
+    let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
+    Ok(fchownat(node, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)?)
+}
+
+/// A node as a handle, checked on that handle to be this device.
+fn open_node(
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    kind: SFlag,
+    number: u64,
+) -> Result<OwnedFd, Cause> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let node = openat(dir, name, flags, Mode::empty())?;
+    if is_device(&fstat(&node)?, kind, number) { Ok(node) } else { Err(Cause::OtherDevice) }
 }
 
 /// A device of the host as a handle, checked on that handle to be what its path says.

@@ -5,10 +5,11 @@
 //! without links and without crossing into another mount.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::sync::Cause;
@@ -69,6 +70,19 @@ impl Procfs {
     pub fn write(&self, path: &CStr, value: &[u8]) -> Result<(), Cause> {
         let fd = self.open(path, libc::O_WRONLY)?;
         write_all_at_once(fd.as_fd(), value)
+    }
+}
+
+impl Procfs {
+    /// Changes the permissions of what a handle (`O_PATH`) is open on, which the kernel lets by no
+    /// other way before Linux 6.6.
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    pub fn chmod(&self, handle: BorrowedFd<'_>, mode: u32) -> Result<(), Cause> {
+        let path = format!("self/fd/{}", handle.as_raw_fd());
+        let mode = Mode::from_bits_truncate(mode);
+        Ok(fchmodat(&self.0, path.as_str(), mode, FchmodatFlags::FollowSymlink)?)
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Failure {
 pub enum Cause {
     /// The kernel refused.
     Kernel(Errno),
+    /// The kernel refused to execute the program.
+    Exec(Errno),
     /// A device node is not the device that it should be.
     OtherDevice,
     /// A place inside procfs where nothing may be mounted.
@@ -70,7 +72,7 @@ impl std::error::Error for Cause {}
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Cause::Kernel(errno) => f.write_str(&errno_text(*errno)),
+            Cause::Kernel(errno) | Cause::Exec(errno) => f.write_str(&errno_text(*errno)),
             Cause::OtherDevice => f.write_str("the node there is another device"),
             Cause::InsideProc => f.write_str("nothing may be mounted there inside proc"),
             Cause::NotProcfs => f.write_str("the file there is not procfs's"),
@@ -105,6 +107,7 @@ impl FromChild {
             FromChild::Failed(Failure { step, cause }) => {
                 let (tag, number) = match cause {
                     Cause::Kernel(errno) => (2, errno as i32),
+                    Cause::Exec(errno) => (13, errno as i32),
                     Cause::OtherDevice => (3, 0),
                     Cause::InsideProc => (4, 0),
                     Cause::NotProcfs => (5, 0),
@@ -134,6 +137,7 @@ impl FromChild {
             1 => return Some(FromChild::Ready),
             12 => return Some(FromChild::Cloned(number)),
             2 => Cause::Kernel(Errno::from_raw(number)),
+            13 => Cause::Exec(Errno::from_raw(number)),
             3 => Cause::OtherDevice,
             4 => Cause::InsideProc,
             5 => Cause::NotProcfs,
@@ -249,6 +253,7 @@ mod tests {
     fn every_message_survives_the_socket() {
         let causes = [
             Cause::Kernel(Errno::ENOENT),
+            Cause::Exec(Errno::ENOENT),
             Cause::OtherDevice,
             Cause::InsideProc,
             Cause::NotProcfs,

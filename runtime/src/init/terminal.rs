@@ -1,14 +1,13 @@
 //! The process's terminal: made from the container's own devpts, by descriptors only.
 
-use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::sys::stat::{SFlag, fstat, makedev};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 
+use super::message;
 use super::rooted::{self, Make};
 use super::sync::Cause;
 use super::{Done, Init};
@@ -38,19 +37,11 @@ impl Init<'_> {
             move_mount(mount.as_fd(), place.as_fd())?;
         }
         let console = self.start.console.take().ok_or(Cause::Kernel(Errno::EBADF))?;
-        send_master(console.as_fd(), master.as_fd())?;
+        // The data is its name, as runc's clients expect.
+        message::send_fd(console.as_fd(), b"/dev/ptmx", master.as_fd())?;
         dup2_stdin(&terminal)?;
         dup2_stdout(&terminal)?;
         dup2_stderr(&terminal)?;
         Ok(term::control(terminal.as_fd())?)
     }
-}
-
-/// Hands the master over, with its name as the data, as runc's clients expect.
-fn send_master(socket: BorrowedFd<'_>, master: BorrowedFd<'_>) -> Result<(), Errno> {
-    let fds = [master.as_raw_fd()];
-    let rights = [ControlMessage::ScmRights(&fds)];
-    let data = [IoSlice::new(b"/dev/ptmx")];
-    let flags = MsgFlags::MSG_NOSIGNAL;
-    sendmsg::<()>(socket.as_raw_fd(), &data, &rights, flags, None).map(drop)
 }

@@ -11,7 +11,7 @@ use crate::container::{Change, ExecOptions, SubCgroup, Wanted};
 /// More descriptors than this cannot be preserved.
 const PRESERVE_FDS_MAX: u32 = 1024;
 
-const FLAGS: [Flag; 16] = [
+const FLAGS: [Flag; 17] = [
     value("console-socket", None),
     value("cwd", None),
     value("env", Some("e")),
@@ -21,6 +21,7 @@ const FLAGS: [Flag; 16] = [
     value("process", Some("p")),
     switch("detach", Some("d")),
     value("pid-file", None),
+    value("pidfd-socket", None),
     value("process-label", None),
     value("apparmor", None),
     switch("no-new-privs", None),
@@ -50,6 +51,7 @@ pub(super) fn decode(rest: &[String]) -> Result<LiveVerb, ArgError> {
         console_socket: path("console-socket"),
         stays: !parsed.is_on("detach")?,
         pid_file: path("pid-file"),
+        pidfd_socket: path("pidfd-socket"),
         preserve_fds: parsed.number("preserve-fds", PRESERVE_FDS_MAX)?.unwrap_or(0),
         cgroups: cgroups.collect::<Result<_, _>>()?,
         ignore_paused: parsed.is_on("ignore-paused")?,

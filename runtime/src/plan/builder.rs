@@ -64,6 +64,9 @@ impl<'a> Builder<'a> {
             let slot = self.slot();
             let (kind, path) = (namespace.kind, path.clone());
             self.parent.push(ParentStep::OpenNamespace { slot, kind, path });
+            if spec.linux.sets_parameters_of(kind) {
+                self.parent.push(ParentStep::RefuseOwnNamespace { slot, kind });
+            }
             if has_user {
                 self.first.push((slot, kind));
             } else if kind == NamespaceKind::Pid {
@@ -80,12 +83,25 @@ impl<'a> Builder<'a> {
         if let Console::Socket(path) = &self.ask.console {
             self.parent.push(ParentStep::ConnectConsole { path: self.host_path(path) });
         }
+        self.connect_pidfd();
         if self.ask.begin == Begin::OnStart {
             self.parent.push(ParentStep::ListenForStart);
         }
         // systemd moves a process into a scope that it makes, so there the clone comes first.
         if has_cgroup && self.ask.cgroup_driver == CgroupDriver::Cgroupfs {
             self.parent.push(ParentStep::CreateCgroup);
+        }
+    }
+
+    pub(super) fn connect_pidfd(&mut self) {
+        if let Some(path) = &self.ask.pidfd_socket {
+            self.parent.push(ParentStep::ConnectPidfd { path: self.host_path(path) });
+        }
+    }
+
+    pub(super) fn send_pidfd(&mut self) {
+        if self.ask.pidfd_socket.is_some() {
+            self.parent.push(ParentStep::SendPidfd);
         }
     }
 
@@ -191,8 +207,9 @@ impl<'a> Builder<'a> {
 
     /// From a finished container to its program.
     pub(super) fn last(&mut self) {
-        let record = [ParentStep::AwaitReady, ParentStep::WriteRecord, ParentStep::Proceed];
-        self.parent.extend(record);
+        self.parent.extend([ParentStep::AwaitReady, ParentStep::WriteRecord]);
+        self.send_pidfd();
+        self.parent.push(ParentStep::Proceed);
         self.child.extend([ChildStep::Ready, ChildStep::AwaitParent]);
         match self.ask.begin {
             Begin::OnStart => self.child.push(ChildStep::AwaitStart),
@@ -210,6 +227,8 @@ impl<'a> Builder<'a> {
             uid: process.user.uid,
             capabilities: self.capabilities(),
             filter: self.spec.linux.seccomp.clone(),
+            limits: super::identity::limits(self).0,
+            listen_fds: self.ask.listen_fds,
             no_new_privileges: process.no_new_privileges,
         }));
     }

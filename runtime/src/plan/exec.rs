@@ -72,6 +72,7 @@ fn enter(b: &mut Builder<'_>, inside: &Inside, slot: Slot) {
     if let Console::Socket(path) = &b.ask.console {
         b.parent.push(ParentStep::ConnectConsole { path: b.host_path(path) });
     }
+    b.connect_pidfd();
     if inside.cgroup.is_some() {
         b.parent.push(ParentStep::OpenCgroup);
     }
@@ -85,6 +86,7 @@ fn enter(b: &mut Builder<'_>, inside: &Inside, slot: Slot) {
     if let Some(score) = b.spec.process.oom_score_adj {
         b.parent.push(ParentStep::OomScore { score });
     }
+    b.send_pidfd();
     b.parent.push(ParentStep::Proceed);
     b.child.push(ChildStep::AwaitParent);
     if !by_child.is_empty() {

@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use super::Builder;
 use super::step::ChildStep;
-use crate::spec::NamespaceKind;
+use crate::spec::{NamespaceKind, Rlimit};
 
 /// The specification leaves the mask to the runtime when config.json has none; this is runc's.
 const UMASK_DEFAULT: u32 = 0o022;
@@ -14,6 +14,24 @@ pub(super) fn kernel_parameters(b: &mut Builder<'_>) {
     for (path, value) in &b.spec.linux.sysctl {
         b.child.push(ChildStep::Sysctl { path: path.clone(), value: value.clone() });
     }
+}
+
+/// What the runtime needs between its last limits and the exec: descriptors, bytes and seconds.
+const NEEDED: [(u32, u64); 5] = [
+    (libc::RLIMIT_NOFILE, 64),
+    (libc::RLIMIT_FSIZE, 1 << 20),
+    (libc::RLIMIT_AS, 1 << 28),
+    (libc::RLIMIT_DATA, 1 << 26),
+    (libc::RLIMIT_CPU, 10),
+];
+
+/// The limits that bind the runtime as well and so come last, and those that it can bear.
+pub(super) fn limits(b: &Builder<'_>) -> (Vec<Rlimit>, Vec<Rlimit>) {
+    let binds = |limit: &&Rlimit| {
+        let needed = NEEDED.iter().find(|(resource, _)| *resource == limit.resource);
+        needed.is_some_and(|(_, needed)| limit.soft < *needed)
+    };
+    b.spec.process.rlimits.iter().partition(binds)
 }
 
 /// Everything that the program inherits, from what needs most rights to what needs none.
@@ -36,7 +54,8 @@ pub(super) fn all(b: &mut Builder<'_>) {
     if let Some((mode, nodes)) = spec.linux.memory_policy.clone() {
         b.child.push(ChildStep::MemoryPolicy { mode, nodes });
     }
-    process.rlimits.iter().for_each(|limit| b.child.push(ChildStep::Limit(*limit)));
+    let (_, bearable) = limits(b);
+    bearable.iter().for_each(|limit| b.child.push(ChildStep::Limit(*limit)));
     b.child.push(ChildStep::Umask { mask: process.user.umask.unwrap_or(UMASK_DEFAULT) });
     if let Some(profile) = process.apparmor_profile.clone() {
         b.child.push(ChildStep::AppArmor { profile });
@@ -57,6 +76,9 @@ pub(super) fn all(b: &mut Builder<'_>) {
     b.child.push(ChildStep::SetCapabilities { capabilities, has_late_filter });
     if process.no_new_privileges {
         b.child.push(ChildStep::NoNewPrivileges);
+    }
+    if user.uid != 0 {
+        b.child.push(ChildStep::ChangeDirectoryAsUser { path: process.cwd.clone() });
     }
     b.child.push(ChildStep::CloseDescriptors);
     b.child.push(ChildStep::FindProgram);

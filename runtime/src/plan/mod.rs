@@ -50,6 +50,10 @@ pub struct Ask {
     pub no_new_keyring: bool,
     /// How many descriptors from 3 on the program inherits.
     pub preserve_fds: u32,
+    /// How many of these, the first ones, are sockets that a service manager opened.
+    pub listen_fds: u32,
+    /// Who gets the first process as a descriptor.
+    pub pidfd_socket: Option<PathBuf>,
     /// Who makes the cgroup.
     pub cgroup_driver: CgroupDriver,
 }

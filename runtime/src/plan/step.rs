@@ -19,6 +19,8 @@ pub struct Slot(pub usize);
 pub enum ParentStep {
     /// Opens a namespace to join, and checks on the descriptor that it is of this kind.
     OpenNamespace { slot: Slot, kind: NamespaceKind, path: PathBuf },
+    /// Refuses a namespace that is the runtime's own: kernel parameters would change the host.
+    RefuseOwnNamespace { slot: Slot, kind: NamespaceKind },
     /// Lets the next child be born in a pid namespace.
     EnterPidNamespace { slot: Slot },
     /// Opens a live container by its first process, and checks that the pid is still that process.
@@ -31,6 +33,10 @@ pub enum ParentStep {
     CloneTree { slot: Slot, path: PathBuf, recursive: bool },
     /// Connects to whoever wants the terminal's master.
     ConnectConsole { path: PathBuf },
+    /// Connects to whoever wants the first process as a descriptor.
+    ConnectPidfd { path: PathBuf },
+    /// Sends it there.
+    SendPidfd,
     /// Makes the socket on which `start` is awaited.
     ListenForStart,
     /// Lets systemd make a scope with the container's first process in it.
@@ -113,6 +119,11 @@ pub struct Program {
     pub capabilities: Capabilities,
     /// The filter of system calls that it starts with.
     pub filter: Option<Filter>,
+    /// Limits that the runtime itself could not work under: set last.
+    pub limits: Vec<Rlimit>,
+    /// How many of the descriptors from 3 on are sockets that a service manager opened for it
+    /// (sd_listen_fds(3)).
+    pub listen_fds: u32,
     /// Whether it can never gain privileges; without that, only a privileged process may load a
     /// filter, so it is loaded before the capabilities are dropped.
     pub no_new_privileges: bool,
@@ -222,8 +233,11 @@ pub enum ChildStep {
     SetCapabilities { capabilities: Capabilities, has_late_filter: bool },
     /// Gives up privileges by exec for ever.
     NoNewPrivileges,
-    /// Goes to the working directory, and checks that it is inside the root.
+    /// Goes to the working directory, and checks that it is inside the root. Where root may not go
+    /// (on a network filesystem that trusts no root), the user may later.
     ChangeDirectory { path: CString },
+    /// The same as the user, if root could not.
+    ChangeDirectoryAsUser { path: CString },
     /// Finds the program, so that a missing one is known before the start.
     FindProgram,
     /// Closes every descriptor but 0, 1, 2, the preserved ones and those of the two last steps.

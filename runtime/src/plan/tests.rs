@@ -50,6 +50,8 @@ fn ask(begin: Begin) -> Ask {
         no_pivot: false,
         no_new_keyring: false,
         preserve_fds: 0,
+        listen_fds: 0,
+        pidfd_socket: None,
         cgroup_driver: super::CgroupDriver::Cgroupfs,
     }
 }

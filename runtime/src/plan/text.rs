@@ -4,13 +4,16 @@ use std::ffi::CStr;
 use std::fmt;
 
 use super::step::{ChildStep, Content, Finding, ParentStep, Slot, Target};
-use crate::spec::{Device, DeviceKind, Hook, IdMap, OptionText, Tmpcopyup};
+use crate::spec::{Device, DeviceKind, Hook, IdMap, OptionText, Rlimit, Tmpcopyup};
 
 impl fmt::Display for ParentStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ParentStep::OpenNamespace { kind, path, slot } => {
                 write!(f, "open {kind} namespace {} as {slot}", path.display())
+            }
+            ParentStep::RefuseOwnNamespace { slot, kind } => {
+                write!(f, "check for linux.sysctl that {kind} namespace {slot} is not the host's")
             }
             ParentStep::EnterPidNamespace { slot } => write!(f, "enter pid namespace {slot}"),
             ParentStep::OpenContainer { slot, pid, .. } => {
@@ -28,6 +31,10 @@ impl fmt::Display for ParentStep {
             ParentStep::ConnectConsole { path } => {
                 write!(f, "connect to console socket {}", path.display())
             }
+            ParentStep::ConnectPidfd { path } => {
+                write!(f, "connect to pidfd socket {}", path.display())
+            }
+            ParentStep::SendPidfd => f.write_str("send the first process's pidfd"),
             ParentStep::ListenForStart => f.write_str("listen for start"),
             ParentStep::StartScope => f.write_str("start scope"),
             ParentStep::CreateCgroup => f.write_str("create cgroup"),
@@ -89,6 +96,13 @@ impl fmt::Display for ChildStep {
             S::Exec(program) => {
                 f.write_str("exec")?;
                 program.args.iter().try_for_each(|arg| write!(f, " {}", Text(arg)))?;
+                program.limits.iter().try_for_each(|limit| {
+                    f.write_str(", ")?;
+                    fmt_limit(limit, f)
+                })?;
+                if program.listen_fds > 0 {
+                    write!(f, " with {} sockets", program.listen_fds)?;
+                }
                 match &program.filter {
                     Some(filter) => {
                         write!(f, " under a filter of {} instructions", filter.program.len())
@@ -108,7 +122,8 @@ impl fmt::Display for ChildStep {
             | S::BecomeUser { .. }
             | S::SetCapabilities { .. }
             | S::NoNewPrivileges
-            | S::ChangeDirectory { .. } => self.fmt_identity(f),
+            | S::ChangeDirectory { .. }
+            | S::ChangeDirectoryAsUser { .. } => self.fmt_identity(f),
             _ => self.fmt_filesystem(f),
         }
     }
@@ -169,9 +184,7 @@ impl ChildStep {
             S::MemoryPolicy { mode, nodes } => {
                 write!(f, "set memory policy {mode:#x} nodes {nodes:x?}")
             }
-            S::Limit(limit) => {
-                write!(f, "limit {} {}:{}", limit.name, Ceiling(limit.soft), Ceiling(limit.hard))
-            }
+            S::Limit(limit) => fmt_limit(limit, f),
             S::Umask { mask } => write!(f, "set umask {mask:04o}"),
             S::OwnStdio { uid } => write!(f, "give standard descriptors to user {uid}"),
             S::AppArmor { profile } => write!(f, "set AppArmor profile {}", Text(profile)),
@@ -187,6 +200,9 @@ impl ChildStep {
             ),
             S::NoNewPrivileges => f.write_str("set no_new_privs"),
             S::ChangeDirectory { path } => write!(f, "change directory to {}", Text(path)),
+            S::ChangeDirectoryAsUser { path } => {
+                write!(f, "change directory to {} as the user if root could not", Text(path))
+            }
             _ => f.write_str("unnamed step"),
         }
     }
@@ -240,6 +256,10 @@ impl fmt::Display for Ceiling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 == u64::MAX { f.write_str("unlimited") } else { write!(f, "{}", self.0) }
     }
+}
+
+fn fmt_limit(limit: &Rlimit, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "limit {} {}:{}", limit.name, Ceiling(limit.soft), Ceiling(limit.hard))
 }
 
 struct Maps<'a>(&'a [IdMap]);

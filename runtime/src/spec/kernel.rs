@@ -47,7 +47,7 @@ fn sysctl_path(key: &str) -> String {
     }
 }
 
-fn sysctl_namespace(path: &str) -> Option<NamespaceKind> {
+pub(super) fn sysctl_namespace(path: &str) -> Option<NamespaceKind> {
     const IPC: [&str; 8] = [
         "kernel/msgmax",
         "kernel/msgmnb",

@@ -48,6 +48,12 @@ impl Linux {
     pub fn creates(&self, kind: NamespaceKind) -> bool {
         self.namespaces.iter().any(|n| n.kind == kind && n.path.is_none())
     }
+
+    /// Whether a kernel parameter of this kind of namespace is set.
+    pub fn sets_parameters_of(&self, kind: NamespaceKind) -> bool {
+        let owner = |path: &CString| kernel::sysctl_namespace(&path.to_string_lossy());
+        self.sysctl.iter().any(|(path, _)| owner(path) == Some(kind))
+    }
 }
 
 /// A kind of namespace.

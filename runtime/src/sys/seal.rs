@@ -122,6 +122,8 @@ pub struct Finale<'a> {
     pub capabilities: CapSets,
     /// The filter that it starts with.
     pub filter: Option<Filter<'a>>,
+    /// Resource limits that it starts with: resource, soft and hard limit.
+    pub limits: Vec<(u32, u64, u64)>,
     /// Where a failure is told.
     pub socket: BorrowedFd<'a>,
     /// What is told there: a message of 8 bytes whose last 4 become the errno.
@@ -161,6 +163,11 @@ fn prepare(finale: &Finale<'_>) -> Result<Prepared> {
     let size = size_of::<MemoryMap>() as u64;
     let set = [libc::PR_SET_MM as u64, libc::PR_SET_MM_MAP as u64, map as u64, size, 0];
     calls.push(call(libc::SYS_prctl, set));
+    // Before a filter is loaded, which may not know the call.
+    calls.extend(finale.limits.iter().map(|(resource, soft, hard)| {
+        let limit = leak(libc::rlimit64 { rlim_cur: *soft, rlim_max: *hard });
+        call(libc::SYS_prlimit64, [0, u64::from(*resource), limit as u64, 0, 0])
+    }));
     let raw = leak(RawCapSets::from(finale.capabilities));
     let (header, data) = RawCapSets::pointers(raw);
     let capset = call(libc::SYS_capset, [header as u64, data as u64, 0, 0, 0]);

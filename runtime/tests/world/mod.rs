@@ -62,7 +62,7 @@ impl World {
         for folder in ["bin", "dev", "etc", "proc", "sys", "tmp"] {
             fs::create_dir_all(rootfs.join(folder)).unwrap();
         }
-        fs::copy(BUSYBOX, rootfs.join("bin/busybox")).unwrap();
+        copy_program(BUSYBOX, &rootfs.join("bin/busybox"));
         for applet in APPLETS {
             symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
         }
@@ -204,6 +204,13 @@ pub(crate) fn template() -> Value {
     let mut config: Value = serde_json::from_str(include_str!("../../src/template.json")).unwrap();
     config["process"]["terminal"] = json!(false);
     config
+}
+
+/// Copies a program. By another process: a descriptor of this one, open for writing, would be
+/// inherited by what other tests start at that moment, and the kernel executes no such file.
+pub(crate) fn copy_program(from: &str, to: &Path) {
+    let copied = Command::new("cp").arg(from).arg(to).status();
+    assert!(copied.unwrap().success());
 }
 
 /// Waits until something is so.

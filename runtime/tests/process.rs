@@ -1,0 +1,167 @@
+//! What the program inherits: its directory, limits, descriptors, and who is told of it.
+
+#![cfg(test)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod world;
+
+use std::fs;
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use serde_json::{Value, json};
+use world::{World, push};
+
+#[test]
+fn a_working_directory_that_only_the_user_may_enter_works() {
+    let Some(world) = World::new("cwd") else { return };
+    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
+    world.script("pwd; id -u", |config| {
+        config["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+        config["process"]["cwd"] = json!("/private");
+        push(&mut config["linux"]["namespaces"], json!({ "type": "user" }));
+        config["linux"]["uidMappings"] = map.clone();
+        config["linux"]["gidMappings"] = map;
+    });
+    // With a group that is not mapped, so that the container's root has no right to it, as on a
+    // filesystem whose server trusts no root.
+    let private = world.rootfs().join("private");
+    fs::create_dir(&private).unwrap();
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
+    chown(&private, Some(101_000), Some(0)).unwrap();
+    chown(world.rootfs(), Some(100_000), Some(100_000)).unwrap();
+    let ran = world.run();
+    assert_eq!(ran.out, "/private\n1000\n", "{ran:?}");
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o070)).unwrap();
+    let ran = world.run();
+    assert!(ran.err.contains("as the user"), "{ran:?}");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn limits_too_small_for_the_runtime_bind_the_program_only() {
+    let Some(world) = World::new("limits") else { return };
+    let limit = |name: &str, n: u64| json!({ "type": name, "soft": n, "hard": n });
+    let change = |config: &mut Value| {
+        config["process"]["rlimits"] = json!([
+            limit("RLIMIT_NOFILE", 5),
+            limit("RLIMIT_FSIZE", 512_000),
+            limit("RLIMIT_AS", 32 << 20),
+            limit("RLIMIT_CORE", 0),
+        ]);
+        config["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+        // Which may not know the call.
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{ "names": ["prlimit64", "setrlimit"], "action": "SCMP_ACT_ERRNO" }],
+        });
+    };
+    let out = world.shell("cat /proc/self/limits", change);
+    for (name, value) in [
+        ("Max open files", "5"),
+        ("Max file size", "512000"),
+        ("Max address space", "33554432"),
+        ("Max core file size", "0"),
+    ] {
+        let line = out.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        let limits: Vec<_> = line.split_whitespace().take(2).collect();
+        assert_eq!(limits, [value, value], "{name}: {out}");
+    }
+    // `start` reaches the first process through a descriptor that this makes.
+    world.script("sleep 1000", change);
+    assert_eq!(world.with_bundle("create", &[]).code, 0);
+    let started = world.runtime(&["start", &world.id]);
+    assert_eq!(started.code, 0, "{started:?}");
+    let exec = world.runtime(&["exec", &world.id, "grep", "open files", "/proc/self/limits"]);
+    assert!(exec.out.starts_with("Max open files            5 "), "{exec:?}");
+}
+
+#[test]
+fn sockets_of_a_service_manager_reach_the_program() {
+    let Some(world) = World::new("listen") else { return };
+    let read = "cat <&3; cat <&4; echo $LISTEN_FDS $LISTEN_PID $$ $LISTEN_FDNAMES";
+    world.script(read, |_| {});
+    let run = world.command(&["run", "-b", world.bundle().to_str().unwrap()]);
+    let activated = |pid: &str| {
+        let mut manager = Command::new("sh");
+        let script = format!(
+            "echo one >{0}/1; echo two >{0}/2; exec 3<{0}/1 4<{0}/2; export LISTEN_PID={pid} \
+             LISTEN_FDS=1 LISTEN_FDNAMES=web; exec \"$@\"",
+            world.bundle().display()
+        );
+        manager.args(["-c", &script, "sh"]).arg(run.get_program()).args(run.get_args());
+        manager.args(["--preserve-fds", "1", &world.id]).stdin(Stdio::null());
+        manager.output().unwrap()
+    };
+    let output = activated("$$");
+    assert_eq!(world::text(&output), "one\ntwo\n1 1 1 web\n", "{output:?}");
+    // They are somebody else's.
+    let output = activated("1");
+    assert!(world::text(&output).starts_with("one\n1\n"), "{output:?}");
+}
+
+/// The data and the pid behind the descriptor that arrive at a socket.
+fn receive_pidfd(listener: &UnixListener) -> (String, String) {
+    let (stream, _) = listener.accept().unwrap();
+    let mut data = [0; 64];
+    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let (length, fd) = {
+        let mut parts = [IoSliceMut::new(&mut data)];
+        let message =
+            recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::empty());
+        let message = message.unwrap();
+        let fd = message.cmsgs().unwrap().find_map(|control| match control {
+            ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+            _ => None,
+        });
+        (message.bytes, fd.unwrap())
+    };
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:\t")).unwrap();
+    (String::from_utf8_lossy(&data[..length]).into_owned(), pid.to_owned())
+}
+
+#[test]
+fn a_pidfd_is_sent_to_whoever_wants_it() {
+    let Some(world) = World::new("pidfd") else { return };
+    world.script("sleep 1000", |_| {});
+    let (socket, pid_file) = (world.path("pidfd.sock"), world.path("pid"));
+    let listener = UnixListener::bind(&socket).unwrap();
+    let receiver = thread::spawn(move || [receive_pidfd(&listener), receive_pidfd(&listener)]);
+    let flags = ["--pidfd-socket", socket.to_str().unwrap(), "--pid-file"];
+    let flags = [flags.as_slice(), &[pid_file.to_str().unwrap()]].concat();
+    let created = world.with_bundle("create", &flags);
+    assert_eq!(created.code, 0, "{created:?}");
+    let first = fs::read_to_string(&pid_file).unwrap();
+    let mut exec = vec!["exec", "--detach"];
+    exec.extend(&flags);
+    exec.extend([world.id.as_str(), "sleep", "1000"]);
+    assert_eq!(world.runtime(&["start", &world.id]).code, 0);
+    let ran = world.runtime(&exec);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let second = fs::read_to_string(&pid_file).unwrap();
+    let expected = [("standard".to_owned(), first), ("setns".to_owned(), second)];
+    assert_eq!(receiver.join().unwrap(), expected);
+    let absent = world.with_bundle("run", &["--pidfd-socket", "/nonexistent"]);
+    assert!(absent.code == 1, "{absent:?}");
+}
+
+#[test]
+fn a_missing_interpreter_is_told() {
+    let Some(world) = World::new("interpreter") else { return };
+    let script = world.rootfs().join("bin/script");
+    fs::write(&script, "#!/nosuch/interpreter\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    world.config(|config| config["process"]["args"] = json!(["/bin/script"]));
+    let told = "what is missing is its interpreter";
+    let ran = world.run();
+    assert!(ran.code == 1 && ran.err.contains(told), "{ran:?}");
+    assert_eq!(world.with_bundle("create", &[]).code, 0);
+    let started = world.runtime(&["start", &world.id]);
+    assert!(started.code == 1 && started.err.contains(told), "{started:?}");
+}
