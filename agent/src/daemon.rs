@@ -98,6 +98,7 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
         workshop: Arc::clone(&workshop),
         supervisor,
         makers: Arc::new(Semaphore::new(makers())),
+        checkers: Arc::new(Semaphore::new(CHECKS_MAX)),
         boot_id: facts.boot_id.clone(),
         stopped,
     };
@@ -127,6 +128,10 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
     };
     Ok(Agent { settings, identity, node, board, api, _lock: lock })
 }
+
+/// Health checks that are made at once: most wait for somebody, and one that hangs holds its place
+/// for up to a minute.
+const CHECKS_MAX: usize = 64;
 
 /// How often pulled images that nobody uses are looked for (the ECS agent's default).
 const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(30 * 60);

@@ -3,7 +3,7 @@
 //! Debug builds only; a release build has none of it.
 
 /// Every place in the agent, so that a test can sweep them all.
-pub const ALL: [&str; 12] = [
+pub const ALL: [&str; 15] = [
     "task-accepted",
     "task-admitted",
     "prepared",
@@ -13,6 +13,9 @@ pub const ALL: [&str; 12] = [
     "created-seen",
     "start-sent",
     "running-recorded",
+    "checked",
+    "health-recorded",
+    "restart-recorded",
     "end-recorded",
     "cleaned-up",
     "stopped-recorded",

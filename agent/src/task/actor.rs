@@ -8,6 +8,7 @@ use loadline_model::TaskArn;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
+use super::health::{self, Checks, Outcome};
 use super::reconcile::{Action, CleanUp, Decision, End, Seen, Stage, reconcile};
 use super::record::{Stop, Task};
 use super::watch::{self, Commands, Run, Watched};
@@ -41,6 +42,8 @@ pub struct Context {
     pub supervisor: PathBuf,
     /// How many containers are made ready at once: more would only slow each other down.
     pub makers: Arc<Semaphore>,
+    /// How many health checks are made at once.
+    pub checkers: Arc<Semaphore>,
     /// The kernel's boot id.
     pub boot_id: String,
     /// Gets each task that has stopped, once that is on disk.
@@ -55,6 +58,8 @@ enum Event {
     Prepared(usize, Result<Prepared, String>),
     Watched(usize, Watched),
     Lost(usize),
+    /// A health check of the run with this number.
+    Checked(usize, u32, Outcome),
     CleanedUp(Result<(), String>),
 }
 
@@ -129,15 +134,17 @@ impl Actor {
         for at in 0..self.seen.len() {
             let container = &self.task.containers[at];
             self.seen[at].image_digest.clone_from(&container.image_digest);
+            self.seen[at].checks.verdict.clone_from(&container.health);
             let run_dir = self.context.workshop.run_dir(&self.task, at);
             let ended = container.status == loadline_model::ContainerStatus::Stopped;
-            if rebooted {
-                self.seen[at].stage = Stage::Ended(end_before_reboot(&run_dir, ended));
-            } else if 0 < container.runs && !ended && !self.context.workshop.has_settings(&run_dir)
-            {
+            let has_settings = self.context.workshop.has_settings(&run_dir);
+            if !rebooted && 0 < container.runs && !ended && !has_settings {
                 // Recorded, but no supervisor can ever have been started: it is decided anew.
                 self.task.containers[at].runs -= 1;
-            } else if 0 < container.runs {
+            }
+            if rebooted {
+                self.seen[at].stage = Stage::Ended(end_before_reboot(&run_dir, ended));
+            } else if 0 < self.task.containers[at].runs {
                 self.seen[at].stop_signal = self.context.workshop.stop_signal(&self.task, at);
                 self.seen[at].stage =
                     if ended { Stage::Ended(End::Recorded) } else { Stage::Launching };
@@ -203,7 +210,7 @@ impl Actor {
                 self.unwritten = false;
                 if purpose == Purpose::Progress {
                     self.context.board.publish(self.task.report());
-                    self.hit_failpoints();
+                    self.hit_failpoints(&before);
                 } else {
                     failpoint::hit("run-recorded");
                 }
@@ -226,8 +233,16 @@ impl Actor {
         }
     }
 
-    fn hit_failpoints(&self) {
+    fn hit_failpoints(&self, before: &Task) {
         use loadline_model::TaskStatus::{Running, Stopping};
+        for (old, new) in before.containers.iter().zip(&self.task.containers) {
+            if old.health != new.health && new.health.is_some() {
+                failpoint::hit("health-recorded");
+            }
+            if old.runs < new.runs && 1 < new.runs {
+                failpoint::hit("restart-recorded");
+            }
+        }
         match self.task.status {
             Running => failpoint::hit("running-recorded"),
             Stopping => failpoint::hit("end-recorded"),
@@ -266,6 +281,12 @@ impl Actor {
                 }
                 self.seen[at].stage = Stage::Ended(End::Skipped);
             }
+            Action::GiveUp(at, reason) => {
+                tracing::warn!(task = %self.arn(), %reason, "a container is not started");
+                self.seen[at].stage = Stage::Ended(End::GaveUp(reason));
+            }
+            Action::Renew(at) => self.renew(at),
+            Action::Check(at) => self.check(at),
             Action::CleanUp => self.clean_up(),
         }
     }
@@ -291,6 +312,7 @@ impl Actor {
                 self.seen[at].stage = Stage::Ended(End::NotStarted(reason));
             }
             Event::Watched(at, watched) => self.see_watched(at, watched),
+            Event::Checked(at, run, outcome) => self.see_checked(at, run, outcome),
             Event::Lost(at) => {
                 let reason = "ContainerVanishedError: the container's supervisor died; its \
                               processes were stopped and how it ended is not known";
@@ -324,6 +346,21 @@ impl Actor {
                 Stage::Ended(End::NotStarted(reason))
             }
         };
+    }
+
+    fn see_checked(&mut self, at: usize, run: u32, outcome: Outcome) {
+        let (seen, task) = (&mut self.seen[at], &self.task);
+        let check = &task.spec.containers[at].health_check;
+        // A container that ended meanwhile took its check with it, which says nothing.
+        match (&seen.stage, check) {
+            (Stage::Running { started_at_ms, .. }, Some(check))
+                if task.containers[at].runs == run =>
+            {
+                health::take_in(check, &mut seen.checks, outcome, *started_at_ms, now_ms());
+                failpoint::hit("checked");
+            }
+            _ => {}
+        }
     }
 
     fn see_watched(&mut self, at: usize, watched: Watched) {
@@ -385,6 +422,39 @@ impl Actor {
         });
     }
 
+    fn renew(&mut self, at: usize) {
+        self.seen[at].stage = Stage::Preparing;
+        self.seen[at].checks = Checks::default();
+        let stop_signal = self.seen[at].stop_signal;
+        let image_digest = self.seen[at].image_digest.clone().unwrap_or_default();
+        let (context, events, task) =
+            (self.context.clone(), self.events.clone(), self.task.clone());
+        tokio::spawn(async move {
+            let renewed = context.blocking(move |workshop| workshop.renew(&task, at)).await;
+            let prepared = renewed.map(|()| Prepared { image_digest, stop_signal });
+            let _ = events.send(Event::Prepared(at, prepared)).await;
+        });
+    }
+
+    fn check(&mut self, at: usize) {
+        let Some(check) = self.task.spec.containers[at].health_check.clone() else { return };
+        self.seen[at].checks.under_way = true;
+        let run = self.task.containers[at].runs;
+        let (context, events, task) =
+            (self.context.clone(), self.events.clone(), self.task.clone());
+        tokio::spawn(async move {
+            // Closed never: the agent's end is the process's.
+            let _permit = context.checkers.acquire().await;
+            let workshop = Arc::clone(&context.workshop);
+            let found = tokio::task::spawn_blocking(move || workshop.probe(&task, at, &check));
+            let outcome = match found.await {
+                Ok((probe, processes)) => probe.run(&processes).await,
+                Err(error) => Outcome { exit_code: None, output: error.to_string() },
+            };
+            let _ = events.send(Event::Checked(at, run, outcome)).await;
+        });
+    }
+
     fn launch(&mut self, at: usize) {
         self.seen[at].stage = Stage::Launching;
         let stop_signal = self.seen[at].stop_signal;
@@ -394,6 +464,7 @@ impl Actor {
             return;
         }
         failpoint::hit("settings-written");
+        self.context.workshop.forget_run_before(&self.task, at);
         self.watch(at);
     }
 
@@ -473,7 +544,8 @@ fn is_news(before: &Task, after: &Task) -> bool {
         let mut task = task.clone();
         task.version = 0;
         for container in &mut task.containers {
-            container.runs = 0;
+            // The first run shows when it begins; a restart is counted.
+            container.runs = container.runs.saturating_sub(1);
             container.image_digest = None;
         }
         task

@@ -12,7 +12,10 @@
 
 pub mod actor;
 mod calls;
+mod gate;
 pub mod groups;
+pub mod health;
+mod probe;
 pub mod reconcile;
 pub mod record;
 pub mod signal;

@@ -6,12 +6,17 @@
 //!  and from each of them straight to Ended, where it fails or the task stops
 //! ```
 //!
+//! A container that waits for others stays Waiting; one whose restart policy takes it back goes
+//! from Ended to Preparing, and from there as before, with the next number of its run.
+//!
 //! Called again after every change; an action that is under way shows in `Seen`, so that nothing
 //! is asked for twice.
 
 use loadline_model::report::clip_reason;
 use loadline_model::{ContainerStatus, StopCode, TaskStatus};
 
+use super::gate::{Gate, gate, has_dependents};
+use super::health::{self, Checks};
 use super::record::{Stop, Task};
 use crate::supervise::Exit;
 
@@ -28,6 +33,8 @@ pub enum End {
     Exit(Exit),
     /// It was never started: why, beginning with ECS's name of the error.
     NotStarted(String),
+    /// It waited for another container in vain: why.
+    GaveUp(String),
     /// Stopped before its start came.
     Skipped,
     /// Nobody knows how it ended.
@@ -83,6 +90,8 @@ pub struct Seen {
     pub kill_all_asked: bool,
     /// Whether a supervisor of it may still live.
     pub supervised: bool,
+    /// Its health checks in this run.
+    pub checks: Checks,
 }
 
 impl Seen {
@@ -97,10 +106,12 @@ impl Seen {
             kill_at_ms: None,
             kill_all_asked: false,
             supervised: false,
+            checks: Checks::default(),
         }
     }
 
-    fn has_ended(&self) -> bool {
+    /// Whether it is over; what a restart policy takes back is asked for elsewhere.
+    pub(super) fn has_ended(&self) -> bool {
         matches!(self.stage, Stage::Ended(_))
     }
 }
@@ -138,6 +149,12 @@ pub enum Action {
     KillAll(usize),
     /// It will never be started: `Stage::Ended(End::Skipped)`.
     Skip(usize),
+    /// What it waits for never comes: `Stage::Ended(End::GaveUp)` with the reason.
+    GiveUp(usize, String),
+    /// Make it ready for its next run, in the root filesystem that it has.
+    Renew(usize),
+    /// Ask the running container whether it is well.
+    Check(usize),
     /// Remove everything of the task but its log.
     CleanUp,
 }
@@ -167,7 +184,7 @@ pub fn reconcile(task: &Task, seen: &[Seen], clean_up: CleanUp, now_ms: u64) -> 
     if next.task.stop.is_some() {
         stop_containers(&mut next, seen, now_ms);
     } else {
-        advance_containers(&mut next, seen);
+        advance_containers(&mut next, seen, now_ms);
     }
     advance_task(&mut next, seen, clean_up, now_ms);
     if next.task != *task {
@@ -178,7 +195,12 @@ pub fn reconcile(task: &Task, seen: &[Seen], clean_up: CleanUp, now_ms: u64) -> 
 
 /// Brings into the record what was seen of the containers.
 fn fold_containers(task: &mut Task, seen: &[Seen]) {
-    for (container, seen) in task.containers.iter_mut().zip(seen) {
+    for (at, seen) in seen.iter().enumerate() {
+        let comes_back = comes_back(task, seen, at);
+        let container = &mut task.containers[at];
+        if seen.checks.verdict.is_some() {
+            container.health.clone_from(&seen.checks.verdict);
+        }
         if seen.image_digest.is_some() {
             container.image_digest.clone_from(&seen.image_digest);
         }
@@ -191,7 +213,9 @@ fn fold_containers(task: &mut Task, seen: &[Seen]) {
                 }
             }
             Stage::Ended(end) => {
-                container.status = ContainerStatus::Stopped;
+                if !comes_back {
+                    container.status = ContainerStatus::Stopped;
+                }
                 fold_end(container, end, seen.kill_at_ms.is_some());
             }
             Stage::Waiting
@@ -219,8 +243,25 @@ fn fold_end(container: &mut super::Container, end: &End, killed_by_us: bool) {
         End::NotStarted(reason) | End::Lost(reason) => {
             container.reason = Some(clip_reason(reason));
         }
+        End::GaveUp(reason) => {
+            // No process ended with it: the ECS agent reports SIGTERM's code for such a container.
+            container.exit_code = Some(128 + SIGTERM);
+            container.reason = Some(clip_reason(reason));
+        }
         End::Skipped | End::Recorded => {}
     }
+}
+
+/// Whether the restart policy takes a container back that has ended: it is enabled, the task is not
+/// stopping, the exit code is known and not ignored, and the run was long enough.
+fn comes_back(task: &Task, seen: &Seen, at: usize) -> bool {
+    let Stage::Ended(End::Exit(exit)) = &seen.stage else { return false };
+    let Some(policy) = &task.spec.containers[at].restart_policy else { return false };
+    let Some(started_at_ms) = exit.started_at_ms else { return false };
+    let ran_ms = exit.finished_at_ms.saturating_sub(started_at_ms);
+    task.stop.is_none()
+        && !policy.ignored_exit_codes.contains(&exit.exit_code)
+        && u64::from(policy.attempt_period_s) * 1000 <= ran_ms
 }
 
 /// ECS's words where the OOM killer ended the container; more where it ended another process.
@@ -241,12 +282,15 @@ fn oom_beside(kills: u64) -> String {
 
 /// The first of the containers' ends that ends the task.
 fn reason_to_stop(task: &Task, seen: &[Seen], now_ms: u64) -> Option<Stop> {
-    let specs = task.spec.containers.iter().zip(seen);
-    let essential = specs.filter(|(spec, _)| spec.essential);
-    for (_, seen) in essential {
+    for (at, seen) in seen.iter().enumerate() {
         let Stage::Ended(end) = &seen.stage else { continue };
+        if !task.spec.containers[at].essential || comes_back(task, seen, at) {
+            continue;
+        }
         let (code, reason) = match end {
-            End::NotStarted(reason) => (StopCode::TaskFailedToStart, clip_reason(reason)),
+            End::NotStarted(reason) | End::GaveUp(reason) => {
+                (StopCode::TaskFailedToStart, clip_reason(reason))
+            }
             End::Exit(_) | End::Lost(_) | End::Skipped | End::Recorded => (
                 StopCode::EssentialContainerExited,
                 "Essential container in task exited".to_owned(),
@@ -257,30 +301,61 @@ fn reason_to_stop(task: &Task, seen: &[Seen], now_ms: u64) -> Option<Stop> {
     None
 }
 
-/// Leads every container towards running.
-fn advance_containers(next: &mut Decision, seen: &[Seen]) {
-    for (at, seen) in seen.iter().enumerate() {
+/// Leads every container towards running, and asks those that run whether they are well.
+fn advance_containers(next: &mut Decision, all: &[Seen], now_ms: u64) {
+    for (at, seen) in all.iter().enumerate() {
         match &seen.stage {
-            Stage::Waiting => next.actions.push(Action::Pull(at)),
+            Stage::Waiting => match gate(&next.task, all, at, now_ms) {
+                Gate::Open => next.actions.push(Action::Pull(at)),
+                Gate::Wait(until_ms) => wake_perhaps(next, until_ms),
+                Gate::Never(why) => {
+                    let reason = format!("TaskDependencyError: {why}");
+                    next.actions.push(Action::GiveUp(at, reason));
+                }
+            },
             Stage::Pulled => next.actions.push(Action::Prepare(at)),
-            Stage::Prepared => {
-                next.task.containers[at].runs += 1;
-                next.actions.push(Action::Launch(at));
-            }
+            Stage::Prepared => begin_run(next, at),
             Stage::Created => next.actions.push(Action::Start(at)),
+            Stage::Running { started_at_ms, .. } => check(next, at, seen, *started_at_ms, now_ms),
+            // Its supervisor first takes away what is left of the run before.
+            Stage::Ended(_) if comes_back(&next.task, seen, at) && !seen.supervised => {
+                next.actions.push(Action::Renew(at));
+            }
             Stage::Pulling
             | Stage::Preparing
             | Stage::Launching
             | Stage::Starting
-            | Stage::Running { .. }
             | Stage::Ended(_) => {}
         }
     }
 }
 
-/// Leads every container towards its end: the stop signal, SIGKILL, SIGKILL for all.
-fn stop_containers(next: &mut Decision, seen: &[Seen], now_ms: u64) {
-    for (at, seen) in seen.iter().enumerate() {
+/// The run is in the record before it is launched, and nothing of the run before any more.
+fn begin_run(next: &mut Decision, at: usize) {
+    let container = &mut next.task.containers[at];
+    container.runs += 1;
+    (container.exit_code, container.finished_at_ms) = (None, None);
+    (container.reason, container.health) = (None, None);
+    next.actions.push(Action::Launch(at));
+}
+
+fn check(next: &mut Decision, at: usize, seen: &Seen, started_at_ms: u64, now_ms: u64) {
+    let Some(check) = &next.task.spec.containers[at].health_check else { return };
+    if seen.checks.under_way {
+        return;
+    }
+    let due_ms = health::due_at_ms(check, &seen.checks, started_at_ms);
+    if due_ms <= now_ms {
+        next.actions.push(Action::Check(at));
+    } else {
+        wake(next, due_ms);
+    }
+}
+
+/// Leads every container towards its end: the stop signal, SIGKILL, SIGKILL for all. A container
+/// ends after those that waited for it.
+fn stop_containers(next: &mut Decision, all: &[Seen], now_ms: u64) {
+    for (at, seen) in all.iter().enumerate() {
         match &seen.stage {
             // A pull may take hours, and nobody waits for it any more.
             Stage::Waiting | Stage::Pulling | Stage::Pulled | Stage::Prepared => {
@@ -288,6 +363,8 @@ fn stop_containers(next: &mut Decision, seen: &[Seen], now_ms: u64) {
             }
             // It comes to Prepared or Created, or fails; then it is decided.
             Stage::Preparing | Stage::Launching => {}
+            Stage::Created | Stage::Starting | Stage::Running { .. }
+                if has_dependents(&next.task, all, at) => {}
             // Its program has not begun: there is nobody who could react to a polite signal.
             Stage::Created | Stage::Starting => kill(next, at, seen, now_ms),
             Stage::Running { .. } => stop_running(next, at, seen, now_ms),
@@ -322,6 +399,12 @@ fn kill(next: &mut Decision, at: usize, seen: &Seen, now_ms: u64) {
         }
         Some(_) if !seen.kill_all_asked => next.actions.push(Action::KillAll(at)),
         Some(_) => {}
+    }
+}
+
+fn wake_perhaps(next: &mut Decision, at_ms: Option<u64>) {
+    if let Some(at_ms) = at_ms {
+        wake(next, at_ms);
     }
 }
 

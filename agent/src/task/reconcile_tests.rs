@@ -1,6 +1,9 @@
 //! A task's life as tables: what is seen, what follows.
 
-use loadline_model::{ContainerStatus, StopCode, TaskStatus};
+use loadline_model::{
+    Condition, ContainerStatus, Dependency, HealthCheck, HealthStatus, RestartPolicy, StopCode,
+    TaskStatus,
+};
 
 use super::*;
 use crate::task::testing;
@@ -157,4 +160,155 @@ fn deciding_twice_on_the_same_picture_is_no_change() {
         let twice = reconcile(&once.task, &seen, CleanUp::NotBegun, 200);
         assert_eq!(once.task, twice.task);
     }
+}
+
+/// A run of so many seconds that ended with this.
+fn ran(exit_code: i32, seconds: u64) -> Stage {
+    let exit = Exit {
+        exit_code,
+        signal: None,
+        oom_kills: 0,
+        started_at_ms: Some(1_000),
+        finished_at_ms: 1_000 + seconds * 1000,
+    };
+    Stage::Ended(End::Exit(exit))
+}
+
+fn with_policy(stage: Stage) -> (Task, Vec<Seen>) {
+    let (mut task, seen) = world(&[("a", stage)]);
+    task.spec.containers[0].restart_policy =
+        Some(RestartPolicy { ignored_exit_codes: vec![7], attempt_period_s: 60 });
+    task.containers[0].runs = 1;
+    (task, seen)
+}
+
+#[test]
+fn a_restart_policy_takes_back_what_ran_long_enough_and_did_not_end_as_it_should() {
+    let check = |stage: Stage, comes_back: bool| {
+        let (task, seen) = with_policy(stage.clone());
+        let next = reconcile(&task, &seen, CleanUp::NotBegun, 999_000);
+        let renews = next.actions == [Action::Renew(0)];
+        assert_eq!((renews, next.task.stop.is_none()), (comes_back, comes_back), "{stage:?}");
+    };
+    check(ran(1, 60), true);
+    check(ran(0, 3600), true);
+    check(ran(1, 59), false);
+    check(ran(7, 3600), false);
+    check(Stage::Ended(End::Lost("supervisor".into())), false);
+    check(Stage::Ended(End::NotStarted("no image".into())), false);
+}
+
+#[test]
+fn a_restart_is_in_the_record_before_it_is_launched_and_is_decided_once() {
+    let (task, mut seen) = with_policy(ran(3, 60));
+    seen[0].supervised = true;
+    let waits = reconcile(&task, &seen, CleanUp::NotBegun, 100);
+    assert_eq!(waits.actions, [], "its supervisor still takes the old run away");
+    assert_eq!(waits.task.report().containers[0].exit_code, None, "it comes back");
+    seen[0].supervised = false;
+    seen[0].stage = Stage::Preparing;
+    assert_eq!(reconcile(&waits.task, &seen, CleanUp::NotBegun, 100).actions, []);
+    seen[0].stage = Stage::Prepared;
+    let next = reconcile(&waits.task, &seen, CleanUp::NotBegun, 100);
+    assert_eq!(next.actions, [Action::Launch(0)]);
+    assert_eq!((next.task.containers[0].runs, next.task.report().containers[0].restarts), (2, 1));
+}
+
+#[test]
+fn a_stop_ends_what_a_restart_policy_was_about_to_take_back() {
+    let (task, mut seen) = with_policy(ran(3, 60));
+    let mut task = reconcile(&task, &seen, CleanUp::NotBegun, 100).task;
+    seen[0].stage = Stage::Prepared;
+    stopping(&mut task);
+    let next = reconcile(&task, &seen, CleanUp::NotBegun, 200);
+    assert_eq!(next.actions, [Action::Skip(0)]);
+    seen[0].stage = Stage::Ended(End::Skipped);
+    let next = reconcile(&next.task, &seen, CleanUp::Done, 300);
+    assert_eq!(next.task.status, TaskStatus::Stopped);
+    assert_eq!(next.task.report().containers[0].exit_code, Some(3), "of the run that was");
+}
+
+/// `a` waits for nobody, `b` for START of `a`, `c` for START of `b`.
+fn chain(stages: [Stage; 3]) -> (Task, Vec<Seen>) {
+    let [a, b, c] = stages;
+    let (mut task, seen) = world(&[("a", a), ("b", b), ("c", c)]);
+    for at in 1..3 {
+        let container = task.spec.containers[at - 1].name.clone();
+        task.spec.containers[at].depends_on =
+            vec![Dependency { container, condition: Condition::Start }];
+    }
+    (task, seen)
+}
+
+#[test]
+fn containers_start_in_the_order_of_their_dependencies_and_stop_in_the_reverse() {
+    use Stage::Waiting;
+    let check = |stages: [Stage; 3], stop: bool, actions: &[Action]| {
+        let (mut task, seen) = chain(stages);
+        if stop {
+            stopping(&mut task);
+        }
+        assert_eq!(reconcile(&task, &seen, CleanUp::NotBegun, 100).actions, actions);
+    };
+    let over = || {
+        Stage::Ended(End::Exit(Exit {
+            exit_code: 0,
+            signal: None,
+            oom_kills: 0,
+            started_at_ms: Some(1),
+            finished_at_ms: 2,
+        }))
+    };
+    check([Waiting, Waiting, Waiting], false, &[Action::Pull(0)]);
+    check([running(), Waiting, Waiting], false, &[Action::Pull(1)]);
+    check([running(), running(), Waiting], false, &[Action::Pull(2)]);
+    check([running(), running(), running()], true, &[Action::Signal(2, SIGTERM)]);
+    check([running(), running(), over()], true, &[Action::Signal(1, SIGTERM)]);
+    check([running(), over(), over()], true, &[Action::Signal(0, SIGTERM)]);
+    let skips = [Action::Skip(1), Action::Skip(2)];
+    check([running(), Waiting, Waiting], true, &skips);
+}
+
+#[test]
+fn a_container_whose_dependency_can_not_come_is_given_up_with_the_reason() {
+    let (mut task, mut seen) = world(&[("side", exited(3, 0)), ("b", Stage::Waiting)]);
+    let container = task.spec.containers[0].name.clone();
+    task.spec.containers[1].depends_on =
+        vec![Dependency { container, condition: Condition::Success }];
+    let reason =
+        "TaskDependencyError: SUCCESS of container 'side' was awaited, but it ended with 3";
+    let next = reconcile(&task, &seen, CleanUp::NotBegun, 100);
+    assert_eq!(next.actions, [Action::GiveUp(1, reason.to_owned())]);
+    seen[1].stage = Stage::Ended(End::GaveUp(reason.to_owned()));
+    let next = reconcile(&next.task, &seen, CleanUp::NotBegun, 100);
+    let stop = next.task.stop.unwrap();
+    assert_eq!((stop.code, stop.reason.as_str()), (StopCode::TaskFailedToStart, reason));
+    assert_eq!(next.task.containers[1].exit_code, Some(143));
+}
+
+#[test]
+fn a_health_check_is_asked_for_when_it_is_due_and_its_verdict_is_in_the_record() {
+    let (mut task, mut seen) = world(&[("a", running())]);
+    task.spec.containers[0].health_check = Some(HealthCheck {
+        command: vec!["CMD".into(), "true".into()],
+        interval_s: 10,
+        timeout_s: 2,
+        retries: 1,
+        start_period_s: 0,
+    });
+    let at = |seen: &[Seen], now_ms| {
+        let next = reconcile(&task, seen, CleanUp::NotBegun, now_ms);
+        (next.actions, next.wake_at_ms)
+    };
+    assert_eq!(at(&seen, 10_004), (vec![], Some(10_005)));
+    assert_eq!(at(&seen, 10_005), (vec![Action::Check(0)], None));
+    seen[0].checks.under_way = true;
+    assert_eq!(at(&seen, 99_000), (vec![], None), "one at a time");
+    let check = task.spec.containers[0].health_check.clone().unwrap();
+    let outcome = health::Outcome { exit_code: Some(1), output: "no".into() };
+    health::take_in(&check, &mut seen[0].checks, outcome, 5, 12_000);
+    assert_eq!(at(&seen, 12_000), (vec![], Some(22_000)));
+    let next = reconcile(&task, &seen, CleanUp::NotBegun, 12_000);
+    assert_eq!(next.task.report().containers[0].health, HealthStatus::Unhealthy);
+    assert_eq!(next.task.stop, None, "who runs on is the service scheduler's matter");
 }

@@ -146,7 +146,10 @@ impl Task {
                     runtime_id: (0 < container.runs).then(|| self.runtime_id(at)),
                     image_digest: container.image_digest.clone(),
                     status: container.status,
-                    exit_code: container.exit_code,
+                    // A restart policy may have taken it back.
+                    exit_code: container
+                        .exit_code
+                        .filter(|_| container.status == ContainerStatus::Stopped),
                     reason: container.reason.clone(),
                     started_at_ms: container.started_at_ms,
                     finished_at_ms: container.finished_at_ms,

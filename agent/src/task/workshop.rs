@@ -14,11 +14,14 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
-use loadline_model::{TaskArn, TaskSpec};
+use loadline_model::{HealthCheck, TaskArn, TaskSpec};
 
 use super::calls;
 use super::groups::Groups;
+use super::health;
+use super::probe::Probe;
 use super::record::Task;
 use super::signal;
 use crate::bundle;
@@ -86,6 +89,9 @@ impl Workshop {
         if spec.network_mode.has_addresses() {
             let mode = spec.network_mode.as_str();
             return Some(format!("networkMode {mode} is not supported by this node"));
+        }
+        if let Some(fault) = spec.dependency_fault() {
+            return Some(format!("TaskDependencyError: {fault}"));
         }
         let task_mib = spec.memory_mib?;
         let above = |mib: &u64| task_mib < *mib;
@@ -168,6 +174,47 @@ impl Workshop {
             })
     }
 
+    /// Takes away what is left of a run that has ended, before the next one begins in the same
+    /// root filesystem.
+    ///
+    /// # Errors
+    /// The reason why the container can't be started again, in ECS's words.
+    pub fn renew(&self, task: &Task, at: usize) -> Result<(), String> {
+        // A supervisor that died right behind the end has not called delete.
+        let is_known = self.tools.runtime_root.join(task.runtime_id(at)).exists();
+        let name = task.spec.containers[at].name.as_str();
+        let left = self.groups.cgroups.processes(task.spec.arn.id(), Some(name));
+        if is_known || !left.is_ok_and(|left| left.is_empty()) {
+            let killed = self.kill_all(task, at);
+            return killed.map_err(|error| format!("CannotStartContainerError: {error}"));
+        }
+        Ok(())
+    }
+
+    /// Removes the folder of the run before the newest one, whose own folder tells how it stands.
+    pub fn forget_run_before(&self, task: &Task, at: usize) {
+        let Some(before) = task.containers[at].runs.checked_sub(1).filter(|run| 0 < *run) else {
+            return;
+        };
+        // What stays is removed with the task.
+        let _ = remove_dir(&self.container_dir(task, at).join(format!("run.{before}")));
+    }
+
+    /// A health check of a container's newest run, and the processes of its cgroup.
+    pub(super) fn probe(&self, task: &Task, at: usize, check: &HealthCheck) -> (Probe, Vec<i32>) {
+        let name = task.spec.containers[at].name.as_str();
+        let processes = self.groups.cgroups.processes(task.spec.arn.id(), Some(name));
+        let probe = Probe {
+            runtime: self.tools.runtime.clone(),
+            runtime_root: self.tools.runtime_root.clone(),
+            id: task.runtime_id(at),
+            run_dir: self.run_dir(task, at),
+            arguments: health::arguments(check),
+            timeout: Duration::from_secs(check.timeout_s.into()),
+        };
+        (probe, processes.unwrap_or_default())
+    }
+
     /// Whether a run got as far as its settings, without which no supervisor starts.
     #[must_use]
     pub fn has_settings(&self, run_dir: &Path) -> bool {
@@ -217,8 +264,7 @@ impl Workshop {
         wrong.extend(removed.err().map(|error| chain(&error)));
         // Last, because they say how the containers ended.
         for at in 0..task.spec.containers.len() {
-            for run in 1..=task.containers[at].runs {
-                let dir = self.container_dir(task, at).join(format!("run.{run}"));
+            for dir in runs_in(&self.container_dir(task, at)) {
                 wrong.extend(remove_dir(&dir).err().map(|error| error.to_string()));
             }
         }
@@ -332,9 +378,7 @@ impl Workshop {
     #[must_use]
     pub fn is_supervised(&self, arn: &TaskArn, container_name: &str) -> bool {
         let dir = self.tools.tasks_dir.join(arn.id()).join(container_name);
-        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        let runs = entries.filter(|e| e.file_name().as_encoded_bytes().starts_with(b"run."));
-        runs.into_iter().any(|run| super::watch::is_locked(&run.path()))
+        runs_in(&dir).any(|run| super::watch::is_locked(&run))
     }
 
     fn container_dir(&self, task: &Task, at: usize) -> PathBuf {
@@ -345,6 +389,13 @@ impl Workshop {
     fn box_dir(&self, task: &Task, at: usize) -> PathBuf {
         self.container_dir(task, at).join(BOX)
     }
+}
+
+/// The folders of a container's runs.
+fn runs_in(container_dir: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(container_dir).into_iter().flatten().flatten();
+    let runs = entries.filter(|e| e.file_name().as_encoded_bytes().starts_with(b"run."));
+    runs.map(|run| run.path())
 }
 
 fn make_dir(path: &Path) -> io::Result<()> {

@@ -12,6 +12,8 @@ mod life;
 #[cfg(test)]
 mod local;
 #[cfg(test)]
+mod order;
+#[cfg(test)]
 mod restart;
 #[cfg(test)]
 mod world;
