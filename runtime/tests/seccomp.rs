@@ -1,10 +1,14 @@
 //! Seccomp on the real kernel: filters that hold in containers.
 
 #![cfg(test)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command};
 
 use serde_json::{Value, json};
 
-use world::World;
+use world::{World, wait_for};
 
 mod world;
 
@@ -106,15 +110,135 @@ fn a_distributions_profile_lets_a_shell_work() {
     assert!(out.starts_with("0\ny\n"), "{out}");
 }
 
+/// Somebody who answers notified calls; ended on drop.
+struct Agent(Child);
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn agent(world: &World) -> Option<Agent> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/notify.py");
+    let mut python = Command::new("python3");
+    python.args([script.as_ref(), world.path("agent.sock").as_os_str()]).arg(world.path("told"));
+    let Ok(child) = python.spawn() else {
+        eprintln!("SKIPPED {}: needs python3", world.id);
+        return None;
+    };
+    let agent = Agent(child);
+    wait_for("the agent", || UnixStream::connect(world.path("agent.sock")).is_ok());
+    Some(agent)
+}
+
+/// What the agent was told, but for the empty connection that looked for it.
+fn told(world: &World) -> Vec<Value> {
+    let text = std::fs::read_to_string(world.path("told")).unwrap();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+fn notify(world: &World, config: &mut Value, rules: Value) {
+    let mut profile = open_profile(rules);
+    profile["listenerPath"] = json!(world.path("agent.sock"));
+    profile["listenerMetadata"] = json!("a note");
+    profile["flags"] = json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]);
+    config["linux"]["seccomp"] = profile;
+}
+
+#[test]
+fn notified_calls_are_answered_by_the_listener() {
+    let Some(world) = World::new("notify") else { return };
+    let Some(_agent) = agent(&world) else { return };
+    let mkdir = || json!([{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY" }]);
+    for no_new_privileges in [true, false] {
+        let out = world.shell("mkdir /tmp/x 2>&1; echo $?", |config| {
+            notify(&world, config, mkdir());
+            config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+            config["process"]["user"] = json!({ "uid": 7, "gid": 7 });
+        });
+        assert!(out.contains("No space left on device\n1"), "{out}");
+    }
+    world.config(|config| {
+        notify(&world, config, mkdir());
+        config["process"]["args"] = json!(["sleep", "1000"]);
+    });
+    let pid_file = world.path("pid");
+    let flags = ["--pid-file", pid_file.to_str().unwrap()];
+    assert_eq!(world.with_bundle("create", &flags).code, 0);
+    let started = world.runtime(&["start", &world.id]);
+    assert_eq!(started.code, 0, "{started:?}");
+    let exec = world.runtime(&["exec", &world.id, "mkdir", "/tmp/x"]);
+    assert!(exec.code == 1 && exec.err.contains("No space left on device"), "{exec:?}");
+    let told = told(&world);
+    let pid: i64 = std::fs::read_to_string(&pid_file).unwrap().parse().unwrap();
+    let of = |n: usize, status: &str| {
+        let told: &Value = &told[n];
+        assert_eq!(told["fds"], json!(["seccompFd"]), "{told}");
+        assert_eq!((&told["metadata"], &told["state"]["id"]), (&json!("a note"), &json!(world.id)));
+        assert_eq!((&told["state"]["status"], told["pid"].is_i64()), (&json!(status), true));
+    };
+    ["creating", "creating", "created", "running"].iter().enumerate().for_each(|(n, s)| of(n, s));
+    assert_eq!((&told[2]["pid"], &told[2]["state"]["pid"]), (&json!(pid), &json!(pid)));
+    assert_eq!(told[3]["state"]["pid"], pid);
+    assert_ne!(told[3]["pid"], pid);
+    assert_eq!(world.runtime(&["delete", "--force", &world.id]).code, 0);
+    world.assert_nothing_is_left();
+}
+
+/// The exec itself, and with capabilities to be dropped afterwards the dropping, are notified, and
+/// no call is made that nobody answers.
+#[test]
+fn every_call_may_be_notified() {
+    let Some(world) = World::new("notifyall") else { return };
+    let Some(_agent) = agent(&world) else { return };
+    for no_new_privileges in [true, false] {
+        let out = world.shell("echo works | cat", |config| {
+            notify(&world, config, json!([]));
+            config["linux"]["seccomp"]["defaultAction"] = json!("SCMP_ACT_NOTIFY");
+            config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+        });
+        assert_eq!(out, "works\n");
+    }
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn without_anybody_who_answers_nothing_runs() {
+    let Some(world) = World::new("notifynone") else { return };
+    let mkdir = json!([{ "names": ["mkdir"], "action": "SCMP_ACT_NOTIFY" }]);
+    world.config(|config| {
+        notify(&world, config, mkdir);
+        config["process"]["args"] = json!(["sleep", "1000"]);
+    });
+    let ran = world.run();
+    assert!(ran.code == 1 && ran.err.contains("send the seccomp listener to"), "{ran:?}");
+    world.assert_nothing_is_left();
+    assert_eq!(world.with_bundle("create", &[]).code, 0);
+    let started = world.runtime(&["start", &world.id]);
+    assert!(started.code == 1 && started.err.contains("no such file"), "{started:?}");
+    assert_eq!(world.status(), "stopped");
+    assert_eq!(world.runtime(&["delete", &world.id]).code, 0);
+    world.assert_nothing_is_left();
+}
+
 #[test]
 fn a_profile_that_cannot_be_had_is_refused_by_name() {
     let Some(world) = World::new("seccomp-refused") else { return };
-    world.config(|config| {
-        config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
-            {"names": ["read"], "action": "SCMP_ACT_NOTIFY"}]});
-    });
-    let ran = world.run();
-    assert_eq!(ran.code, 1);
-    assert!(ran.err.contains("linux.seccomp.syscalls[0]"), "{ran:?}");
+    let rule = |action: &str| json!({ "names": ["read"], "action": action });
+    let with_errno = json!({ "names": ["read"], "action": "SCMP_ACT_ALLOW", "errnoRet": 7 });
+    for (profile, expected) in [
+        (open_profile(json!([rule("SCMP_ACT_NOTIFY")])), "linux.seccomp.listenerPath is required"),
+        (
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x" }),
+            "linux.seccomp.listenerMetadata needs listenerPath",
+        ),
+        (open_profile(json!([with_errno])), "linux.seccomp.syscalls[0] has an errno"),
+    ] {
+        world.config(|config| config["linux"]["seccomp"] = profile);
+        let ran = world.run();
+        assert!(ran.code == 1 && ran.err.contains(expected), "expected {expected}: {ran:?}");
+    }
     world.assert_nothing_is_left();
 }

@@ -122,6 +122,9 @@ pub enum Error {
     /// `start` could not reach the container's first process.
     #[error("reach the container's first process")]
     Reach(#[source] nix::errno::Errno),
+    /// The listener of the program's filter.
+    #[error(transparent)]
+    Notify(#[from] super::notify::NotifyError),
     /// A hook after the set-up.
     #[error("run {kind} hook")]
     Hook {

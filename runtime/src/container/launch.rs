@@ -21,13 +21,14 @@ use nix::unistd::{Pid, symlinkat};
 
 use super::idmap;
 use super::launch_error::{LaunchError, StepError, child_error, hint};
+use super::notify;
 use super::record::{CGROUP_LINK, START_SOCKET, process_stat};
 use crate::cgroup::{self, Existing, Group};
 use crate::init;
 use crate::init::hook;
 use crate::init::message;
 use crate::init::procfs::Procfs;
-use crate::init::sync::{self, Cause, Failure, FromChild, ParentEnd};
+use crate::init::sync::{self, Cause, Failure, FromChild, Last, ParentEnd};
 use crate::plan::{ParentStep, Plan, Slot, c_path};
 use crate::spec::{Hook, HookKind, NamespaceKind};
 use crate::sys::mount::{AT_RECURSIVE, OPEN_TREE_CLONE, open_tree};
@@ -201,11 +202,7 @@ impl Launch<'_> {
             ParentStep::RunHooks { kind, hooks } => self.run_hooks(*kind, hooks),
             ParentStep::AwaitReady => self.expect(FromChild::Ready),
             ParentStep::WriteRecord => self.write_record(Progress::Done),
-            ParentStep::AwaitExec => match self.sync()?.recv()? {
-                None => Ok(()),
-                Some(FromChild::Failed(failure)) => Err(StepError::Child(failure)),
-                Some(_) => Err(Errno::EPROTO.into()),
-            },
+            ParentStep::AwaitExec => self.await_exec(),
         }
     }
 
@@ -365,6 +362,23 @@ impl Launch<'_> {
         let location = self.group.as_ref().map(Group::location);
         let written = (self.setting.write_record)(pid, location, progress);
         written.map_err(|error| StepError::Record(Box::new(error)))
+    }
+
+    fn await_exec(&self) -> Result<(), StepError> {
+        while let Some(last) = self.sync()?.recv_last()? {
+            match last {
+                Last::Failed(failure) => return Err(StepError::Child(failure)),
+                Last::Listener(fd) => {
+                    let to = notify::listener(self.plan).ok_or(Errno::EPROTO)?;
+                    let pid = self.pid()?;
+                    let mut state = self.setting.hook_state.clone();
+                    // Of a further process, the state is the container's.
+                    state.pid = if state.pid == 0 { pid } else { state.pid };
+                    notify::hand_over(to, fd.as_fd(), pid, &state)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn expect(&self, expected: FromChild) -> Result<(), StepError> {

@@ -57,6 +57,9 @@ pub enum StepError {
     /// A hook.
     #[error("hook")]
     Hook(#[from] HookFailure),
+    /// The listener of the program's filter.
+    #[error(transparent)]
+    Notify(#[from] super::notify::NotifyError),
     /// The ids.
     #[error(transparent)]
     IdMap(#[from] idmap::Error),

@@ -1,6 +1,6 @@
 //! `start`.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
@@ -11,9 +11,10 @@ use super::launch_error::NO_INTERPRETER;
 use super::record::{Record, START_SOCKET, Status};
 use super::state::status;
 use super::store::Folder;
-use super::{ContainerId, Error, Store};
+use super::{ContainerId, Error, Store, notify};
 use crate::init::hook::{self, State};
-use crate::init::sync::{Cause, Failure, FromChild, recv_message};
+use crate::init::sync::{Cause, Failure, Last, recv_last};
+use crate::seccomp;
 use crate::spec::{HookKind, Hooks};
 
 /// Starts a created container: returns when its program was executed.
@@ -28,21 +29,28 @@ pub fn start(store: &Store, id: &ContainerId) -> Result<(), Error> {
         Status::Created => {}
         other => return Err(Error::CannotStart(other)),
     }
-    execute(&folder)?;
+    execute(&folder, &record)?;
     after_start(&record)
 }
 
-fn execute(folder: &Folder) -> Result<(), Error> {
+fn execute(folder: &Folder, record: &Record) -> Result<(), Error> {
     let starter = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
         .map_err(Error::Reach)?;
     // By a relative name, because a socket's address is too short for some folders.
     nix::unistd::fchdir(folder.fd()).map_err(Error::Reach)?;
     let address = UnixAddr::new(START_SOCKET).map_err(Error::Reach)?;
     connect(starter.as_raw_fd(), &address).map_err(Error::Reach)?;
-    let answer = recv_message(&starter).map_err(Error::Reach)?;
+    let mut answer = recv_last(&starter).map_err(Error::Reach)?;
     folder.forget_start()?;
+    if let Some(Last::Listener(fd)) = answer {
+        if let Err(failed) = hand_over(record, &fd) {
+            let _ = end(record);
+            return Err(failed);
+        }
+        answer = recv_last(&starter).map_err(Error::Reach)?;
+    }
     match answer {
-        Some(FromChild::Failed(Failure { cause, .. })) => {
+        Some(Last::Failed(Failure { cause, .. })) => {
             let hint = match cause {
                 Cause::Exec(Errno::ENOENT) => format!(" [{NO_INTERPRETER}]"),
                 _ => String::new(),
@@ -50,6 +58,28 @@ fn execute(folder: &Folder) -> Result<(), Error> {
             Err(Error::Exec { what: format!("start the container's program{hint}"), source: cause })
         }
         _ => Ok(()),
+    }
+}
+
+/// To the listener that the recorded configuration names.
+fn hand_over(record: &Record, fd: &OwnedFd) -> Result<(), Error> {
+    let config: oci_spec::runtime::Spec = serde_json::from_str(record.config.get())
+        .map_err(|source| Error::Damaged { path: record.bundle.clone(), source })?;
+    let profile = config.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let to = profile.and_then(|profile| seccomp::compile(profile).ok()?.listener);
+    let to = to.ok_or(Error::Reach(Errno::EPROTO))?;
+    let state = hook_state(record, "created", record.pid);
+    Ok(notify::hand_over(&to, fd.as_fd(), record.pid, &state)?)
+}
+
+fn hook_state(record: &Record, status: &'static str, pid: i32) -> State {
+    State {
+        oci_version: record.oci_version.clone(),
+        id: record.id.clone(),
+        status,
+        pid,
+        bundle: record.bundle.clone(),
+        annotations: record.annotations.clone(),
     }
 }
 
@@ -78,14 +108,7 @@ pub(super) fn run_hooks(
     if hooks.is_empty() {
         return Ok(());
     }
-    let state = State {
-        oci_version: record.oci_version.clone(),
-        id: record.id.clone(),
-        status,
-        pid,
-        bundle: record.bundle.clone(),
-        annotations: record.annotations.clone(),
-    };
+    let state = hook_state(record, status, pid);
     let run = match kind {
         HookKind::Poststop => hook::run_each,
         _ => |hooks: &_, state: &_| hook::run_all(hooks, state, hook::Files::Host),

@@ -75,6 +75,7 @@ impl Init<'_> {
                 program: &instructions,
                 flags: filter.flags,
                 before_capabilities: !program.no_new_privileges,
+                listener: filter.listener.as_ref().map(|_| FromChild::Listener.encode()),
             }),
             socket: self.starter.as_ref().map_or(self.start.sync.fd(), |fd| fd.as_fd()),
             message: FromChild::Failed(failure).encode(),

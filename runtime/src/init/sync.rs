@@ -5,10 +5,16 @@
 //! was to be executed means that it was.
 
 use std::fmt;
+use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv, recvmsg, send,
+    socketpair,
+};
+
+use crate::sys::fd::received;
 
 const MESSAGE_BYTES: usize = 8;
 
@@ -21,6 +27,8 @@ pub enum FromChild {
     Cloned(i32),
     /// Only the exec is left.
     Ready,
+    /// With the descriptor of the listener of the program's filter.
+    Listener,
     /// A step failed. The child ends.
     Failed(Failure),
 }
@@ -103,6 +111,7 @@ impl FromChild {
         let (tag, step, number) = match self {
             FromChild::Namespaces => (0, 0, 0),
             FromChild::Ready => (1, 0, 0),
+            FromChild::Listener => (14, 0, 0),
             FromChild::Cloned(pid) => (12, 0, pid),
             FromChild::Failed(Failure { step, cause }) => {
                 let (tag, number) = match cause {
@@ -135,6 +144,7 @@ impl FromChild {
         let cause = match bytes[0] {
             0 => return Some(FromChild::Namespaces),
             1 => return Some(FromChild::Ready),
+            14 => return Some(FromChild::Listener),
             12 => return Some(FromChild::Cloned(number)),
             2 => Cause::Kernel(Errno::from_raw(number)),
             13 => Cause::Exec(Errno::from_raw(number)),
@@ -192,9 +202,51 @@ impl ParentEnd {
         None
     }
 
+    /// What comes until the program is executed: `None` when it was.
+    pub fn recv_last(&self) -> nix::Result<Option<Last>> {
+        recv_last(&self.0)
+    }
+
     /// The child's next message; `None` when the child's end is closed (by exec or by its death).
     pub fn recv(&self) -> nix::Result<Option<FromChild>> {
         recv_message(&self.0)
+    }
+}
+
+/// What the child says last.
+#[derive(Debug)]
+pub enum Last {
+    /// The listener of the program's filter, for whoever answers its calls.
+    Listener(OwnedFd),
+    /// The program was not executed.
+    Failed(Failure),
+}
+
+/// Receives what comes between the start and the exec; `None` at the end of file.
+pub fn recv_last(socket: &OwnedFd) -> nix::Result<Option<Last>> {
+    let mut bytes = [0; MESSAGE_BYTES];
+    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
+    let (length, fd) = loop {
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let (from, flags) = (socket.as_raw_fd(), MsgFlags::MSG_CMSG_CLOEXEC);
+        match recvmsg::<()>(from, &mut parts, Some(&mut space), flags) {
+            Err(Errno::EINTR) => {}
+            Err(Errno::ECONNRESET) => return Ok(None),
+            message => {
+                let message = message?;
+                let fds = message.cmsgs()?.find_map(|control| match control {
+                    ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+                    _ => None,
+                });
+                break (message.bytes, fds.map(received));
+            }
+        }
+    };
+    match (length, FromChild::decode(bytes), fd) {
+        (0, ..) => Ok(None),
+        (MESSAGE_BYTES, Some(FromChild::Failed(failure)), _) => Ok(Some(Last::Failed(failure))),
+        (MESSAGE_BYTES, Some(FromChild::Listener), Some(fd)) => Ok(Some(Last::Listener(fd))),
+        _ => Err(Errno::EPROTO),
     }
 }
 
@@ -268,6 +320,7 @@ mod tests {
         for message in failures.into_iter().chain([
             FromChild::Namespaces,
             FromChild::Ready,
+            FromChild::Listener,
             FromChild::Cloned(7),
         ]) {
             assert_eq!(FromChild::decode(message.encode()), Some(message));

@@ -29,6 +29,8 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
+
 use oci_spec::runtime as oci;
 
 pub use profile::{ACTIONS, ARCHITECTURES, FLAGS, OPERATORS};
@@ -44,6 +46,17 @@ pub struct Filter {
     pub program: Vec<Instruction>,
     /// `SECCOMP_FILTER_FLAG_*`.
     pub flags: u64,
+    /// Who answers the calls that are notified, if any are.
+    pub listener: Option<Listener>,
+}
+
+/// Who answers the calls of `SCMP_ACT_NOTIFY`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The unix socket to which the filter's descriptor is sent.
+    pub path: PathBuf,
+    /// What is told to it besides.
+    pub metadata: Option<String>,
 }
 
 /// Compiles a profile.
@@ -57,5 +70,5 @@ pub fn compile(oci: &oci::LinuxSeccomp) -> Result<Filter, Vec<(String, String)>>
         let why = format!("makes {} instructions; the kernel takes 4096", program.len());
         return Err(vec![("syscalls".to_owned(), why)]);
     }
-    Ok(Filter { program, flags: profile.flags })
+    Ok(Filter { program, flags: profile.flags, listener: profile.listener })
 }

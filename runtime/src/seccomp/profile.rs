@@ -1,18 +1,20 @@
 //! The profile, validated: what cannot be expressed here cannot be compiled.
 
+use super::Listener;
 use oci_spec::runtime as oci;
 use oci_spec::runtime::{
     Arch, LinuxSeccompAction as A, LinuxSeccompFilterFlag as F, LinuxSeccompOperator as O,
 };
 
 /// Actions that a profile may name, for `features`.
-pub const ACTIONS: [&str; 8] = [
+pub const ACTIONS: [&str; 9] = [
     "SCMP_ACT_ALLOW",
     "SCMP_ACT_ERRNO",
     "SCMP_ACT_KILL",
     "SCMP_ACT_KILL_PROCESS",
     "SCMP_ACT_KILL_THREAD",
     "SCMP_ACT_LOG",
+    "SCMP_ACT_NOTIFY",
     "SCMP_ACT_TRACE",
     "SCMP_ACT_TRAP",
 ];
@@ -29,8 +31,12 @@ pub const OPERATORS: [&str; 7] = [
 /// Architectures whose calls can be made here, for `features`.
 pub const ARCHITECTURES: [&str; 3] = ["SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"];
 /// Flags that a profile may name, for `features`.
-pub const FLAGS: [&str; 3] =
-    ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC"];
+pub const FLAGS: [&str; 4] = [
+    "SECCOMP_FILTER_FLAG_LOG",
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+    "SECCOMP_FILTER_FLAG_TSYNC",
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+];
 
 /// The kernel's highest errno (`MAX_ERRNO`).
 const ERRNO_MAX: u32 = 4095;
@@ -53,6 +59,7 @@ pub(super) struct Profile {
     pub(super) abis: Vec<Abi>,
     pub(super) rules: Vec<Rule>,
     pub(super) flags: u64,
+    pub(super) listener: Option<Listener>,
 }
 
 /// A way into the kernel that this machine has.
@@ -102,14 +109,16 @@ impl Profile {
             newer: if says_nothing { errno(libc::ENOSYS as u32) } else { default },
             abis: abis(oci.architectures().as_deref().unwrap_or_default()),
             rules,
-            flags: found.flags(oci.flags().as_deref()),
+            flags: found.flags(oci.flags().as_deref(), notifies(oci)),
+            listener: found.listener(oci),
         };
-        if oci.listener_path().is_some() || oci.listener_metadata().is_some() {
-            found
-                .add("listenerPath", "is not supported by this runtime, as SCMP_ACT_NOTIFY is not");
-        }
         if found.0.is_empty() { Ok(profile) } else { Err(found.0) }
     }
+}
+
+fn notifies(oci: &oci::LinuxSeccomp) -> bool {
+    let rules = oci.syscalls().iter().flatten().map(oci::LinuxSyscall::action);
+    rules.chain([oci.default_action()]).any(|action| action == A::ScmpActNotify)
 }
 
 /// The native one is always there. Others than this machine's can make no call.
@@ -140,7 +149,27 @@ impl Found {
         self.0.push((property.to_owned(), why.into()));
     }
 
+    fn listener(&mut self, oci: &oci::LinuxSeccomp) -> Option<Listener> {
+        let path = oci.listener_path().clone().filter(|path| !path.as_os_str().is_empty());
+        let metadata = oci.listener_metadata().clone().filter(|text| !text.is_empty());
+        if metadata.is_some() && path.is_none() {
+            self.add("listenerMetadata", "needs listenerPath");
+        }
+        if !notifies(oci) {
+            return None;
+        }
+        match path {
+            Some(path) if path.is_absolute() => return Some(Listener { path, metadata }),
+            Some(path) => self.add("listenerPath", format!("is not absolute: {path:?}")),
+            None => self.add("listenerPath", "is required for SCMP_ACT_NOTIFY"),
+        }
+        None
+    }
+
     fn answer(&mut self, property: &str, action: A, number: Option<u32>) -> Answer {
+        if number.is_some() && !matches!(action, A::ScmpActErrno | A::ScmpActTrace) {
+            self.add(property, "has an errno, which only SCMP_ACT_ERRNO and SCMP_ACT_TRACE have");
+        }
         let number = number.unwrap_or(ERRNO_DEFAULT);
         if number > ERRNO_MAX {
             self.add(property, format!("has errno {number}: at most {ERRNO_MAX}"));
@@ -153,10 +182,7 @@ impl Found {
             A::ScmpActTrace => libc::SECCOMP_RET_TRACE | (number & ERRNO_MAX),
             A::ScmpActLog => libc::SECCOMP_RET_LOG,
             A::ScmpActAllow => libc::SECCOMP_RET_ALLOW,
-            A::ScmpActNotify => {
-                self.add(property, "SCMP_ACT_NOTIFY is not supported by this runtime");
-                KILL_PROCESS
-            }
+            A::ScmpActNotify => libc::SECCOMP_RET_USER_NOTIF,
         }
     }
 
@@ -210,7 +236,7 @@ impl Found {
 
     /// Without any flags said, the mitigation that makes every call of the container slower is
     /// left off, as in runc and by the kernel's own default since 5.16.
-    fn flags(&mut self, flags: Option<&[F]>) -> u64 {
+    fn flags(&mut self, flags: Option<&[F]>, notifies: bool) -> u64 {
         let Some(flags) = flags else { return libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW };
         flags.iter().fold(0, |bits, flag| {
             bits | match flag {
@@ -218,12 +244,11 @@ impl Found {
                 F::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
                 // There is one thread only at that time.
                 F::SeccompFilterFlagTsync => 0,
-                F::SeccompFilterFlagWaitKillableRecv => {
-                    let why = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV goes with SCMP_ACT_NOTIFY, \
-                               which this runtime does not support";
-                    self.add("flags", why);
-                    0
+                F::SeccompFilterFlagWaitKillableRecv if notifies => {
+                    libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
                 }
+                // The kernel takes it with a listener only.
+                F::SeccompFilterFlagWaitKillableRecv => 0,
             }
         })
     }

@@ -249,8 +249,8 @@ fn an_abi_that_is_not_listed_is_killed() {
 #[test]
 fn mistakes_are_named_all_at_once() {
     let errors = compile(&oci(&json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 5000,
-        "listenerPath": "/x", "syscalls": [
-            {"names": [], "action": "SCMP_ACT_ALLOW"},
+        "syscalls": [
+            {"names": [], "action": "SCMP_ACT_ALLOW", "errnoRet": 1},
             {"names": ["read"], "action": "SCMP_ACT_NOTIFY",
              "args": [{"index": 6, "value": 0, "op": "SCMP_CMP_EQ"}]}]})));
     let text: Vec<String> = errors

@@ -27,6 +27,10 @@ compile_error!("the instructions below are x86_64's: port them first");
 
 // In: rdi = calls, rsi = their count, rdx = message, ecx = socket. Position-independent, and it
 // uses no stack, because it outlives everything around it.
+//
+// Two calls are none of the kernel's: TWIN starts a thread that sends the descriptor of the
+// filter's listener as soon as there is one, and AWAIT_TWIN waits for it without a system call,
+// because any may be filtered by then. Threads that are not synchronized have no filter.
 global_asm!(
     ".pushsection .text.loadline_finale, \"ax\", @progbits",
     ".globl loadline_finale_begin",
@@ -38,6 +42,8 @@ global_asm!(
     "mov r15d, ecx",
     "2:",
     "mov rax, [r12]",
+    "test rax, rax",
+    "js 6f",
     "mov rdi, [r12 + 8]",
     "mov rsi, [r12 + 16]",
     "mov rdx, [r12 + 24]",
@@ -47,6 +53,7 @@ global_asm!(
     "syscall",
     "cmp rax, -4095",
     "jae 3f",
+    "5:",
     "add r12, 48",
     "dec r13",
     "jnz 2b",
@@ -65,6 +72,50 @@ global_asm!(
     "mov eax, 231",
     "syscall",
     "ud2",
+    "6:",
+    "inc rax",
+    "jz 9f",
+    "7:",
+    "mov rdi, [r12 + 8]",
+    "mov rsi, [r12 + 16]",
+    "xor edx, edx",
+    "xor r10d, r10d",
+    "xor r8d, r8d",
+    "mov eax, 56",
+    "syscall",
+    "cmp rax, -4095",
+    "jae 3b",
+    "test rax, rax",
+    "jnz 5b",
+    "8:",
+    "mov edi, r15d",
+    "mov rsi, [r12 + 24]",
+    "mov edx, 0x4000",
+    "mov eax, 46",
+    "syscall",
+    "cmp eax, -9",
+    "jne 20f",
+    "mov rdi, [r12 + 40]",
+    "xor esi, esi",
+    "mov eax, 35",
+    "syscall",
+    "jmp 8b",
+    "20:",
+    "mov rdx, [r12 + 32]",
+    "mov [rdx], eax",
+    "xor edi, edi",
+    "mov eax, 60",
+    "syscall",
+    "ud2",
+    "9:",
+    "mov rdx, [r12 + 8]",
+    "22:",
+    "pause",
+    "movsxd rax, dword ptr [rdx]",
+    "test rax, rax",
+    "jz 22b",
+    "js 3b",
+    "jmp 5b",
     "loadline_finale_end:",
     ".popsection",
 );
@@ -79,6 +130,13 @@ unsafe extern "C" {
 }
 
 const PAGE_BYTES: usize = 4096;
+
+/// The two calls that are none of the kernel's.
+const AWAIT_TWIN: u64 = u64::MAX;
+const TWIN: u64 = u64::MAX - 1;
+
+/// The pause between two looks for the listener's descriptor.
+const LOOK_PAUSE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 50_000 };
 
 /// One system call of the finale; the layout is what the instructions read.
 #[repr(C)]
@@ -107,6 +165,9 @@ pub struct Filter<'a> {
     pub flags: u64,
     /// Before the capabilities are dropped, as a process without no_new_privs must.
     pub before_capabilities: bool,
+    /// With a listener (`SECCOMP_FILTER_FLAG_NEW_LISTENER`, Linux 5.0), whose descriptor is sent
+    /// over the socket together with this message.
+    pub listener: Option<[u8; 8]>,
 }
 
 /// What the last instructions do.
@@ -171,13 +232,16 @@ fn prepare(finale: &Finale<'_>) -> Result<Prepared> {
     let raw = leak(RawCapSets::from(finale.capabilities));
     let (header, data) = RawCapSets::pointers(raw);
     let capset = call(libc::SYS_capset, [header as u64, data as u64, 0, 0, 0]);
-    let filter = finale.filter.map(load_filter);
+    let filter = finale.filter.map(load_filter).transpose()?;
     let is_early = finale.filter.is_some_and(|filter| filter.before_capabilities);
-    match filter {
-        Some(filter) if is_early => calls.extend([filter, capset]),
-        Some(filter) => calls.extend([capset, filter]),
-        None => calls.push(capset),
+    if !is_early {
+        calls.push(capset);
     }
+    calls.extend(filter.into_iter().flatten());
+    if is_early {
+        calls.push(capset);
+    }
+    // Nothing is opened from here on: the filter's listener has the next descriptor's number.
     let path = finale.path.clone().into_raw();
     let (args, env) = (strings(&finale.args), strings(&finale.env));
     calls.push(call(libc::SYS_execve, [path as u64, args as u64, env as u64, 0, 0]));
@@ -201,14 +265,57 @@ fn call(number: libc::c_long, arguments: [u64; 5]) -> Call {
     Call { number: number as u64, arguments }
 }
 
-fn load_filter(filter: Filter<'_>) -> Call {
+fn load_filter(filter: Filter<'_>) -> Result<Vec<Call>> {
     let instructions = filter.program.to_vec().leak();
     let program = leak(libc::sock_fprog {
         len: instructions.len() as u16,
         filter: instructions.as_mut_ptr(),
     });
     let mode = u64::from(libc::SECCOMP_SET_MODE_FILTER);
-    call(libc::SYS_seccomp, [mode, filter.flags, program as u64, 0, 0])
+    let load = |flags| call(libc::SYS_seccomp, [mode, flags, program as u64, 0, 0]);
+    let Some(message) = filter.listener else { return Ok(vec![load(filter.flags)]) };
+    let sent = leak(0i32) as u64;
+    let flags = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND;
+    let flags = flags | libc::CLONE_THREAD | libc::CLONE_SYSVSEM;
+    // It uses no stack either, but the kernel wants one to be named.
+    let stack = leak([0u64; 16]) as u64;
+    let message = leak_message(message, next_descriptor()?) as u64;
+    let pause = leak(LOOK_PAUSE) as u64;
+    Ok(vec![
+        Call { number: TWIN, arguments: [flags as u64, stack, message, sent, pause] },
+        load(filter.flags | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER),
+        Call { number: AWAIT_TWIN, arguments: [sent, 0, 0, 0, 0] },
+    ])
+}
+
+/// The number of the descriptor that this process opens next: nobody else opens one in it.
+fn next_descriptor() -> Result<i32> {
+    let (near, _far) = nix::unistd::pipe()?;
+    Ok(near.as_raw_fd())
+}
+
+/// A message (`struct msghdr`) with the descriptor of this number, which need not be there yet.
+fn leak_message(data: [u8; 8], number: i32) -> *const libc::msghdr {
+    let length = size_of::<libc::cmsghdr>() + size_of::<i32>();
+    // `struct cmsghdr` is a length, a level and a type, and the descriptor follows.
+    let control = leak([
+        length as u64,
+        libc::SOL_SOCKET as u64 | (libc::SCM_RIGHTS as u64) << 32,
+        u64::from(number as u32),
+    ]);
+    let part = leak(libc::iovec {
+        iov_base: leak(data) as *mut libc::c_void,
+        iov_len: size_of_val(&data),
+    });
+    leak(libc::msghdr {
+        msg_name: ptr::null_mut(),
+        msg_namelen: 0,
+        msg_iov: part.cast_mut(),
+        msg_iovlen: 1,
+        msg_control: control as *mut libc::c_void,
+        msg_controllen: size_of::<[u64; 3]>(),
+        msg_flags: 0,
+    })
 }
 
 /// What the kernel checks of these is their order only, and exec sets them anew.
