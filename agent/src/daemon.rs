@@ -1,7 +1,7 @@
 //! `loadline-agent run`: sets everything up in the one order that works, and runs it.
 
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 use rand::Rng as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
 
 use crate::board::Board;
 use crate::clock::now_ms;
@@ -21,11 +22,11 @@ use crate::host::HostFacts;
 use crate::image::registry::{PullOptions, Puller};
 use crate::image::{CleanupRules, ImageStore};
 use crate::ledger::{Contents, Ledger};
-use crate::node::{self, Keeper};
+use crate::node::Keeper;
 use crate::options::RunOptions;
 use crate::session::backoff::Backoff;
 use crate::session::link::{LogPlace, LogPlaces};
-use crate::session::{self, Identity, JoinToken, Link, enrol};
+use crate::session::{self, Identity, JoinToken, Link, enrol, token};
 use crate::task::actor;
 use crate::task::groups::Groups;
 use crate::task::workshop::{Pulls, Tools, Workshop};
@@ -40,11 +41,10 @@ const STOPPED_MAX: usize = 256;
 
 /// Everything that must hold for as long as the agent runs.
 struct Agent {
-    settings: session::Settings,
-    identity: Identity,
-    node: node::Handle,
-    board: Arc<Board>,
+    state_dir: PathBuf,
+    link: Link,
     api: api::Context,
+    keeper: JoinHandle<()>,
     _lock: Flock<std::fs::File>,
 }
 
@@ -53,17 +53,26 @@ struct Agent {
 /// # Errors
 /// What keeps it from starting: step, object, cause.
 pub async fn run(options: RunOptions) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        nix::unistd::geteuid().is_root(),
+        "the agent needs root, for cgroups, mounts and networks: run it with sudo"
+    );
+    check_address(&options.controller)?;
     raise_open_files();
     make_dir(&options.state_dir)?;
+    close_to_others(&options.state_dir)?;
     let lock = lock(&options.state_dir)?;
     let agent = set_up(options, lock).await?;
-    let state_dir = agent.settings.state_dir.clone();
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let workshop = Arc::clone(&agent.api.workshop);
-    let link = Link::new(agent.settings, agent.identity, agent.node, agent.board);
+    let state_dir = agent.state_dir;
+    let link = agent.link.run_alone().context("start the session's thread")?;
     tokio::select! {
-        () = link.run() => {}
+        // Whoever starts the agent again finds everything in the ledger; one that goes on without
+        // its node, or without a way to the controller, only looks alive.
+        _ = link => anyhow::bail!("the session's thread has failed: the agent ends, tasks run on"),
+        _ = agent.keeper => anyhow::bail!("the keeper has failed: the agent ends, tasks run on"),
         served = api::serve(&state_dir, agent.api) => served.context("serve the local API")?,
         _ = terminate.recv() => tracing::info!("SIGTERM: the agent ends, tasks run on"),
         _ = interrupt.recv() => tracing::info!("SIGINT: the agent ends, tasks run on"),
@@ -86,7 +95,7 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
     let images = Arc::new(ImageStore::open(&state_dir.join("images"))?);
     let (ledger, contents) = Ledger::open(&state_dir)?;
     // Before any cgroup is made: a node that may not join leaves nothing behind.
-    let identity = join(&options, &state_dir).await?;
+    let (identity, token) = join(&options, &state_dir).await?;
     let workshop = workshop(&options, &state_dir, runtime, &facts, Arc::clone(&images), resources)?;
     let board = Arc::new(Board::default());
     tracing::info!(node = %identity.container_instance_arn, "this node");
@@ -105,28 +114,30 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
     let keep_ms = options.keep_stopped_s.saturating_mul(1000);
     let keeper = Keeper::new(context, resources, contents, keep_ms);
     let (node, inbox) = Keeper::handle();
-    tokio::spawn(keeper.run(inbox, stopped_inbox));
+    let keeper = tokio::spawn(keeper.run(inbox, stopped_inbox));
     tokio::spawn(clean_up_images(Arc::clone(&images), Arc::clone(&workshop)));
     let logs = Arc::new(Places { workshop: Arc::clone(&workshop), board: Arc::clone(&board) });
-    let api = api::Context {
-        images,
-        workshop,
-        node: node.clone(),
-        board: Arc::clone(&board),
-        container_instance_arn: identity.container_instance_arn.clone(),
-        controller: options.controller.clone(),
-    };
     let run_id = hex::encode(rand::rng().random::<[u8; 16]>());
     let settings = session::Settings {
-        controller: options.controller,
-        state_dir,
+        controller: options.controller.clone(),
+        state_dir: state_dir.clone(),
         resources,
         attributes,
         run_id,
         logs,
         credentials: Arc::default(),
+        token,
     };
-    Ok(Agent { settings, identity, node, board, api, _lock: lock })
+    let link = Link::new(settings, identity, node.clone(), Arc::clone(&board));
+    let api = api::Context {
+        images,
+        workshop,
+        node,
+        board,
+        container_instance_arn: link.name(),
+        controller: options.controller,
+    };
+    Ok(Agent { state_dir, link, api, keeper, _lock: lock })
 }
 
 /// Health checks that are made at once: most wait for somebody, and one that hangs holds its place
@@ -166,12 +177,49 @@ fn make_dir(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("make the folder {}", path.display()))
 }
 
+/// A controller without a port can never be reached, however often it is tried.
+fn check_address(controller: &str) -> anyhow::Result<()> {
+    let port = controller.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    let is_port = |(_, port): (&str, &str)| port.parse::<u16>().is_ok_and(|port| port != 0);
+    anyhow::ensure!(
+        port.is_some_and(is_port),
+        "--controller {controller:?} is not HOST:PORT: the controller's agent port is 7071 unless \
+         it was told otherwise"
+    );
+    Ok(())
+}
+
+/// Only root reads and writes an agent's folder. One from before, or that somebody made by hand, is
+/// closed if it is plainly an agent's; one that others may write is refused, because they could put
+/// anything in the place of a key.
+fn close_to_others(state_dir: &Path) -> anyhow::Result<()> {
+    let metadata =
+        std::fs::metadata(state_dir).with_context(|| format!("look at {}", state_dir.display()))?;
+    let mode = metadata.permissions().mode();
+    let mut entries = std::fs::read_dir(state_dir)
+        .with_context(|| format!("read the folder {}", state_dir.display()))?;
+    let is_ours = state_dir.join("lock").exists() || entries.next().is_none();
+    if mode & 0o077 != 0 && is_ours {
+        return std::fs::set_permissions(state_dir, std::fs::Permissions::from_mode(0o700))
+            .with_context(|| format!("close {} to others", state_dir.display()));
+    }
+    anyhow::ensure!(
+        mode & 0o022 == 0,
+        "the state folder {} can be written by others (mode {:o}): give the agent a folder of its \
+         own with --state-dir",
+        state_dir.display(),
+        mode & 0o7777
+    );
+    Ok(())
+}
+
 fn lock(state_dir: &Path) -> anyhow::Result<Flock<std::fs::File>> {
     let path = state_dir.join("lock");
     let file = std::fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(0o600)
         .open(&path)
         .with_context(|| format!("open {}", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
@@ -288,29 +336,41 @@ async fn sweep(workshop: Workshop, contents: &Contents) -> anyhow::Result<Arc<Wo
     Ok(workshop)
 }
 
-/// The node's identity: from disk, or for a join token.
-async fn join(options: &RunOptions, state_dir: &Path) -> anyhow::Result<Identity> {
-    if let Some(identity) = Identity::load(state_dir)? {
-        return Ok(identity);
-    }
+/// The join token, where one was given. A node that has joined already may go on without it.
+fn read_token(options: &RunOptions) -> anyhow::Result<Option<JoinToken>> {
     let text = match (&options.join_token, &options.join_token_file) {
         (Some(token), _) => token.clone(),
-        (None, Some(path)) => std::fs::read_to_string(path)
-            .with_context(|| format!("read the join token in {}", path.display()))?,
-        (None, None) => anyhow::bail!(
-            "this node has not joined a cluster: make a token on the controller with `loadline \
-             token create` and give it with --join-token-file"
-        ),
+        (None, Some(path)) => token::read_file(path)?,
+        (None, None) => return Ok(None),
     };
-    let token = JoinToken::parse(&text).context("read the join token")?;
+    JoinToken::parse(&text).context("read the join token").map(Some)
+}
+
+/// The node's identity: from disk, or for a join token. And the token, where it was not used.
+async fn join(
+    options: &RunOptions,
+    state_dir: &Path,
+) -> anyhow::Result<(Identity, Option<JoinToken>)> {
+    let token = read_token(options);
+    if let Some(identity) = Identity::load(state_dir)? {
+        let token = token.unwrap_or_else(|error| {
+            tracing::info!("the node has joined already, and the token is of no use: {error:#}");
+            None
+        });
+        return Ok((identity, token));
+    }
+    let token = token?.context(
+        "this node has not joined a cluster: make a token on the controller with `loadline token \
+         create` and give it with --join-token-file",
+    )?;
     let mut backoff = Backoff::default();
     loop {
         match enrol::enrol(&options.controller, &token, state_dir).await {
-            Ok(identity) => return Ok(identity),
+            Ok(identity) => return Ok((identity, None)),
             Err(error) if error.is_passing() => {
-                let wait = backoff.next(rand::rng().random::<f64>());
+                let wait = backoff.next(rand::rng().random::<f64>()).min(JOIN_WAIT_MAX);
                 tracing::warn!(error = %chain(&error), ?wait, "not joined yet, trying again");
-                tokio::time::sleep(wait.min(JOIN_WAIT_MAX)).await;
+                tokio::time::sleep(wait).await;
             }
             Err(error) => return Err(anyhow::Error::new(error).context("join the cluster")),
         }

@@ -1,6 +1,7 @@
 //! Places at which a test can kill the agent or a supervisor: `LOADLINE_FAILPOINT=NAME` makes it
 //! die by SIGKILL when it comes to the place of that name; a supervisor inherits the variable.
-//! Debug builds only; a release build has none of it.
+//! `hang:NAME` makes the thread that comes there sleep, as one does on a dead disk, and
+//! `panic:NAME` makes it panic. Debug builds only; a release build has none of it.
 
 /// Every place in the agent, so that a test can sweep them all.
 pub const ALL: [&str; 15] = [
@@ -42,8 +43,15 @@ pub fn hit(name: &str) {
     let is_known = ALL.contains(&name) || SUPERVISOR.contains(&name);
     debug_assert!(is_known, "{name} is missing in the lists");
     let wanted = WANTED.get_or_init(|| std::env::var("LOADLINE_FAILPOINT").ok());
-    if wanted.as_deref() == Some(name) {
-        let _ = nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::Signal::SIGKILL);
+    let Some(wanted) = wanted.as_deref() else { return };
+    match wanted.split_once(':').unwrap_or(("kill", wanted)) {
+        (_, place) if place != name => {}
+        ("hang", _) => std::thread::sleep(std::time::Duration::from_secs(3_600)),
+        ("panic", _) => panic!("the failpoint {name}"),
+        _ => {
+            let pid = nix::unistd::getpid();
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::node::desired::{Standing, plan};
 use crate::node::{Event, Handle, Status, Update};
 use crate::options::HollowOptions;
 use crate::session::link::{LogPlace, LogPlaces};
-use crate::session::{self, Identity, JoinToken, Link, enrol};
+use crate::session::{self, Identity, JoinToken, Link, enrol, token};
 use crate::task::record::{Stop, Task};
 
 /// Nodes in one process.
@@ -62,8 +62,7 @@ pub async fn run(options: HollowOptions) -> anyhow::Result<()> {
 fn read_token(options: &HollowOptions) -> anyhow::Result<JoinToken> {
     let text = match (&options.join_token, &options.join_token_file) {
         (Some(token), _) => token.clone(),
-        (None, Some(path)) => std::fs::read_to_string(path)
-            .with_context(|| format!("read the join token in {}", path.display()))?,
+        (None, Some(path)) => token::read_file(path)?,
         (None, None) => anyhow::bail!("hollow nodes need --join-token-file, with enough uses"),
     };
     JoinToken::parse(&text).context("read the join token")
@@ -95,6 +94,7 @@ async fn live(n: u32, options: HollowOptions, dir: PathBuf, identity: Identity, 
         run_id: hex::encode(rand::rng().random::<[u8; 16]>()),
         logs: Arc::new(NoLogs),
         credentials: Arc::default(),
+        token: None,
     };
     let mut identity = Some(identity);
     while let Some(now) = identity.take() {

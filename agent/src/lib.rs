@@ -20,6 +20,7 @@ pub mod cgroups;
 pub mod clock;
 pub mod daemon;
 pub mod failpoint;
+pub mod hide;
 pub mod hollow;
 pub mod host;
 pub mod image;

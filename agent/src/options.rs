@@ -52,7 +52,7 @@ pub struct HollowOptions {
     #[arg(long, value_name = "TOKEN", env = "LOADLINE_JOIN_TOKEN", hide_env_values = true)]
     pub join_token: Option<String>,
 
-    /// A file with the join token in it.
+    /// A file with the join token in it, or - for standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "join_token")]
     pub join_token_file: Option<PathBuf>,
 
@@ -106,12 +106,13 @@ pub struct RunOptions {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7071")]
     pub controller: String,
 
-    /// The join token; only read while the node has not joined. Other users of the host can see
-    /// a command line: --join-token-file and the environment variable are safer.
+    /// The join token; only read while the node has not joined. Other users of the host see a
+    /// command line for a moment, until the agent has taken the token out of it: prefer
+    /// --join-token-file.
     #[arg(long, value_name = "TOKEN", env = "LOADLINE_JOIN_TOKEN", hide_env_values = true)]
     pub join_token: Option<String>,
 
-    /// A file with the join token in it.
+    /// A file with the join token in it, or - for standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "join_token")]
     pub join_token_file: Option<PathBuf>,
 

@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -22,6 +22,10 @@ impl Lock {
         DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(|| {
             format!("make the state folder {}: run as root, or choose --state-dir", show(folder))
         })?;
+        // One that an older version, or a person, made: keys and the state are for nobody else.
+        let closed = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(folder, closed)
+            .with_context(|| format!("close the state folder {} to others", show(folder)))?;
         let path = folder.join("lock");
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -73,6 +77,17 @@ mod tests {
         assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
         drop(first);
         Lock::take(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_others_could_read_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("controller");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let _lock = Lock::take(&folder).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&folder), mode(&folder.join("lock"))), (0o700, 0o600));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use anyhow::{Context as _, bail};
 use clap::Parser as _;
 use loadline_controller::api::auth::credentials;
 use loadline_controller::api::{self, Api, Gate};
-use loadline_controller::engine::{self, Engine};
+use loadline_controller::engine::{self, Engine, PulseClock};
 use loadline_controller::liveness::Rules;
 use loadline_controller::nodes::pki::{self, Authority};
 use loadline_controller::nodes::{self, AgentPort, LogsRelay, Timing};
@@ -151,7 +151,9 @@ fn gate(options: &Options) -> anyhow::Result<Gate> {
 fn open_engine(options: &Options) -> anyhow::Result<(Engine, watch::Receiver<bool>)> {
     let path = options.folder().join("state.redb");
     let store = RedbStore::open(&path)?;
-    let settings = engine::Options::new(options.scope());
+    let clock = Arc::new(PulseClock::default());
+    tokio::spawn(Arc::clone(&clock).keep());
+    let settings = engine::Options { clock, ..engine::Options::new(options.scope()) };
     let (engine, thread) = Engine::open(Box::new(store), settings)?;
     let (ended, owner) = watch::channel(false);
     std::thread::spawn(move || {

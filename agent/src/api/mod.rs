@@ -24,6 +24,7 @@ use axum::routing::{get, post};
 use http::{Response, StatusCode, header};
 
 pub use listener::LocalListener;
+use tokio::sync::watch;
 
 use crate::board::Board;
 use crate::image::ImageStore;
@@ -45,7 +46,7 @@ pub struct Context {
     /// The tasks' reports.
     pub board: Arc<Board>,
     /// Who the node is.
-    pub container_instance_arn: String,
+    pub container_instance_arn: watch::Receiver<String>,
     /// The controller's address.
     pub controller: String,
 }

@@ -18,7 +18,7 @@ pub(super) async fn status(State(context): State<Context>) -> Response<Body> {
         json!({ "cpu_units": cpu_units, "memory_mib": memory_mib })
     };
     let answer = json!({
-        "container_instance_arn": context.container_instance_arn,
+        "container_instance_arn": *context.container_instance_arn.borrow(),
         "controller": context.controller,
         "agent_version": env!("CARGO_PKG_VERSION"),
         "registered": amount(status.registered),

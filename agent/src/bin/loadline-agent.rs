@@ -6,11 +6,16 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use loadline_agent::hide;
 use loadline_agent::options::{Command, Options};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Err(error) = hide::token(&options) {
+        eprintln!("loadline-agent: take the join token out of sight: {error}");
+        return ExitCode::FAILURE;
+    }
     let filter = EnvFilter::try_from_env("LOADLINE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

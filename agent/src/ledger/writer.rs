@@ -5,6 +5,7 @@ use tokio::sync::mpsc;
 use super::file::LedgerFile;
 use super::format::Key;
 use super::{Entry, Job, LedgerError, Purpose, io_error};
+use crate::task::actor::EndsWithUs;
 
 /// Jobs that one fsync commits.
 const BATCH_MAX: usize = 256;
@@ -27,6 +28,7 @@ impl Line {
 
 /// Runs until every [`super::Ledger`] is gone.
 pub(super) fn run(mut file: LedgerFile, mut inbox: mpsc::Receiver<Job>) {
+    let _guard = EndsWithUs("the ledger's writer");
     while let Some(first) = inbox.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < BATCH_MAX {

@@ -65,6 +65,12 @@ pub enum Refused {
         /// How many.
         count: usize,
     },
+    /// The controller contradicts itself.
+    #[error("task {task} is named twice in one message")]
+    Twice {
+        /// Which task.
+        task: TaskArn,
+    },
     /// The agent is ending.
     #[error("the agent is ending")]
     Ending,
@@ -90,6 +96,10 @@ pub struct Plan {
     pub stop: Vec<Assignment>,
     /// Tasks to stop, because the controller no longer names them; they go first.
     pub stop_unnamed: Vec<TaskArn>,
+    /// Tasks that a snapshot names STOPPED and that have not stopped: the controller may have given
+    /// them up and replaced them while this node was away, so nothing new is admitted before their
+    /// end. Those to be asked are in `stop` as well.
+    pub stop_first: Vec<TaskArn>,
     /// New tasks to admit or refuse.
     pub begin: Vec<Assignment>,
     /// New here, and to be stopped already.
@@ -120,7 +130,13 @@ pub fn plan(
             if TASKS_MAX < count {
                 return Err(Refused::TooMany { count });
             }
+            refuse_twins(assignments)?;
             plan_assignments(&mut plan, here, assignments);
+            let is_live =
+                |arn: &TaskArn| matches!(here.get(arn), Some(Standing::Live | Standing::Stopping));
+            let stopped = assignments.iter().filter(|a| a.desired == DesiredStatus::Stopped);
+            let arns = stopped.map(|assignment| &assignment.task.arn);
+            plan.stop_first = arns.filter(|arn| is_live(arn)).cloned().collect();
             plan_unnamed(&mut plan, here, assignments);
         }
         // The same change again: it was applied.
@@ -129,12 +145,19 @@ pub fn plan(
             return Err(Refused::OtherBase { base: *base, applied });
         }
         Update::Change { assignments, forget, .. } => {
+            refuse_twins(assignments)?;
             plan_assignments(&mut plan, here, assignments);
             let is_over = |arn: &&TaskArn| here.get(*arn) == Some(&Standing::Stopped);
             plan.forget.extend(forget.iter().filter(is_over).cloned());
         }
     }
     Ok(plan)
+}
+
+fn refuse_twins(assignments: &[Assignment]) -> Result<(), Refused> {
+    let mut seen = BTreeSet::new();
+    let twin = assignments.iter().find(|assignment| !seen.insert(&assignment.task.arn));
+    twin.map_or(Ok(()), |twin| Err(Refused::Twice { task: twin.task.arn.clone() }))
 }
 
 fn plan_assignments(
@@ -219,6 +242,34 @@ mod tests {
         assert_eq!(plan.begin, [assignment(6, DesiredStatus::Running)]);
         assert_eq!(plan.never_begin, [assignment(7, DesiredStatus::Stopped)]);
         assert_eq!((plan.stop, plan.show_again), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_a_snapshot_names_stopped_ends_before_anything_begins() {
+        use Standing::{Live, Stopped, Stopping};
+        let here = here(&[(1, Live), (2, Stopping), (3, Stopped)]);
+        let named = [1, 2, 3].map(|n| assignment(n, DesiredStatus::Stopped)).to_vec();
+        let snapshot = Update::Snapshot { generation: 1, assignments: named };
+        let plan = plan(0, &here, &snapshot).unwrap();
+        assert_eq!(plan.stop_first, [arn(1), arn(2)]);
+        assert_eq!(plan.stop, [assignment(1, DesiredStatus::Stopped)]);
+        assert_eq!(plan.show_again, [arn(3)]);
+    }
+
+    #[test]
+    fn a_task_that_is_named_twice_in_one_message_is_refused_by_name() {
+        let twins = vec![assignment(1, DesiredStatus::Running); 2];
+        let snapshot = Update::Snapshot { generation: 1, assignments: twins.clone() };
+        let change = Update::Change {
+            generation: 1,
+            base_generation: 0,
+            assignments: twins,
+            forget: vec![],
+        };
+        for update in [snapshot, change] {
+            let refused = plan(0, &BTreeMap::new(), &update).unwrap_err();
+            assert_eq!(refused, Refused::Twice { task: arn(1) });
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::board::Board;
 use crate::clock::now_ms;
 use crate::failpoint;
 use crate::ledger::{Contents, Entry, Purpose};
-use crate::task::actor::{self, Context};
+use crate::task::actor::{self, Context, EndsWithUs};
 use crate::task::record::{Stop, Task};
 
 /// Stopped tasks whose logs are kept; the oldest go first.
@@ -57,8 +57,9 @@ pub struct Keeper {
     line: Line,
     generation: u64,
     tasks: BTreeMap<TaskArn, Held>,
-    /// What the controller no longer names and what has not stopped yet.
-    unnamed: BTreeSet<TaskArn>,
+    /// What the controller no longer names, or named STOPPED in a snapshot, and what has not
+    /// stopped yet.
+    departing: BTreeSet<TaskArn>,
     /// New tasks that wait for those.
     waiting: VecDeque<Assignment>,
     /// How long a stopped task's log is kept, in milliseconds.
@@ -75,7 +76,7 @@ impl Keeper {
             line: Line::new(registered),
             generation: contents.generation,
             tasks: BTreeMap::new(),
-            unnamed: BTreeSet::new(),
+            departing: BTreeSet::new(),
             waiting: VecDeque::new(),
             keep_ms,
         };
@@ -99,6 +100,7 @@ impl Keeper {
         mut inbox: mpsc::Receiver<Event>,
         mut stopped: mpsc::Receiver<Box<Task>>,
     ) {
+        let _guard = EndsWithUs("the node's keeper");
         let mut tidy = tokio::time::interval(Duration::from_secs(TIDY_EVERY_S));
         loop {
             tokio::select! {
@@ -164,13 +166,15 @@ impl Keeper {
             let reason = "The controller no longer assigns the task to this node".to_owned();
             let code = StopCode::ServiceSchedulerInitiated;
             if !self.give_up_waiting(&arn) {
-                self.unnamed.insert(arn.clone());
+                self.departing.insert(arn.clone());
                 self.stop(&arn, Stop { code, reason, at_ms: now_ms() }).await;
             }
         }
         for assignment in plan.stop {
             self.stop_assigned(assignment).await;
         }
+        let is_live = |arn: &TaskArn| matches!(self.tasks.get(arn), Some(Held::Live { .. }));
+        self.departing.extend(plan.stop_first.into_iter().filter(is_live));
         for arn in plan.show_again {
             if let Some(Held::Stopped(task)) = self.tasks.get(&arn) {
                 self.board.publish(task.report());
@@ -187,7 +191,7 @@ impl Keeper {
             })
             .collect();
         self.waiting.extend(plan.begin);
-        let new = if self.unnamed.is_empty() { self.admit() } else { Vec::new() };
+        let new = if self.departing.is_empty() { self.admit() } else { Vec::new() };
         self.remember(never.into_iter().chain(new).collect()).await;
         self.forget(plan.forget).await;
     }
@@ -280,8 +284,8 @@ impl Keeper {
         self.line.release(&arn);
         self.tasks.insert(arn.clone(), Held::Stopped(task));
         // Its end is told too; the next snapshot that does not name it lets it be forgotten.
-        let was_awaited = self.unnamed.remove(&arn);
-        if was_awaited && self.unnamed.is_empty() && !self.waiting.is_empty() {
+        let was_awaited = self.departing.remove(&arn);
+        if was_awaited && self.departing.is_empty() && !self.waiting.is_empty() {
             let new = self.admit();
             self.remember(new).await;
         }

@@ -10,8 +10,8 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
-    SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, OtherError,
+    RootCertStore, SignatureScheme,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
@@ -39,6 +39,15 @@ pub enum DialError {
         address: String,
         /// What differs.
         source: WrongAuthority,
+    },
+    /// Somebody answers who speaks something else.
+    #[error(
+        "{address} answers, but not in TLS: agents connect to the controller's agent port \
+         (--agent-listen, 7071 unless it was told otherwise), not to its API"
+    )]
+    NotTls {
+        /// HOST:PORT.
+        address: String,
     },
     /// The handshake failed.
     #[error("open TLS to the controller at {address}")]
@@ -104,10 +113,18 @@ pub async fn dial(
         Ok(shaken) => shaken,
         Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
     };
+    let address = address.to_owned();
     shaken.map_err(|error| match wrong_authority(&error) {
-        Some(source) => DialError::Untrusted { address: address.to_owned(), source },
-        None => DialError::Handshake { address: address.to_owned(), source: error },
+        Some(source) => DialError::Untrusted { address, source },
+        None if is_not_tls(&error) => DialError::NotTls { address },
+        None => DialError::Handshake { address, source: error },
     })
+}
+
+fn is_not_tls(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    let wrong = InvalidMessage::InvalidContentType;
+    matches!(error, Some(rustls::Error::InvalidMessage(message)) if *message == wrong)
 }
 
 fn client_config(

@@ -43,7 +43,9 @@ impl EnrolError {
             Self::Dial(DialError::Connect { .. } | DialError::Handshake { .. })
             | Self::Transport(_)
             | Self::Unanswered(_) => true,
-            Self::Dial(DialError::Untrusted { .. } | DialError::Identity(_))
+            Self::Dial(
+                DialError::Untrusted { .. } | DialError::NotTls { .. } | DialError::Identity(_),
+            )
             | Self::Refused(_)
             | Self::OtherCa
             | Self::Identity(_) => false,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use hyper_util::rt::TokioIo;
@@ -12,13 +13,17 @@ use loadline_proto::v1::{RegisterRequest, RenewRequest};
 use loadline_proto::{MESSAGE_BYTES_MAX, PROTOCOL_VERSION, v1};
 use rand::Rng as _;
 use tokio::net::TcpStream;
+use tokio::runtime;
+use tokio::sync::{oneshot, watch};
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::backoff::{Backoff, GOOD_SESSION_S};
 use super::dial::{self, DialError};
+use super::enrol::{self, EnrolError};
 use super::identity::{Identity, IdentityError};
 use super::stream;
+use super::token::JoinToken;
 use crate::board::Board;
 use crate::clock::now_ms;
 use crate::metadata::CredentialStore;
@@ -48,6 +53,9 @@ pub struct Settings {
     pub logs: Arc<dyn LogPlaces>,
     /// Where the tasks' credentials go.
     pub credentials: Arc<CredentialStore>,
+    /// With what the node may join again, should it have been removed, or should this be another
+    /// cluster's controller.
+    pub token: Option<JoinToken>,
 }
 
 /// Finds a container's log.
@@ -92,11 +100,30 @@ pub enum LinkError {
     /// The certificate can't be renewed.
     #[error("renew the node's certificate")]
     Renewal(#[source] IdentityError),
-    /// The controller was silent for longer than its lease.
+    /// It was deregistered.
+    #[error(
+        "{node} was removed from its cluster: to let this host join again, as a new container \
+         instance, make a token with `loadline token create` and start the agent with \
+         --join-token-file"
+    )]
+    Removed {
+        /// Who the node was.
+        node: String,
+    },
+    /// It was removed, and the token that it has does not bring it in again.
+    #[error("this node was removed from its cluster and can't join again")]
+    Rejoin(#[source] EnrolError),
+    /// The controller was silent for several leases.
     #[error("the controller was silent for {silent_ms} ms")]
     Silent {
         /// For how long.
         silent_ms: u64,
+    },
+    /// The controller sends on though this node has not answered what came before.
+    #[error("the controller sent more than {max} changes without waiting for an answer")]
+    Overrun {
+        /// How many may wait.
+        max: usize,
     },
     /// The stream takes nothing more.
     #[error("the session's stream was closed")]
@@ -110,10 +137,17 @@ pub struct Link {
     identity: Identity,
     node: node::Handle,
     board: Arc<Board>,
+    generation: Arc<AtomicU64>,
+    work: runtime::Handle,
+    name: watch::Sender<String>,
 }
 
 impl Link {
-    /// A link that is not connected yet.
+    /// A link that is not connected yet. What may wait for a disk is done on the runtime that is
+    /// current here, wherever [`Self::run`] runs.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     #[must_use]
     pub fn new(
         settings: Settings,
@@ -121,7 +155,15 @@ impl Link {
         node: node::Handle,
         board: Arc<Board>,
     ) -> Self {
-        Self { settings, identity, node, board }
+        let (generation, work) = (Arc::default(), runtime::Handle::current());
+        let name = watch::Sender::new(identity.container_instance_arn.clone());
+        Self { settings, identity, node, board, generation, work, name }
+    }
+
+    /// Who the node is: the ARN of its container instance, which changes where it joins again.
+    #[must_use]
+    pub fn name(&self) -> watch::Receiver<String> {
+        self.name.subscribe()
     }
 
     /// Connects, and connects again, for ever.
@@ -129,7 +171,12 @@ impl Link {
         let mut backoff = Backoff::default();
         loop {
             let began = Instant::now();
-            let ended = self.session().await;
+            let mut ended = self.session().await;
+            if let Err(error) = &ended
+                && self.is_out(error)
+            {
+                ended = self.join_again().await;
+            }
             if Duration::from_secs(GOOD_SESSION_S) <= began.elapsed() {
                 backoff = Backoff::default();
             }
@@ -145,6 +192,58 @@ impl Link {
         }
     }
 
+    /// Whether only a new identity helps.
+    fn is_out(&self, error: &LinkError) -> bool {
+        match error {
+            LinkError::Removed { .. } => true,
+            LinkError::Dial(DialError::Untrusted { .. }) => {
+                let ours = self.identity.ca_hash();
+                self.settings.token.as_ref().is_some_and(|token| token.ca_hash() != ours)
+            }
+            _ => false,
+        }
+    }
+
+    /// Joins with the token that the agent was started with. What runs here is stopped by the new
+    /// node's first snapshot, which names none of it.
+    async fn join_again(&mut self) -> Result<stream::Ended, LinkError> {
+        let node = self.identity.container_instance_arn.clone();
+        // A token is of no use twice: the next attempt says what to do.
+        let Some(token) = self.settings.token.take() else {
+            return Err(LinkError::Removed { node });
+        };
+        let joined = enrol::enrol(&self.settings.controller, &token, &self.settings.state_dir);
+        match joined.await {
+            Ok(identity) => self.identity = identity,
+            Err(error) => {
+                if error.is_passing() {
+                    self.settings.token = Some(token);
+                }
+                return Err(LinkError::Rejoin(error));
+            }
+        }
+        let now = self.identity.container_instance_arn.clone();
+        tracing::warn!(was = %node, %now, "the node was removed, and joined again as a new one");
+        self.name.send_replace(now);
+        Ok(stream::Ended::Planned)
+    }
+
+    /// [`Self::run`] on a thread of its own, with nothing else on it: no disk, no image and no task
+    /// of this node can hold a heartbeat up. The answer comes only where that thread has failed.
+    ///
+    /// # Errors
+    /// The kernel's, where there is no thread or no event queue for it.
+    pub fn run_alone(self) -> std::io::Result<oneshot::Receiver<()>> {
+        let (running, ended) = oneshot::channel();
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("session".to_owned()).spawn(move || {
+            // Dropped also by a panic: whoever waits then hears of it.
+            let _running: oneshot::Sender<()> = running;
+            runtime.block_on(self.run());
+        })?;
+        Ok(ended)
+    }
+
     async fn session(&mut self) -> Result<stream::Ended, LinkError> {
         let hash = self.identity.ca_hash();
         let client = self.identity.client_certificate();
@@ -155,14 +254,17 @@ impl Link {
         let mut client = NodeClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let node = || self.identity.container_instance_arn.clone();
+        self.register(&mut client).await.map_err(|error| removed(error, node()))?;
         self.renew_if_due(&mut client).await?;
-        self.register(&mut client).await?;
         let parts = stream::Parts {
             node: self.node.clone(),
             board: Arc::clone(&self.board),
             logs: Arc::clone(&self.settings.logs),
             credentials: Arc::clone(&self.settings.credentials),
             run_id: self.settings.run_id.clone(),
+            generation: Arc::clone(&self.generation),
+            work: self.work.clone(),
         };
         let ended = stream::run(&mut client, parts, || {
             let now_s = i64::try_from(now_ms() / 1000).unwrap_or(i64::MAX);
@@ -199,6 +301,19 @@ impl Link {
             "registered"
         );
         Ok(())
+    }
+}
+
+/// The controller's way to say that the certificate's node is no more.
+fn removed(error: LinkError, node: String) -> LinkError {
+    match error {
+        LinkError::Refused { status, .. }
+            if status.code() == tonic::Code::PermissionDenied
+                && status.message().contains("was removed") =>
+        {
+            LinkError::Removed { node }
+        }
+        other => other,
     }
 }
 

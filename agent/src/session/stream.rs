@@ -1,7 +1,17 @@
 //! One session: what comes is applied, what is new is sent.
+//!
+//! ```text
+//!   controller ─▶ session ─▶ queue ─▶ applier ─▶ node ─▶ disk
+//!        ▲          │ beats                │
+//!        └──────────┴── outbox ◀── Applied ┘
+//! ```
+//!
+//! Invariant: the session itself waits for the wire alone. A node that waits for its disk, or an
+//! applier that waits for the node, holds no heartbeat back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use loadline_model::{Assignment, TaskArn};
@@ -11,7 +21,9 @@ use loadline_proto::v1::agent_message::Kind as Ours;
 use loadline_proto::v1::controller_message::Kind as Theirs;
 use loadline_proto::v1::node_client::NodeClient;
 use loadline_proto::v1::{self, AgentMessage, ControllerMessage};
+use tokio::runtime;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
@@ -27,6 +39,13 @@ use crate::session_logs;
 /// Messages that wait for the wire.
 const OUTBOX_MAX: usize = 64;
 
+/// Snapshots and changes that wait for the node. A controller lets at most 256 changes be
+/// unanswered, so a queue that is full says that it does not keep the protocol.
+const UPDATES_MAX: usize = 1_024;
+
+/// Longest wait for the node to say which generation it holds, before the last one known is told.
+const STATUS_MS_MAX: u64 = 500;
+
 /// Log requests answered at once.
 const LOG_READERS_MAX: usize = 32;
 
@@ -35,6 +54,10 @@ const HEARTBEAT_MS: u64 = 5_000;
 
 /// Before the controller has said how long it may be silent.
 const LEASE_MS: u64 = 30_000;
+
+/// How many leases the controller may be silent for before its session is given up. It is not lost
+/// by that, so there is no hurry: one that was stopped for a moment finds its sessions as they were.
+const PATIENCE_LEASES: u64 = 3;
 
 /// Bounds of what the controller may ask for.
 const HEARTBEAT_MS_RANGE: std::ops::RangeInclusive<u64> = 50..=60_000;
@@ -60,6 +83,57 @@ pub(super) struct Parts {
     pub(super) logs: Arc<dyn LogPlaces>,
     pub(super) credentials: Arc<CredentialStore>,
     pub(super) run_id: String,
+    /// The newest generation that a session of this link applied.
+    pub(super) generation: Arc<AtomicU64>,
+    /// Where work is done that may wait for a disk.
+    pub(super) work: runtime::Handle,
+}
+
+impl Parts {
+    /// The newest generation applied. A node that is too busy to answer does not keep the session
+    /// from beginning: what is told then may be older, and the controller begins with a snapshot.
+    async fn generation(&self) -> u64 {
+        let patience = Duration::from_millis(STATUS_MS_MAX);
+        let asked = tokio::time::timeout(patience, self.node.status()).await;
+        let known = self.generation.load(Ordering::Relaxed);
+        asked.ok().flatten().map_or(known, |status| status.generation)
+    }
+}
+
+/// One answer that is due, in the order in which the controller is to get them.
+#[derive(Debug)]
+enum Due {
+    /// Of what the node says to this.
+    Update(Update),
+    /// Of desired state that could not be understood.
+    Refusal { generation: u64, why: String },
+}
+
+/// Applies what comes, one after the other, and answers each.
+async fn apply_all(
+    node: node::Handle,
+    newest: Arc<AtomicU64>,
+    mut due: mpsc::Receiver<Due>,
+    outbox: mpsc::Sender<AgentMessage>,
+) {
+    while let Some(due) = due.recv().await {
+        let applied = match due {
+            Due::Refusal { generation, why } => v1::Applied { generation, refused: Some(why) },
+            Due::Update(update) => {
+                let generation = update.generation();
+                let refused = node.apply(update).await.err().map(|refused| {
+                    tracing::warn!(generation, %refused, "desired state is refused");
+                    refused.to_string()
+                });
+                if refused.is_none() {
+                    newest.fetch_max(generation, Ordering::Relaxed);
+                }
+                v1::Applied { generation, refused }
+            }
+        };
+        // A session that has ended is answered in the next one.
+        let _ = outbox.send(AgentMessage { kind: Some(Ours::Applied(applied)) }).await;
+    }
 }
 
 /// Opens a session and keeps it until it ends.
@@ -68,7 +142,7 @@ pub(super) async fn run(
     parts: Parts,
     renewal_is_due: impl Fn() -> bool,
 ) -> Result<Ended, LinkError> {
-    let generation = parts.node.status().await.map_or(0, |status| status.generation);
+    let generation = parts.generation().await;
     let (outbox, outgoing) = mpsc::channel(OUTBOX_MAX);
     let agent_run_id = parts.run_id.clone();
     let hello = v1::Hello { protocol_version: PROTOCOL_VERSION, agent_run_id, generation };
@@ -79,9 +153,16 @@ pub(super) async fn run(
         .await
         .map_err(|status| LinkError::Refused { call: "Session", status: Box::new(status) })?
         .into_inner();
+    let (updates, due) = mpsc::channel(UPDATES_MAX);
+    // Ends with the session; what it did not come to is in the next session's snapshot.
+    let mut applier = JoinSet::new();
+    let (node, newest) = (parts.node.clone(), Arc::clone(&parts.generation));
+    applier.spawn(apply_all(node, newest, due, outbox.clone()));
     let session = Session {
         parts,
         outbox,
+        updates,
+        _applier: applier,
         sent: BTreeMap::new(),
         snapshot: None,
         skips_parts: false,
@@ -97,6 +178,8 @@ pub(super) async fn run(
 struct Session {
     parts: Parts,
     outbox: mpsc::Sender<AgentMessage>,
+    updates: mpsc::Sender<Due>,
+    _applier: JoinSet<()>,
     /// The version of each task's report that was sent in this session.
     sent: BTreeMap<TaskArn, u64>,
     /// Parts of a snapshot whose last has not come.
@@ -120,6 +203,14 @@ impl Session {
         loop {
             let board = Arc::clone(&self.parts.board);
             tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(next_beat.into()) => {
+                    self.beat_is_due(next_beat).await?;
+                    next_beat = Instant::now() + Duration::from_millis(self.heartbeat_ms);
+                    if renewal_is_due() {
+                        return Ok(Ended::Renewal);
+                    }
+                }
                 message = incoming.message() => {
                     let message = message.map_err(|status| {
                         LinkError::Refused { call: "Session", status: Box::new(status) }
@@ -134,27 +225,30 @@ impl Session {
                     next_beat = next_beat.min(Instant::now() + beat);
                 }
                 () = board.changed() => self.report().await?,
-                () = tokio::time::sleep_until(next_beat.into()) => {
-                    next_beat = Instant::now() + Duration::from_millis(self.heartbeat_ms);
-                    self.check_silence()?;
-                    self.beat().await?;
-                    // A session may live for months, and tasks come and go.
-                    board.drop_retracted(&mut self.sent);
-                    let is_here = |task: &TaskArn| board.get(task).is_some();
-                    self.parts.credentials.retain(is_here, now_ms());
-                    // Also what an earlier full outbox or a missed wake-up left behind.
-                    self.report().await?;
-                    if renewal_is_due() {
-                        return Ok(Ended::Renewal);
-                    }
-                }
             }
         }
     }
 
+    async fn beat_is_due(&mut self, since: Instant) -> Result<(), LinkError> {
+        // While this process itself did not run, it could not hear either.
+        let late = since.elapsed();
+        if Duration::from_millis(self.heartbeat_ms) < late {
+            self.heard_at += late;
+        }
+        self.check_silence()?;
+        self.beat().await?;
+        // A session may live for months, and tasks come and go.
+        let board = Arc::clone(&self.parts.board);
+        board.drop_retracted(&mut self.sent);
+        let is_here = |task: &TaskArn| board.get(task).is_some();
+        self.parts.credentials.retain(is_here, now_ms());
+        // Also what an earlier full outbox or a missed wake-up left behind.
+        self.report().await
+    }
+
     fn check_silence(&self) -> Result<(), LinkError> {
         let silent_ms = u64::try_from(self.heard_at.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if self.lease_ms.max(3 * self.heartbeat_ms) < silent_ms {
+        if (PATIENCE_LEASES * self.lease_ms).max(3 * self.heartbeat_ms) < silent_ms {
             return Err(LinkError::Silent { silent_ms });
         }
         Ok(())
@@ -163,8 +257,8 @@ impl Session {
     async fn hear(&mut self, message: ControllerMessage) -> Result<Option<Ended>, LinkError> {
         match message.kind {
             Some(Theirs::Welcome(welcome)) => self.welcome(&welcome),
-            Some(Theirs::Snapshot(snapshot)) => self.snapshot(snapshot).await?,
-            Some(Theirs::Change(change)) => self.change(change).await?,
+            Some(Theirs::Snapshot(snapshot)) => self.snapshot(snapshot)?,
+            Some(Theirs::Change(change)) => self.change(change)?,
             Some(Theirs::ReportAcks(acks)) => self.acknowledged(acks),
             Some(Theirs::ReadLogs(request)) => self.read_logs(request),
             Some(Theirs::TaskCredentials(wire)) => self.credentials(wire),
@@ -200,7 +294,7 @@ impl Session {
         tracing::info!(heartbeat_ms = self.heartbeat_ms, lease_ms = self.lease_ms, "welcome");
     }
 
-    async fn snapshot(&mut self, part: v1::Snapshot) -> Result<(), LinkError> {
+    fn snapshot(&mut self, part: v1::Snapshot) -> Result<(), LinkError> {
         let generation = part.generation;
         if self.skips_parts {
             self.skips_parts = !part.last;
@@ -210,7 +304,7 @@ impl Session {
             Ok(assignments) => assignments,
             Err(invalid) => {
                 self.skips_parts = !part.last;
-                return self.not_understood(generation, invalid).await;
+                return self.not_understood(generation, invalid);
             }
         };
         let (of, mut all) = self.snapshot.take().unwrap_or((generation, Vec::new()));
@@ -223,36 +317,32 @@ impl Session {
             return Ok(());
         }
         self.skips_parts = !part.last;
-        self.apply(Update::Snapshot { generation, assignments: all }).await
+        self.due(Due::Update(Update::Snapshot { generation, assignments: all }))
     }
 
-    async fn change(&mut self, change: v1::Change) -> Result<(), LinkError> {
+    fn change(&mut self, change: v1::Change) -> Result<(), LinkError> {
         let forget = change.forget_task_arns.iter().map(|arn| TaskArn::parse(arn));
         let forget = forget.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string());
         let decoded = forget.and_then(|forget| Ok((forget, decode_all(change.assignments)?)));
         let generation = change.generation;
         let (forget, assignments) = match decoded {
             Ok(decoded) => decoded,
-            Err(invalid) => return self.not_understood(generation, invalid).await,
+            Err(invalid) => return self.not_understood(generation, invalid),
         };
         let base_generation = change.base_generation;
-        self.apply(Update::Change { generation, base_generation, assignments, forget }).await
+        let update = Update::Change { generation, base_generation, assignments, forget };
+        self.due(Due::Update(update))
     }
 
     /// Desired state that breaks the protocol is refused in words; the session goes on.
-    async fn not_understood(&mut self, generation: u64, why: String) -> Result<(), LinkError> {
+    fn not_understood(&mut self, generation: u64, why: String) -> Result<(), LinkError> {
         tracing::error!(generation, %why, "desired state can't be understood");
         self.snapshot = None;
-        self.send(Ours::Applied(v1::Applied { generation, refused: Some(why) })).await
+        self.due(Due::Refusal { generation, why })
     }
 
-    async fn apply(&mut self, update: Update) -> Result<(), LinkError> {
-        let generation = update.generation();
-        let refused = self.parts.node.apply(update).await.err().map(|refused| {
-            tracing::warn!(generation, %refused, "desired state is refused");
-            refused.to_string()
-        });
-        self.send(Ours::Applied(v1::Applied { generation, refused })).await
+    fn due(&self, due: Due) -> Result<(), LinkError> {
+        self.updates.try_send(due).map_err(|_| LinkError::Overrun { max: UPDATES_MAX })
     }
 
     fn acknowledged(&self, acks: v1::ReportAcks) {
@@ -286,7 +376,7 @@ impl Session {
     fn read_logs(&self, request: v1::ReadLogs) {
         let (outbox, logs) = (self.outbox.clone(), Arc::clone(&self.parts.logs));
         let permit = Arc::clone(&self.readers).try_acquire_owned();
-        tokio::spawn(async move {
+        self.parts.work.spawn(async move {
             let chunk = match permit {
                 Ok(_permit) => session_logs::read(logs.as_ref(), request).await,
                 Err(_) => session_logs::refuse(request.request_id, "too many log readers at once"),

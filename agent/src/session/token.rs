@@ -1,6 +1,36 @@
 //! The join token: `loadline1.TOKEN_ID.SECRET.CA_HASH`.
 
 use std::fmt;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+/// Longest text that can be a token with space around it, in bytes.
+const TEXT_BYTES_MAX: u64 = 4_096;
+
+/// A token's file can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("read the join token in {}", path.display())]
+pub struct Unreadable {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// The text in a token's file, or on standard input where that is `-`.
+///
+/// # Errors
+/// [`Unreadable`].
+pub fn read_file(path: &Path) -> Result<String, Unreadable> {
+    let read = || -> io::Result<String> {
+        let mut text = String::new();
+        if path == Path::new("-") {
+            io::stdin().lock().take(TEXT_BYTES_MAX).read_to_string(&mut text)?;
+        } else {
+            std::fs::File::open(path)?.take(TEXT_BYTES_MAX).read_to_string(&mut text)?;
+        }
+        Ok(text)
+    };
+    read().map_err(|source| Unreadable { path: path.to_owned(), source })
+}
 
 /// A token that has the right form. Its text is secret and is not shown.
 #[derive(Clone, PartialEq, Eq)]

@@ -82,11 +82,26 @@ pub fn start(context: Context, task: Task) -> Handle {
     let (events, inbox) = mpsc::channel(INBOX_MAX);
     let handle = Handle { events: events.clone() };
     tokio::spawn(async move {
+        let _guard = EndsWithUs("a task's actor");
         let mut actor = Actor::new(context, task, events);
         actor.resume();
         actor.run(inbox).await;
     });
     handle
+}
+
+/// Ends the process where its owner panics. A task whose actor is gone would never be stopped or
+/// told of again, while the agent looks alive; one that starts anew finds everything (law 8).
+#[derive(Debug)]
+pub(crate) struct EndsWithUs(pub(crate) &'static str);
+
+impl Drop for EndsWithUs {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("{} has failed: the agent ends, and its tasks run on", self.0);
+            std::process::abort();
+        }
+    }
 }
 
 struct Actor {
@@ -146,6 +161,7 @@ impl Actor {
                 self.seen[at].stage = Stage::Ended(end_before_reboot(&run_dir, ended));
             } else if 0 < self.task.containers[at].runs {
                 self.seen[at].stop_signal = self.context.workshop.stop_signal(&self.task, at);
+                self.seen[at].launched_at_ms = Some(now_ms());
                 self.seen[at].stage =
                     if ended { Stage::Ended(End::Recorded) } else { Stage::Launching };
                 self.watch(at);
@@ -274,6 +290,10 @@ impl Actor {
             Action::KillAll(at) => {
                 self.seen[at].kill_all_asked = true;
                 self.kill_all(at, None);
+            }
+            Action::EndSupervisor(at) => {
+                self.seen[at].supervisor_ended = true;
+                self.end_supervisor(at);
             }
             Action::Skip(at) => {
                 if let Some(pull) = self.pulls[at].take() {
@@ -457,6 +477,7 @@ impl Actor {
 
     fn launch(&mut self, at: usize) {
         self.seen[at].stage = Stage::Launching;
+        self.seen[at].launched_at_ms = Some(now_ms());
         let stop_signal = self.seen[at].stop_signal;
         let written = self.context.workshop.write_settings(&self.task, at, stop_signal);
         if let Err(reason) = written {
@@ -499,6 +520,14 @@ impl Actor {
                 let _ = events.send(event).await;
             }
         });
+    }
+
+    /// What follows is that of a supervisor that died: its watch finds it out.
+    fn end_supervisor(&self, at: usize) {
+        let run_dir = self.context.workshop.run_dir(&self.task, at);
+        tracing::error!(run = %run_dir.display(), "a supervisor does not answer: it is ended");
+        let supervisor = self.context.supervisor.clone();
+        tokio::task::spawn_blocking(move || super::calls::end_supervisor(&supervisor, &run_dir));
     }
 
     fn clean_up(&mut self) {

@@ -31,19 +31,39 @@ pub(super) fn end(runtime_root: &Path, id: &str) -> Result<(), String> {
     }
 }
 
+/// Ends the supervisor of a run, which holds its container's pipes but not its life: the lock on
+/// the run's folder is then free, and its watch finds the container without one.
+pub(super) fn end_supervisor(program: &Path, run_dir: &Path) {
+    let is_it = |line: &[u8]| {
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        let name = |path: &[u8]| path.rsplit(|byte| *byte == b'/').next().map(<[u8]>::to_vec);
+        let ours = name(program.as_os_str().as_encoded_bytes());
+        matches!(words[..], [first, dir, ..]
+            if dir == run_dir.as_os_str().as_encoded_bytes() && name(first) == ours)
+    };
+    for pid in processes(is_it) {
+        // Its command line was read a moment ago; no new process gets its pid that soon.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
 /// A zombie has no command line, and so is none.
 fn find(runtime_root: &Path, id: &str) -> Vec<i32> {
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let is_call = |path: &Path| {
-        let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+    processes(|line| {
         let root = runtime_root.as_os_str().as_encoded_bytes();
         let mut words = line.split(|byte| *byte == 0);
         words.by_ref().any(|word| word == root) && words.any(|word| word == id.as_bytes())
-    };
-    processes
+    })
+}
+
+/// The pids of all processes with such a command line.
+fn processes(is_it: impl Fn(&[u8]) -> bool) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
-            is_call(&entry.path()).then_some(pid)
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            is_it(&line).then_some(pid)
         })
         .collect()
 }

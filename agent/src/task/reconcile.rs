@@ -26,6 +26,14 @@ pub const STOP_TIMEOUT_S: u32 = 30;
 /// From SIGKILL of the init to SIGKILL of everything in its cgroup, in milliseconds.
 pub const KILL_ALL_AFTER_MS: u64 = 5_000;
 
+/// From SIGKILL of the init to SIGKILL of a supervisor that still has not told the end, in
+/// milliseconds: it hangs, and would keep the task STOPPING for ever.
+pub const END_SUPERVISOR_AFTER_MS: u64 = 30_000;
+
+/// How long a supervisor may take to create a container that shall not run any more, in
+/// milliseconds, before it is taken for hung.
+pub const LAUNCH_MS_MAX: u64 = 60_000;
+
 /// How a container came to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
@@ -88,6 +96,10 @@ pub struct Seen {
     pub kill_at_ms: Option<u64>,
     /// Whether its cgroup was emptied by force.
     pub kill_all_asked: bool,
+    /// When its supervisor was started, or looked for again after a restart of the agent.
+    pub launched_at_ms: Option<u64>,
+    /// Whether its supervisor was ended because it hung.
+    pub supervisor_ended: bool,
     /// Whether a supervisor of it may still live.
     pub supervised: bool,
     /// Its health checks in this run.
@@ -105,6 +117,8 @@ impl Seen {
             term_at_ms: None,
             kill_at_ms: None,
             kill_all_asked: false,
+            launched_at_ms: None,
+            supervisor_ended: false,
             supervised: false,
             checks: Checks::default(),
         }
@@ -147,6 +161,8 @@ pub enum Action {
     Signal(usize, i32),
     /// Send SIGKILL to everything in the container's cgroup.
     KillAll(usize),
+    /// Send SIGKILL to the container's supervisor, which hangs.
+    EndSupervisor(usize),
     /// It will never be started: `Stage::Ended(End::Skipped)`.
     Skip(usize),
     /// What it waits for never comes: `Stage::Ended(End::GaveUp)` with the reason.
@@ -362,7 +378,8 @@ fn stop_containers(next: &mut Decision, all: &[Seen], now_ms: u64) {
                 next.actions.push(Action::Skip(at));
             }
             // It comes to Prepared or Created, or fails; then it is decided.
-            Stage::Preparing | Stage::Launching => {}
+            Stage::Preparing => {}
+            Stage::Launching => end_launch(next, at, seen, now_ms),
             Stage::Created | Stage::Starting | Stage::Running { .. }
                 if has_dependents(&next.task, all, at) => {}
             // Its program has not begun: there is nobody who could react to a polite signal.
@@ -398,7 +415,25 @@ fn kill(next: &mut Decision, at: usize, seen: &Seen, now_ms: u64) {
             wake(next, killed + KILL_ALL_AFTER_MS);
         }
         Some(_) if !seen.kill_all_asked => next.actions.push(Action::KillAll(at)),
-        Some(_) => {}
+        Some(killed) => end_supervisor(next, at, seen, killed + END_SUPERVISOR_AFTER_MS, now_ms),
+    }
+}
+
+/// A call of the runtime that never returns, or a supervisor that hangs before it says anything.
+fn end_launch(next: &mut Decision, at: usize, seen: &Seen, now_ms: u64) {
+    let stop_at_ms = next.task.stop.as_ref().map_or(now_ms, |stop| stop.at_ms);
+    let began_ms = seen.launched_at_ms.unwrap_or(now_ms).max(stop_at_ms);
+    end_supervisor(next, at, seen, began_ms + LAUNCH_MS_MAX, now_ms);
+}
+
+fn end_supervisor(next: &mut Decision, at: usize, seen: &Seen, due_ms: u64, now_ms: u64) {
+    if seen.supervisor_ended {
+        return;
+    }
+    if now_ms < due_ms {
+        wake(next, due_ms);
+    } else {
+        next.actions.push(Action::EndSupervisor(at));
     }
 }
 

@@ -129,7 +129,24 @@ fn a_stop_goes_from_the_polite_signal_to_the_kill_of_all() {
     at(&seen, 7099, &[], Some(7100));
     at(&seen, 7100, &[Action::KillAll(0)], None);
     seen[0].kill_all_asked = true;
-    at(&seen, 9000, &[], None);
+    at(&seen, 9000, &[], Some(32_100));
+    at(&seen, 32_100, &[Action::EndSupervisor(0)], None);
+    seen[0].supervisor_ended = true;
+    at(&seen, 99_000, &[], None);
+}
+
+#[test]
+fn a_launch_that_never_comes_back_is_ended_once_the_task_shall_stop() {
+    let (mut task, mut seen) = world(&[("a", Stage::Launching)]);
+    seen[0].launched_at_ms = Some(5);
+    let at = |task: &Task, now_ms| {
+        let next = reconcile(task, &seen, CleanUp::NotBegun, now_ms);
+        (next.actions, next.wake_at_ms)
+    };
+    assert_eq!(at(&task, 99_000), (vec![], None), "a slow one is waited for");
+    stopping(&mut task);
+    assert_eq!(at(&task, 60_009), (vec![], Some(60_010)));
+    assert_eq!(at(&task, 60_010), (vec![Action::EndSupervisor(0)], None));
 }
 
 #[test]

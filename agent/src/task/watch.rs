@@ -201,7 +201,14 @@ async fn connect_and_listen<E>(
                 None => std::future::pending().await,
             },
             () = tokio::time::sleep(Duration::from_secs(END_S_MAX)), if ending => {
-                return Err(io::Error::other("a supervisor does not end"));
+                // What it had to say is on disk and told.
+                let (program, dir) = (run.supervisor.clone(), run.dir.clone());
+                let ended = tokio::task::spawn_blocking(move || {
+                    super::calls::end_supervisor(&program, &dir);
+                });
+                // Looking through /proc does not panic.
+                let _ = ended.await;
+                return Err(io::Error::other("a supervisor did not end, and was ended"));
             }
         }
     }

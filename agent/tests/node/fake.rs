@@ -41,6 +41,10 @@ pub(crate) struct State {
     /// Whether a new node gets a certificate that is nearly over.
     pub(crate) old_certificates: bool,
     pub(crate) renewed: u32,
+    /// How many heartbeats have come.
+    pub(crate) beats: u64,
+    /// The node was deregistered; the next that joins is another one.
+    pub(crate) removed: bool,
     session: Option<mpsc::Sender<Result<ControllerMessage, Status>>>,
     next_request: u64,
 }
@@ -298,7 +302,10 @@ impl Enrolment for Service {
         let old = lock(&self.shared).old_certificates;
         let (before_s, after_s) = if old { (900, 100) } else { (100, 900) };
         let certificate_der = self.authority.certify(request.csr_der, before_s, after_s);
-        lock(&self.shared).enrolled += 1;
+        let mut state = lock(&self.shared);
+        state.enrolled += 1;
+        state.removed = false;
+        drop(state);
         Ok(Response::new(v1::EnrolResponse {
             certificate_der,
             ca_certificate_der: self.authority.issuer.der().to_vec(),
@@ -332,6 +339,9 @@ impl Node for Service {
         request: Request<v1::RegisterRequest>,
     ) -> Result<Response<v1::RegisterResponse>, Status> {
         authenticated(&request)?;
+        if lock(&self.shared).removed {
+            return Err(Status::permission_denied(format!("{ARN} was removed from its cluster")));
+        }
         lock(&self.shared).registered.push(request.into_inner());
         Ok(Response::new(v1::RegisterResponse {
             container_instance_arn: ARN.to_owned(),
@@ -373,6 +383,7 @@ fn hear(
             std::iter::once(Ours::Welcome(welcome)).chain(snapshot).collect()
         }
         Some(Theirs::Heartbeat(beat)) => {
+            state.beats += 1;
             vec![Ours::HeartbeatAck(v1::HeartbeatAck { sequence: beat.sequence })]
         }
         Some(Theirs::Reports(reports)) => {

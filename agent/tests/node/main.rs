@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod away;
 #[cfg(test)]
+mod failing;
+#[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod join;

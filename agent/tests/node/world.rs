@@ -101,6 +101,22 @@ impl World {
         self.until("the local API", |world| world.http("GET", "/v1/status", "").ok());
     }
 
+    /// The agent's process.
+    pub(crate) fn agent_pid(&self) -> u32 {
+        self.agent.as_ref().expect("an agent runs").id()
+    }
+
+    /// Another program in the agent's place, which becomes it.
+    pub(crate) fn start_agent_as(&mut self, mut command: Command) {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.with_extension("log"))
+            .unwrap();
+        self.agent = Some(command.stderr(log).spawn().unwrap());
+        self.until("the local API", |world| world.http("GET", "/v1/status", "").ok());
+    }
+
     pub(crate) fn agent_log(&self) -> String {
         std::fs::read_to_string(self.dir.with_extension("log")).unwrap_or_default()
     }
@@ -236,6 +252,21 @@ impl World {
         pids
     }
 
+    /// SIGKILL for every container and every supervisor: what a reboot does.
+    pub(crate) fn kill_tasks(&self) {
+        for pid in self.supervisors().into_iter().chain(self.container_pids()) {
+            let pid = nix::unistd::Pid::from_raw(pid);
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+
+    /// Whether none is left.
+    fn remove_cgroups(&self) -> bool {
+        let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        let removed = hierarchies.map(|at| remove_cgroup(&at.path().join(&self.cgroup_parent)));
+        removed.fold(true, |all, one| all && one)
+    }
+
     /// Waits until nothing is left of any task.
     pub(crate) fn assert_clean(&self) {
         let until = Instant::now() + PATIENCE;
@@ -265,29 +296,29 @@ impl Drop for World {
         if std::thread::panicking() {
             eprintln!("--- the agent's log\n{}", self.agent_log());
         }
-        for pid in self.supervisors().into_iter().chain(self.container_pids()) {
-            let pid = nix::unistd::Pid::from_raw(pid);
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-        }
+        self.kill_tasks();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let below = mounts.lines().filter_map(|line| line.split(' ').nth(4));
         for mount in below.filter(|path| path.starts_with(self.dir.to_str().unwrap_or("/"))) {
             let _ = nix::mount::umount2(mount, nix::mount::MntFlags::MNT_DETACH);
         }
-        std::thread::sleep(Duration::from_millis(50));
-        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            remove_cgroups(&hierarchy.path().join(&self.cgroup_parent));
+        // A process that was killed leaves its cgroup a little later.
+        let until = Instant::now() + PATIENCE;
+        while !self.remove_cgroups() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+            self.kill_tasks();
         }
     }
 }
 
-fn remove_cgroups(folder: &Path) {
+/// Whether nothing is left of it.
+fn remove_cgroup(folder: &Path) -> bool {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.path().is_dir() {
-            remove_cgroups(&entry.path());
+            remove_cgroup(&entry.path());
         }
     }
-    let _ = std::fs::remove_dir(folder);
+    std::fs::remove_dir(folder).is_ok() || !folder.exists()
 }
 
 pub(crate) fn container(name: &str, command: &[&str]) -> ContainerSpec {

@@ -43,7 +43,7 @@ Examples:
 
   A second machine joins:
     loadline token create                            # where the controller is
-    loadline-agent run --controller HOST:7071 --join-token TOKEN     # on the new machine
+    sudo loadline-agent run --controller HOST:7071 --join-token-file -   # on the new machine
 
 Exit codes:
   0    done

@@ -14,7 +14,7 @@ pub(crate) enum Token {
     /// Make a join token and print it; it is shown this once
     ///
     /// On the new machine:
-    ///     loadline-agent run --controller HOST:7071 --join-token TOKEN
+    ///     sudo loadline-agent run --controller HOST:7071 --join-token-file -
     #[command(verbatim_doc_comment)]
     Create {
         /// How long it can be used, for example 10m, 24h or 7d

@@ -49,6 +49,7 @@ pub(super) fn register(
         lost_at_ms: before.and_then(|node| node.lost_at_ms),
         losses_ms: before.map(|node| node.losses_ms.clone()).unwrap_or_default(),
         quarantined_until_ms: before.and_then(|node| node.quarantined_until_ms),
+        removed_at_ms: None,
         tags,
     };
     if before == Some(&node) {
@@ -100,6 +101,7 @@ pub(super) fn deregister(
     }
     let node = Arc::new(Node {
         status: NodeStatus::Inactive,
+        removed_at_ms: Some(now_ms),
         version: entry.record.version + 1,
         ..entry.record.clone()
     });

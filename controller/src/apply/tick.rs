@@ -8,11 +8,18 @@ use loadline_model::InstanceArn;
 use super::{Applied, Draft, stop};
 use crate::command::{Reply, Tick, Ticked};
 use crate::liveness;
+use crate::nodes::pki::NODE_CERTIFICATE_VALIDITY;
 use crate::state::{Node, State, Task, Write};
 
 /// How long a stopped task is kept (ECS: at least one hour).
 pub const STOPPED_KEPT_MS: u64 = 60 * 60 * 1000;
-/// Most stopped tasks, and most client tokens, that one tick forgets.
+/// How long a join token is shown after it expired.
+const JOIN_TOKEN_KEPT_MS: u64 = DAY_MS;
+/// How long a container instance that was deregistered is known: until no certificate of it can be
+/// valid any more, because one that is not known could register anew.
+const REMOVED_KEPT_MS: u64 = NODE_CERTIFICATE_VALIDITY.as_secs() * 1000 + DAY_MS;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+/// Most of each kind that one tick forgets.
 const EXPIRED_PER_TICK_MAX: usize = 1_000;
 /// Most nodes that one tick declares lost, and most whose tasks it gives up.
 const NODES_PER_TICK_MAX: usize = 200;
@@ -87,18 +94,26 @@ fn give_up(
     count
 }
 
-fn expire(draft: &mut Draft<'_>, count: &mut usize, now_ms: u64) -> bool {
-    let until = now_ms.saturating_sub(STOPPED_KEPT_MS);
+/// Forgets what nobody asks about any more; whether there is more of it.
+fn expire(draft: &mut Draft<'_>, tasks_expired: &mut usize, now_ms: u64) -> bool {
     let ledger = &draft.state.ledger;
-    let tasks = ledger.stopped_until(until).take(EXPIRED_PER_TICK_MAX);
-    let before = draft.writes.len();
-    draft.writes.extend(tasks.map(|arn| Write::ForgetTask(arn.clone())));
-    *count = draft.writes.len() - before;
-    let tokens = ledger.run_tokens_until(now_ms).take(EXPIRED_PER_TICK_MAX);
-    let tokens: Vec<_> = tokens
+    let until = |kept_ms: u64| now_ms.saturating_sub(kept_ms);
+    let most = EXPIRED_PER_TICK_MAX;
+    let tasks = ledger.stopped_until(until(STOPPED_KEPT_MS)).take(most);
+    let tasks: Vec<_> = tasks.map(|arn| Write::ForgetTask(arn.clone())).collect();
+    let run_tokens = ledger.run_tokens_until(now_ms).take(most);
+    let run_tokens: Vec<_> = run_tokens
         .map(|(cluster, token)| Write::ForgetRunToken(cluster.clone(), token.to_owned()))
         .collect();
-    let more = *count == EXPIRED_PER_TICK_MAX || tokens.len() == EXPIRED_PER_TICK_MAX;
-    draft.writes.extend(tokens);
-    more
+    let join_tokens = ledger.join_tokens_until(until(JOIN_TOKEN_KEPT_MS)).take(most);
+    let join_tokens: Vec<_> = join_tokens.map(|id| Write::ForgetJoinToken(id.clone())).collect();
+    let nodes: Vec<_> = ledger.removed_until(until(REMOVED_KEPT_MS)).take(most).collect();
+    let generations = nodes.iter().map(|arn| Write::ForgetGeneration((*arn).clone()));
+    let forgotten_nodes: Vec<_> =
+        nodes.iter().map(|arn| Write::ForgetNode((*arn).clone())).chain(generations).collect();
+    *tasks_expired = tasks.len();
+    let counts = [tasks.len(), run_tokens.len(), join_tokens.len(), nodes.len()];
+    let all = [tasks, run_tokens, join_tokens, forgotten_nodes];
+    draft.writes.extend(all.into_iter().flatten());
+    counts.contains(&most)
 }

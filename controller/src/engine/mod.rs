@@ -31,7 +31,7 @@ use crate::services::Settings;
 use crate::state::{IdSource, Scope, SessionId, View};
 use crate::store::{CodecError, Store};
 
-pub use clock::{Clock, RandomIds, SystemClock};
+pub use clock::{Clock, PulseClock, RandomIds, SystemClock};
 pub use publish::{Commit, NODE_CHANGES_MAX, NodeChange, NodeWatch};
 
 #[cfg(test)]
@@ -137,7 +137,7 @@ impl Engine {
         options: Options,
     ) -> Result<(Self, JoinHandle<()>), OpenError> {
         let loaded = crate::store::load(store.as_mut(), &options.scope)?;
-        let shared = Arc::new(Shared::new(loaded.state.view.clone()));
+        let shared = Arc::new(Shared::new(loaded.state.view.clone(), Arc::clone(&options.clock)));
         let (inbox, commands) = std::sync::mpsc::sync_channel(INBOX_MAX);
         let owner = Owner::new(store, loaded.state, Arc::clone(&shared), options);
         let thread = std::thread::Builder::new()
@@ -190,6 +190,13 @@ impl Engine {
     #[must_use]
     pub fn heard(&self, node: &InstanceArn, session: SessionId) -> bool {
         self.shared.heard(node, session)
+    }
+
+    /// For how long a session was not heard, milliseconds in which this process could hear; `None`
+    /// where it is no longer the node's own.
+    #[must_use]
+    pub fn silence_ms(&self, node: &InstanceArn, session: SessionId) -> Option<u64> {
+        self.shared.silence_ms(node, session)
     }
 
     /// Every commit from now on, in order. A receiver that lags loses the oldest.

@@ -64,7 +64,7 @@ impl Owner {
         options: Options,
     ) -> Self {
         state.settings = options.services;
-        let started_ms = options.clock.steady_ms();
+        let started_ms = options.clock.hearing_ms();
         Self {
             store,
             health: Health::Good,
@@ -177,8 +177,7 @@ impl Owner {
         let mut hearts = None;
         for (node, session) in sessions {
             let hearts = hearts.get_or_insert_with(|| self.shared.hearts());
-            hearts.now_ms = self.clock.steady_ms();
-            hearts.session(node, session);
+            hearts.session(node, session, self.clock.hearing_ms());
         }
     }
 
@@ -226,6 +225,9 @@ impl Owner {
                 state.absorb(&Write::Connection(arn.clone(), Some(connection.clone())));
             }
         }
+        // Also those of sessions that have ended: a number that came again would let an old
+        // session speak for a new one.
+        state.ledger.sessions_until(self.state.ledger.last_session());
         state.settings = self.state.settings;
         self.state = state;
         self.health = Health::Good;
@@ -247,9 +249,8 @@ impl Owner {
     }
 
     fn judge(&self) -> Verdict {
-        let steady_ms = self.clock.steady_ms();
-        let mut hearts = self.shared.hearts();
-        hearts.now_ms = steady_ms;
+        let now_ms = self.clock.hearing_ms();
+        let hearts = self.shared.hearts();
         let view = &self.state.view;
         let nodes = view.nodes.values().filter(|entry| entry.record.status != NodeStatus::Inactive);
         let observed: Vec<_> = nodes
@@ -261,7 +262,7 @@ impl Owner {
                 has_live_tasks: 0 < entry.live_tasks,
             })
             .collect();
-        liveness::judge(&self.rules, self.started_ms, self.mass_since_ms, steady_ms, &observed)
+        liveness::judge(&self.rules, self.started_ms, self.mass_since_ms, now_ms, &observed)
     }
 }
 

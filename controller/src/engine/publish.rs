@@ -8,6 +8,7 @@ use loadline_model::{Assignment, DesiredStatus, InstanceArn, TaskArn};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc};
 
+use super::Clock;
 use crate::state::{NodeStatus, SessionId, View, Write};
 
 /// Most changes that wait for one watcher of a node.
@@ -63,14 +64,14 @@ pub(super) struct Shared {
     /// Locked whenever the view changes, so that a watch begins exactly between two commits.
     watchers: Mutex<HashMap<InstanceArn, mpsc::Sender<NodeChange>>>,
     hearts: Mutex<Hearts>,
+    /// A sign of life takes the time by itself: the owner may be waiting for a disk.
+    clock: Arc<dyn Clock>,
     commits: broadcast::Sender<Arc<Commit>>,
 }
 
-/// When each node was last heard, by the steady clock. The time is the owner's: it sets it at
-/// each of its ticks, so that a sign of life needs no clock.
+/// When each node was last heard, in hearing time.
 #[derive(Debug, Default)]
 pub(super) struct Hearts {
-    pub(super) now_ms: u64,
     by_node: HashMap<InstanceArn, Heart>,
 }
 
@@ -86,8 +87,7 @@ impl Hearts {
     }
 
     /// A session began (`Some`) or ended.
-    pub(super) fn session(&mut self, node: &InstanceArn, session: Option<SessionId>) {
-        let now_ms = self.now_ms;
+    pub(super) fn session(&mut self, node: &InstanceArn, session: Option<SessionId>, now_ms: u64) {
         match session {
             Some(_) => {
                 self.by_node.insert(node.clone(), Heart { session, heard_ms: now_ms });
@@ -107,11 +107,12 @@ fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new(view: View) -> Self {
+    pub(super) fn new(view: View, clock: Arc<dyn Clock>) -> Self {
         Self {
             view: RwLock::new(Arc::new(view)),
             watchers: Mutex::default(),
             hearts: Mutex::default(),
+            clock,
             commits: broadcast::Sender::new(COMMITS_MAX),
         }
     }
@@ -137,15 +138,21 @@ impl Shared {
     }
 
     pub(super) fn heard(&self, node: &InstanceArn, session: SessionId) -> bool {
-        let mut hearts = locked(&self.hearts);
-        let now_ms = hearts.now_ms;
-        match hearts.by_node.get_mut(node) {
+        let now_ms = self.clock.hearing_ms();
+        match locked(&self.hearts).by_node.get_mut(node) {
             Some(heart) if heart.session == Some(session) => {
                 heart.heard_ms = now_ms;
                 true
             }
             _ => false,
         }
+    }
+
+    pub(super) fn silence_ms(&self, node: &InstanceArn, session: SessionId) -> Option<u64> {
+        let now_ms = self.clock.hearing_ms();
+        let hearts = locked(&self.hearts);
+        let heart = hearts.by_node.get(node).filter(|heart| heart.session == Some(session))?;
+        Some(now_ms.saturating_sub(heart.heard_ms))
     }
 
     pub(super) fn commits(&self) -> broadcast::Receiver<Arc<Commit>> {

@@ -1,8 +1,8 @@
 //! Claims about the engine: many callers, one line; nothing acknowledged is lost; a disk that is
 //! full is said and survived.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use loadline_model::{DesiredStatus, TaskStatus};
@@ -12,6 +12,7 @@ use crate::apply::testing::{cluster, connect, definition, node_arn, register, re
 use crate::command::{PlacementReason, StopTask, TaskReports};
 use crate::state::CountingIds;
 use crate::store::faulty::Disk;
+use crate::store::{Mutation, Store, StoreError, Table, Visit};
 
 /// Longest that a test waits for something that must come.
 const WAIT: Duration = Duration::from_secs(60);
@@ -249,6 +250,69 @@ async fn a_silent_node_loses_its_session_and_then_its_tasks() {
         status() == TaskStatus::Stopped
     };
     until("the task is given up", given_up).await;
+}
+
+/// A store whose commits wait for as long as the test holds the lock.
+struct Slow(Box<dyn Store>, Arc<Mutex<()>>);
+
+impl Store for Slow {
+    fn scan(&mut self, table: Table, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.0.scan(table, visit)
+    }
+
+    fn commit(&mut self, mutations: &[Mutation]) -> Result<(), StoreError> {
+        drop(self.1.lock());
+        self.0.commit(mutations)
+    }
+
+    fn recover(&mut self) -> Result<(), StoreError> {
+        self.0.recover()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_heard_while_a_commit_takes_long_keeps_its_session() {
+    let (clock, gate) = (HandClock::default(), Arc::new(Mutex::new(())));
+    let options = Options {
+        clock: Arc::new(clock.clone()),
+        ids: Box::new(CountingIds(0)),
+        tick_ms: 10,
+        ..Options::new(scope())
+    };
+    let store = Slow(Box::new(Disk::default().store()), Arc::clone(&gate));
+    let engine = Engine::open(Box::new(store), options).unwrap().0;
+    engine.call(definition("web", 1, 10)).await.unwrap();
+    engine.call(register("n1", 100_000, 500)).await.unwrap();
+    let session = engine.call(connect("n1", "run")).await.unwrap().session;
+    let held = gate.lock().unwrap();
+    let waiting = engine.clone();
+    let placed = tokio::spawn(async move { waiting.call(run("web", 1)).await });
+    for _ in 0..10 {
+        clock.advance(1_000);
+        assert!(engine.heard(&node_arn("n1"), session), "its session is its own");
+    }
+    assert_eq!(engine.silence_ms(&node_arn("n1"), session), Some(0));
+    drop(held);
+    let ran = placed.await.unwrap().unwrap();
+    assert_eq!(ran.tasks.len(), 1, "and it still takes tasks");
+    // Ticks that came after the commit have judged it by now.
+    engine.call(run("web", 1)).await.unwrap();
+    assert!(engine.snapshot().node(&node_arn("n1")).unwrap().agent_connected());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_came_back_gives_no_session_an_old_number() {
+    let (disk, clock) = (Disk::default(), HandClock::default());
+    let engine = open_with_node(&disk, &clock, 500).await;
+    let last = engine.call(connect("n1", "run")).await.unwrap().session;
+    let gone = crate::command::NodeDisconnected { node: node_arn("n1"), session: last };
+    engine.call(gone).await.unwrap();
+    disk.fill_up();
+    engine.call(definition("more", 1, 1)).await.unwrap_err();
+    disk.make_room();
+    clock.advance(1_001);
+    let next = engine.call(connect("n1", "run-2")).await.unwrap().session;
+    assert!(last < next, "{last:?} {next:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

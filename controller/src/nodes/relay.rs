@@ -146,7 +146,8 @@ impl LogsRelay {
         Ok(entry.questions.clone())
     }
 
-    /// A session begins; one before it gets no more questions.
+    /// A session begins; one before it gets no more questions. Two of a node may come here in the
+    /// other order: the older one then gets none from the beginning.
     pub(super) fn attach(
         &self,
         node: &InstanceArn,
@@ -154,7 +155,9 @@ impl LogsRelay {
     ) -> mpsc::Receiver<Question> {
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.insert(node.clone(), Entry { session, questions });
+        if sessions.get(node).is_none_or(|entry| entry.session <= session) {
+            sessions.insert(node.clone(), Entry { session, questions });
+        }
         asked
     }
 
@@ -186,4 +189,30 @@ fn page(node: &InstanceArn, chunk: v1::LogChunk) -> Result<LogPage, LogsError> {
     };
     let events = chunk.events.into_iter().map(line).collect::<Result<_, _>>()?;
     Ok(LogPage { events, next_cursor: chunk.next_cursor, end: chunk.end })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_session_that_comes_late_takes_no_questions_away() {
+        let relay = LogsRelay::new();
+        let node = InstanceArn::parse("arn:aws:ecs:r:1:container-instance/c/1").unwrap();
+        let mut newer = relay.attach(&node, SessionId(2));
+        let mut older = relay.attach(&node, SessionId(1));
+        let (answer, _answered) = oneshot::channel();
+        let query = LogQuery {
+            task: TaskArn::parse("arn:aws:ecs:r:1:task/c/1").unwrap(),
+            container: ContainerName::parse("main").unwrap(),
+            cursor: String::new(),
+            events_max: 1,
+            wait_ms: 0,
+            since_ms: 0,
+        };
+        relay.questions_of(&node).unwrap().try_send(Question { query, answer }).unwrap();
+        assert!(newer.try_recv().is_ok() && older.try_recv().is_err());
+        relay.detach(&node, SessionId(1));
+        assert!(relay.questions_of(&node).is_ok(), "the newer one is still there");
+    }
 }

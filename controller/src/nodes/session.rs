@@ -1,12 +1,13 @@
 //! One session: a node's open stream. Each is one task that owns its state.
 //!
 //! ```text
-//!   Hello ─▶ Welcome, Snapshot ─▶ ┌ messages of the agent ─▶ engine ─▶ acknowledgements ┐
+//!   Hello ─▶ Welcome, Snapshot ─▶ ┌ messages ─▶ ear ─▶ queue ─▶ engine ─▶ acknowledgements┐
 //!                                 │ changes of the desired state ─▶ Change              │─▶ end
 //!                                 │ questions of the relay ─▶ ReadLogs                  │
 //!                                 └ silence for a lease, or the controller closes       ┘
 //! ```
 
+mod ear;
 mod questions;
 mod sent;
 mod talk;
@@ -21,6 +22,7 @@ use loadline_proto::v1::{AgentMessage, ControllerMessage, Goodbye, Hello, Welcom
 use tokio::sync::{mpsc, watch};
 use tonic::{Status, Streaming};
 
+use self::ear::{Ear, HEARD_MAX};
 use self::talk::Talk;
 use super::node::check_version;
 use super::{AgentPort, closed, status};
@@ -90,8 +92,11 @@ pub(super) async fn serve(
     tracing::info!(%node, "session {} begins", session.0);
     let questions = port.relay.attach(&node, session);
     let talk = Talk::new(&port, &node, session, outgoing.clone());
+    let ear = Ear { port: &port, node: &node, session, outgoing: outgoing.clone() };
+    let (to_talk, heard) = mpsc::channel(HEARD_MAX);
     let end = tokio::select! {
-        end = talk.run(&mut messages, watch, questions) => end,
+        end = talk.run(heard, watch, questions) => end,
+        end = ear.run(&mut messages, to_talk) => end,
         () = closed(closing) => End::Closing,
     };
     port.relay.detach(&node, session);

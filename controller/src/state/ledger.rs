@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use loadline_model::{InstanceArn, Line, Resources, TaskArn};
 
 use super::agenda::{Agenda, Happened};
-use super::{ClusterName, NodeEntry, NodeStatus, Service, ServiceKey, SessionId, Task};
+use super::{
+    ClusterName, JoinToken, Node, NodeEntry, NodeStatus, Service, ServiceKey, SessionId, Task,
+    TokenId,
+};
 
 /// Lines and indexes.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +20,8 @@ pub struct Ledger {
     stopped: BTreeSet<(u64, TaskArn)>,
     quarantined: BTreeSet<(u64, InstanceArn)>,
     run_tokens: BTreeSet<(u64, ClusterName, String)>,
+    removed: BTreeSet<(u64, InstanceArn)>,
+    join_tokens: BTreeSet<(u64, TokenId)>,
     last_session: u64,
     agenda: Agenda,
 }
@@ -80,10 +85,31 @@ impl Ledger {
             .map(|(_, cluster, token)| (cluster, token.as_str()))
     }
 
+    /// Nodes that were removed at `until_ms` or before.
+    pub fn removed_until(&self, until_ms: u64) -> impl Iterator<Item = &InstanceArn> {
+        self.removed.iter().take_while(move |(at, _)| *at <= until_ms).map(|(_, node)| node)
+    }
+
+    /// Join tokens that expired at `until_ms` or before.
+    pub fn join_tokens_until(&self, until_ms: u64) -> impl Iterator<Item = &TokenId> {
+        self.join_tokens.iter().take_while(move |(at, _)| *at <= until_ms).map(|(_, id)| id)
+    }
+
     /// The session after the newest one.
     #[must_use]
     pub fn next_session(&self) -> SessionId {
         SessionId(self.last_session + 1)
+    }
+
+    /// The newest session that there was.
+    #[must_use]
+    pub fn last_session(&self) -> SessionId {
+        SessionId(self.last_session)
+    }
+
+    /// No new session gets a number up to this one.
+    pub fn sessions_until(&mut self, last: SessionId) {
+        self.last_session = self.last_session.max(last.0);
     }
 
     /// What services have to be looked at, and why.
@@ -113,16 +139,28 @@ impl Ledger {
         self.agenda.node_moved(cluster, services);
     }
 
-    pub(super) fn session_began(&mut self, session: SessionId) {
-        self.last_session = self.last_session.max(session.0);
-    }
-
     pub(super) fn run_token(&mut self, expires_at_ms: u64, cluster: &ClusterName, token: &str) {
         self.run_tokens.insert((expires_at_ms, cluster.clone(), token.to_owned()));
     }
 
     pub(super) fn forget_run_token(&mut self, at_ms: u64, cluster: &ClusterName, token: &str) {
         self.run_tokens.remove(&(at_ms, cluster.clone(), token.to_owned()));
+    }
+
+    pub(super) fn join_token(&mut self, token: &JoinToken) {
+        self.join_tokens.insert((token.expires_at_ms, token.id.clone()));
+    }
+
+    pub(super) fn forget_join_token(&mut self, token: &JoinToken) {
+        self.join_tokens.remove(&(token.expires_at_ms, token.id.clone()));
+    }
+
+    /// A node that holds nothing and takes nothing is no longer known.
+    pub(super) fn forget_node(&mut self, node: &Node) {
+        self.lines.remove(&node.arn);
+        if let Some(at) = node.inactive_since_ms() {
+            self.removed.remove(&(at, node.arn.clone()));
+        }
     }
 
     /// Takes a task's change into the line and the indexes. Gives the node's new sum.
@@ -159,6 +197,9 @@ impl Ledger {
         }
         if let Some(until) = record.quarantined_until_ms {
             self.quarantined.insert((until, record.arn.clone()));
+        }
+        if let Some(at) = record.inactive_since_ms() {
+            self.removed.insert((at, record.arn.clone()));
         }
         self.shelve(entry);
     }

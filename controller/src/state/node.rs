@@ -38,9 +38,21 @@ pub struct Node {
     /// Set while it takes no tasks because it was lost too often; Unix milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantined_until_ms: Option<u64>,
+    /// When it became INACTIVE, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed_at_ms: Option<u64>,
     /// Its tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<KeyValue>,
+}
+
+impl Node {
+    /// When it was removed, if it was; one from before that was noted counts from its beginning.
+    #[must_use]
+    pub fn inactive_since_ms(&self) -> Option<u64> {
+        let since = self.removed_at_ms.unwrap_or(self.registered_at_ms);
+        (self.status == NodeStatus::Inactive).then_some(since)
+    }
 }
 
 /// ECS's container instance status.

@@ -48,7 +48,22 @@ impl State {
             Write::Generation(node, generation) => {
                 self.change_node(node, |entry| entry.generation = *generation);
             }
+            Write::ForgetNode(arn) => {
+                if let Some(entry) = self.view.nodes.get(arn) {
+                    self.ledger.forget_node(&entry.record);
+                }
+                self.view.nodes.remove_mut(arn);
+            }
+            // It lives in the node's entry.
+            Write::ForgetGeneration(_) => {}
+            Write::ForgetJoinToken(id) => {
+                if let Some(token) = self.view.tokens.get(id) {
+                    self.ledger.forget_join_token(token);
+                }
+                self.view.tokens.remove_mut(id);
+            }
             Write::JoinToken(token) => {
+                self.ledger.join_token(token);
                 self.view.tokens.insert_mut(token.id.clone(), Arc::clone(token));
             }
             Write::RunToken(token) => self.run_token(token),
@@ -202,7 +217,7 @@ impl State {
 
     fn connection(&mut self, node: &InstanceArn, connection: Option<&Connection>) {
         if let Some(connection) = connection {
-            self.ledger.session_began(connection.session);
+            self.ledger.sessions_until(connection.session);
         }
         let before = self.view.node(node).is_some_and(NodeEntry::agent_connected);
         self.change_node(node, |entry| entry.connection = connection.cloned());

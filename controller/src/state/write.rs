@@ -6,7 +6,7 @@ use loadline_model::{InstanceArn, TaskArn};
 
 use super::{
     Cluster, ClusterName, Connection, Family, JoinToken, Node, RunToken, Service, ServiceKey, Task,
-    TaskDefinition,
+    TaskDefinition, TokenId,
 };
 
 /// A record's new value, or its end.
@@ -24,10 +24,16 @@ pub enum Write {
     ForgetTask(TaskArn),
     /// A node's new value.
     Node(Arc<Node>),
+    /// A node that was removed is forgotten, its generation with it.
+    ForgetNode(InstanceArn),
+    /// The same, for the record of its generation.
+    ForgetGeneration(InstanceArn),
     /// A node's new generation.
     Generation(InstanceArn, u64),
     /// A join token's new value.
     JoinToken(Arc<JoinToken>),
+    /// A join token that has expired is forgotten.
+    ForgetJoinToken(TokenId),
     /// A RunTask's client token.
     RunToken(Arc<RunToken>),
     /// A client token is forgotten.

@@ -144,8 +144,12 @@ fn key_of(write: &Write) -> Option<(Table, Vec<u8>)> {
         Write::Task(task) => (Table::Tasks, task.arn.to_string()),
         Write::ForgetTask(arn) => (Table::Tasks, arn.to_string()),
         Write::Node(node) => (Table::Nodes, node.arn.to_string()),
-        Write::Generation(node, _) => (Table::Generations, node.to_string()),
+        Write::ForgetNode(arn) => (Table::Nodes, arn.to_string()),
+        Write::Generation(node, _) | Write::ForgetGeneration(node) => {
+            (Table::Generations, node.to_string())
+        }
         Write::JoinToken(token) => (Table::JoinTokens, token.id.to_string()),
+        Write::ForgetJoinToken(id) => (Table::JoinTokens, id.to_string()),
         Write::RunToken(token) => (Table::RunTokens, format!("{}/{}", token.cluster, token.token)),
         Write::ForgetRunToken(cluster, token) => (Table::RunTokens, format!("{cluster}/{token}")),
         Write::Service(service) => (Table::Services, service.key.to_string()),
@@ -166,6 +170,9 @@ fn value_of(write: &Write) -> Option<Vec<u8>> {
         Write::RunToken(token) => Some(json(token.as_ref())),
         Write::Service(service) => Some(json(service.as_ref())),
         Write::ForgetTask(_)
+        | Write::ForgetNode(_)
+        | Write::ForgetGeneration(_)
+        | Write::ForgetJoinToken(_)
         | Write::ForgetRunToken(..)
         | Write::Connection(..)
         | Write::Wake(..) => None,

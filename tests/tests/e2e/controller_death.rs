@@ -46,6 +46,26 @@ fn every_acknowledged_call_survives_the_death_of_the_controller() {
 }
 
 #[test]
+fn a_controller_that_was_stopped_itself_calls_no_node_silent() {
+    require!("a_controller_that_was_stopped_itself_calls_no_node_silent": Facility::Root);
+    let cluster = cluster(1024);
+    let pid = cluster.controller.as_ref().unwrap().id();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    // Two leases.
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).unwrap();
+    let nodes = cluster.api.ecs("ListContainerInstances", &json!({})).unwrap();
+    let asked = json!({ "containerInstances": nodes["containerInstanceArns"] });
+    for _ in 0..40 {
+        let seen = cluster.api.ecs("DescribeContainerInstances", &asked).unwrap();
+        assert_eq!(seen["containerInstances"][0]["agentConnected"], true, "{seen}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    end(cluster);
+}
+
+#[test]
 fn what_ends_while_the_controller_is_away_is_told_when_it_returns() {
     require!("what_ends_while_the_controller_is_away_is_told_when_it_returns": Facility::Root);
     let mut cluster = cluster(1024);

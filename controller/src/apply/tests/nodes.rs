@@ -9,6 +9,7 @@ use crate::command::{
     Refusal, Reply, SetNodeStatus, Tick,
 };
 use crate::state::{NodeAttribute, NodeEntry, NodeStatus, SessionId};
+use crate::store::Table;
 
 fn world() -> World {
     let mut world = World::new();
@@ -187,4 +188,18 @@ fn stopped_tasks_and_client_tokens_are_kept_for_their_time_and_then_forgotten() 
     world.must(Tick::default());
     assert_eq!(world.state.view.run_tokens.size(), 0);
     assert_eq!(world.task(&tasks[1].arn).last_status, TaskStatus::Pending, "a live one stays");
+}
+
+#[test]
+fn a_removed_node_is_forgotten_once_no_certificate_of_it_can_be_valid() {
+    let mut world = world();
+    world.must(deregister(NodeTasks::Keep));
+    world.now_ms += 31 * 24 * 3_600_000 - 1;
+    world.must(Tick::default());
+    assert_eq!(node(&world, "n1").record.status, NodeStatus::Inactive);
+    world.now_ms += 1;
+    world.must(Tick::default());
+    assert!(world.state.view.node(&node_arn("n1")).is_none());
+    let left = |table| world.disk.keys().filter(|(of, _)| *of == table).count();
+    assert_eq!((left(Table::Nodes), left(Table::Generations)), (0, 0), "nor on disk");
 }

@@ -66,3 +66,16 @@ fn a_token_of_no_use_is_not_made() {
     world.must(token(USES_MAX));
     assert!(world.does(token(1)).is_err(), "an id is not used again");
 }
+
+#[test]
+fn a_token_is_forgotten_a_day_after_it_expired() {
+    let mut world = World::new();
+    world.must(token(2));
+    world.now_ms += 1_000 + 24 * 3_600_000 - 1;
+    world.must(crate::command::Tick::default());
+    assert!(world.state.view.join_token(&id()).is_some());
+    world.now_ms += 1;
+    world.must(crate::command::Tick::default());
+    assert!(world.state.view.join_token(&id()).is_none());
+    world.must(token(1));
+}

@@ -1,16 +1,17 @@
 //! The middle of a session: three sources of events, one owner.
 
+use std::time::Duration;
+
 use loadline_model::InstanceArn;
 use loadline_proto::convert::reports_from_wire;
 use loadline_proto::v1::agent_message::Kind as FromAgent;
 use loadline_proto::v1::controller_message::Kind as ToAgent;
-use loadline_proto::v1::{
-    AgentMessage, Applied, Change, HeartbeatAck, ReportAck, ReportAcks, Reports,
-};
+use loadline_proto::v1::{Applied, Change, ReportAck, ReportAcks, Reports};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
-use tonic::{Status, Streaming};
+use tonic::Status;
 
+use super::ear::Heard as Ears;
 use super::questions::Questions;
 use super::sent::{Heard, Sent, snapshot_parts};
 use super::{AgentPort, End, Outgoing, message, status, welcome};
@@ -18,6 +19,9 @@ use crate::command::{NodeApplied, TaskReports};
 use crate::engine::{NodeChange, NodeWatch};
 use crate::nodes::relay::Question;
 use crate::state::SessionId;
+
+/// A little past the moment at which a lease would lapse.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// One session's state between Welcome and its end.
 pub(super) struct Talk<'a> {
@@ -27,7 +31,8 @@ pub(super) struct Talk<'a> {
     outgoing: Outgoing,
     sent: Sent,
     questions: Questions,
-    silent_at: Instant,
+    /// When to look whether the agent is silent.
+    look_at: Instant,
 }
 
 impl<'a> Talk<'a> {
@@ -37,19 +42,19 @@ impl<'a> Talk<'a> {
         session: SessionId,
         outgoing: Outgoing,
     ) -> Self {
-        let silent_at = Instant::now() + port.timing.lease();
+        let look_at = Instant::now() + port.timing.lease();
         let (sent, questions) = (Sent::default(), Questions::default());
-        Self { port, node, session, outgoing, sent, questions, silent_at }
+        Self { port, node, session, outgoing, sent, questions, look_at }
     }
 
     /// Goes on until something ends it.
     pub(super) async fn run(
         mut self,
-        messages: &mut Streaming<AgentMessage>,
+        heard: mpsc::Receiver<Ears>,
         watch: NodeWatch,
         asked: mpsc::Receiver<Question>,
     ) -> End {
-        match self.run_to_end(messages, watch, asked).await {
+        match self.run_to_end(heard, watch, asked).await {
             Err(end) => end,
             Ok(never) => match never {},
         }
@@ -57,7 +62,7 @@ impl<'a> Talk<'a> {
 
     async fn run_to_end(
         &mut self,
-        messages: &mut Streaming<AgentMessage>,
+        mut heard: mpsc::Receiver<Ears>,
         mut watch: NodeWatch,
         mut asked: mpsc::Receiver<Question>,
     ) -> Result<std::convert::Infallible, End> {
@@ -65,51 +70,43 @@ impl<'a> Talk<'a> {
         self.send_snapshot(&mut watch).await?;
         loop {
             tokio::select! {
-                received = messages.message() => self.on_message(received, &mut watch).await?,
+                Some(heard) = heard.recv() => match heard {
+                    Ears::Message(message) => self.on_message(message, &mut watch).await?,
+                    Ears::End(end) => return Err(end),
+                },
                 change = watch.changes.recv(), if self.sent.has_room() => match change {
                     Some(change) => self.send_change(change).await?,
                     None => self.watch_again(&mut watch).await?,
                 },
                 Some(question) = asked.recv() => self.ask(question).await?,
-                () = sleep_until(self.silent_at) => return Err(End::Silent),
+                () = sleep_until(self.look_at) => self.look_for_silence()?,
             }
         }
     }
 
-    async fn on_message(
-        &mut self,
-        received: Result<Option<AgentMessage>, Status>,
-        watch: &mut NodeWatch,
-    ) -> Result<(), End> {
-        let message = match received {
-            Ok(Some(message)) => message,
-            Ok(None) => return Err(End::Left),
-            // What the transport says about itself is a connection that broke.
-            Err(status) if status.code() == tonic::Code::OutOfRange => {
-                return Err(End::Refused(Status::resource_exhausted(status.message())));
-            }
-            Err(_) => return Err(End::Left),
-        };
-        self.silent_at = Instant::now() + self.port.timing.lease();
-        if !self.port.engine.heard(self.node, self.session) {
-            return Err(End::Superseded);
-        }
-        match message.kind {
-            Some(FromAgent::Heartbeat(heartbeat)) => {
-                let sequence = heartbeat.sequence;
-                self.send(ToAgent::HeartbeatAck(HeartbeatAck { sequence })).await
-            }
-            Some(FromAgent::Reports(reports)) => self.on_reports(reports).await,
-            Some(FromAgent::Applied(applied)) => self.on_applied(applied, watch).await,
-            Some(FromAgent::LogChunk(chunk)) => {
+    /// Silence is what the engine says it is: this task, or the whole process, may have been held
+    /// up itself.
+    fn look_for_silence(&mut self) -> Result<(), End> {
+        let silence = self.port.engine.silence_ms(self.node, self.session);
+        let silence = Duration::from_millis(silence.ok_or(End::Superseded)?);
+        let left = self.port.timing.lease().checked_sub(silence).ok_or(End::Silent)?;
+        self.look_at = Instant::now() + left + LOOK_AGAIN;
+        Ok(())
+    }
+
+    async fn on_message(&mut self, message: FromAgent, watch: &mut NodeWatch) -> Result<(), End> {
+        match message {
+            FromAgent::Reports(reports) => self.on_reports(reports).await,
+            FromAgent::Applied(applied) => self.on_applied(applied, watch).await,
+            FromAgent::LogChunk(chunk) => {
                 self.questions.answer(chunk);
                 Ok(())
             }
-            Some(FromAgent::Hello(_)) => {
+            FromAgent::Hello(_) => {
                 Err(End::Refused(Status::invalid_argument("Hello is said once, at the beginning")))
             }
-            // A newer agent's message: ignored, by the protocol's own rule.
-            None => Ok(()),
+            // The ear's own.
+            FromAgent::Heartbeat(_) => Ok(()),
         }
     }
 
