@@ -25,7 +25,7 @@ pub fn token(options: &Options) -> io::Result<()> {
     let Some(token) = token else { return Ok(()) };
     let (reader, mut writer) = io::pipe()?;
     // Far less than a pipe holds (pipe(7): 64 KiB), so that nobody has to read yet.
-    let most = token.as_bytes().len().min(TOKEN_BYTES_MAX);
+    let most = token.len().min(TOKEN_BYTES_MAX);
     writer.write_all(&token.as_bytes()[..most])?;
     drop(writer);
     let arguments = without_token(std::env::args_os().skip(1));
