@@ -55,8 +55,8 @@ const HEARTBEAT_MS: u64 = 5_000;
 /// Before the controller has said how long it may be silent.
 const LEASE_MS: u64 = 30_000;
 
-/// How many leases the controller may be silent for before its session is given up. It is not lost
-/// by that, so there is no hurry: one that was stopped for a moment finds its sessions as they were.
+/// How many leases the controller may be silent for before its session is given up. It is not
+/// lost by that, so there is no hurry: one that was stopped for a moment finds its sessions again.
 const PATIENCE_LEASES: u64 = 3;
 
 /// Bounds of what the controller may ask for.
