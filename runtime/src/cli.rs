@@ -143,14 +143,22 @@ fn prepare(global: &Global, preserve_fds: u32) -> Result<(), Failed> {
     Ok(sys::fd::cloexec_from(3 + preserve_fds)?)
 }
 
+/// An ordinary user's records lie in the folder of the session; so do those of root in a user
+/// namespace, unless the environment says that this is root's own session.
 fn default_root() -> PathBuf {
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
     match runtime_dir {
-        Some(dir) if !nix::unistd::geteuid().is_root() => {
-            PathBuf::from(dir).join("loadline-runtime")
-        }
+        Some(dir) if is_ordinary_user() => PathBuf::from(dir).join("loadline-runtime"),
         _ => PathBuf::from("/run/loadline-runtime"),
     }
+}
+
+fn is_ordinary_user() -> bool {
+    if !nix::unistd::geteuid().is_root() {
+        return true;
+    }
+    let is_own_session = std::env::var_os("USER").is_some_and(|user| user == "root");
+    !is_own_session && !sys::creds::in_initial_user_namespace()
 }
 
 fn list(global: &Global, store: &Store, json: bool, quiet: bool) -> Result<String, Failed> {

@@ -21,6 +21,12 @@ pub struct Host {
 }
 
 impl Host {
+    /// Whether the runtime is root of the machine, and not of a user namespace only: device nodes,
+    /// device rules and cgroups are its to make.
+    pub fn is_machine_root(&self) -> bool {
+        self.is_privileged && self.cgroups.controls_devices
+    }
+
     /// Looks at this machine.
     ///
     /// # Errors

@@ -94,9 +94,7 @@ impl Layout {
             Some(layout) => layout,
             None => Layout::parse(&read("/proc/thread-self/mountinfo")?, &own_groups)?,
         };
-        // The whole range of ids, mapped onto itself, is what the initial namespace shows.
-        let ids = read("/proc/thread-self/uid_map")?;
-        let is_initial = ids.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
+        let is_initial = crate::sys::creds::in_initial_user_namespace();
         layout.controls_devices = is_initial && nix::unistd::geteuid().is_root();
         if let Some(v2) = layout.hierarchies.iter_mut().find(|h| h.id == HierarchyId::V2) {
             let path = v2.mount_point.join("cgroup.controllers");

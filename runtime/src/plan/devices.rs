@@ -33,8 +33,10 @@ pub(super) fn all(b: &mut Builder<'_>) {
     }
     let spec = b.spec;
     let given = |path: &str| spec.linux.devices.iter().any(|d| d.path == Path::new(path));
-    // An unprivileged user namespace cannot make device nodes, only show those of the host.
-    let in_userns = spec.linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User);
+    // A user namespace, the container's or the runtime's own, cannot make device nodes, only show
+    // those of the host.
+    let has_user = spec.linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User);
+    let in_userns = has_user || !b.host.is_machine_root();
     let mut push = |device: Device| {
         let bind = in_userns && device.kind != DeviceKind::Fifo;
         b.child.push(if bind { ChildStep::BindNode(device) } else { ChildStep::Node(device) });

@@ -193,10 +193,12 @@ fn refuse_on_host(spec: &Spec, host: &Host, ask: &Ask) -> Result<(), Refused> {
 fn cgroup_plan(spec: &Spec, host: &Host, ask: &Ask) -> Result<Option<CgroupPlan>, Refused> {
     let configured = spec.linux.cgroups_path.as_deref();
     let limits = spec.linux.resources.as_ref();
-    if !host.is_privileged && configured.is_none() {
+    let decision = cgroup::decide_new(limits, &host.cgroups).map_err(Refused::Resources)?;
+    // Ordinary users, root of their user namespaces among them, mostly may not make cgroups. Where
+    // nothing asks for one, they get none; limits are tried, and the kernel's refusal is told.
+    if !host.is_machine_root() && configured.is_none() && decision.steps.is_empty() {
         return Ok(None);
     }
-    let decision = cgroup::decide_new(limits, &host.cgroups).map_err(Refused::Resources)?;
     if ask.cgroup_driver == CgroupDriver::Systemd {
         let text = configured.map(Path::to_string_lossy);
         let unit = Unit::parse(text.as_deref(), &ask.id, !host.is_privileged);

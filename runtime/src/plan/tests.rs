@@ -197,3 +197,18 @@ fn capabilities_that_the_runtime_lacks_are_not_granted() {
     let text = printed(template(), &host, &ask(Begin::OnStart));
     assert!(text.contains("set capabilities effective 0x20 permitted 0x20"), "{text}");
 }
+
+/// Where podman without root starts the runtime.
+#[test]
+fn root_of_a_user_namespace_binds_nodes_and_makes_a_cgroup_only_where_one_is_asked_for() {
+    let machine = hybrid();
+    let cgroups = Layout { controls_devices: false, ..machine.cgroups.clone() };
+    let host = Host { cgroups, ..machine };
+    let text = printed(template(), &host, &ask(Begin::OnStart));
+    assert!(!text.contains("make node /dev/null"), "{text}");
+    assert!(!text.contains("create cgroup"), "{text}");
+    let mut limited = template();
+    limited["linux"]["resources"]["pids"] = json!({ "limit": 7 });
+    let text = printed(limited, &host, &ask(Begin::OnStart));
+    assert!(text.contains("create cgroup"), "{text}");
+}

@@ -139,3 +139,11 @@ fn prctl(option: i32, second: u64, third: u64) -> Result<()> {
     // SAFETY: the options used in this module take integers only.
     check(unsafe { libc::syscall(libc::SYS_prctl, option, second, third, 0, 0) }).map(drop)
 }
+
+/// Whether this thread is in the user namespace that the machine booted with.
+pub fn in_initial_user_namespace() -> bool {
+    // The whole range of ids, mapped onto itself, is what that one shows. A kernel without user
+    // namespaces has no such file.
+    let ids = std::fs::read_to_string("/proc/thread-self/uid_map");
+    ids.map_or(true, |ids| ids.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
+}
