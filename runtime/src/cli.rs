@@ -1,6 +1,7 @@
 //! From a verb to an exit code.
 
 use std::error::Error as StdError;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -16,9 +17,9 @@ const LISTEN_FDS_MAX: u32 = 1024;
 const HELP: &str = include_str!("help.txt");
 
 /// Runs the program's command line, and gives its exit code.
-pub fn main() -> i32 {
+pub fn main(words: Vec<OsString>) -> i32 {
     let words: Option<Vec<String>> =
-        std::env::args_os().skip(1).map(|word| word.into_string().ok()).collect();
+        words.into_iter().map(|word| word.into_string().ok()).collect();
     let code = run(words);
     // Nobody else does: the program has no standard library around it.
     let flushed = io::stdout().flush();

@@ -51,6 +51,24 @@ const DYNAMIC: &[(&str, &str)] = &[
     ("loadline", "loadline"),
 ];
 
+/// What [`bench`] measures with: package and program.
+const BENCH: (&str, &str) = ("loadline-bench", "loadline-bench-runtime");
+
+/// Programs in C that are measured or measure, with the flags that they are compiled with beside
+/// these: `-O2 -static`.
+const IN_C: &[(&str, &[&str])] = &[
+    ("floor", &[]),
+    ("spawn", &[]),
+    ("noop", &["-nostdlib", "-fno-stack-protector", "-fno-asynchronous-unwind-tables"]),
+];
+
+/// The target of static programs, whose C library starts four times as fast as glibc, which asks
+/// the processor for its caches: in a virtual machine each such question takes microseconds.
+const MUSL: &str = "x86_64-unknown-linux-musl";
+
+/// The package whose programs need no C compiler for that target.
+const RUST_ONLY: &str = "loadline-runtime";
+
 /// Programs of the tests.
 const TESTS: &[(&str, &str)] = &[
     ("loadline-tests", "loadline-conformance"),
@@ -90,18 +108,76 @@ pub(crate) fn run(workspace: &Path, profile: Profile) -> anyhow::Result<PathBuf>
         put(&built.join(program), &folder.join(program))?;
     }
     for (package, program) in STATIC {
-        sh::step(&format!("build ({}): {program}, static", profile.name()));
-        let mut cargo = sh::cargo(workspace);
-        cargo.args(["rustc", "--quiet", "--profile", profile.name()]);
-        cargo.args(["--package", package, "--bin", program]);
-        // For the last crate only: the others are the same in a static and a dynamic program, and
-        // are compiled once.
-        cargo.args(["--", "-C", "target-feature=+crt-static", "-C", "strip=symbols"]);
-        // At a fixed address there is nothing to relocate at the start: 50 page faults fewer.
-        cargo.args(["-C", "relocation-model=static"]);
-        sh::run(&mut cargo)?;
-        put(&built.join(program), &folder.join(program))?;
+        static_program(workspace, profile, package, program)?;
     }
+    Ok(folder)
+}
+
+/// Builds the runtime alone, as it is shipped, and gives its path.
+pub(crate) fn runtime(workspace: &Path) -> anyhow::Result<PathBuf> {
+    static_program(workspace, Profile::Dist, "loadline-runtime", "loadline-runtime")
+}
+
+/// Builds a program that is one file, and gives its path.
+fn static_program(
+    workspace: &Path,
+    profile: Profile,
+    package: &str,
+    program: &str,
+) -> anyhow::Result<PathBuf> {
+    let target = target(workspace);
+    let folder = target.join(profile.folder());
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let musl = profile == Profile::Dist && package == RUST_ONLY && has_musl(workspace);
+    let library = if musl { "musl" } else { "glibc" };
+    sh::step(&format!("build ({}): {program}, static ({library})", profile.name()));
+    let mut cargo = sh::cargo(workspace);
+    cargo.args(["rustc", "--quiet", "--profile", profile.name()]);
+    cargo.args(["--package", package, "--bin", program]);
+    if musl {
+        cargo.args(["--target", MUSL]);
+    }
+    // For the last crate only: the others are the same in a static and a dynamic program, and
+    // are compiled once.
+    cargo.args(["--", "-C", "target-feature=+crt-static", "-C", "strip=symbols"]);
+    // At a fixed address there is nothing to relocate at the start: 50 page faults fewer.
+    cargo.args(["-C", "relocation-model=static"]);
+    sh::run(&mut cargo)?;
+    let built = if musl { target.join(MUSL) } else { target };
+    let path = folder.join(program);
+    put(&built.join(profile.cargo_folder()).join(program), &path)?;
+    Ok(path)
+}
+
+/// Whether the toolchain has the standard library for musl; rustup may add it.
+pub(crate) fn has_musl(workspace: &Path) -> bool {
+    let is_there = || {
+        let folder = sh::ask("rustc", &["--print", "target-libdir", "--target", MUSL]);
+        folder.is_some_and(|folder| {
+            fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+        })
+    };
+    if !is_there() {
+        let mut rustup = sh::command(workspace, "rustup");
+        drop(rustup.args(["target", "add", MUSL]).status());
+    }
+    is_there()
+}
+
+/// Builds what measures, and gives the folder that it lies in.
+pub(crate) fn bench(workspace: &Path) -> anyhow::Result<PathBuf> {
+    let folder = target(workspace).join("loadline/bench");
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    sh::step("build: what measures");
+    for (name, flags) in IN_C {
+        let mut cc = sh::command(workspace, "cc");
+        cc.args(["-Wall", "-O2", "-static"]).args(*flags).arg("-o").arg(folder.join(name));
+        sh::run(cc.arg(format!("benches/c/{name}.c")))?;
+    }
+    let (package, program) = BENCH;
+    let mut cargo = sh::cargo(workspace);
+    sh::run(cargo.args(["build", "--quiet", "--package", package, "--bin", program]))?;
+    put(&target(workspace).join("debug").join(program), &folder.join(program))?;
     Ok(folder)
 }
 

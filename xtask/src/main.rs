@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod python;
 mod setup;
@@ -50,6 +51,11 @@ enum Verb {
         /// For example `--runtime /usr/sbin/runc --runtime crun`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
+    },
+    /// Measures, and compares with others. Results are ratios within one run.
+    Bench {
+        #[command(subcommand)]
+        what: bench::What,
     },
     /// Runs a command in a virtual machine with unified cgroups (v2), on this machine's files.
     Vm {
@@ -105,6 +111,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             let mut suite = sh::command(&workspace, bin.join("loadline-conformance"));
             sh::run(suite.args(arguments).env("LOADLINE_BIN_DIR", bin))
         }
+        Verb::Bench { what } => bench::run(&workspace, what),
         Verb::Vm { init, memory_mib, cpus, command } => {
             let options = vm::Options { init, memory_mib, cpus, ..vm::Options::default() };
             vm::run(&workspace, &command, &options)

@@ -15,12 +15,17 @@ pub(crate) enum Purpose {
     Build,
     /// Run a cluster: network namespaces, a root file system.
     Demo,
-    /// Everything.
+    /// Everything that is tested.
     Test,
+    /// Compare with peers; what is tested is not needed for that.
+    Bench,
 }
 
 /// Tries of apt-get before giving up: mirrors are flaky.
 const APT_TRIES_MAX: u32 = 4;
+
+/// What a measurement compares with, and the profile of system calls that it uses.
+const PEERS: [&str; 3] = ["runc", "crun", "golang-github-containers-common"];
 
 struct Need {
     package: &'static str,
@@ -36,9 +41,12 @@ pub(crate) fn run(purpose: Purpose) -> anyhow::Result<()> {
     let level = |purpose| match purpose {
         Purpose::Build => 0,
         Purpose::Demo => 1,
-        Purpose::Test => 2,
+        Purpose::Test | Purpose::Bench => 2,
     };
-    let wanted = NEEDS.iter().filter(|need| level(need.purpose) <= level(purpose));
+    let wanted = NEEDS.iter().filter(|need| match purpose {
+        Purpose::Bench => need.purpose == Purpose::Build || PEERS.contains(&need.package),
+        _ => level(need.purpose) <= level(purpose),
+    });
     let missing: Vec<&Need> = wanted.filter(|need| !(need.present)()).collect();
     if missing.is_empty() {
         return Ok(());
@@ -128,6 +136,12 @@ const NEEDS: &[Need] = &[
         present: || sh::find("crun").is_some(),
         purpose: Purpose::Test,
         loses: "conformance suite on crun",
+    },
+    Need {
+        package: "golang-github-containers-common",
+        present: || Path::new("/usr/share/containers/seccomp.json").exists(),
+        purpose: Purpose::Test,
+        loses: "engine's profile of system calls",
     },
     Need {
         package: "skopeo",

@@ -179,25 +179,26 @@ fn rlimits(oci: &[oci::PosixRlimit], found: &mut Violations) -> Vec<Rlimit> {
     limits
 }
 
+/// The kernel's numbers (asm-generic/resource.h): C libraries disagree about their type.
 fn rlimit_number(typ: oci::PosixRlimitType) -> (&'static str, u32) {
     use oci::PosixRlimitType as T;
     match typ {
-        T::RlimitCpu => ("CPU", libc::RLIMIT_CPU),
-        T::RlimitFsize => ("FSIZE", libc::RLIMIT_FSIZE),
-        T::RlimitData => ("DATA", libc::RLIMIT_DATA),
-        T::RlimitStack => ("STACK", libc::RLIMIT_STACK),
-        T::RlimitCore => ("CORE", libc::RLIMIT_CORE),
-        T::RlimitRss => ("RSS", libc::RLIMIT_RSS),
-        T::RlimitNproc => ("NPROC", libc::RLIMIT_NPROC),
-        T::RlimitNofile => ("NOFILE", libc::RLIMIT_NOFILE),
-        T::RlimitMemlock => ("MEMLOCK", libc::RLIMIT_MEMLOCK),
-        T::RlimitAs => ("AS", libc::RLIMIT_AS),
-        T::RlimitLocks => ("LOCKS", libc::RLIMIT_LOCKS),
-        T::RlimitSigpending => ("SIGPENDING", libc::RLIMIT_SIGPENDING),
-        T::RlimitMsgqueue => ("MSGQUEUE", libc::RLIMIT_MSGQUEUE),
-        T::RlimitNice => ("NICE", libc::RLIMIT_NICE),
-        T::RlimitRtprio => ("RTPRIO", libc::RLIMIT_RTPRIO),
-        T::RlimitRttime => ("RTTIME", libc::RLIMIT_RTTIME),
+        T::RlimitCpu => ("CPU", 0),
+        T::RlimitFsize => ("FSIZE", 1),
+        T::RlimitData => ("DATA", 2),
+        T::RlimitStack => ("STACK", 3),
+        T::RlimitCore => ("CORE", 4),
+        T::RlimitRss => ("RSS", 5),
+        T::RlimitNproc => ("NPROC", 6),
+        T::RlimitNofile => ("NOFILE", 7),
+        T::RlimitMemlock => ("MEMLOCK", 8),
+        T::RlimitAs => ("AS", 9),
+        T::RlimitLocks => ("LOCKS", 10),
+        T::RlimitSigpending => ("SIGPENDING", 11),
+        T::RlimitMsgqueue => ("MSGQUEUE", 12),
+        T::RlimitNice => ("NICE", 13),
+        T::RlimitRtprio => ("RTPRIO", 14),
+        T::RlimitRttime => ("RTTIME", 15),
     }
 }
 

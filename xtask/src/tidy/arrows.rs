@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("loadline-controller", &["loadline-model", "loadline-proto"]),
     ("loadline", &["loadline-model"]),
     ("loadline-fixtures", &[]),
+    ("loadline-bench", &[]),
     ("xtask", &[]),
     (
         "loadline-tests",
