@@ -18,6 +18,9 @@ pub(crate) enum Failure {
     /// The controller refused; code and message are its own.
     #[error("{operation}: {message} ({code})")]
     Refused { operation: String, code: String, message: String },
+    /// A task that wrote nothing, because it never began.
+    #[error("{0}")]
+    NothingWritten(String),
     /// The agent refused.
     #[error("the agent refused: {0}")]
     AgentRefused(String),
@@ -85,6 +88,7 @@ impl Failure {
             Self::Refused { .. }
             | Self::AgentRefused(_)
             | Self::NotFound(_)
+            | Self::NothingWritten(_)
             | Self::NotSteady(_)
             | Self::Io { .. }
             | Self::Child(_)
@@ -106,12 +110,18 @@ impl Failure {
                 "images are imported on the node that runs them: start its agent with \
                  `loadline up` or `loadline-agent run`, or name its socket with --agent-socket"
             }
-            Self::Refused { code, .. } => return refusal_hint(code),
+            Self::Refused { code, message, .. } => return refusal_hint(code, message),
             Self::NotPlaced { why, .. } => return placement_hint(why),
             Self::NotSteady(_) => "see what happened with `loadline service events NAME`",
+            Self::NoCredentials(why) if why.contains("is set, but") => return None,
+            Self::NoCredentials(why) if why.contains("ermission denied") => {
+                "the file is for root: run it with sudo, or name another key with \
+                 --credentials-file"
+            }
             Self::NoCredentials(_) => {
-                "name the controller's file with --credentials-file (root can read it), or set \
-                 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                "the controller makes a key at its first start: start a cluster on this machine \
+                 with `sudo loadline up`; or name a controller's file with --credentials-file, or \
+                 set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             }
             _ => return None,
         };
@@ -119,8 +129,11 @@ impl Failure {
     }
 }
 
-fn refusal_hint(code: &str) -> Option<String> {
+fn refusal_hint(code: &str, message: &str) -> Option<String> {
     let hint = match code {
+        _ if message.starts_with("Credential should be scoped to a valid region") => {
+            "sign for the controller's region: name it with --region, or set AWS_REGION"
+        }
         "UnrecognizedClientException"
         | "InvalidClientTokenId"
         | "InvalidSignatureException"

@@ -11,6 +11,7 @@ mod api;
 mod command;
 mod exchange;
 mod failure;
+mod habit;
 mod options;
 mod output;
 mod query;
@@ -25,7 +26,17 @@ use crate::command::{Command, Line};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
-    let line = Line::parse();
+    let line = match Line::try_parse() {
+        Ok(line) => line,
+        Err(error) => {
+            // Help and version are no errors, and go to standard output.
+            let _ = error.print();
+            if let Some(hint) = habit::hint(std::env::args().skip(1)) {
+                eprintln!("hint: {hint}");
+            }
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = match runtime {
         Ok(runtime) => runtime.block_on(interruptible(line)),

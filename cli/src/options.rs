@@ -12,71 +12,45 @@ use crate::output::Output;
 /// Where a controller of this machine listens unless told otherwise.
 pub(crate) const ENDPOINT_DEFAULT: &str = "http://127.0.0.1:7070";
 
-/// Options of every command.
+/// Options of every command. Those with a variable are read from it here and not by clap, which
+/// would print them in every usage line while their variable is set.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// The controller's API [default: AWS_ENDPOINT_URL_ECS, or http://127.0.0.1:7070]
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "LOADLINE_ENDPOINT",
-        hide_env_values = true
-    )]
-    pub(crate) endpoint: Option<Endpoint>,
+    /// The controller's API [default: LOADLINE_ENDPOINT, AWS_ENDPOINT_URL_ECS, or
+    /// http://127.0.0.1:7070]
+    #[arg(long, global = true, value_name = "URL")]
+    endpoint: Option<Endpoint>,
 
-    /// The access key to sign with, an AWS credentials file [default: AWS_ACCESS_KEY_ID and
-    /// AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE, or DIR/credentials]
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "LOADLINE_CREDENTIALS",
-        hide_env_values = true
-    )]
-    pub(crate) credentials_file: Option<PathBuf>,
+    /// The access key to sign with, an AWS credentials file [default: LOADLINE_CREDENTIALS, or
+    /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE, or
+    /// DIR/credentials]
+    #[arg(long, global = true, value_name = "FILE")]
+    credentials_file: Option<PathBuf>,
 
     /// The controller's region [default: AWS_REGION, AWS_DEFAULT_REGION, or us-east-1]
     #[arg(long, global = true, value_name = "NAME")]
-    pub(crate) region: Option<String>,
+    region: Option<String>,
 
-    /// The cluster
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME",
-        env = "LOADLINE_CLUSTER",
-        hide_env_values = true
-    )]
-    #[arg(default_value = "default")]
-    pub(crate) cluster: String,
+    /// The cluster [default: LOADLINE_CLUSTER, or default]
+    #[arg(long, global = true, value_name = "NAME")]
+    cluster: Option<String>,
 
     /// What to print: a table, or the API's own answer
     #[arg(long, short, global = true, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
 
-    /// This machine's state folder
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env = "LOADLINE_STATE_DIR",
-        hide_env_values = true
-    )]
-    #[arg(default_value = "/var/lib/loadline")]
-    pub(crate) state_dir: PathBuf,
+    /// This machine's state folder [default: LOADLINE_STATE_DIR, or /var/lib/loadline]
+    #[arg(long, global = true, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
 
-    /// This machine's agent [default: DIR/agent/agent.sock]
-    #[arg(
-        long,
-        global = true,
-        value_name = "SOCKET",
-        env = "LOADLINE_AGENT_SOCKET",
-        hide_env_values = true
-    )]
-    pub(crate) agent_socket: Option<PathBuf>,
+    /// This machine's agent [default: LOADLINE_AGENT_SOCKET, or DIR/agent/agent.sock]
+    #[arg(long, global = true, value_name = "SOCKET")]
+    agent_socket: Option<PathBuf>,
 }
+
+/// Where state is kept unless told otherwise.
+pub(crate) const STATE_DIR_DEFAULT: &str = "/var/lib/loadline";
 
 /// How answers are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -91,12 +65,23 @@ impl Global {
     /// What a command works with. No connection is made, and no key read, before a command needs
     /// one.
     pub(crate) fn context(&self) -> Context {
-        Context { global: self.clone(), output: Output::new(self.output) }
+        let cluster = self.cluster.clone().or_else(|| variable("LOADLINE_CLUSTER"));
+        let cluster = cluster.unwrap_or_else(|| "default".to_owned());
+        Context { global: self.clone(), output: Output::new(self.output), cluster }
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        path(&self.state_dir, "LOADLINE_STATE_DIR").unwrap_or_else(|| STATE_DIR_DEFAULT.into())
+    }
+
+    /// The file that was named, if one was.
+    pub(crate) fn credentials_file(&self) -> Option<PathBuf> {
+        path(&self.credentials_file, "LOADLINE_CREDENTIALS")
     }
 
     fn agent_socket(&self) -> PathBuf {
-        let beside = || self.state_dir.join("agent").join("agent.sock");
-        self.agent_socket.clone().unwrap_or_else(beside)
+        let beside = || self.state_dir().join("agent").join("agent.sock");
+        path(&self.agent_socket, "LOADLINE_AGENT_SOCKET").unwrap_or_else(beside)
     }
 
     /// The controller's endpoint.
@@ -104,7 +89,8 @@ impl Global {
         if let Some(endpoint) = &self.endpoint {
             return Ok(endpoint.clone());
         }
-        let from_env = variable("AWS_ENDPOINT_URL_ECS").or_else(|| variable("AWS_ENDPOINT_URL"));
+        let names = ["LOADLINE_ENDPOINT", "AWS_ENDPOINT_URL_ECS", "AWS_ENDPOINT_URL"];
+        let from_env = names.into_iter().find_map(variable);
         let text = from_env.unwrap_or_else(|| ENDPOINT_DEFAULT.to_owned());
         text.parse().map_err(|e| Failure::Usage(format!("endpoint {text:?}: {e}")))
     }
@@ -116,20 +102,37 @@ impl Global {
     }
 
     fn credentials(&self) -> Result<Credentials, Failure> {
-        let key = variable("AWS_ACCESS_KEY_ID").zip(variable("AWS_SECRET_ACCESS_KEY"));
-        let environment = key.map(|(key_id, secret)| {
-            let session_token = variable("AWS_SESSION_TOKEN");
-            Credentials { key_id, secret, session_token }
-        });
+        const ID: &str = "AWS_ACCESS_KEY_ID";
+        const SECRET: &str = "AWS_SECRET_ACCESS_KEY";
+        let named = self.credentials_file();
+        let environment = match (variable(ID), variable(SECRET)) {
+            (Some(key_id), Some(secret)) => {
+                let session_token = variable("AWS_SESSION_TOKEN");
+                Some(Credentials { key_id, secret, session_token })
+            }
+            (None, None) => None,
+            // The other half would be taken from elsewhere, or the key be another one than meant.
+            _ if named.is_some() => None,
+            (Some(_), None) => return Err(half(ID, SECRET)),
+            (None, Some(_)) => return Err(half(SECRET, ID)),
+        };
         let sources = Sources {
-            named: self.credentials_file.clone(),
+            named,
             environment,
             shared: variable("AWS_SHARED_CREDENTIALS_FILE").map(PathBuf::from),
             profile: variable("AWS_PROFILE"),
-            local: self.state_dir.join("credentials"),
+            local: self.state_dir().join("credentials"),
         };
         sources.find()
     }
+}
+
+fn half(set: &str, missing: &str) -> Failure {
+    Failure::NoCredentials(format!("{set} is set, but {missing} is not: set both, or neither"))
+}
+
+fn path(option: &Option<PathBuf>, name: &str) -> Option<PathBuf> {
+    option.clone().or_else(|| variable(name).map(PathBuf::from))
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -141,6 +144,7 @@ fn variable(name: &str) -> Option<String> {
 pub(crate) struct Context {
     pub(crate) global: Global,
     pub(crate) output: Output,
+    cluster: String,
 }
 
 impl Context {
@@ -160,6 +164,6 @@ impl Context {
 
     /// The cluster's name.
     pub(crate) fn cluster(&self) -> &str {
-        &self.global.cluster
+        &self.cluster
     }
 }

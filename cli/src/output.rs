@@ -71,12 +71,25 @@ fn render(header: &[&str], rows: Vec<Vec<String>>) -> String {
 
 /// How long ago, in the largest unit that fits.
 pub(crate) fn age(epoch_s: Option<f64>) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
-    epoch_s.map_or_else(|| "-".to_owned(), |then| span(now - then))
+    epoch_s.map_or_else(|| "-".to_owned(), |then| span(now_s() - then))
+}
+
+/// Seconds since the Unix epoch.
+pub(crate) fn now_s() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+}
+
+/// A text of at most so many characters, whose cut shows.
+pub(crate) fn clip(text: &str, chars_max: usize) -> String {
+    if text.chars().count() <= chars_max {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(chars_max.saturating_sub(1)).collect();
+    format!("{}…", kept.trim_end())
 }
 
 /// A number of seconds in the largest unit that fits.
-fn span(seconds: f64) -> String {
+pub(crate) fn span(seconds: f64) -> String {
     const UNITS: [(f64, &str); 3] = [(86_400.0, "d"), (3_600.0, "h"), (60.0, "m")];
     let seconds = seconds.max(0.0);
     for (size, unit) in UNITS {
@@ -100,6 +113,13 @@ mod tests {
     fn a_table_is_aligned_and_has_no_trailing_spaces() {
         let rows = vec![vec!["a".into(), "b".into()], vec!["long".into(), String::new()]];
         assert_eq!(render(&["X", "YY"], rows), "X     YY\na     b\nlong");
+    }
+
+    #[test]
+    fn a_text_that_is_cut_shows_it() {
+        assert_eq!(clip("hello", 5), "hello");
+        assert_eq!(clip("hello world", 7), "hello…");
+        assert_eq!(clip("ééééé", 3), "éé…");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! and ends in order.
 //!
 //! ```text
-//!   options ─▶ folder, lock ─▶ listeners ─▶ keys, authority ─▶ engine ─▶ ready ─▶ serve ─▶ end
+//!   options ─▶ listeners ─▶ folder, lock ─▶ keys, authority ─▶ engine ─▶ ready ─▶ serve ─▶ end
 //! ```
 
 #![forbid(unsafe_code)]
@@ -48,7 +48,6 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> anyhow::Result<()> {
     log(options.log_format)?;
-    let _lock = Lock::take(&options.folder())?;
     let runtime = tokio::runtime::Runtime::new().context("start the async runtime")?;
     let served = runtime.block_on(serve(options));
     // A call that hangs on a dead disk must not keep the process.
@@ -81,6 +80,8 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
     let agent_listener = listen(options.agent_listen, "--agent-listen").await?;
     let (api_at, agents_at) = (api_listener.local_addr()?, agent_listener.local_addr()?);
     refuse_dev_abroad(options, api_at)?;
+    // Only now: one that can't listen leaves nothing behind in the state folder.
+    let _lock = Lock::take(&options.folder())?;
     let gate = gate(options)?;
     let authority =
         Arc::new(pki::load_or_create(&options.folder().join("ca.pem"), SystemTime::now())?);

@@ -140,6 +140,8 @@ pub struct Link {
     generation: Arc<AtomicU64>,
     work: runtime::Handle,
     name: watch::Sender<String>,
+    /// Whether the last attempt failed, which was told.
+    away: bool,
 }
 
 impl Link {
@@ -157,7 +159,7 @@ impl Link {
     ) -> Self {
         let (generation, work) = (Arc::default(), runtime::Handle::current());
         let name = watch::Sender::new(identity.container_instance_arn.clone());
-        Self { settings, identity, node, board, generation, work, name }
+        Self { settings, identity, node, board, generation, work, name, away: false }
     }
 
     /// Who the node is: the ARN of its container instance, which changes where it joins again.
@@ -181,6 +183,7 @@ impl Link {
                 backoff = Backoff::default();
             }
             let at_once = matches!(ended, Ok(stream::Ended::Planned));
+            self.away = ended.is_err();
             match ended {
                 Ok(why) => tracing::info!(?why, "the session has ended"),
                 Err(error) => tracing::warn!(error = %chain(&error), "no session; tasks run on"),
@@ -264,6 +267,7 @@ impl Link {
             credentials: Arc::clone(&self.settings.credentials),
             run_id: self.settings.run_id.clone(),
             generation: Arc::clone(&self.generation),
+            was_away: self.away,
             work: self.work.clone(),
         };
         let ended = stream::run(&mut client, parts, || {

@@ -85,6 +85,8 @@ pub(super) struct Parts {
     pub(super) run_id: String,
     /// The newest generation that a session of this link applied.
     pub(super) generation: Arc<AtomicU64>,
+    /// Whether somebody was told that there is no session.
+    pub(super) was_away: bool,
     /// Where work is done that may wait for a disk.
     pub(super) work: runtime::Handle,
 }
@@ -291,6 +293,10 @@ impl Session {
         let (least, most) = HEARTBEAT_MS_RANGE.into_inner();
         self.heartbeat_ms = u64::from(welcome.heartbeat_interval_ms).clamp(least, most);
         self.lease_ms = u64::from(welcome.lease_ms);
+        if self.parts.was_away {
+            // As loud as what it follows on.
+            tracing::warn!("connected to the controller again");
+        }
         tracing::info!(heartbeat_ms = self.heartbeat_ms, lease_ms = self.lease_ms, "welcome");
     }
 

@@ -16,6 +16,7 @@ pub(crate) use self::credentials::Credentials;
 pub(crate) use self::endpoint::Endpoint;
 use crate::exchange;
 use crate::failure::Failure;
+use crate::text::short;
 
 /// How long a connection may take.
 const CONNECT_MS_MAX: u64 = 5_000;
@@ -46,6 +47,7 @@ impl Client {
 
     async fn call(&self, service: &str, operation: &str, body: Value) -> Result<Value, Failure> {
         let target = format!("{service}.{operation}");
+        let subject = subject(&body);
         let body = body.to_string();
         let headers = sign::sign(
             &sign::Call { host: self.endpoint.authority(), target: &target, body: &body },
@@ -70,7 +72,7 @@ impl Client {
         if status.is_success() {
             return Ok(value);
         }
-        Err(refusal(operation, status.as_u16(), &value))
+        Err(refusal(operation, &subject, status.as_u16(), &value))
     }
 
     async fn connect(&self) -> Result<TcpStream, Failure> {
@@ -83,14 +85,39 @@ impl Client {
     }
 }
 
+/// What a request is about: many of AWS's messages do not say it.
+fn subject(request: &Value) -> String {
+    const KEYS: [&str; 7] = [
+        "task",
+        "service",
+        "serviceName",
+        "taskDefinition",
+        "containerInstance",
+        "tokenId",
+        "clusterName",
+    ];
+    let named = KEYS.into_iter().find_map(|key| request.get(key)).or_else(|| {
+        let list = |key| request.get(key).and_then(|list| list.get(0));
+        ["tasks", "services", "containerInstances", "clusters"].into_iter().find_map(list)
+    });
+    let subject = named.or_else(|| request.get("cluster")).and_then(Value::as_str);
+    subject.map(short).unwrap_or_default().to_owned()
+}
+
 /// AWS JSON 1.1: `__type` may carry a namespace, and the message comes in two spellings.
-fn refusal(operation: &str, status: u16, value: &Value) -> Failure {
+fn refusal(operation: &str, subject: &str, status: u16, value: &Value) -> Failure {
     let text = |key: &str| value.get(key).and_then(Value::as_str);
     let code = text("__type").map_or_else(
         || format!("HTTP {status}"),
         |code| code.rsplit('#').next().unwrap_or(code).to_owned(),
     );
     let message = text("message").or_else(|| text("Message")).unwrap_or("no message").to_owned();
+    // "Cluster not found." is of a cluster, whatever else the request names.
+    let says_it = subject.is_empty()
+        || message.contains(subject)
+        || code == "ClusterNotFoundException"
+        || code.ends_with("SignatureException");
+    let message = if says_it { message } else { format!("{subject}: {message}") };
     Failure::Refused { operation: operation.to_owned(), code, message }
 }
 
@@ -103,13 +130,16 @@ mod tests {
     #[test]
     fn a_refusal_shows_awss_code_and_message() {
         let check = |value: Value, expected: &str| {
-            assert_eq!(refusal("RunTask", 400, &value).to_string(), expected);
+            assert_eq!(refusal("RunTask", "web", 400, &value).to_string(), expected);
         };
         check(
             json!({"__type": "com.amazonaws.ecs#ClientException", "message": "no"}),
-            "RunTask: no (ClientException)",
+            "RunTask: web: no (ClientException)",
         );
-        check(json!({"__type": "ServerException", "Message": "x"}), "RunTask: x (ServerException)");
-        check(json!({}), "RunTask: no message (HTTP 400)");
+        check(
+            json!({"__type": "ServerException", "Message": "x"}),
+            "RunTask: web: x (ServerException)",
+        );
+        check(json!({}), "RunTask: web: no message (HTTP 400)");
     }
 }

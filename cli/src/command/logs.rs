@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::wait;
 use crate::api::Client;
 use crate::failure::Failure;
 use crate::options::Context;
@@ -50,13 +51,52 @@ impl Logs {
         reader.container = self.container;
         reader.since_ms = self.since.unwrap_or(0);
         reader.timestamps = self.timestamps;
+        let mut looks = 0;
         loop {
-            let page = reader.next(&client, self.follow).await?;
+            let page = match reader.next(&client, self.follow).await {
+                Ok(page) => page,
+                Err(refused @ Failure::Refused { .. }) => {
+                    let (cluster, arn) = (context.cluster(), &reader.task);
+                    let task = begun_later(&client, cluster, arn, refused).await?;
+                    if !self.follow {
+                        let id = task.id();
+                        let text = format!(
+                            "task {id} has written nothing yet: it is {}; wait for it with \
+                             --follow, and see why it waits with `loadline why {id}`",
+                            task.last_status
+                        );
+                        return Err(Failure::NothingWritten(text));
+                    }
+                    wait::pause(&mut looks).await;
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
             if page.end || (page.empty && !self.follow) {
                 return Ok(0);
             }
         }
     }
+}
+
+/// Where a node has no log of a task: the task, if it may still begin. One that never began is told
+/// with its reason; any other keeps the refusal.
+async fn begun_later(
+    client: &Client,
+    cluster: &str,
+    arn: &str,
+    refused: Failure,
+) -> Result<query::Task, Failure> {
+    let Ok(task) = query::task(client, cluster, arn).await else { return Err(refused) };
+    let is_early = ["PROVISIONING", "PENDING", "ACTIVATING"].contains(&task.last_status.as_str());
+    if is_early {
+        return Ok(task);
+    }
+    if task.is_stopped() && task.stop_code.as_deref() == Some("TaskFailedToStart") {
+        let text = format!("task {} never began, and wrote nothing: {}", task.id(), task.why());
+        return Err(Failure::NothingWritten(text));
+    }
+    Err(refused)
 }
 
 /// Reads one container's output page by page, and prints it.

@@ -59,6 +59,11 @@ impl Nodes {
 async fn set_state(context: &Context, node: &str, state: &str) -> Result<(), Failure> {
     let client = context.client()?;
     let arn = query::find_node(&client, context.cluster(), node).await?;
+    let request = json!({"cluster": context.cluster(), "containerInstances": [arn]});
+    let before = client.ecs("DescribeContainerInstances", request).await?;
+    if before["containerInstances"][0]["status"] == state {
+        eprintln!("loadline: node {} is {state} already", short(&arn));
+    }
     let request = json!({
         "cluster": context.cluster(), "containerInstances": [arn], "status": state,
     });
@@ -85,6 +90,7 @@ async fn ls(context: &Context) -> Result<(), Failure> {
 
 fn row(node: &Value) -> Vec<String> {
     let agent = match node["agentConnected"].as_bool() {
+        Some(true) if node["statusReason"].is_string() => "quarantined",
         Some(true) => "connected",
         _ => "away",
     };

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::options::Context;
-use crate::output::{age, dash};
+use crate::output::{age, clip, dash};
 use crate::query::{self, Task};
 use crate::text::short;
 
@@ -15,6 +15,9 @@ pub(crate) struct Ps {
     /// Also those that have stopped (they are remembered for an hour)
     #[arg(long, short)]
     all: bool,
+    /// Print the whole of WHY, however long
+    #[arg(long)]
+    no_trunc: bool,
     /// Print ids alone
     #[arg(long, short)]
     quiet: bool,
@@ -41,9 +44,14 @@ impl Ps {
             }
             return Ok(0);
         }
+        let why_max = if self.no_trunc { usize::MAX } else { WHY_CHARS_MAX };
         let header =
             ["TASK", "DEFINITION", "STATUS", "NODE", "CPU", "MEMORY", "AGE", "EXIT", "WHY"];
-        context.output.table(&all, &header, tasks.iter().map(row).collect())?;
+        context.output.table(
+            &all,
+            &header,
+            tasks.iter().map(|task| row(task, why_max)).collect(),
+        )?;
         Ok(0)
     }
 }
@@ -52,7 +60,10 @@ fn created_at(task: &Value) -> f64 {
     task["createdAt"].as_f64().unwrap_or_default()
 }
 
-fn row(task: &Task) -> Vec<String> {
+/// As much of a reason as a table bears; `loadline why TASK` tells the rest.
+const WHY_CHARS_MAX: usize = 60;
+
+fn row(task: &Task, why_max: usize) -> Vec<String> {
     let going = ["PROVISIONING", "PENDING", "ACTIVATING", "RUNNING"];
     let status = if task.desired_status == "STOPPED" && going.contains(&&*task.last_status) {
         format!("{} (stopping)", task.last_status)
@@ -69,6 +80,6 @@ fn row(task: &Task) -> Vec<String> {
         dash(task.memory.as_deref()),
         age(task.created_at),
         task.exit_codes(),
-        task.why(),
+        clip(&task.why(), why_max),
     ]
 }

@@ -10,7 +10,7 @@ use crate::api::Client;
 use crate::failure::Failure;
 use crate::options::Context;
 use crate::query::{self, Task};
-use crate::text::{cpu_units, memory_mib, pair, short};
+use crate::text::{self, cpu_units, memory_mib, pair, short};
 
 /// Run a task: of an image, or of a task definition
 #[derive(Debug, Args)]
@@ -18,6 +18,7 @@ use crate::text::{cpu_units, memory_mib, pair, short};
 pub(crate) struct Run {
     /// The image; its task reserves --cpu and --memory and can't use more
     #[arg(required_unless_present = "task_def", conflicts_with = "task_def")]
+    #[arg(value_parser = text::image)]
     image: Option<String>,
     /// The command and its arguments, in place of the image's
     #[arg(last = true, value_name = "COMMAND")]
@@ -28,7 +29,7 @@ pub(crate) struct Run {
     task_def: Option<String>,
     /// How many tasks
     #[arg(long, short = 'n', value_name = "N", default_value_t = 1)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=10))]
+    #[arg(value_parser = text::task_count)]
     count: u32,
     /// Set an environment variable
     #[arg(long, short, value_name = "NAME=VALUE", value_parser = pair)]
@@ -103,8 +104,8 @@ Examples:
   loadline run --cpu 0.25vcpu --memory 64 --wait busybox:latest -- sh -c 'exit 3'; echo $?
   loadline run --task-def web:3 --count 2 --env MODE=test
 
-An image is kept as a task definition run-IMAGE-HASH, one for each set of options: see
-`loadline task-def ls`.";
+An image is kept as a task definition run-IMAGE-HASH, one for each set of options:
+`loadline task-def ls --all` shows them, `loadline task-def prune` deregisters those of no task.";
 
 impl Run {
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
@@ -127,19 +128,26 @@ impl Run {
             Some(task) if self.wait => {
                 let cluster = context.cluster();
                 let ended = wait::until_stopped(&client, cluster, &task.task_arn).await?;
+                if context.output.is_json() {
+                    let arns = [task.task_arn.clone()];
+                    let tasks = query::tasks(&client, cluster, &arns).await?;
+                    context.output.json(&json!({ "tasks": tasks }))?;
+                }
                 Ok(finish(&ended))
             }
             _ => Ok(0),
         }
     }
 
-    /// Which tasks there are now. `--follow` leaves standard output to the task.
+    /// Which tasks there are now. `--follow` leaves standard output to the task, and `--wait` with
+    /// JSON to the task as it is in the end.
     fn report(&self, context: &Context, answer: &Value, tasks: &[Task]) -> Result<(), Failure> {
         if self.follow {
             return Ok(());
         }
         if context.output.is_json() {
-            return context.output.json(answer);
+            let waits = self.wait && !tasks.is_empty();
+            return if waits { Ok(()) } else { context.output.json(answer) };
         }
         tasks.iter().try_for_each(|task| context.output.line(task.id()))
     }
@@ -300,6 +308,8 @@ fn failures(answer: &Value) -> String {
 /// Prints what the task writes until it stops.
 async fn follow(context: &Context, client: &Client, task: &Task) -> Result<u8, Failure> {
     let cluster = context.cluster();
+    let id = task.id();
+    eprintln!("task {id}; Ctrl-C ends the watching, not the task: `loadline stop {id}` does that");
     let mut reader = Reader::new(context, task.task_arn.clone());
     let mut looks = 0;
     loop {

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::options::Context;
 use crate::output::{age, dash};
 use crate::query;
-use crate::text::short;
+use crate::text::{number, short};
 
 /// Keep tasks running: make, list, scale, roll and remove services
 #[derive(Debug, Subcommand)]
@@ -23,7 +23,7 @@ pub(crate) enum Service {
         #[arg(long, value_name = "NAME")]
         task_def: String,
         /// How many tasks
-        #[arg(long, short = 'n', value_name = "N", default_value_t = 1)]
+        #[arg(long, short = 'n', value_name = "N", default_value = "1", value_parser = number)]
         count: u32,
         #[command(flatten)]
         steady: Steady,
@@ -37,6 +37,7 @@ pub(crate) enum Service {
     /// Change how many tasks it keeps running
     Scale {
         name: String,
+        #[arg(value_parser = number)]
         count: u32,
         #[command(flatten)]
         steady: Steady,
@@ -130,13 +131,62 @@ async fn change(
 /// One deployment is left and all its tasks run.
 async fn until_steady(client: &Client, cluster: &str, name: &str) -> Result<Value, Failure> {
     let mut looks = 0;
+    let mut told = Progress::default();
     loop {
         let service = find(client, cluster, name).await?;
+        told.tell(&service);
         if is_steady(&service)? {
             return Ok(service);
         }
         wait::pause(&mut looks).await;
     }
+}
+
+/// What a waiting person has been told, on standard error: each change once.
+#[derive(Debug, Default)]
+struct Progress {
+    line: String,
+    /// Ids of events; none before the first look, which is of the past.
+    events: Option<Vec<String>>,
+}
+
+impl Progress {
+    fn tell(&mut self, service: &Value) {
+        let events = service["events"].as_array().map_or(&[][..], Vec::as_slice);
+        let id = |event: &Value| event["id"].as_str().unwrap_or_default().to_owned();
+        if let Some(known) = &self.events {
+            for event in events.iter().rev().filter(|event| !known.contains(&id(event))) {
+                eprintln!("  {}", dash(event["message"].as_str()));
+            }
+        }
+        self.events = Some(events.iter().map(id).collect());
+        let line = progress(service);
+        if line != self.line {
+            eprintln!("{line}");
+            self.line = line;
+        }
+    }
+}
+
+/// `web: web:2 1/2 running, 1 pending; web:1 2 running`
+fn progress(service: &Value) -> String {
+    let deployments = service["deployments"].as_array().map_or(&[][..], Vec::as_slice);
+    let part = |deployment: &Value| {
+        let count = |key: &str| deployment[key].as_i64().unwrap_or(0);
+        let definition = dash(deployment["taskDefinition"].as_str().map(short));
+        let (running, pending) = (count("runningCount"), count("pendingCount"));
+        let wanted = if deployment["status"] == "PRIMARY" {
+            format!("{running}/{} running", count("desiredCount"))
+        } else {
+            format!("{running} running (old)")
+        };
+        let more = [(pending, "pending"), (count("failedTasks"), "failed")];
+        let more = more.iter().filter(|(count, _)| 0 < *count);
+        let more: String = more.map(|(count, what)| format!(", {count} {what}")).collect();
+        format!("{definition} {wanted}{more}")
+    };
+    let parts: Vec<String> = deployments.iter().map(part).collect();
+    format!("{}: {}", dash(service["serviceName"].as_str()), parts.join("; "))
 }
 
 fn is_steady(service: &Value) -> Result<bool, Failure> {
@@ -218,6 +268,17 @@ mod tests {
         assert!(is_steady(&service(2, &one)).unwrap());
         assert!(!is_steady(&service(1, &one)).unwrap());
         assert!(!is_steady(&service(2, &two)).unwrap());
+    }
+
+    #[test]
+    fn a_deployment_is_told_as_it_goes() {
+        let two = json!([
+            {"status": "PRIMARY", "taskDefinition": "a:task-definition/web:2", "runningCount": 1,
+             "desiredCount": 2, "pendingCount": 1, "failedTasks": 3},
+            {"status": "ACTIVE", "taskDefinition": "a:task-definition/web:1", "runningCount": 2},
+        ]);
+        let expected = "web: web:2 1/2 running, 1 pending, 3 failed; web:1 2 running (old)";
+        assert_eq!(progress(&service(3, &two)), expected);
     }
 
     #[test]

@@ -44,12 +44,18 @@ impl Stop {
             arns.push(query::find_task(&client, cluster, name).await?);
         }
         let mut stopped = Vec::new();
+        if arns.is_empty() && !context.output.is_json() {
+            eprintln!("loadline: nothing to stop: no task runs in {cluster}");
+        }
         for arn in &arns {
             let mut request = json!({"cluster": cluster, "task": arn});
             if let Some(reason) = &self.reason {
                 request["reason"] = json!(reason);
             }
             let mut answer = client.ecs("StopTask", request).await?;
+            if answer["task"]["lastStatus"] == "STOPPED" {
+                eprintln!("loadline: task {} has stopped already", short(arn));
+            }
             stopped.push(answer["task"].take());
         }
         if self.wait {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use crate::api::Client;
 use crate::failure::Failure;
 use crate::options::Context;
 use crate::output::dash;
@@ -30,10 +31,12 @@ pub(crate) enum TaskDef {
         /// Only of this family
         #[arg(long)]
         family: Option<String>,
-        /// Also those that were deregistered
+        /// Also those that were deregistered, and those that `loadline run IMAGE` made
         #[arg(long, short)]
         all: bool,
     },
+    /// Deregister what `loadline run IMAGE` made and no task uses
+    Prune,
     /// Show one as JSON
     Show {
         /// FAMILY for its newest active revision, or FAMILY:REVISION
@@ -71,6 +74,7 @@ impl TaskDef {
                 let gone = client.ecs("DeregisterTaskDefinition", request).await?;
                 context.output.either(&gone, &name_of(&gone["taskDefinition"]))?;
             }
+            Self::Prune => prune(context).await?,
             Self::Ls { family, all } => ls(context, family.as_deref(), all).await?,
         }
         Ok(0)
@@ -86,13 +90,47 @@ async fn ls(context: &Context, family: Option<&str>, all: bool) -> Result<(), Fa
         if let Some(family) = family {
             request["familyPrefix"] = json!(family);
         }
-        let some =
-            query::list(&client, "ListTaskDefinitions", request, "taskDefinitionArns").await?;
+        let mut some = definitions(&client, request).await?;
+        some.retain(|arn| all || family.is_some() || !is_made_by_run(arn));
         rows.extend(some.iter().map(|arn| vec![short(arn).to_owned(), (*status).to_owned()]));
         arns.extend(some);
     }
     let value = json!({ "taskDefinitionArns": arns });
     context.output.table(&value, &["DEFINITION", "STATUS"], rows)
+}
+
+async fn definitions(client: &Client, request: Value) -> Result<Vec<String>, Failure> {
+    query::list(client, "ListTaskDefinitions", request, "taskDefinitionArns").await
+}
+
+/// `run-IMAGE-HASH:REVISION`: see `loadline run --help`.
+fn is_made_by_run(arn: &str) -> bool {
+    let family = short(arn).split(':').next().unwrap_or_default();
+    let hash = family.strip_prefix("run-").and_then(|rest| rest.rsplit_once('-'));
+    hash.is_some_and(|(_, hash)| hash.len() == 8 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+async fn prune(context: &Context) -> Result<(), Failure> {
+    let client = context.client()?;
+    let cluster = context.cluster();
+    let arns = query::task_arns(&client, cluster, &["RUNNING", "STOPPED"]).await?;
+    let tasks = query::tasks(&client, cluster, &arns).await?;
+    let used = |arn: &String| {
+        let is_of_it = |task: &&Value| task["taskDefinitionArn"] == arn.as_str();
+        tasks.iter().filter(|task| task["lastStatus"] != "STOPPED").any(|task| is_of_it(&task))
+    };
+    let all = definitions(&client, json!({"status": "ACTIVE"})).await?;
+    let (mut gone, mut names) = (Vec::new(), Vec::new());
+    for arn in all.into_iter().filter(|arn| is_made_by_run(arn) && !used(arn)) {
+        client.ecs("DeregisterTaskDefinition", json!({"taskDefinition": arn})).await?;
+        names.push(short(&arn).to_owned());
+        gone.push(arn);
+    }
+    if gone.is_empty() && !context.output.is_json() {
+        eprintln!("loadline: nothing to prune");
+        return Ok(());
+    }
+    context.output.either(&json!({ "taskDefinitionArns": gone }), &names.join("\n"))
 }
 
 fn name_of(definition: &Value) -> String {
@@ -114,4 +152,16 @@ fn read(file: &Path) -> Result<Value, Failure> {
     }
     serde_json::from_str(&text)
         .map_err(|e| Failure::Usage(format!("{} is not JSON: {e}", file.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_run_made_is_known_by_its_name() {
+        let check = |name: &str| is_made_by_run(&format!("arn:x:task-definition/{name}"));
+        assert!(check("run-busybox-0123abcd:1") && check("run-a-b-00000000:12"));
+        assert!(!check("run-busybox:1") && !check("web:1") && !check("run-away-fastfood:1"));
+    }
 }

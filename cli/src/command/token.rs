@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::options::Context;
-use crate::output::{age, dash};
+use crate::output::{dash, now_s, span};
 use crate::text::duration_s;
 
 /// Make, list and revoke join tokens: what a new node needs once
@@ -24,8 +24,12 @@ pub(crate) enum Token {
         #[arg(long, value_name = "N", default_value_t = 1)]
         uses: u32,
     },
-    /// List the join tokens, without their secrets
-    Ls,
+    /// List the join tokens that still let a node in, without their secrets
+    Ls {
+        /// Also those that are expired, revoked or used up (they are remembered for a day)
+        #[arg(long, short)]
+        all: bool,
+    },
     /// Let nobody in with this token from now on; nodes that joined with it stay
     Revoke {
         /// The token's id, or the whole token
@@ -46,14 +50,24 @@ impl Token {
             }
             Self::Revoke { id } => {
                 let id = token_id(&id);
+                let all = client.own("ListJoinTokens", json!({})).await?;
+                let known = all["tokens"].as_array().map_or(&[][..], Vec::as_slice);
+                let now_s = now_s();
+                if let Some(token) = known.iter().find(|token| token["tokenId"] == id)
+                    && state(token, now_s) != GOOD
+                {
+                    eprintln!("loadline: it lets nobody in already: {}", state(token, now_s));
+                }
                 let gone = client.own("RevokeJoinToken", json!({"tokenId": id})).await?;
                 context.output.either(&gone, id)?;
             }
-            Self::Ls => {
+            Self::Ls { all: every } => {
                 let all = client.own("ListJoinTokens", json!({})).await?;
                 let tokens = all["tokens"].as_array().map_or(&[][..], Vec::as_slice);
-                let rows = tokens.iter().map(row).collect();
-                let header = ["TOKEN", "CLUSTER", "STATE", "USES LEFT"];
+                let now_s = now_s();
+                let shown = tokens.iter().filter(|token| every || state(token, now_s) == GOOD);
+                let rows = shown.map(|token| row(token, now_s)).collect();
+                let header = ["TOKEN", "CLUSTER", "STATE", "USES LEFT", "EXPIRES IN"];
                 context.output.table(&all, &header, rows)?;
             }
         }
@@ -70,19 +84,29 @@ fn token_id(text: &str) -> &str {
     }
 }
 
-fn row(token: &Value) -> Vec<String> {
-    let expires_at = token["expiresAt"].as_f64();
-    let expired = age(expires_at) != "0s" && age(expires_at) != "-";
-    let state = match (token["revoked"].as_bool(), expired) {
-        (Some(true), _) => "revoked",
-        (_, true) => "expired",
-        _ => "good",
-    };
+const GOOD: &str = "good";
+
+/// What keeps a token from letting a node in, if anything does.
+fn state(token: &Value, now_s: f64) -> &'static str {
+    if token["revoked"].as_bool() == Some(true) {
+        "revoked"
+    } else if token["expiresAt"].as_f64().is_some_and(|at| at <= now_s) {
+        "expired"
+    } else if token["usesLeft"].as_i64() == Some(0) {
+        "used up"
+    } else {
+        GOOD
+    }
+}
+
+fn row(token: &Value, now_s: f64) -> Vec<String> {
+    let left = token["expiresAt"].as_f64().map(|at| at - now_s).filter(|left| 0.0 < *left);
     vec![
         dash(token["tokenId"].as_str()),
         dash(token["cluster"].as_str()),
-        state.to_owned(),
+        state(token, now_s).to_owned(),
         dash(token["usesLeft"].as_i64()),
+        dash(left.map(span)),
     ]
 }
 
@@ -98,11 +122,13 @@ mod tests {
 
     #[test]
     fn a_token_is_good_until_it_ends() {
-        let state = |expires_at: f64, revoked: bool| {
-            row(&json!({"expiresAt": expires_at, "revoked": revoked}))[2].clone()
+        let check = |expires_at: f64, revoked: bool, uses_left: u32, expected: &[&str]| {
+            let token = json!({"expiresAt": expires_at, "revoked": revoked, "usesLeft": uses_left});
+            assert_eq!(row(&token, 1e9)[2..], *expected);
         };
-        assert_eq!(state(4e9, false), "good");
-        assert_eq!(state(4e9, true), "revoked");
-        assert_eq!(state(1e9, false), "expired");
+        check(1e9 + 7_300.0, false, 1, &["good", "1", "2h"]);
+        check(1e9 + 90.0, true, 1, &["revoked", "1", "1m"]);
+        check(1e9 + 90.0, false, 0, &["used up", "0", "1m"]);
+        check(1e9, false, 1, &["expired", "1", "-"]);
     }
 }

@@ -190,6 +190,66 @@ fn output_and_errors_of_a_container_go_where_it_wrote_them() {
 }
 
 #[test]
+fn half_a_key_and_a_wrong_region_are_said_and_not_worked_around() {
+    let world = World::controller(|_| {
+        let text = "Credential should be scoped to a valid region, not \"x\": this controller's \
+                    is \"us-east-1\"";
+        refuse("InvalidSignatureException", text)
+    });
+    let half = world.command(&["ps"]).env("AWS_ACCESS_KEY_ID", "AK").output().unwrap();
+    let (code, _, err) = said(half);
+    assert_eq!(code, 2);
+    assert!(err.contains("AWS_ACCESS_KEY_ID is set, but AWS_SECRET_ACCESS_KEY is not"), "{err}");
+    let (_, _, err) = world.type_it(&["--region", "x", "ps"]);
+    assert!(err.contains("hint: sign for the controller's region"), "{err}");
+}
+
+#[test]
+fn a_task_that_never_began_has_no_log_and_says_why() {
+    let world = World::controller(|asked| match asked.operation() {
+        "ReadTaskLogs" => refuse("ClientException", "this node knows no such container"),
+        "DescribeTasks" => {
+            let mut never = task("2222", "STOPPED", None);
+            never["stopCode"] = json!("TaskFailedToStart");
+            never["stoppedReason"] = json!("CannotPullContainerError: no such image");
+            ok(&json!({"tasks": [never], "failures": []}))
+        }
+        _ => small_cluster(asked),
+    });
+    let (code, _, err) = world.type_it(&["logs", "2222"]);
+    assert_eq!(code, 1);
+    let expected = "error: task 2222 never began, and wrote nothing: CannotPullContainerError: no \
+                    such image\n";
+    assert_eq!(err, expected);
+}
+
+#[test]
+fn a_task_that_is_waited_for_is_shown_as_it_ended() {
+    let world = World::controller(small_cluster);
+    let (code, out, _) = world.type_it(&["run", "--wait", "-o", "json", "busybox"]);
+    let value: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &value["tasks"][0]["lastStatus"]), (7, &json!("STOPPED")));
+}
+
+#[test]
+fn what_is_typed_by_habit_is_answered_and_nothing_is_asked_for() {
+    let world = World::controller(small_cluster);
+    for (line, expected) in [
+        (&["run", "-d", "busybox"][..], "hint: -d: a task runs in the background"),
+        (&["run", "busybox", "echo"], "hint: options come before the image"),
+        (&["run", "Busy box"], "its name has other characters"),
+        (&["run", "-n", "30", "busybox"], "1 to 10 tasks"),
+    ] {
+        let (code, _, err) = world.type_it(line);
+        assert!(code == 2 && err.contains(expected), "{err}");
+        assert!(!err.contains("--state-dir"), "a variable is no option: {err}");
+    }
+    assert_eq!(world.operations(), [""; 0]);
+    let (_, _, err) = world.type_it(&["task-def", "show", "nope"]);
+    assert!(err.contains("nope: no such definition"), "{err}");
+}
+
+#[test]
 fn a_reader_that_leaves_early_is_no_error() {
     let world = World::controller(small_cluster);
     let mut child =

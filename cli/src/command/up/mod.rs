@@ -20,7 +20,7 @@ use self::child::Child;
 use self::signals::Signals;
 use crate::api::Client;
 use crate::failure::Failure;
-use crate::options::{Context, Global};
+use crate::options::{Context, Global, STATE_DIR_DEFAULT};
 
 /// Run a whole one-machine cluster in the foreground: a controller and an agent
 ///
@@ -107,7 +107,7 @@ impl Up {
                 stopped = node::stop_tasks(&client, context.cluster(), &node) => {
                     tell("tasks may run on", stopped);
                 }
-                () = signals.next() => eprintln!("loadline: not waiting for tasks any longer"),
+                () = signals.next() => node::tell_left(&client, context.cluster(), &node).await,
             }
         }
         agent.end().await;
@@ -122,7 +122,7 @@ impl Up {
     fn start_controller(&self, global: &Global) -> Result<Child, Failure> {
         let mut args = vec![
             "--state-dir".into(),
-            global.state_dir.clone().into_os_string(),
+            global.state_dir().into_os_string(),
             "--api-listen".into(),
             self.api_listen.to_string().into(),
             "--agent-listen".into(),
@@ -130,8 +130,8 @@ impl Up {
             "--region".into(),
             global.region().into(),
         ];
-        if let Some(file) = &global.credentials_file {
-            args.extend(["--credentials-file".into(), file.clone().into_os_string()]);
+        if let Some(file) = global.credentials_file() {
+            args.extend(["--credentials-file".into(), file.into_os_string()]);
         }
         Child::start("loadline-controller", args, self.verbose)
     }
@@ -146,7 +146,7 @@ impl Up {
     ) -> Result<(Child, String), Failure> {
         let request = json!({"cluster": context.cluster(), "expiresInSeconds": 600, "uses": 1});
         let token = client.own("CreateJoinToken", request).await?;
-        let file = TokenFile::write(&context.global.state_dir, &token)?;
+        let file = TokenFile::write(&context.global.state_dir(), &token)?;
         let mut agent = self.start_agent(context, agents, &file.path)?;
         let node = tokio::select! {
             node = node::connected(context, client) => node,
@@ -175,7 +175,7 @@ impl Up {
         let mut args = vec![
             "run".into(),
             "--state-dir".into(),
-            context.global.state_dir.join("agent").into_os_string(),
+            context.global.state_dir().join("agent").into_os_string(),
             "--controller".into(),
             reachable(agents).to_string().into(),
             "--join-token-file".into(),
@@ -211,8 +211,8 @@ fn reachable(listener: SocketAddr) -> SocketAddr {
 
 /// The key of the controller that was just started, not of another one in the environment.
 fn local_client(global: &Global) -> Result<Client, Failure> {
-    let beside = || global.state_dir.join("credentials");
-    let named = Some(global.credentials_file.clone().unwrap_or_else(beside));
+    let beside = || global.state_dir().join("credentials");
+    let named = Some(global.credentials_file().unwrap_or_else(beside));
     let sources = crate::api::credentials::Sources { named, ..Default::default() };
     Ok(Client {
         endpoint: crate::options::ENDPOINT_DEFAULT.parse().map_err(Failure::Usage)?,
@@ -223,23 +223,30 @@ fn local_client(global: &Global) -> Result<Client, Failure> {
 
 fn print_usage(context: &Context, client: &Client, node: &str) -> Result<(), Failure> {
     let global = &context.global;
-    let file = global.credentials_file.clone();
-    let file = file.unwrap_or_else(|| global.state_dir.join("credentials"));
+    let state_dir = global.state_dir();
+    let file = global.credentials_file().unwrap_or_else(|| state_dir.join("credentials"));
     let (endpoint, region, file) = (&client.endpoint, &client.region, file.display());
+    let mut exports = String::new();
+    if state_dir != Path::new(STATE_DIR_DEFAULT) {
+        exports.push_str(&format!("\x20 export LOADLINE_STATE_DIR={}\n", state_dir.display()));
+    }
     let text = format!(
         "The cluster is up; its node is {node}. In another terminal:\n\
          \n\
+         {exports}\
          \x20 export AWS_ENDPOINT_URL_ECS={endpoint} AWS_REGION={region}\n\
          \x20 export AWS_SHARED_CREDENTIALS_FILE={file}\n\
          \x20 aws ecs list-container-instances\n\
          \n\
+         \x20 loadline image import busybox.tar      # of `docker save busybox`; or let it be pulled\n\
+         \x20 loadline run --follow busybox -- echo hello\n\
          \x20 loadline nodes\n\
          \n\
          Ctrl-C ends it."
     );
     let value = json!({
         "endpoint": endpoint.to_string(), "region": region, "credentialsFile": file.to_string(),
-        "containerInstanceArn": node,
+        "containerInstanceArn": node, "stateDir": state_dir,
     });
     context.output.either(&value, &text)
 }

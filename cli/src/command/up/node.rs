@@ -16,6 +16,8 @@ use crate::query;
 const CONNECT_S_MAX: u64 = 60;
 /// How long tasks may take to stop: ECS's longest stopTimeout and some more.
 const STOP_S_MAX: u64 = 150;
+/// How long to look for what is left, when nobody wants to wait.
+const LEFT_S_MAX: u64 = 2;
 /// Why tasks stop, for those who look later.
 const REASON: &str = "loadline up ended";
 
@@ -83,6 +85,22 @@ pub(super) async fn stop_tasks(client: &Client, cluster: &str, node: &str) -> Re
         let text = format!("not all tasks had stopped after {STOP_S_MAX} s");
         Err(Failure::Child(text))
     })
+}
+
+/// Says what is left where nobody waits for it: the agent that ends now asked it to stop, and its
+/// supervisors go on without it.
+pub(super) async fn tell_left(client: &Client, cluster: &str, node: &str) {
+    let limit = Duration::from_secs(LEFT_S_MAX);
+    let left = tokio::time::timeout(limit, going(client, cluster, node)).await;
+    let left = match left {
+        Ok(Ok(left)) => left.len().to_string(),
+        // The cluster ends; how many there are is no reason to stay.
+        Ok(Err(_)) | Err(_) => "some".to_owned(),
+    };
+    eprintln!(
+        "loadline: not waiting any longer: {left} tasks are still stopping; the next `loadline up` \
+         finds them and sees to their end"
+    );
 }
 
 /// Lets the node take tasks again when it is back.
