@@ -238,7 +238,7 @@ fn print_usage(context: &Context, client: &Client, node: &str) -> Result<(), Fai
          \x20 export AWS_SHARED_CREDENTIALS_FILE={file}\n\
          \x20 aws ecs list-container-instances\n\
          \n\
-         \x20 loadline image import busybox.tar      # of `docker save busybox`; or let it be pulled\n\
+         \x20 loadline image import busybox.tar    # from `docker save`; or let it be pulled\n\
          \x20 loadline run --follow busybox -- echo hello\n\
          \x20 loadline nodes\n\
          \n\
