@@ -171,7 +171,19 @@ const NEEDS: &[Need] = &[
         package: "docker.io",
         present: || sh::find("dockerd").is_some() && sh::find("docker").is_some(),
         purpose: Purpose::Test,
-        loses: "docker on the runtime",
+        loses: "docker and containerd on the runtime",
+    },
+    Need {
+        package: "podman",
+        present: || sh::find("podman").is_some(),
+        purpose: Purpose::Test,
+        loses: "podman on the runtime",
+    },
+    Need {
+        package: "buildah",
+        present: || sh::find("buildah").is_some(),
+        purpose: Purpose::Test,
+        loses: "buildah on the runtime",
     },
     Need {
         package: "qemu-system-x86",

@@ -5,9 +5,13 @@
 //! The same claims run on any runtime (`--runtime runc`), which tells whether a failure is the
 //! runtime's or the claim's.
 
+mod buildah;
+mod containerd;
 mod daemon;
 mod docker;
 mod place;
+mod podman;
+mod rootless;
 mod terminal;
 mod world;
 
@@ -72,14 +76,29 @@ use holds;
 /// All claims, in the order in which they are run.
 #[must_use]
 pub fn all() -> Vec<Claim> {
-    let engines =
-        [docker::run::CLAIMS, docker::apart::CLAIMS, docker::limits::CLAIMS, docker::verbs::CLAIMS];
+    let engines = [
+        docker::run::CLAIMS,
+        docker::apart::CLAIMS,
+        docker::limits::CLAIMS,
+        docker::verbs::CLAIMS,
+        docker::userns::CLAIMS,
+        containerd::CLAIMS,
+        buildah::CLAIMS,
+        podman::CLAIMS,
+        rootless::CLAIMS,
+    ];
     engines.into_iter().flatten().copied().collect()
 }
 
 /// What must be installed for an engine, by the name of its claims.
-const PROGRAMS: &[(&str, &[&str])] =
-    &[("docker", &["docker", "dockerd", "docker-init", "containerd", "iptables", "ip"])];
+const PROGRAMS: &[(&str, &[&str])] = &[
+    ("docker", &["docker", "dockerd", "docker-init", "containerd", "iptables", "ip"]),
+    ("docker-userns", &["docker", "dockerd", "docker-init", "containerd", "iptables", "ip"]),
+    ("containerd", &["containerd", "ctr"]),
+    ("buildah", &["buildah"]),
+    ("podman", &["podman", "conmon", "docker-init"]),
+    ("podman-rootless", &["podman", "conmon", "newuidmap", "newgidmap"]),
+];
 
 /// A program that an engine needs and this machine lacks.
 fn missing(engine: &str) -> Option<&'static str> {

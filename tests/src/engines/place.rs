@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use anyhow::Context as _;
 use nix::mount::{MsFlags, mount};
@@ -24,6 +25,9 @@ const ROUNDS_MAX: usize = 100;
 const OWN_FOLDERS: &[&str] =
     &["/run/containerd", "/run/docker", "/run/netns", "/run/libpod", "/run/containers"];
 
+/// Files that name users; the suite adds some, and nobody else sees them.
+const USER_FILES: &[&str] = &["/etc/passwd", "/etc/group", "/etc/subuid", "/etc/subgid"];
+
 /// The namespaces and the folder of one run.
 #[derive(Debug)]
 pub struct Place {
@@ -31,6 +35,7 @@ pub struct Place {
     pub folder: PathBuf,
     /// The cgroup of everything, from the root of each hierarchy.
     pub cgroup: String,
+    users: Mutex<()>,
 }
 
 impl Place {
@@ -52,9 +57,13 @@ impl Place {
             fs::create_dir_all(own).with_context(|| format!("make {own}"))?;
             memory(Path::new(own))?;
         }
+        for file in USER_FILES {
+            cover(&folder, Path::new(file))?;
+        }
         let mut up = Command::new("ip");
         program::run(&folder, up.args(["link", "set", "lo", "up"]))?.succeeded()?;
-        Ok(Self { folder, cgroup: format!("/loadline-{name}") })
+        let cgroup = format!("/loadline-{name}");
+        Ok(Self { folder, cgroup, users: Mutex::new(()) })
     }
 
     /// A new folder below [`Place::folder`].
@@ -65,6 +74,28 @@ impl Place {
         let path = self.folder.join(name);
         fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
         Ok(path)
+    }
+
+    /// Adds a user with 65,536 subordinate ids, in files that only the suite sees.
+    ///
+    /// # Errors
+    /// Where a file can't be written.
+    pub fn add_user(&self, name: &str, id: u32, first: u32) -> anyhow::Result<()> {
+        let _alone = self.users.lock();
+        let home = self.folder.display();
+        let subordinate = format!("{name}:{first}:65536\n");
+        let lines = [
+            ("passwd", format!("{name}:x:{id}:{id}::{home}:/bin/sh\n")),
+            ("group", format!("{name}:x:{id}:\n")),
+            ("subuid", subordinate.clone()),
+            ("subgid", subordinate),
+        ];
+        for (file, line) in lines {
+            let path = Path::new("/etc").join(file);
+            let old = fs::read_to_string(&path).context("read the users")?;
+            fs::write(&path, old + &line).with_context(|| format!("write {}", path.display()))?;
+        }
+        Ok(())
     }
 
     /// Ends every process and removes every cgroup that is left; says which processes they were.
@@ -93,6 +124,18 @@ impl Place {
         drop(fs::remove_dir(&self.folder));
         left
     }
+}
+
+/// Puts a copy that the suite may write over a file of the machine.
+fn cover(folder: &Path, file: &Path) -> anyhow::Result<()> {
+    if !file.exists() {
+        fs::write(file, "").with_context(|| format!("make {}", file.display()))?;
+    }
+    let copy = folder.join(file.file_name().unwrap_or_default());
+    fs::copy(file, &copy).with_context(|| format!("copy {}", file.display()))?;
+    let none: Option<&str> = None;
+    mount(Some(&copy), file, none, MsFlags::MS_BIND, none)
+        .with_context(|| format!("cover {}", file.display()))
 }
 
 /// An empty file system in memory, on `path`.

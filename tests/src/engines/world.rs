@@ -8,7 +8,9 @@ use anyhow::{Context as _, anyhow};
 use loadline_fixtures::Image;
 
 use super::Place;
+use super::containerd::Containerd;
 use super::docker::Docker;
+use super::podman::Podman;
 use crate::program;
 
 /// The name of the image that all engines are given.
@@ -21,6 +23,10 @@ pub struct World {
     /// The image in docker's archive form, which every engine reads.
     pub(super) archive: PathBuf,
     docker: OnceLock<Result<Docker, String>>,
+    docker_userns: OnceLock<Result<Docker, String>>,
+    containerd: OnceLock<Result<Containerd, String>>,
+    podman: OnceLock<Result<Podman, String>>,
+    rootless: OnceLock<Result<Podman, String>>,
     /// Dropped last: daemons end before their folders.
     pub(super) place: Place,
 }
@@ -36,7 +42,16 @@ impl World {
         let place = Place::enter()?;
         let archive = place.folder.join("box.tar");
         image.write_docker_archive(&archive)?;
-        Ok(Self { runtime, archive, docker: OnceLock::new(), place })
+        Ok(Self {
+            runtime,
+            archive,
+            docker: OnceLock::new(),
+            docker_userns: OnceLock::new(),
+            containerd: OnceLock::new(),
+            podman: OnceLock::new(),
+            rootless: OnceLock::new(),
+            place,
+        })
     }
 
     /// The docker daemon.
@@ -44,11 +59,30 @@ impl World {
         started(&self.docker, || Docker::start(self, "docker", &[]))
     }
 
+    /// The docker daemon whose containers have user namespaces.
+    pub(super) fn docker_userns(&self) -> anyhow::Result<&Docker> {
+        started(&self.docker_userns, || Docker::start_userns(self))
+    }
+
+    pub(super) fn containerd(&self) -> anyhow::Result<&Containerd> {
+        started(&self.containerd, || Containerd::start(self))
+    }
+
+    /// podman as root.
+    pub(super) fn podman(&self) -> anyhow::Result<&Podman> {
+        started(&self.podman, || Podman::new(self))
+    }
+
+    /// podman of an ordinary user.
+    pub(super) fn rootless(&self) -> anyhow::Result<&Podman> {
+        started(&self.rootless, || super::rootless::start(self))
+    }
+
     /// Ends the daemons, then everything else.
     #[must_use]
     pub fn leave(self) -> Vec<String> {
-        let Self { docker, place, .. } = self;
-        drop(docker);
+        let Self { docker, docker_userns, containerd, place, .. } = self;
+        drop((docker, docker_userns, containerd));
         place.leave()
     }
 }

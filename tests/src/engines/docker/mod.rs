@@ -3,6 +3,7 @@
 pub(super) mod apart;
 pub(super) mod limits;
 pub(super) mod run;
+pub(super) mod userns;
 pub(super) mod verbs;
 
 use std::fs;
@@ -33,6 +34,14 @@ pub(super) struct Docker {
 }
 
 impl Docker {
+    /// A daemon that maps the ids of all containers; docker looks a user up, whom the suite makes.
+    pub(super) fn start_userns(world: &World) -> anyhow::Result<Self> {
+        world.place.add_user("loadline-remap", 6544, userns::FIRST)?;
+        // One bridge for each daemon.
+        let options = ["--userns-remap", "loadline-remap", "--bridge", "none"];
+        Self::start(world, "docker-userns", &options)
+    }
+
     /// Starts a daemon in a folder `name` of its own and gives it the image.
     pub(super) fn start(world: &World, name: &str, options: &[&str]) -> anyhow::Result<Self> {
         let folder = world.place.make(name)?;
