@@ -22,6 +22,7 @@ use clap::Parser as _;
 use loadline_controller::api::auth::credentials;
 use loadline_controller::api::{self, Api, Gate};
 use loadline_controller::engine::{self, Engine, PulseClock};
+use loadline_controller::keyring;
 use loadline_controller::liveness::Rules;
 use loadline_controller::nodes::pki::{self, Authority};
 use loadline_controller::nodes::{self, AgentPort, LogsRelay, Timing};
@@ -85,11 +86,19 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
     let gate = gate(options)?;
     let authority =
         Arc::new(pki::load_or_create(&options.folder().join("ca.pem"), SystemTime::now())?);
+    let keyring = Arc::new(keyring::load_or_create(&options.folder().join("secrets.key"))?);
     let (engine, mut owner) = open_engine(options)?;
 
     let (closing, closed) = watch::channel(false);
     let relay = LogsRelay::new();
-    let api = Api { engine: engine.clone(), gate, relay: relay.clone(), ca_hash: authority.hash() };
+    let api = Api {
+        engine: engine.clone(),
+        gate,
+        relay: relay.clone(),
+        keyring: Arc::clone(&keyring),
+        replays: Arc::default(),
+        ca_hash: authority.hash(),
+    };
     let port = agent_port(options, &engine, &authority, relay);
     let mut api = tokio::spawn(api::serve(api_listener, api, closed.clone()));
     let mut agents = tokio::spawn(nodes::serve(agent_listener, port, closed));

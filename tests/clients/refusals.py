@@ -62,7 +62,8 @@ for text, code, part, call in [
         container(portMappings=[{"containerPort": 0}]), networkMode="host")),
     ("privileged", C, "containerDefinitions[0].privileged is not supported yet",
      register(container(privileged=True))),
-    ("a role", C, "taskRoleArn is not supported yet", register(container(), taskRoleArn="r")),
+    ("a role of another partition", C, "taskRoleArn",
+     register(container(), taskRoleArn="arn:aws-cn:iam::000000000000:role/r")),
     ("awslogs", C, "containerDefinitions[0].logConfiguration is not supported yet",
      register(container(logConfiguration={"logDriver": "awslogs"}))),
     ("a reserved tag", I, "aws:", register(container(), tags=[{"key": "aws:x", "value": ""}])),
@@ -131,7 +132,7 @@ raw_refused("an unknown key", "UnrecognizedClientException", "security token",
 own = __import__("boto3").session.Session().get_credentials().get_frozen_credentials()
 raw_refused("a wrong secret", "InvalidSignatureException", "does not match",
             "ListClusters", {}, credentials=keys(own.access_key, "wrong", None))
-raw_refused("a session token", "UnrecognizedClientException", "X-Amz-Security-Token",
+raw_refused("a session token", "UnrecognizedClientException", "security token",
             "ListClusters", {}, credentials=keys(own.access_key, own.secret_key, "token"))
 raw_refused("a body changed after signing", "InvalidSignatureException", "does not match",
             "DeleteCluster", {"cluster": "safe"},

@@ -3,6 +3,7 @@
 mod cluster;
 mod image;
 mod inspect;
+mod key;
 mod logs;
 mod meta;
 mod nodes;
@@ -67,6 +68,8 @@ pub(crate) enum Command {
     Nodes(nodes::Nodes),
     #[command(subcommand)]
     Token(token::Token),
+    #[command(subcommand)]
+    Key(key::Key),
     #[command(subcommand, name = "task-def")]
     TaskDef(task_def::TaskDef),
     #[command(subcommand)]
@@ -91,6 +94,7 @@ impl Line {
             Command::Image(image) => image.run(&context).await,
             Command::Nodes(nodes) => nodes.run(&context).await,
             Command::Token(token) => token.run(&context).await,
+            Command::Key(key) => key.run(&context).await,
             Command::TaskDef(task_def) => task_def.run(&context).await,
             Command::Service(service) => service.run(&context).await,
             Command::Cluster(cluster) => cluster.run(&context).await,

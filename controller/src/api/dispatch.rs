@@ -13,14 +13,18 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::auth::{Caller, Head};
+use super::guard::{self, Need};
+use super::holders::Holders;
+use super::query::{self, Form};
 use super::reply::{self, Format};
-use super::{Api, ApiError, Code, ecs, own, sts, wire};
+use super::{Api, ApiError, Code, ecs, iam, own, sts, wire};
+use crate::state::View;
 
 /// Largest body of a request, in bytes.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long a client may take for a body.
 const BODY_S_MAX: u64 = 20;
-/// Longest `X-Amz-Target` that a log line repeats, in characters.
+/// Longest name of an operation that a log line repeats, in characters.
 const TARGET_SHOWN_CHARS_MAX: usize = 128;
 
 /// The services of this port, told apart by the prefix of `X-Amz-Target`. A service that AWS
@@ -58,18 +62,22 @@ pub(super) async fn answer(
 ) -> Response<Full<Bytes>> {
     let id = request_id();
     let began = std::time::Instant::now();
-    let format = Format::of(request.headers());
-    let target: String =
-        target_text(request.headers()).chars().take(TARGET_SHOWN_CHARS_MAX).collect();
-    let mut key_id = None;
-    let outcome = outcome(api, request, &id, &mut key_id).await;
+    let mut about = About {
+        format: Format::of(request.method(), request.headers()),
+        operation: shown(target_text(request.headers())),
+        key_id: "-".to_owned(),
+        who: "-".to_owned(),
+    };
+    let outcome = outcome(api, peer, request, &id, &mut about).await;
     let code = outcome.as_ref().map_or_else(|refused| refused.code.as_str(), |_| "ok");
     let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let key_id = key_id.as_deref().unwrap_or("-");
+    let About { format, operation: target, key_id, who } = about;
     if changes(&target) {
-        tracing::info!(target: "audit", request_id = %id, %peer, key_id, target, code, took_us);
+        tracing::info!(
+            target: "audit", request_id = %id, %peer, key_id, who, target, code, took_us
+        );
     } else {
-        tracing::debug!(request_id = %id, %peer, key_id, target, code, took_us, "api request");
+        tracing::debug!(request_id = %id, %peer, key_id, who, target, code, took_us, "api request");
     }
     reply::response(format, &id, outcome)
 }
@@ -81,12 +89,13 @@ fn changes(target: &str) -> bool {
     !operation.is_empty() && !reads.iter().any(|verb| operation.starts_with(verb))
 }
 
-/// `key_id` is set once the caller has proved to hold that key.
+/// `who` is set once the caller has proved who they are.
 async fn outcome(
     api: &Api,
+    peer: SocketAddr,
     request: Request<Incoming>,
     id: &str,
-    key_id: &mut Option<String>,
+    about: &mut About,
 ) -> Result<Vec<u8>, ApiError> {
     let (parts, body) = request.into_parts();
     let head = Head {
@@ -95,36 +104,99 @@ async fn outcome(
         query: parts.uri.query(),
         headers: &parts.headers,
     };
-    let admitted = api.gate.admit(head, now_s())?;
+    let view = api.engine.snapshot();
+    let holders = Holders { view: &view, keyring: &api.keyring };
+    let admitted = api.gate.admit(head, now_s(), &holders)?;
     let body = read_body(body).await?;
     let caller = admitted.verify(head, &body)?;
-    *key_id = Some(caller.key_id.clone());
-    if parts.method != Method::POST || parts.uri.path() != "/" {
+    about.key_id.clone_from(&caller.key_id);
+    about.who = caller.principal.arn(&view.scope);
+    if caller.once.is_some_and(|once| !api.replays.first(once, now_s())) {
+        let message = "Signature was used before: a request is sent once, sign it again";
+        return Err(ApiError::new(Code::InvalidSignature, message));
+    }
+    let get = parts.method == Method::GET && about.format == Format::Query;
+    if (parts.method != Method::POST && !get) || parts.uri.path() != "/" {
         let what = format!("{} {} is not an operation", parts.method, parts.uri.path());
         return Err(ApiError::new(Code::UnknownOperation, what));
     }
-    if Format::of(&parts.headers) == Format::Query {
-        return query(api, &caller, &body, id);
+    let call = Call { api, view: &view, caller: &caller, peer };
+    if about.format == Format::Query {
+        let form = if get { head.query.unwrap_or_default().as_bytes() } else { body.as_ref() };
+        let form = Form::read(form)?;
+        about.operation = format!("{}.{}", shown(&caller.service), shown(&form.action));
+        return call.query(form, id).await;
     }
     let (service, operation) = target(&parts.headers)?;
     check_scope(service.scopes(), &caller)?;
     let body = parse(&parts.headers, &body)?;
-    match service {
-        Service::Ecs => ecs::run(api, operation, body).await,
-        Service::Own => own::run(api, operation, body).await,
+    call.json(service, operation, body).await
+}
+
+/// What is told about a request in the log.
+#[derive(Debug)]
+struct About {
+    format: Format,
+    operation: String,
+    key_id: String,
+    who: String,
+}
+
+/// One verified request.
+struct Call<'a> {
+    api: &'a Api,
+    view: &'a View,
+    caller: &'a Caller,
+    peer: SocketAddr,
+}
+
+impl Call<'_> {
+    async fn json(
+        &self,
+        service: Service,
+        operation: &str,
+        body: Value,
+    ) -> Result<Vec<u8>, ApiError> {
+        let needs = match service {
+            Service::Ecs => ecs::needs(self.view, operation, &body),
+            Service::Own => own::needs(self.view, operation, &body),
+        };
+        self.may(needs)?;
+        match service {
+            Service::Ecs => ecs::run(self.api, operation, body).await,
+            Service::Own => own::run(self.api, operation, body).await,
+        }
+    }
+
+    /// The query protocol names no service: the signature's scope does.
+    async fn query(&self, form: Form, id: &str) -> Result<Vec<u8>, ApiError> {
+        let Form { action, mut body, .. } = match self.caller.service.as_str() {
+            "sts" => form.of_version(sts::VERSION)?,
+            "iam" => form.of_version(iam::VERSION)?,
+            other => {
+                let message = format!("no service {other:?} speaks the query protocol here");
+                return Err(ApiError::new(Code::UnknownOperation, message));
+            }
+        };
+        let (namespace, answer) = if self.caller.service == "sts" {
+            (sts::NAMESPACE, sts::run(self.api, self.caller, &action, body)?)
+        } else {
+            iam::complete(&action, &mut body, &self.caller.principal);
+            self.may(iam::needs(self.view, &action, &body))?;
+            (iam::NAMESPACE, iam::run(self.api, &action, body).await?)
+        };
+        let answer: Value =
+            serde_json::from_slice(&answer).map_err(|error| ApiError::new(Code::Server, error))?;
+        Ok(query::to_xml(namespace, &action, &answer, id))
+    }
+
+    fn may(&self, needs: Option<Vec<Need>>) -> Result<(), ApiError> {
+        guard::check(self.view, self.caller, self.peer, needs)
     }
 }
 
-/// The query protocol names no service: the signature's scope does.
-fn query(api: &Api, caller: &Caller, body: &[u8], id: &str) -> Result<Vec<u8>, ApiError> {
-    let form: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
-    match caller.service.as_str() {
-        "sts" => sts::run(api, caller, &form, id),
-        other => {
-            let message = format!("no service {other:?} speaks the query protocol here");
-            Err(ApiError::new(Code::UnknownOperation, message))
-        }
-    }
+fn shown(text: &str) -> String {
+    text.chars().take(TARGET_SHOWN_CHARS_MAX).collect()
 }
 
 async fn read_body(body: Incoming) -> Result<Bytes, ApiError> {

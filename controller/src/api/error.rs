@@ -49,6 +49,10 @@ pub enum Code {
     Throttling,
     /// The access key id is not known.
     UnrecognizedClient,
+    /// Temporary credentials whose time is over.
+    ExpiredToken,
+    /// A code of another service than ECS, and its status.
+    Of(&'static str, u16),
     /// The signature is wrong, expired or for somewhere else.
     InvalidSignature,
     /// A part of the signature is missing.
@@ -62,6 +66,12 @@ pub enum Code {
 }
 
 impl Code {
+    /// A code of another service than ECS.
+    #[must_use]
+    pub const fn of(name: &'static str, status: u16) -> Self {
+        Self::Of(name, status)
+    }
+
     /// The code on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -85,6 +95,8 @@ impl Code {
             Self::RequestEntityTooLarge => "RequestEntityTooLargeException",
             Self::Throttling => "ThrottlingException",
             Self::UnrecognizedClient => "UnrecognizedClientException",
+            Self::ExpiredToken => "ExpiredTokenException",
+            Self::Of(name, _) => name,
             Self::InvalidSignature => "InvalidSignatureException",
             Self::IncompleteSignature => "IncompleteSignatureException",
             Self::MissingAuthenticationToken => "MissingAuthenticationTokenException",
@@ -95,8 +107,11 @@ impl Code {
 
     /// The HTTP status: AWS JSON services use 400 for whatever the caller can mend.
     #[must_use]
-    pub const fn status(self) -> StatusCode {
+    pub fn status(self) -> StatusCode {
         match self {
+            Self::Of(_, status) => {
+                StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+            }
             Self::Server => StatusCode::INTERNAL_SERVER_ERROR,
             Self::RequestEntityTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -146,7 +161,8 @@ impl From<AuthRefusal> for ApiError {
         let code = match refusal {
             AuthRefusal::Missing => Code::MissingAuthenticationToken,
             AuthRefusal::Incomplete(_) => Code::IncompleteSignature,
-            AuthRefusal::UnknownKey | AuthRefusal::SessionToken => Code::UnrecognizedClient,
+            AuthRefusal::UnknownKey => Code::UnrecognizedClient,
+            AuthRefusal::ExpiredToken => Code::ExpiredToken,
             AuthRefusal::ForeignHost(_) => Code::AccessDenied,
             AuthRefusal::Invalid(_) => Code::InvalidSignature,
         };

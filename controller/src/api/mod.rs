@@ -13,7 +13,11 @@ pub mod auth;
 mod dispatch;
 mod ecs;
 mod error;
+mod guard;
+mod holders;
+mod iam;
 mod own;
+mod query;
 mod reply;
 mod server;
 mod sts;
@@ -22,7 +26,10 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use crate::engine::Engine;
+use crate::keyring::Keyring;
 use crate::nodes::LogsRelay;
 use crate::state::Sha256Hash;
 
@@ -39,6 +46,10 @@ pub struct Api {
     pub gate: Gate,
     /// Asks nodes for what containers wrote.
     pub relay: LogsRelay,
+    /// Opens what is kept sealed.
+    pub keyring: Arc<Keyring>,
+    /// Signatures that were seen.
+    pub replays: Arc<auth::Replays>,
     /// Of the CA that nodes shall trust: goes into join tokens.
     pub ca_hash: Sha256Hash,
 }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 
@@ -19,9 +19,11 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// Of a request with these headers.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    /// Of a request with this method and these headers. A GET is a presigned one of the query
+    /// protocol: the others have no form without a body.
+    pub(super) fn of(method: &Method, headers: &HeaderMap) -> Self {
         match content_type(headers) {
+            _ if *method == Method::GET => Self::Query,
             "application/x-www-form-urlencoded" => Self::Query,
             _ => Self::Json,
         }
@@ -93,6 +95,7 @@ fn query_code(code: Code) -> (&'static str, StatusCode) {
     match code {
         Code::UnrecognizedClient => ("InvalidClientTokenId", StatusCode::FORBIDDEN),
         Code::InvalidSignature => ("SignatureDoesNotMatch", StatusCode::FORBIDDEN),
+        Code::ExpiredToken => ("ExpiredToken", StatusCode::FORBIDDEN),
         Code::MissingAuthenticationToken => ("MissingAuthenticationToken", StatusCode::FORBIDDEN),
         Code::AccessDenied => ("AccessDenied", StatusCode::FORBIDDEN),
         Code::IncompleteSignature => ("IncompleteSignature", StatusCode::BAD_REQUEST),

@@ -1,54 +1,212 @@
-//! Security Token Service, in AWS's query protocol: who am I. Tools ask it before anything else.
+//! Security Token Service, in AWS's query protocol: who am I, and temporary credentials of a role.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::auth::Caller;
-use super::reply::escape;
+use super::iam::values::{FormInt, IsoTime};
+use super::wire::{Path, Wire as _, shape, to_json, unknown_operation};
 use super::{Api, ApiError, Code};
+use crate::iam::{
+    Credentials as Minted, PolicyKind, PolicyText, Principal, Session, may_assume, mint,
+};
 
-const VERSION: &str = "2011-06-15";
+/// The API's version.
+pub(super) const VERSION: &str = "2011-06-15";
+/// Of its answers.
+pub(super) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
-/// Runs the operation of a form; `request_id` goes into the answer.
-pub(super) fn run(
-    api: &Api,
-    caller: &Caller,
-    form: &[(String, String)],
-    request_id: &str,
-) -> Result<Vec<u8>, ApiError> {
-    let value = |name: &str| {
-        form.iter().find(|(have, _)| have == name).map_or("", |(_, value)| value.as_str())
-    };
-    if value("Version") != VERSION {
-        let message = format!("Version must be {VERSION}, not {:?}", value("Version"));
-        return Err(ApiError::new(Code::UnknownOperation, message));
-    }
-    match value("Action") {
-        "GetCallerIdentity" => {
-            let known = ["Action", "Version"];
-            match form.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-                Some((name, _)) => Err(ApiError::invalid(format_args!(
-                    "{name:?} is not a parameter of this action"
-                ))),
-                None => Ok(identity(api, caller, request_id).into_bytes()),
-            }
-        }
-        other => {
-            let shown: String = other.chars().take(64).collect();
-            let message = format!("the action {shown:?} is not supported");
-            Err(ApiError::new(Code::UnknownOperation, message))
-        }
+/// Shortest session and the default, in seconds (AWS's).
+const SESSION_S_MIN: i64 = 900;
+const SESSION_S_DEFAULT: i64 = 3600;
+/// Longest session by role chaining, in seconds (AWS's).
+const CHAINED_S_MAX: i64 = 3600;
+/// Largest session policy, in characters (AWS's).
+const POLICY_CHARS_MAX: usize = 2048;
+
+shape! {
+    /// GetCallerIdentity's input.
+    GetCallerIdentityRequest = "GetCallerIdentityRequest" {}
+}
+
+shape! {
+    /// GetCallerIdentity's output.
+    GetCallerIdentityResponse = "GetCallerIdentityResponse" {
+        user_id: "UserId" => String,
+        account: "Account" => String,
+        arn: "Arn" => String,
     }
 }
 
-/// Every access key is the account's own: there are no users and roles yet.
-fn identity(api: &Api, caller: &Caller, request_id: &str) -> String {
-    tracing::trace!(key_id = caller.key_id, "identity asked for");
+shape! {
+    /// AssumeRole's input.
+    AssumeRoleRequest = "AssumeRoleRequest" {
+        role_arn: "RoleArn" => String,
+        role_session_name: "RoleSessionName" => String,
+        /// Narrows what the session may.
+        policy: "Policy" => Option<String>,
+        duration_seconds: "DurationSeconds" => Option<FormInt>,
+        /// What a trust policy may ask for.
+        external_id: "ExternalId" => Option<String>,
+    }
+    unsupported [
+        "PolicyArns", "Tags", "TransitiveTagKeys", "SerialNumber", "TokenCode", "SourceIdentity",
+        "ProvidedContexts",
+    ]
+}
+
+shape! {
+    /// AssumeRole's output.
+    AssumeRoleResponse = "AssumeRoleResponse" {
+        credentials: "Credentials" => Credentials,
+        assumed_role_user: "AssumedRoleUser" => AssumedRoleUser,
+    }
+}
+
+shape! {
+    /// Temporary credentials.
+    Credentials = "Credentials" {
+        access_key_id: "AccessKeyId" => String,
+        secret_access_key: "SecretAccessKey" => String,
+        session_token: "SessionToken" => String,
+        expiration: "Expiration" => IsoTime,
+    }
+}
+
+shape! {
+    /// Who the credentials make their holder.
+    AssumedRoleUser = "AssumedRoleUser" {
+        assumed_role_id: "AssumedRoleId" => String,
+        arn: "Arn" => String,
+    }
+}
+
+/// Runs one operation. Both need nothing but to be signed: who may assume a role is judged here.
+pub(super) fn run(
+    api: &Api,
+    caller: &Caller,
+    operation: &str,
+    body: serde_json::Value,
+) -> Result<Vec<u8>, ApiError> {
+    match operation {
+        "GetCallerIdentity" => {
+            GetCallerIdentityRequest::decode(body, Path::Root)?;
+            to_json(&identity(api, caller))
+        }
+        "AssumeRole" => {
+            let request = AssumeRoleRequest::decode(body, Path::Root)?;
+            to_json(&assume(api, caller, request)?)
+        }
+        other => Err(unknown_operation(other)),
+    }
+}
+
+/// Each operation with its shapes, as the other services' tables have them.
+#[cfg(test)]
+pub(super) fn shapes() -> Vec<super::wire::OperationShapes> {
+    use super::wire::OperationShapes;
+    let mut who = OperationShapes { name: "GetCallerIdentity", request: vec![], answer: vec![] };
+    GetCallerIdentityRequest::describe(&mut who.request);
+    GetCallerIdentityResponse::describe(&mut who.answer);
+    let mut assume = OperationShapes { name: "AssumeRole", request: vec![], answer: vec![] };
+    AssumeRoleRequest::describe(&mut assume.request);
+    AssumeRoleResponse::describe(&mut assume.answer);
+    vec![who, assume]
+}
+
+fn identity(api: &Api, caller: &Caller) -> GetCallerIdentityResponse {
+    let scope = &api.engine.snapshot().scope;
+    GetCallerIdentityResponse {
+        user_id: caller.principal.user_id(scope),
+        account: scope.account.clone(),
+        arn: caller.principal.arn(scope),
+    }
+}
+
+fn assume(
+    api: &Api,
+    caller: &Caller,
+    request: AssumeRoleRequest,
+) -> Result<AssumeRoleResponse, ApiError> {
     let view = api.engine.snapshot();
-    let account = escape(&view.scope.account);
-    let partition = escape(&view.scope.partition);
-    format!(
-        "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/{VERSION}/\">\
-         <GetCallerIdentityResult><Arn>arn:{partition}:iam::{account}:root</Arn>\
-         <UserId>{account}</UserId><Account>{account}</Account></GetCallerIdentityResult>\
-         <ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>\
-         </GetCallerIdentityResponse>"
-    )
+    session_name(&request.role_session_name)?;
+    let policy = request.policy.as_deref().map(session_policy).transpose()?;
+    let denied = |who: &str| {
+        let message = format!(
+            "User: {who} is not authorized to perform: sts:AssumeRole on resource: {}",
+            request.role_arn
+        );
+        ApiError::new(Code::AccessDenied, message)
+    };
+    let own = caller.principal.arn(&view.scope);
+    // AWS does not tell whether a role exists to whom it does not let in.
+    let role = view.iam.role_by_arn(&view.scope, &request.role_arn).ok_or_else(|| denied(&own))?;
+    let mut context = caller.principal.context(&view.scope, &view.iam);
+    context.put("sts:RoleSessionName", request.role_session_name.clone());
+    if let Some(id) = &request.external_id {
+        context.put("sts:ExternalId", id.clone());
+    }
+    may_assume(&view.scope, &view.iam, &caller.principal, role, &context)
+        .map_err(|_| denied(&own))?;
+    let seconds = duration(request.duration_seconds, role.session_s_max.into(), caller)?;
+    let mut session = Session::of(role, &request.role_session_name, now_s() + seconds);
+    session.policy = policy;
+    let principal = Principal::Session(Box::new(session.clone()));
+    Ok(AssumeRoleResponse {
+        assumed_role_user: AssumedRoleUser {
+            assumed_role_id: principal.user_id(&view.scope),
+            arn: principal.arn(&view.scope),
+        },
+        credentials: show(mint(&api.keyring, session)),
+    })
+}
+
+fn show(minted: Minted) -> Credentials {
+    Credentials {
+        access_key_id: minted.access_key_id,
+        secret_access_key: minted.secret_access_key,
+        session_token: minted.session_token,
+        expiration: IsoTime::from_s(minted.expires_at_s),
+    }
+}
+
+fn session_name(name: &str) -> Result<(), ApiError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_=,.@-".contains(c);
+    if !(2..=64).contains(&name.len()) || !name.chars().all(allowed) {
+        return Err(ApiError::invalid(
+            "roleSessionName must have 2 to 64 characters: letters, digits and _=,.@-",
+        ));
+    }
+    Ok(())
+}
+
+fn session_policy(text: &str) -> Result<PolicyText, ApiError> {
+    if POLICY_CHARS_MAX < text.chars().count() {
+        let message = format!("Policy must have at most {POLICY_CHARS_MAX} characters");
+        return Err(ApiError::new(Code::of("PackedPolicyTooLarge", 400), message));
+    }
+    PolicyText::parse(text, PolicyKind::Identity)
+        .map_err(|bad| ApiError::new(Code::of("MalformedPolicyDocument", 400), bad))
+}
+
+fn duration(asked: Option<FormInt>, max: i64, caller: &Caller) -> Result<i64, ApiError> {
+    let FormInt(seconds) = asked.unwrap_or(FormInt(SESSION_S_DEFAULT));
+    let chained = matches!(caller.principal, Principal::Session(_));
+    if chained && CHAINED_S_MAX < seconds {
+        return Err(ApiError::invalid(
+            "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by \
+             role chaining",
+        ));
+    }
+    if seconds < SESSION_S_MIN || max < seconds {
+        return Err(ApiError::invalid(format_args!(
+            "The requested DurationSeconds exceeds the MaxSessionDuration set for this role. \
+             ({SESSION_S_MIN} to {max})"
+        )));
+    }
+    Ok(seconds)
+}
+
+fn now_s() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }

@@ -2,29 +2,38 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::wire::{OperationShapes, Shape};
-use super::{Api, Code, Gate, ecs, own};
+use super::{Api, Code, Gate, ecs, iam, own, sts};
 use crate::engine::{Engine, Options};
+use crate::keyring::Keyring;
 use crate::nodes::LogsRelay;
 use crate::state::{Scope, Sha256Hash};
 use crate::store::RedbStore;
 
-/// The model, from whatever botocore Python finds; `None`, counted as skipped, where there is none.
+/// AWS's models of the services that are served, from whatever botocore Python finds; `None`,
+/// counted as skipped, where there is none.
 fn published(test: &str) -> Option<Value> {
-    let program = "import json, sys, botocore.loaders as l; \
-                   json.dump(l.Loader().load_service_model('ecs', 'service-2'), sys.stdout)";
+    let services: Vec<&str> = services().iter().map(|(name, _)| *name).collect();
+    let program = "import json, sys, botocore.loaders as l; load = l.Loader().load_service_model; \
+                   json.dump({s: load(s, 'service-2') for s in sys.argv[1:]}, sys.stdout)";
     let python = std::env::var("LOADLINE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let out = Command::new(python).args(["-c", program]).output();
+    let out = Command::new(python).args(["-c", program]).args(services).output();
     let model = out.ok().filter(|out| out.status.success());
     let model = model.and_then(|out| serde_json::from_slice(&out.stdout).ok());
     if model.is_none() {
         eprintln!("SKIPPED {test}: needs botocore (python3 -m pip install boto3)");
     }
     model
+}
+
+/// Every service of AWS's by botocore's name, and its operations.
+fn services() -> Vec<(&'static str, Vec<OperationShapes>)> {
+    vec![("ecs", ecs::shapes()), ("iam", iam::shapes()), ("sts", sts::shapes())]
 }
 
 fn members<'a>(model: &'a Value, shape: &str) -> Vec<&'a str> {
@@ -63,28 +72,53 @@ fn note_newer(model: &Value, of: &OperationShapes) {
 
 #[test]
 fn every_name_on_the_wire_is_one_of_awss_model() {
-    let Some(model) = published("every_name_on_the_wire_is_one_of_awss_model") else { return };
+    let Some(models) = published("every_name_on_the_wire_is_one_of_awss_model") else { return };
     let mut wrong = Vec::new();
-    let operations = ecs::shapes();
-    assert!(!operations.is_empty());
-    for of in &operations {
-        let published = &model["operations"][of.name];
-        for (direction, shapes) in [("input", &of.request), ("output", &of.answer)] {
-            if published[direction]["shape"] != shapes[0].aws_name {
-                wrong.push(format!("{}: {direction} is not {}", of.name, shapes[0].aws_name));
+    for (service, operations) in services() {
+        let model = &models[service];
+        assert!(!operations.is_empty(), "{service}");
+        for of in &operations {
+            let published = &model["operations"][of.name];
+            if !published.is_object() {
+                wrong.push(format!("{service} has no operation {}", of.name));
             }
-            for shape in shapes {
-                check_shape(&model, of.name, shape, &mut wrong);
+            for (direction, shapes) in [("input", &of.request), ("output", &of.answer)] {
+                // An operation without an answer of its own answers with nothing.
+                let expected = published[direction]["shape"].as_str().unwrap_or_default();
+                if expected != shapes[0].aws_name {
+                    wrong.push(format!("{}: {direction} is not {}", of.name, shapes[0].aws_name));
+                }
+                let named =
+                    shapes.iter().filter(|shape| !expected.is_empty() || 1 < shape.fields.len());
+                for shape in named {
+                    check_shape(model, of.name, shape, &mut wrong);
+                }
             }
+            note_newer(model, of);
         }
-        note_newer(&model, of);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
+fn every_operation_says_what_a_caller_needs_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = tokio::runtime::Runtime::new().unwrap().block_on(async { api(folder.path()) });
+    let view = api.engine.snapshot();
+    let nothing = serde_json::json!({});
+    for of in ecs::shapes() {
+        assert!(ecs::needs(&view, of.name, &nothing).is_some(), "{}", of.name);
+    }
+    for of in iam::shapes() {
+        assert!(iam::needs(&view, of.name, &nothing).is_some(), "{}", of.name);
+    }
+    assert!(ecs::needs(&view, "Frobnicate", &nothing).is_none());
+}
+
+#[test]
 fn every_error_of_ecs_is_one_of_awss_model() {
-    let Some(model) = published("every_error_of_ecs_is_one_of_awss_model") else { return };
+    let Some(models) = published("every_error_of_ecs_is_one_of_awss_model") else { return };
+    let model = &models["ecs"];
     for code in [
         Code::AccessDenied,
         Code::Client,
@@ -118,7 +152,14 @@ fn api(folder: &std::path::Path) -> Api {
         Scope { partition: "aws".into(), region: "r-1".into(), account: "000000000000".into() };
     let store = RedbStore::open(&folder.join("state.redb")).unwrap();
     let (engine, _owner) = Engine::open(Box::new(store), Options::new(scope)).unwrap();
-    Api { engine, gate: Gate::AnyKey, relay: LogsRelay::new(), ca_hash: Sha256Hash([0; 32]) }
+    Api {
+        engine,
+        gate: Gate::AnyKey,
+        relay: LogsRelay::new(),
+        keyring: Arc::new(Keyring::new(&[7; 32])),
+        replays: Arc::default(),
+        ca_hash: Sha256Hash([0; 32]),
+    }
 }
 
 /// Texts that mean something somewhere in a request, and some that do nowhere.

@@ -7,10 +7,12 @@
 mod attributes;
 mod cluster;
 mod definition;
+mod iam;
 mod join_token;
 mod node;
 mod protect;
 mod report;
+mod roles;
 mod run;
 mod seed;
 mod service;
@@ -73,6 +75,7 @@ pub fn apply(
         Command::NodeDisconnected(command) => Ok(node::disconnected(state, command)),
         Command::NodeApplied(command) => Ok(node::applied(state, command)),
         Command::TaskReports(command) => report::reports(state, command, now_ms),
+        Command::Iam(command) => iam::apply(state, command, now_ms, ids),
         Command::Tick(command) => Ok(tick::tick(state, command, now_ms)),
     }
 }

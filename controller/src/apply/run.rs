@@ -7,7 +7,7 @@ use loadline_model::{TaskArn, TaskSpec};
 use sha2::{Digest, Sha256};
 
 use super::seed::{Seed, merged};
-use super::{Applied, Draft, active_cluster, definition};
+use super::{Applied, Draft, active_cluster, definition, roles};
 use crate::command::{PropagateTags, RUN_COUNT_MAX, Ran, Refusal, Reply, RunTask};
 use crate::scheduler;
 use crate::state::{IdSource, RunToken, Sha256Hash, State, TaskDefinition, TaskOverrides, Write};
@@ -31,6 +31,7 @@ pub(super) fn run(
     }
     let definition = definition::usable(state, &command.definition)?;
     check_overrides(command.overrides.as_ref(), definition)?;
+    roles::check(state, &definition.roles(command.overrides.as_ref()))?;
     if cluster.nodes == 0 {
         return Err(Refusal::NoContainerInstances(command.cluster.clone()));
     }

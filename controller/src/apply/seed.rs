@@ -6,8 +6,8 @@ use loadline_model::{
     ContainerStatus, DesiredStatus, InstanceArn, KeyValue, Resources, TaskArn, TaskStatus,
 };
 
-use super::Draft;
-use crate::command::Ran;
+use super::{Draft, roles};
+use crate::command::{PlacementFailure, Ran};
 use crate::scheduler::{self, Placer};
 use crate::state::{
     ClusterName, IdSource, ServiceName, State, Task, TaskContainer, TaskDefinition, TaskOverrides,
@@ -34,6 +34,11 @@ impl Seed<'_> {
         self.definition.task_spec(any, self.overrides).reservation()
     }
 
+    /// Why none of them can start anywhere, where a role of theirs is the reason.
+    pub(super) fn role_failure(&self, state: &State) -> Option<PlacementFailure> {
+        roles::failure(state, &self.definition.roles(self.overrides))
+    }
+
     /// Places up to `count` tasks; stops at the first that finds no place, because the others
     /// would find none either.
     pub(super) fn place(
@@ -45,6 +50,10 @@ impl Seed<'_> {
     ) -> Ran {
         let need = self.need(draft.state);
         let mut ran = Ran { tasks: Vec::new(), failures: Vec::new() };
+        if let Some(failure) = self.role_failure(draft.state) {
+            ran.failures.push(failure);
+            return ran;
+        }
         let mut placer = Placer::new(draft.state, request);
         for _ in 0..count {
             let id = ids.fresh();

@@ -3,7 +3,7 @@
 use loadline_model::InstanceArn;
 
 use super::seed::{Seed, merged};
-use super::{Applied, Draft, active_cluster, definition, run};
+use super::{Applied, Draft, active_cluster, definition, roles, run};
 use crate::command::{
     PlacementFailure, PlacementReason, PropagateTags, RUN_COUNT_MAX, Ran, Refusal, Reply, StartTask,
 };
@@ -23,6 +23,7 @@ pub(super) fn start(
     }
     let definition = definition::usable(state, &command.definition)?;
     run::check_overrides(command.overrides.as_ref(), definition)?;
+    roles::check(state, &definition.roles(command.overrides.as_ref()))?;
     let group =
         command.group.clone().unwrap_or_else(|| format!("family:{}", definition.body.family));
     let propagated = match command.propagate_tags {

@@ -36,6 +36,8 @@ pub enum Reply {
     Acks(Acks),
     /// Of `ProtectTasks`, `SetTags`, `SetAttributes`, `NodeDisconnected` and `NodeApplied`.
     Noted(()),
+    /// Of an IAM command: the user, role or policy as it is now, or as it was.
+    Iam(crate::iam::Record),
     /// Of `Tick`.
     Ticked(Ticked),
 }
@@ -91,6 +93,8 @@ pub enum PlacementReason {
     Inactive,
     /// `MISSING`: there is no such node.
     Missing,
+    /// `ROLE`: a role of the task can't be assumed, on whatever node.
+    Role,
 }
 
 impl PlacementReason {
@@ -107,6 +111,7 @@ impl PlacementReason {
             Self::DistinctInstance => "DistinctInstance placement constraint unsatisfied.",
             Self::Inactive => "INACTIVE",
             Self::Missing => "MISSING",
+            Self::Role => "ROLE",
         }
     }
 }

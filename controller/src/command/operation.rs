@@ -46,6 +46,23 @@ macro_rules! operations {
     };
 }
 
+impl From<crate::iam::Command> for Command {
+    fn from(command: crate::iam::Command) -> Self {
+        Self::Iam(Box::new(command))
+    }
+}
+
+impl Operation for crate::iam::Command {
+    type Answer = crate::iam::Record;
+
+    fn answer(reply: Reply) -> Option<Self::Answer> {
+        match reply {
+            Reply::Iam(record) => Some(record),
+            _ => None,
+        }
+    }
+}
+
 operations! {
     CreateCluster => Cluster(Arc<Cluster>),
     DeleteCluster => Cluster(Arc<Cluster>),

@@ -106,6 +106,16 @@ pub enum Refusal {
     /// gRPC: ALREADY_EXISTS.
     #[error("container instance {0} has another session that is alive")]
     SessionAlive(InstanceArn),
+    /// A role of the task is not there, or does not trust ECS's tasks. AWS: ClientException.
+    #[error(
+        "ECS was unable to assume the role '{0}' that was provided for this task. Please verify \
+         that the role being passed has the proper trust relationship and permissions and that \
+         your IAM user has permissions to pass this role."
+    )]
+    RoleNotAssumable(String),
+    /// Of an IAM command, in IAM's words.
+    #[error("{0}")]
+    Iam(crate::iam::Refusal),
     /// A number that is bounded would pass its bound. AWS: LimitExceededException.
     #[error("{what}: at most {max}")]
     LimitExceeded {

@@ -187,11 +187,12 @@ impl Owner {
         // The view goes back to what readers see; the ledger does not, and is not used before the
         // state has been read anew.
         self.state.view = before.clone();
+        // Before anybody hears of it: the pause counts from the failure.
+        let next_try_ms = self.clock.steady_ms() + RECOVER_EVERY_MS;
+        self.health = Health::Failed { why: why.clone(), next_try_ms };
         for decided in decided {
             reply_to(decided.answer, Err(CallError::Store(why.clone())));
         }
-        let next_try_ms = self.clock.steady_ms() + RECOVER_EVERY_MS;
-        self.health = Health::Failed { why, next_try_ms };
     }
 
     /// Whether commands can be decided; tries to come back from a failure when it is time.

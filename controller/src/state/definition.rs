@@ -40,6 +40,9 @@ pub struct DefinitionBody {
     /// With whom its containers share IPC.
     #[serde(default)]
     pub ipc_mode: IpcMode,
+    /// Whose rights its tasks have.
+    #[serde(default)]
+    pub roles: Roles,
     /// The definition's tags.
     pub tags: Vec<KeyValue>,
 }
@@ -49,6 +52,7 @@ impl DefinitionBody {
     #[must_use]
     pub fn new(family: Family, containers: Vec<ContainerSpec>) -> Self {
         Self {
+            roles: Roles::default(),
             family,
             cpu_units: None,
             memory_mib: None,
@@ -69,6 +73,34 @@ impl DefinitionBody {
     pub fn constraints(&self) -> impl Iterator<Item = &PlacementConstraint> {
         let platform = self.platform.iter().flat_map(|platform| &platform.constraints);
         self.placement_constraints.iter().chain(platform)
+    }
+}
+
+/// The roles of a task: ARNs of this account's IAM.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roles {
+    /// `taskRoleArn`: what its containers may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// `executionRoleArn`: what is done with before its containers run, and for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<String>,
+}
+
+impl Roles {
+    /// Each of them, once.
+    pub fn each(&self) -> impl Iterator<Item = &String> {
+        let execution = self.execution.iter().filter(|role| self.task.as_ref() != Some(*role));
+        self.task.iter().chain(execution)
+    }
+
+    /// These, and where there is none that of `under`.
+    #[must_use]
+    pub fn over(&self, under: &Self) -> Self {
+        Self {
+            task: self.task.clone().or_else(|| under.task.clone()),
+            execution: self.execution.clone().or_else(|| under.execution.clone()),
+        }
     }
 }
 
@@ -134,6 +166,15 @@ impl TaskDefinition {
         DefinitionKey { family: self.body.family.clone(), revision: self.revision }
     }
 
+    /// The roles of a task of this definition.
+    #[must_use]
+    pub fn roles(&self, overrides: Option<&TaskOverrides>) -> Roles {
+        match overrides {
+            Some(overrides) => overrides.roles.over(&self.body.roles),
+            None => self.body.roles.clone(),
+        }
+    }
+
     /// The work of a task of this definition: the definition with the overrides laid over it.
     #[must_use]
     pub fn task_spec(&self, arn: TaskArn, overrides: Option<&TaskOverrides>) -> TaskSpec {
@@ -144,7 +185,7 @@ impl TaskDefinition {
             cpu_units: self.body.cpu_units,
             memory_mib: self.body.memory_mib,
             network_mode: self.body.network_mode,
-            task_role_arn: None,
+            task_role_arn: self.roles(overrides).task,
             containers: self.body.containers.clone(),
             volumes: self.body.volumes.clone(),
             pid_mode: self.body.pid_mode,
@@ -184,6 +225,9 @@ pub struct TaskOverrides {
     pub cpu_units: Option<u64>,
     /// Replaces the task-level memory, MiB.
     pub memory_mib: Option<u64>,
+    /// Replace the roles.
+    #[serde(default)]
+    pub roles: Roles,
     /// At most one for each container of the definition.
     pub containers: Vec<ContainerOverride>,
 }

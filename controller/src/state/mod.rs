@@ -22,7 +22,7 @@ mod write;
 pub use agenda::{Agenda, Happened};
 pub use cluster::{Cluster, ClusterEntry, ClusterStatus};
 pub use definition::{
-    ContainerOverride, DefinitionBody, DefinitionStatus, HostPort, Platform, Protocol,
+    ContainerOverride, DefinitionBody, DefinitionStatus, HostPort, Platform, Protocol, Roles,
     TaskDefinition, TaskOverrides,
 };
 pub use ids::{

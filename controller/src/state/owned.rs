@@ -74,6 +74,8 @@ impl State {
                 }
                 self.view.run_tokens.remove_mut(&key);
             }
+            Write::Iam(record) => self.view.iam.absorb(record),
+            Write::ForgetIam(key) => self.view.iam.forget(key),
             Write::Service(service) => self.service(service),
             Write::Wake(service, at_ms) => self.ledger.wake_at(service, *at_ms),
             Write::Connection(node, connection) => self.connection(node, connection.as_ref()),

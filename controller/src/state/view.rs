@@ -26,6 +26,8 @@ pub struct View {
     pub(crate) services: RedBlackTreeMapSync<ServiceKey, Arc<ServiceEntry>>,
     pub(crate) tokens: RedBlackTreeMapSync<TokenId, Arc<JoinToken>>,
     pub(crate) run_tokens: HashTrieMapSync<(ClusterName, String), Arc<RunToken>>,
+    /// Users, roles and policies.
+    pub iam: crate::iam::Directory,
 }
 
 /// A family's revisions.
@@ -51,6 +53,7 @@ impl View {
             services: RedBlackTreeMapSync::new_sync(),
             tokens: RedBlackTreeMapSync::new_sync(),
             run_tokens: HashTrieMapSync::new_sync(),
+            iam: crate::iam::Directory::default(),
         }
     }
 

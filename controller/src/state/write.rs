@@ -38,6 +38,10 @@ pub enum Write {
     RunToken(Arc<RunToken>),
     /// A client token is forgotten.
     ForgetRunToken(ClusterName, String),
+    /// A user's, role's or policy's new value.
+    Iam(crate::iam::Record),
+    /// A user, role or policy is gone, by its key.
+    ForgetIam(String),
     /// A service's new value.
     Service(Arc<Service>),
     /// When time alone moves the service next; `None`: never. Never stored.

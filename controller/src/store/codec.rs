@@ -152,6 +152,8 @@ fn key_of(write: &Write) -> Option<(Table, Vec<u8>)> {
         Write::ForgetJoinToken(id) => (Table::JoinTokens, id.to_string()),
         Write::RunToken(token) => (Table::RunTokens, format!("{}/{}", token.cluster, token.token)),
         Write::ForgetRunToken(cluster, token) => (Table::RunTokens, format!("{cluster}/{token}")),
+        Write::Iam(record) => (Table::Iam, record.key()),
+        Write::ForgetIam(key) => (Table::Iam, key.clone()),
         Write::Service(service) => (Table::Services, service.key.to_string()),
         Write::Connection(..) | Write::Wake(..) => return None,
     };
@@ -168,12 +170,14 @@ fn value_of(write: &Write) -> Option<Vec<u8>> {
         Write::Generation(_, generation) => Some(json(generation)),
         Write::JoinToken(token) => Some(json(token.as_ref())),
         Write::RunToken(token) => Some(json(token.as_ref())),
+        Write::Iam(record) => Some(record.to_bytes().expect("records have string keys only")),
         Write::Service(service) => Some(json(service.as_ref())),
         Write::ForgetTask(_)
         | Write::ForgetNode(_)
         | Write::ForgetGeneration(_)
         | Write::ForgetJoinToken(_)
         | Write::ForgetRunToken(..)
+        | Write::ForgetIam(_)
         | Write::Connection(..)
         | Write::Wake(..) => None,
     }
@@ -195,25 +199,30 @@ fn decode(table: Table, key: &[u8], value: &[u8]) -> Result<Option<Write>, Codec
         Table::Tasks => Write::Task(Arc::new(parse(table, key, value)?)),
         Table::JoinTokens => Write::JoinToken(Arc::new(parse(table, key, value)?)),
         Table::RunTokens => Write::RunToken(Arc::new(parse(table, key, value)?)),
+        Table::Iam => {
+            let name = String::from_utf8_lossy(key);
+            let record = crate::iam::Record::from_bytes(&name, value);
+            Write::Iam(record.map_err(|source| damaged(table, key, source))?)
+        }
     }))
 }
 
 fn parse<T: DeserializeOwned>(table: Table, key: &[u8], value: &[u8]) -> Result<T, CodecError> {
-    serde_json::from_slice(value).map_err(|source| CodecError::Record {
+    serde_json::from_slice(value).map_err(|source| damaged(table, key, source))
+}
+
+fn damaged(table: Table, key: &[u8], source: serde_json::Error) -> CodecError {
+    CodecError::Record {
         table: table.name(),
         key: String::from_utf8_lossy(key).into_owned(),
         source,
-    })
+    }
 }
 
 /// A key that is itself the record's name.
 fn name_key<T: DeserializeOwned>(table: Table, key: &[u8]) -> Result<T, CodecError> {
     let text = serde_json::Value::String(String::from_utf8_lossy(key).into_owned());
-    T::deserialize(text).map_err(|source| CodecError::Record {
-        table: table.name(),
-        key: String::from_utf8_lossy(key).into_owned(),
-        source,
-    })
+    T::deserialize(text).map_err(|source| damaged(table, key, source))
 }
 
 fn put(table: Table, key: &[u8], value: &impl Serialize) -> Mutation {

@@ -36,11 +36,13 @@ pub enum Table {
     JoinTokens,
     /// By `cluster/token`.
     RunTokens,
+    /// Users, roles and policies, by kind and name.
+    Iam,
 }
 
 impl Table {
     /// Every table, in the order in which they are read at open: what is referred to first.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Meta,
         Self::Clusters,
         Self::Families,
@@ -51,6 +53,7 @@ impl Table {
         Self::Tasks,
         Self::JoinTokens,
         Self::RunTokens,
+        Self::Iam,
     ];
 
     /// Its name on disk; never changes.
@@ -67,6 +70,7 @@ impl Table {
             Self::Tasks => "tasks",
             Self::JoinTokens => "join_tokens",
             Self::RunTokens => "run_tokens",
+            Self::Iam => "iam",
         }
     }
 }

@@ -86,6 +86,11 @@ async fn sts_says_who_is_calling() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_and_roles_may_what_their_policies_say() {
+    check("users_and_roles_may_what_their_policies_say", "iam.py", "boto3").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_is_kept_and_rolled_forward() {
     check("a_service_is_kept_and_rolled_forward", "services.py", "boto3").await;
 }

@@ -1,9 +1,12 @@
 //! Clients that misbehave, below AWS's protocol: what they send is answered or cut off, and the
 //! server goes on.
 
+use std::sync::Arc;
+
 use std::time::Duration;
 
 use loadline_controller::api::{AccessKeys, Api, Gate, ServeError, serve};
+use loadline_controller::keyring::Keyring;
 use loadline_controller::nodes::LogsRelay;
 use loadline_controller::state::Sha256Hash;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -77,6 +80,8 @@ async fn development_mode_is_refused_off_loopback() {
             engine: world.engine.clone(),
             gate,
             relay: LogsRelay::new(),
+            keyring: Arc::new(Keyring::new(&[7; 32])),
+            replays: Arc::default(),
             ca_hash: Sha256Hash([0; 32]),
         };
         let listener = TcpListener::bind(address).await.unwrap();

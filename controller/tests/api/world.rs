@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use loadline_controller::api::auth::credentials;
 use loadline_controller::api::{Api, Gate, serve};
 use loadline_controller::engine::{Engine, Options};
+use loadline_controller::keyring::Keyring;
 use loadline_controller::nodes::LogsRelay;
 use loadline_controller::state::{Scope, Sha256Hash};
 use loadline_controller::store::RedbStore;
@@ -44,6 +46,8 @@ impl World {
             engine: engine.clone(),
             gate: Gate::Keys { keys, region: REGION.into() },
             relay: LogsRelay::new(),
+            keyring: Arc::new(Keyring::new(&[7; 32])),
+            replays: Arc::default(),
             ca_hash: Sha256Hash([7; 32]),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -97,7 +97,8 @@ fn canonical_path(path: &str) -> String {
 fn canonical_query(query: &str) -> String {
     let mut pairs: Vec<(String, String)> = query
         .split('&')
-        .filter(|pair| !pair.is_empty())
+        // A presigned request's signature is over all of its query but the signature.
+        .filter(|pair| !pair.is_empty() && !pair.starts_with("X-Amz-Signature="))
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let spell = |part: &str| encode(&decode(part), Slash::Encoded);

@@ -7,6 +7,7 @@
 
 pub mod canonical;
 pub mod credentials;
+mod replays;
 mod scope;
 mod sigv4;
 
@@ -15,7 +16,9 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::canonical::Head;
 pub use self::credentials::{AccessKeys, CredentialsError, SecretKey};
+pub use self::replays::{REPLAYS_MAX, Replays};
 use self::scope::Authorization;
+use crate::iam::Principal;
 
 /// How far a request's time may be from ours, in seconds (AWS: 15 minutes).
 pub const CLOCK_SKEW_S_MAX: i64 = 15 * 60;
@@ -35,12 +38,9 @@ pub enum AuthRefusal {
     /// Nobody has this access key id.
     #[error("The security token included in the request is invalid.")]
     UnknownKey,
-    /// Temporary credentials.
-    #[error(
-        "X-Amz-Security-Token is not supported yet: sign with a long-term access key of the \
-         controller's credentials file"
-    )]
-    SessionToken,
+    /// Temporary credentials whose time is over.
+    #[error("The security token included in the request is expired")]
+    ExpiredToken,
     /// Development mode, and a Host that is not this machine.
     #[error(
         "in development mode the Host must be localhost or a loopback address, not {0:?}: a web \
@@ -66,11 +66,30 @@ pub enum Gate {
     AnyKey,
 }
 
+/// Whose a key is, and the secret that goes with it.
+#[derive(Debug)]
+pub struct Holder {
+    /// To verify the signature with.
+    pub secret: SecretKey,
+    /// Who signs with it.
+    pub principal: Principal,
+}
+
+/// Knows the keys that are not in the credentials file: those of users and of sessions.
+pub trait KeySource {
+    /// Whose a key is.
+    ///
+    /// # Errors
+    /// [`AuthRefusal::UnknownKey`] or [`AuthRefusal::ExpiredToken`].
+    fn holder(&self, key_id: &str, token: Option<&str>, now_s: i64) -> Result<Holder, AuthRefusal>;
+}
+
 /// A request whose head was found in order; its signature is not verified yet.
 #[derive(Debug)]
-pub struct Admitted<'a> {
-    authorization: Authorization<'a>,
-    secret: Option<&'a SecretKey>,
+pub struct Admitted {
+    authorization: Authorization,
+    secret: Option<SecretKey>,
+    principal: Principal,
 }
 
 /// Who called.
@@ -80,6 +99,11 @@ pub struct Caller {
     pub key_id: String,
     /// The service of the signature's scope, for example `ecs`.
     pub service: String,
+    /// Who that is.
+    pub principal: Principal,
+    /// Names this very request where it carries an id of its own that is signed, as the SDKs send
+    /// it: what comes with the same name was sent before.
+    pub once: Option<u64>,
 }
 
 impl Gate {
@@ -87,37 +111,54 @@ impl Gate {
     ///
     /// # Errors
     /// [`AuthRefusal`] where the request can't be let in whatever its body is.
-    pub fn admit<'a>(&'a self, head: Head<'a>, now_s: i64) -> Result<Admitted<'a>, AuthRefusal> {
+    pub fn admit(
+        &self,
+        head: Head<'_>,
+        now_s: i64,
+        source: &dyn KeySource,
+    ) -> Result<Admitted, AuthRefusal> {
         let authorization = scope::read(head)?;
         match self {
             Self::AnyKey => {
                 only_on_this_machine(head.headers)?;
-                Ok(Admitted { authorization, secret: None })
+                Ok(Admitted { authorization, secret: None, principal: Principal::Root })
             }
             Self::Keys { keys, region } => {
-                let secret = keys.secret(authorization.key_id).ok_or(AuthRefusal::UnknownKey)?;
+                let token = authorization.token.as_deref();
+                let holder = match (keys.secret(&authorization.key_id), token) {
+                    (Some(secret), None) => {
+                        Holder { secret: secret.clone(), principal: Principal::Root }
+                    }
+                    (Some(_), Some(_)) => return Err(AuthRefusal::UnknownKey),
+                    (None, token) => source.holder(&authorization.key_id, token, now_s)?,
+                };
                 scope::check(&authorization, head.headers, region, now_s)?;
-                Ok(Admitted { authorization, secret: Some(secret) })
+                let Holder { secret, principal } = holder;
+                Ok(Admitted { authorization, secret: Some(secret), principal })
             }
         }
     }
 }
 
-impl Admitted<'_> {
+/// The header by which AWS's SDKs name each call.
+const INVOCATION_ID: &str = "amz-sdk-invocation-id";
+
+impl Admitted {
     /// Checks the signature over the head and `body`.
     ///
     /// # Errors
     /// [`AuthRefusal::Invalid`] where they are not what was signed.
-    pub fn verify(&self, head: Head<'_>, body: &[u8]) -> Result<Caller, AuthRefusal> {
-        if let Some(secret) = self.secret {
+    pub fn verify(self, head: Head<'_>, body: &[u8]) -> Result<Caller, AuthRefusal> {
+        if let Some(secret) = &self.secret {
             let hash = hex::encode(Sha256::digest(body));
             scope::check_payload_hash(head.headers, &hash)?;
             sigv4::verify(&self.authorization, secret, head, &hash)?;
         }
-        Ok(Caller {
-            key_id: self.authorization.key_id.to_owned(),
-            service: self.authorization.service.to_owned(),
-        })
+        let Authorization { key_id, service, signed_headers, signature, .. } = self.authorization;
+        let named = self.secret.is_some() && signed_headers.iter().any(|h| h == INVOCATION_ID);
+        let first = signature.first_chunk().expect("a signature has 32 bytes");
+        let once = named.then_some(u64::from_le_bytes(*first));
+        Ok(Caller { key_id, service, principal: self.principal, once })
     }
 }
 

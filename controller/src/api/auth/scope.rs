@@ -1,4 +1,5 @@
-//! The Authorization header: its parts, and every check that needs neither secret nor body.
+//! The Authorization header, or the query of a presigned request: its parts, and every check that
+//! needs neither secret nor body.
 
 use http::HeaderMap;
 use time::format_description::FormatItem;
@@ -10,33 +11,44 @@ use super::{AuthRefusal, CLOCK_SKEW_S_MAX, Head};
 /// The only algorithm served.
 pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
+/// Longest time that a presigned request holds, in seconds: seven days, as with AWS.
+const EXPIRES_S_MAX: i64 = 604_800;
+
+/// Services without a region of their own, and the region that they are signed for.
+const GLOBAL_SERVICES: [&str; 2] = ["iam", "sts"];
+const GLOBAL_REGION: &str = "us-east-1";
+
 const TIME_FORMAT: &[FormatItem<'_>] =
     format_description!("[year][month][day]T[hour][minute][second]Z");
 
-/// What the Authorization and X-Amz-Date headers say, by reference into them.
+/// What a request says about its signature: in its headers, or (presigned) in its query.
 #[derive(Debug)]
-pub(super) struct Authorization<'a> {
-    pub(super) key_id: &'a str,
+pub(super) struct Authorization {
+    pub(super) key_id: String,
     /// `YYYYMMDD` of the scope.
-    pub(super) date: &'a str,
-    pub(super) region: &'a str,
-    pub(super) service: &'a str,
-    pub(super) signed_headers: Vec<&'a str>,
+    pub(super) date: String,
+    pub(super) region: String,
+    pub(super) service: String,
+    pub(super) signed_headers: Vec<String>,
     pub(super) signature: [u8; 32],
     /// `YYYYMMDD'T'HHMMSS'Z'` of X-Amz-Date.
-    pub(super) timestamp: &'a str,
+    pub(super) timestamp: String,
+    /// X-Amz-Security-Token.
+    pub(super) token: Option<String>,
+    /// How long a presigned request holds, in seconds; `None` where it is signed by headers.
+    pub(super) expires_s: Option<i64>,
 }
 
 /// Reads the parts.
-pub(super) fn read(head: Head<'_>) -> Result<Authorization<'_>, AuthRefusal> {
-    let headers = head.headers;
+pub(super) fn read(head: Head<'_>) -> Result<Authorization, AuthRefusal> {
     let presigned = |part: &str| part.starts_with("X-Amz-Signature=");
-    if head.query.is_some_and(|query| query.split('&').any(presigned)) {
-        return incomplete("presigned requests are not supported yet: sign with headers");
+    match head.query {
+        Some(query) if query.split('&').any(presigned) => read_query(head.headers, query),
+        _ => read_headers(head.headers),
     }
-    if headers.contains_key("x-amz-security-token") {
-        return Err(AuthRefusal::SessionToken);
-    }
+}
+
+fn read_headers(headers: &HeaderMap) -> Result<Authorization, AuthRefusal> {
     let header = one(headers, "authorization")?.ok_or(AuthRefusal::Missing)?;
     let parts = header.strip_prefix(ALGORITHM).filter(|rest| rest.starts_with(' '));
     let Some(parts) = parts else {
@@ -61,22 +73,70 @@ pub(super) fn read(head: Head<'_>) -> Result<Authorization<'_>, AuthRefusal> {
     required(credential, "Credential")?;
     required(signature, "Signature")?;
     required(signed, "SignedHeaders")?;
-    let Some([key_id, date, region, service]) = split_credential(credential.unwrap_or_default())
-    else {
-        return incomplete("Credential must be KEY_ID/YYYYMMDD/REGION/SERVICE/aws4_request");
-    };
     let timestamp = one(headers, "x-amz-date")?;
     let Some(timestamp) = timestamp else {
         return incomplete("Authorization header requires existence of an 'X-Amz-Date' header.");
     };
+    let token = one(headers, "x-amz-security-token")?.map(ToOwned::to_owned);
+    let [credential, signed, signature] =
+        [credential, signed, signature].map(Option::unwrap_or_default);
+    authorization(credential, signed, signature, timestamp, token, None)
+}
+
+/// The parameters of a presigned request (General Reference, "Add the signature to the query").
+fn read_query(headers: &HeaderMap, query: &str) -> Result<Authorization, AuthRefusal> {
+    if headers.contains_key("authorization") {
+        return incomplete("a request is signed by its query or by its headers, not by both");
+    }
+    let mut found = std::collections::BTreeMap::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if name.starts_with("X-Amz-") && found.insert(name.into_owned(), value).is_some() {
+            return incomplete("the query has an X-Amz- parameter twice");
+        }
+    }
+    let part = |name: &str| match found.get(name) {
+        Some(value) => Ok(value.as_ref()),
+        None => incomplete(format!("AWS query-string parameters must include '{name}'.")),
+    };
+    if part("X-Amz-Algorithm")? != ALGORITHM {
+        return incomplete(format!("X-Amz-Algorithm must be {ALGORITHM}"));
+    }
+    let expires_s = part("X-Amz-Expires")?.parse().ok();
+    let expires_s = expires_s.filter(|seconds| (1..=EXPIRES_S_MAX).contains(seconds));
+    let Some(expires_s) = expires_s else {
+        return incomplete(format!("X-Amz-Expires must be between 1 and {EXPIRES_S_MAX} seconds"));
+    };
+    authorization(
+        part("X-Amz-Credential")?,
+        part("X-Amz-SignedHeaders")?,
+        part("X-Amz-Signature")?,
+        part("X-Amz-Date")?,
+        found.get("X-Amz-Security-Token").map(ToString::to_string),
+        Some(expires_s),
+    )
+}
+
+fn authorization(
+    credential: &str,
+    signed: &str,
+    signature: &str,
+    timestamp: &str,
+    token: Option<String>,
+    expires_s: Option<i64>,
+) -> Result<Authorization, AuthRefusal> {
+    let Some([key_id, date, region, service]) = split_credential(credential) else {
+        return incomplete("Credential must be KEY_ID/YYYYMMDD/REGION/SERVICE/aws4_request");
+    };
     Ok(Authorization {
-        key_id,
-        date,
-        region,
-        service,
-        signed_headers: split_signed(signed.unwrap_or_default())?,
-        signature: decode_signature(signature.unwrap_or_default())?,
-        timestamp,
+        key_id: key_id.to_owned(),
+        date: date.to_owned(),
+        region: region.to_owned(),
+        service: service.to_owned(),
+        signed_headers: split_signed(signed)?.into_iter().map(ToOwned::to_owned).collect(),
+        signature: decode_signature(signature)?,
+        timestamp: timestamp.to_owned(),
+        token,
+        expires_s,
     })
 }
 
@@ -125,12 +185,15 @@ fn decode_signature(text: &str) -> Result<[u8; 32], AuthRefusal> {
 
 /// Scope, clock, and that everything which decides what the request means is signed.
 pub(super) fn check(
-    authorization: &Authorization<'_>,
+    authorization: &Authorization,
     headers: &HeaderMap,
     region: &str,
     now_s: i64,
 ) -> Result<(), AuthRefusal> {
-    if authorization.region != region {
+    // IAM and its tokens are AWS's global services: clients of any region sign them for this one.
+    let global = GLOBAL_SERVICES.contains(&authorization.service.as_str())
+        && authorization.region == GLOBAL_REGION;
+    if authorization.region != region && !global {
         return Err(AuthRefusal::Invalid(format!(
             "Credential should be scoped to a valid region, not {:?}: this controller's is {:?}",
             authorization.region, region
@@ -143,7 +206,7 @@ pub(super) fn check(
         .filter(|name| name.starts_with("x-amz-"))
         .chain(["host"]);
     for name in must_be_signed {
-        if authorization.signed_headers.binary_search(&name).is_err() {
+        if !authorization.signed_headers.iter().any(|signed| signed == name) {
             return Err(AuthRefusal::Invalid(format!("the header {name} must be signed")));
         }
     }
@@ -151,12 +214,12 @@ pub(super) fn check(
 }
 
 /// A captured request is worth nothing after the window; AWS's words for both sides of it.
-fn check_clock(authorization: &Authorization<'_>, now_s: i64) -> Result<(), AuthRefusal> {
-    let signed = authorization.timestamp;
+fn check_clock(authorization: &Authorization, now_s: i64) -> Result<(), AuthRefusal> {
+    let signed = authorization.timestamp.as_str();
     let Ok(time) = PrimitiveDateTime::parse(signed, TIME_FORMAT) else {
         return incomplete(format!("Date must be in ISO-8601 'basic format'. Got {signed:?}."));
     };
-    if !signed.starts_with(authorization.date) || authorization.date.len() != 8 {
+    if !signed.starts_with(&authorization.date) || authorization.date.len() != 8 {
         return Err(AuthRefusal::Invalid(format!(
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from \
              HTTP: {:?} != {signed:?}",
@@ -165,7 +228,15 @@ fn check_clock(authorization: &Authorization<'_>, now_s: i64) -> Result<(), Auth
     }
     let signed_s = time.assume_utc().unix_timestamp();
     let minutes = CLOCK_SKEW_S_MAX / 60;
-    if signed_s < now_s - CLOCK_SKEW_S_MAX {
+    if let Some(expires_s) = authorization.expires_s
+        && signed_s.saturating_add(expires_s) < now_s
+    {
+        let (now, bound) = (spell(now_s), spell(signed_s.saturating_add(expires_s)));
+        return Err(AuthRefusal::Invalid(format!(
+            "Signature expired: the presigned request held until {bound}, and now is {now}"
+        )));
+    }
+    if authorization.expires_s.is_none() && signed_s < now_s - CLOCK_SKEW_S_MAX {
         let (now, bound) = (spell(now_s), spell(now_s - CLOCK_SKEW_S_MAX));
         return Err(AuthRefusal::Invalid(format!(
             "Signature expired: {signed} is now earlier than {bound} ({now} - {minutes} min.)"

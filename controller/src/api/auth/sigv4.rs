@@ -10,12 +10,13 @@ use super::{AuthRefusal, SecretKey};
 
 /// Checks that `authorization` carries the signature of this head and payload hash.
 pub(super) fn verify(
-    authorization: &Authorization<'_>,
+    authorization: &Authorization,
     secret: &SecretKey,
     head: Head<'_>,
     payload_hash: &str,
 ) -> Result<(), AuthRefusal> {
-    let canonical = canonical_request(head, &authorization.signed_headers, payload_hash)
+    let signed: Vec<&str> = authorization.signed_headers.iter().map(String::as_str).collect();
+    let canonical = canonical_request(head, &signed, payload_hash)
         .map_err(|bad| AuthRefusal::Invalid(bad.to_string()))?;
     let Authorization { date, region, service, timestamp, .. } = authorization;
     let canonical_hash = hex::encode(Sha256::digest(canonical.as_bytes()));

@@ -9,6 +9,21 @@ const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 /// 2015-08-30 12:36:00 UTC, the time of AWS's test suite.
 const SIGNED_AT_S: i64 = 1_440_938_160;
 
+/// Keys that are not of the credentials file: a session's, with the same secret.
+struct Others;
+
+impl KeySource for Others {
+    fn holder(&self, key_id: &str, token: Option<&str>, _: i64) -> Result<Holder, AuthRefusal> {
+        match (key_id, token) {
+            ("ASIASESSION", Some("good")) => {
+                Ok(Holder { secret: SecretKey::new(SECRET), principal: Principal::Root })
+            }
+            ("ASIASESSION", Some("old")) => Err(AuthRefusal::ExpiredToken),
+            _ => Err(AuthRefusal::UnknownKey),
+        }
+    }
+}
+
 /// One request of AWS's test suite ("aws-sig-v4-test-suite"), service `service`.
 struct Request {
     method: &'static str,
@@ -57,7 +72,7 @@ impl Request {
     fn try_at(&self, now_s: i64) -> Result<Caller, AuthRefusal> {
         let keys = AccessKeys::none().with(KEY_ID, SecretKey::new(SECRET));
         let gate = Gate::Keys { keys, region: "us-east-1".into() };
-        gate.admit(self.head(), now_s)?.verify(self.head(), self.body)
+        gate.admit(self.head(), now_s, &Others)?.verify(self.head(), self.body)
     }
 
     fn check(&self, expected: Result<(), &str>) {
@@ -198,13 +213,61 @@ fn every_malformed_authorization_is_refused_by_what_is_wrong_with_it() {
 }
 
 #[test]
-fn session_tokens_and_presigned_queries_are_refused_by_name() {
+fn a_session_token_belongs_to_its_key() {
+    let with = |key_id: &str, token: Option<&str>, expected: &str| {
+        let mut request = Request::vanilla();
+        let changed = request.authorization().replace(KEY_ID, key_id);
+        request.authorize(&changed);
+        if let Some(token) = token {
+            request.set("x-amz-security-token", token);
+        }
+        request.check(Err(expected));
+    };
+    with(KEY_ID, Some("good"), "The security token included in the request is invalid.");
+    with("ASIASESSION", None, "The security token included in the request is invalid.");
+    with("ASIASESSION", Some("bad"), "The security token included in the request is invalid.");
+    with("ASIASESSION", Some("old"), "The security token included in the request is expired");
+    with("ASIASESSION", Some("good"), "the header x-amz-security-token must be signed");
+}
+
+/// AWS's documented example of a presigned GET, for another host and path than S3's, made with
+/// botocore 1.43 (SigV4QueryAuth) for the key and time of the suite.
+fn presigned(query: &'static str) -> Request {
     let mut request = Request::vanilla();
-    request.set("x-amz-security-token", "t");
-    request.check(Err("X-Amz-Security-Token is not supported yet"));
-    let mut request = Request::vanilla();
-    request.query = Some("a=b&X-Amz-Signature=00");
-    request.check(Err("presigned requests are not supported yet"));
+    request.headers.clear();
+    request.set("host", "example.amazonaws.com");
+    request.query = Some(query);
+    request
+}
+
+const PRESIGNED: &str = "Action=GetCallerIdentity&Version=2011-06-15&\
+    X-Amz-Algorithm=AWS4-HMAC-SHA256&\
+    X-Amz-Credential=AKIDEXAMPLE%2F20150830%2Fus-east-1%2Fservice%2Faws4_request&\
+    X-Amz-Date=20150830T123600Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host&\
+    X-Amz-Signature=0c5c45e4472b6fa30a235657c8f5ac0d8b0864f2dd92ac7dfe9f9ae61437410a";
+
+#[test]
+fn a_presigned_request_holds_for_as_long_as_it_says() {
+    let request = presigned(PRESIGNED);
+    request.check(Ok(()));
+    assert!(request.try_at(SIGNED_AT_S + 60).is_ok());
+    let late = request.try_at(SIGNED_AT_S + 61).unwrap_err().to_string();
+    assert!(late.starts_with("Signature expired"), "{late}");
+    let early = request.try_at(SIGNED_AT_S - CLOCK_SKEW_S_MAX - 1).unwrap_err().to_string();
+    assert!(early.starts_with("Signature not yet current"), "{early}");
+    let change = |from: &str, to: &str, expected: &str| {
+        let changed = PRESIGNED.replace(from, to);
+        assert_ne!(changed, PRESIGNED, "{from}");
+        presigned(Box::leak(changed.into_boxed_str())).check(Err(expected));
+    };
+    change("Action=GetCallerIdentity", "Action=AssumeRole", MISMATCH);
+    change("X-Amz-Expires=60", "X-Amz-Expires=61", MISMATCH);
+    change("X-Amz-Expires=60", "X-Amz-Expires=604801", "X-Amz-Expires must be between");
+    change("X-Amz-Expires=60", "X-Amz-Expires=0", "X-Amz-Expires must be between");
+    change("X-Amz-Expires=60", "a=b", "must include 'X-Amz-Expires'");
+    change("X-Amz-Expires=60", "X-Amz-Expires=60&X-Amz-Expires=60", "twice");
+    change("AWS4-HMAC-SHA256", "AWS4-HMAC-SHA1", "X-Amz-Algorithm must be");
+    change(KEY_ID, "AKIDOTHER", "The security token included in the request is invalid.");
 }
 
 #[test]
@@ -223,7 +286,7 @@ fn development_mode_takes_any_key_but_no_foreign_host() {
         let mut request = Request::vanilla();
         request.set("host", host);
         let head = request.head();
-        assert_eq!(Gate::AnyKey.admit(head, 0).is_ok(), expected, "{host}");
+        assert_eq!(Gate::AnyKey.admit(head, 0, &Others).is_ok(), expected, "{host}");
     };
     check("127.0.0.1:7070", true);
     check("localhost:7070", true);
@@ -234,5 +297,5 @@ fn development_mode_takes_any_key_but_no_foreign_host() {
     check("10.0.0.1:7070", false);
     let mut request = Request::vanilla();
     request.headers.remove("authorization");
-    assert_eq!(Gate::AnyKey.admit(request.head(), 0).unwrap_err(), AuthRefusal::Missing);
+    assert_eq!(Gate::AnyKey.admit(request.head(), 0, &Others).unwrap_err(), AuthRefusal::Missing);
 }

@@ -6,11 +6,13 @@ mod check;
 mod clusters;
 mod definitions;
 mod instances;
+mod needs;
 mod page;
 mod placement;
 mod protection;
 mod reference;
 mod refusal;
+mod roles;
 mod services;
 mod settings;
 mod shapes;
@@ -19,6 +21,7 @@ mod tasks;
 
 use crate::api::wire::operations;
 
+pub(super) use self::needs::needs;
 pub(super) use self::reference::{cluster_name, find_task};
 pub(super) use self::refusal::from_call;
 

@@ -15,6 +15,7 @@ pub(in crate::api) fn from_call(error: CallError) -> ApiError {
 
 fn from_refusal(refusal: Refusal) -> ApiError {
     let (code, words) = match &refusal {
+        Refusal::Iam(refusal) => return crate::api::iam::refusal(refusal),
         Refusal::ClusterNotFound(_) => (Code::ClusterNotFound, "Cluster not found."),
         Refusal::ClusterContainsTasks { .. } => {
             (Code::ClusterContainsTasks, "The Cluster cannot be deleted while Tasks are active.")
@@ -47,6 +48,7 @@ fn from_refusal(refusal: Refusal) -> ApiError {
         Refusal::NodeHasTasks { .. } => {
             (Code::InvalidParameter, "Found running tasks on the instance.")
         }
+        Refusal::RoleNotAssumable(_) => (Code::Client, ""),
         Refusal::ClientTokenConflict { .. } => (Code::Conflict, ""),
         Refusal::LimitExceeded { .. } => (Code::LimitExceeded, ""),
         Refusal::Invalid { .. }

@@ -96,7 +96,7 @@ fn missing(arn: &str) -> ApiError {
 }
 
 /// What an ARN names.
-fn tagged(scope: &Scope, arn: &str) -> Result<Tagged, ApiError> {
+pub(super) fn tagged(scope: &Scope, arn: &str) -> Result<Tagged, ApiError> {
     let resource = own_resource(scope, arn)?;
     match resource.split('/').next().unwrap_or_default() {
         "cluster" => cluster_name(scope, Some(arn)).map(Tagged::Cluster),
@@ -115,7 +115,7 @@ fn tagged(scope: &Scope, arn: &str) -> Result<Tagged, ApiError> {
     }
 }
 
-fn tags_of<'a>(view: &'a View, of: &Tagged) -> Option<&'a [KeyValue]> {
+pub(super) fn tags_of<'a>(view: &'a View, of: &Tagged) -> Option<&'a [KeyValue]> {
     match of {
         Tagged::Cluster(name) => view
             .cluster(name)

@@ -7,7 +7,6 @@
 //! (`Fault::Unsupported`) unless its value says "nothing" anyway: null, false, or empty. No input
 //! is ignored in silence, and none makes it panic.
 
-mod json;
 mod operations;
 mod value;
 
@@ -15,11 +14,11 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-pub(crate) use self::json::from_slice;
 #[cfg(test)]
 pub(crate) use self::operations::OperationShapes;
 pub(crate) use self::operations::{operations, to_json, unknown_operation};
 pub(crate) use self::value::{EpochSeconds, Never};
+pub(crate) use crate::json::from_slice;
 
 /// A value of the API, in both directions.
 pub(crate) trait Wire: Sized {

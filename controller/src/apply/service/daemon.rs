@@ -114,6 +114,8 @@ fn start(
     let seed = seed(&service, definition, &group, look.now_ms);
     let need = seed.need(state);
     let (mut started, mut failures) = (Vec::new(), Vec::new());
+    failures.extend(seed.role_failure(state));
+    let nodes = if failures.is_empty() { nodes } else { &[] };
     for node in nodes {
         match scheduler::ask(state, &Tentative::default(), request, node) {
             Some(Ok(())) => {

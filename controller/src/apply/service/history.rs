@@ -37,6 +37,9 @@ pub(super) fn counted(verb: &str, noun: &str, tasks: &[Arc<Task>]) -> String {
 pub(super) fn no_place(failures: &[PlacementFailure]) -> String {
     let told = "was unable to place a task because no container instance met all of its \
                 requirements.";
+    if let Some(role) = failures.iter().find(|failure| failure.reason == PlacementReason::Role) {
+        return format!("failed to launch a task with (error {}).", role.detail);
+    }
     let closest = failures.iter().find(|failure| failure.node.is_some());
     let Some((failure, node)) = closest.and_then(|f| Some((f, f.node.as_ref()?))) else {
         return format!("{told} Reason: No Container Instances were found in your cluster.");

@@ -31,11 +31,12 @@ pub(super) async fn register(
     api: &Api,
     request: RegisterTaskDefinitionRequest,
 ) -> Result<RegisterTaskDefinitionResponse, ApiError> {
-    let command = RegisterTaskDefinition { body: read::definition(request)? };
+    let scope = Arc::clone(&api.engine.snapshot().scope);
+    let command = RegisterTaskDefinition { body: read::definition(&scope, request)? };
     let made = api.engine.call(command).await.map_err(from_call)?;
     let tags = show_tags(&made.body.tags);
     Ok(RegisterTaskDefinitionResponse {
-        task_definition: show::definition(&api.engine.snapshot().scope, &made),
+        task_definition: show::definition(&scope, &made),
         tags: Some(tags).filter(|tags| !tags.is_empty()),
     })
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use loadline_model::{ContainerName, ContainerSpec, KeyValue, NetworkMode};
 
-use super::super::check;
 use super::super::shapes::NameValue;
+use super::super::{check, roles};
 use super::shapes::{
     ContainerDefinition, PortMapping, RegisterTaskDefinitionRequest, RuntimePlatform,
     TaskDefinitionPlacementConstraint,
@@ -13,7 +13,9 @@ use super::shapes::{
 use super::units::{MEMORY_MIB_MIN, cpu_units, memory_mib};
 use crate::api::ApiError;
 use crate::scheduler::query::Expression;
-use crate::state::{DefinitionBody, Family, HostPort, PlacementConstraint, Platform, Protocol};
+use crate::state::{
+    DefinitionBody, Family, HostPort, PlacementConstraint, Platform, Protocol, Scope,
+};
 
 /// Most containers of a task (ECS's own bound).
 pub(super) const CONTAINERS_MAX: usize = 10;
@@ -29,6 +31,7 @@ const TEXT_CHARS_MAX: usize = 255;
 
 /// The whole request.
 pub(super) fn definition(
+    scope: &Scope,
     request: RegisterTaskDefinitionRequest,
 ) -> Result<DefinitionBody, ApiError> {
     let bytes = serde_json::to_vec(&request).map_or(usize::MAX, |json| json.len());
@@ -60,6 +63,7 @@ pub(super) fn definition(
         volumes: Vec::new(),
         pid_mode: loadline_model::PidMode::default(),
         ipc_mode: loadline_model::IpcMode::default(),
+        roles: roles::read(scope, request.task_role_arn, request.execution_role_arn)?,
         tags: check::tags(request.tags)?,
     })
 }

@@ -10,6 +10,10 @@ shape! {
     RegisterTaskDefinitionRequest = "RegisterTaskDefinitionRequest" {
         /// The family.
         family: "family" => String,
+        /// What its containers may: name or ARN.
+        task_role_arn: "taskRoleArn" => Option<String>,
+        /// What is done with before its containers run: name or ARN.
+        execution_role_arn: "executionRoleArn" => Option<String>,
         /// `none` (default) or `host`.
         network_mode: "networkMode" => Option<String>,
         /// 1 to 10.
@@ -31,7 +35,7 @@ shape! {
         tags: "tags" => Option<Vec<Tag>>,
     }
     unsupported [
-        "taskRoleArn", "executionRoleArn", "pidMode", "ipcMode", "proxyConfiguration",
+        "pidMode", "ipcMode", "proxyConfiguration",
         "inferenceAccelerators", "ephemeralStorage", "enableFaultInjection",
     ]
 }
@@ -127,6 +131,10 @@ shape! {
         container_definitions: "containerDefinitions" => Vec<ContainerDefinition>,
         /// The family.
         family: "family" => String,
+        /// ARN.
+        task_role_arn: "taskRoleArn" => Option<String>,
+        /// ARN.
+        execution_role_arn: "executionRoleArn" => Option<String>,
         /// `none` or `host`.
         network_mode: "networkMode" => String,
         /// From 1.

@@ -23,6 +23,8 @@ pub(super) fn definition(scope: &Scope, record: &TaskDefinition) -> Shown {
             .iter()
             .map(|spec| container(spec, &body.ports))
             .collect(),
+        task_role_arn: body.roles.task.clone(),
+        execution_role_arn: body.roles.execution.clone(),
         family: body.family.to_string(),
         network_mode: body.network_mode.as_str().into(),
         revision: record.revision.into(),

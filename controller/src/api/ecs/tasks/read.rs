@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use loadline_model::{ContainerName, KeyValue};
 
-use super::super::check;
 use super::super::definitions::{
     container_cpu, container_memory, cpu_units, environment, memory_mib, words,
 };
 use super::super::placement::{constraints, strategies};
 use super::super::reference::{cluster_name, definition_ref, instance_arn};
 use super::super::shapes::Tag;
+use super::super::{check, roles};
 use super::shapes::{ContainerOverride, RunTaskRequest, StartTaskRequest, TaskOverride};
 use crate::api::ApiError;
 use crate::command::{PropagateTags, RUN_COUNT_MAX, RunTask, StartTask};
@@ -35,7 +35,7 @@ pub(super) fn run_task(scope: &Scope, request: RunTaskRequest) -> Result<RunTask
         count: count.ok_or_else(|| {
             ApiError::invalid(format_args!("count must be between 1 and {RUN_COUNT_MAX}"))
         })?,
-        overrides: request.overrides.map(overrides).transpose()?.flatten(),
+        overrides: overrides(scope, request.overrides)?,
         group: group(request.group)?,
         started_by: started_by(request.started_by)?,
         client_token: check::client_token(request.client_token)?,
@@ -61,7 +61,7 @@ pub(super) fn start_task(scope: &Scope, request: StartTaskRequest) -> Result<Sta
     Ok(StartTask {
         definition: definition_ref(scope, &request.task_definition)?,
         nodes,
-        overrides: request.overrides.map(overrides).transpose()?.flatten(),
+        overrides: overrides(scope, request.overrides)?,
         group: group(request.group)?,
         started_by: started_by(request.started_by)?,
         tags: tags(request.tags, request.enable_ecs_managed_tags, &cluster)?,
@@ -92,7 +92,11 @@ fn propagate_tags(word: Option<&str>) -> Result<PropagateTags, ApiError> {
 }
 
 /// `None` where nothing is overridden.
-fn overrides(given: TaskOverride) -> Result<Option<TaskOverrides>, ApiError> {
+fn overrides(
+    scope: &Scope,
+    given: Option<TaskOverride>,
+) -> Result<Option<TaskOverrides>, ApiError> {
+    let Some(given) = given else { return Ok(None) };
     let chars = serde_json::to_string(&given).map_or(usize::MAX, |json| json.chars().count());
     if OVERRIDES_CHARS_MAX < chars {
         return Err(ApiError::invalid(format_args!(
@@ -104,6 +108,7 @@ fn overrides(given: TaskOverride) -> Result<Option<TaskOverrides>, ApiError> {
     let mut read = TaskOverrides {
         cpu_units: cpu.map(|cpu| cpu_units("overrides.cpu", cpu)).transpose()?,
         memory_mib: memory.map(|memory| memory_mib("overrides.memory", memory)).transpose()?,
+        roles: roles::read(scope, given.task_role_arn, given.execution_role_arn)?,
         containers: vec![],
     };
     let mut names = BTreeSet::new();

@@ -51,8 +51,12 @@ shape! {
         cpu: "cpu" => Option<String>,
         /// MiB or GB.
         memory: "memory" => Option<String>,
+        /// Replaces the definition's: name or ARN.
+        task_role_arn: "taskRoleArn" => Option<String>,
+        /// Replaces the definition's: name or ARN.
+        execution_role_arn: "executionRoleArn" => Option<String>,
     }
-    unsupported ["executionRoleArn", "taskRoleArn", "ephemeralStorage"]
+    unsupported ["ephemeralStorage"]
 }
 
 shape! {

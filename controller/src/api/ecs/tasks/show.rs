@@ -137,5 +137,7 @@ fn overrides(task: &Task) -> TaskOverride {
         inference_accelerator_overrides: Some(vec![]),
         cpu: text(|given| given.cpu_units),
         memory: text(|given| given.memory_mib),
+        task_role_arn: given.and_then(|given| given.roles.task.clone()),
+        execution_role_arn: given.and_then(|given| given.roles.execution.clone()),
     }
 }

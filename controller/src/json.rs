@@ -1,4 +1,4 @@
-//! A body as JSON. A name that is there twice is refused: which of its values counts differs from
+//! JSON from outside. A name that is there twice is refused: which of its values counts differs from
 //! reader to reader, so one of them would be ignored in silence.
 
 use std::fmt;

@@ -1,0 +1,45 @@
+//! What IAM's own operations need (AWS Service Authorization Reference, "AWS Identity and Access
+//! Management").
+
+use serde_json::Value;
+
+use crate::api::guard::Need;
+use crate::iam::IdentityKind;
+use crate::state::View;
+
+/// What an operation needs.
+pub(in crate::api) fn needs(view: &View, operation: &str, body: &Value) -> Option<Vec<Need>> {
+    let text = |field: &str| body.get(field).and_then(Value::as_str);
+    let arn = |resource: String| {
+        format!("arn:{}:iam::{}:{resource}", view.scope.partition, view.scope.account)
+    };
+    let path = text("Path").unwrap_or("/");
+    let of = |kind: IdentityKind, name: &str| match view.iam.identity(kind, name) {
+        Some(identity) => (identity.arn(&view.scope), identity.tags.clone()),
+        None => (arn(format!("{}{path}{name}", kind.word())), Vec::new()),
+    };
+    let action = format!("iam:{operation}");
+    let need = if let Some(name) = text("RoleName") {
+        let (resource, tags) = of(IdentityKind::Role, name);
+        Need::new(action, resource).resource_tags("iam", &tags)
+    } else if let Some(name) = text("UserName") {
+        let (resource, tags) = of(IdentityKind::User, name);
+        Need::new(action, resource).resource_tags("iam", &tags)
+    } else if let Some(policy) = text("PolicyArn") {
+        Need::new(action, policy)
+    } else if let Some(name) = text("PolicyName") {
+        Need::new(action, arn(format!("policy{path}{name}")))
+    } else if let Some(source) = text("PolicySourceArn") {
+        Need::new(action, source)
+    } else if let Some(service) = text("AWSServiceName") {
+        let resource = arn(format!("role/aws-service-role/{service}/*"));
+        Need::new(action, resource).with("iam:AWSServiceName", service)
+    } else {
+        Need::new(action, "*")
+    };
+    let need = match text("PolicyArn") {
+        Some(policy) => need.with("iam:PolicyARN", policy),
+        None => need,
+    };
+    Some(vec![need.request_tags(body.get("Tags"), ("Key", "Value"))])
+}
