@@ -57,9 +57,16 @@ impl Ran {
 /// # Errors
 /// Where it can't be started or does not end in time (it is killed then).
 pub fn run(folder: &Path, command: &mut Command) -> anyhow::Result<Ran> {
-    let (out, err) = (fresh(folder, "out")?, fresh(folder, "err")?);
+    run_into(&fresh(folder, "out")?, &fresh(folder, "err")?, command)
+}
+
+/// As [`run`], its output through these two files, which are made anew.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_into(out: &Path, err: &Path, command: &mut Command) -> anyhow::Result<Ran> {
     let open = |path: &Path| File::create(path).with_context(|| format!("make {}", path.display()));
-    command.stdout(open(&out)?).stderr(open(&err)?);
+    command.stdout(open(out)?).stderr(open(err)?);
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command.spawn().with_context(|| format!("start {program}"))?;
     let status = wait(&mut child, CALL_TIMEOUT);
@@ -67,7 +74,7 @@ pub fn run(folder: &Path, command: &mut Command) -> anyhow::Result<Ran> {
         let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
-    let (stdout, stderr) = (read(&out)?, read(&err)?);
+    let (stdout, stderr) = (read(out)?, read(err)?);
     let Some(status) = status? else {
         bail!("{program} did not end in {CALL_TIMEOUT:?}: {stderr:?} {stdout:?}");
     };

@@ -81,6 +81,7 @@ const STATIC: &[(&str, &str)] = &[
     ("loadline-runtime", "loadline-runtime"),
     ("loadline-agent", "loadline-supervisor"),
     ("loadline-fixtures", "loadline-probe"),
+    ("loadline-tests", "loadline-leaky-runtime"),
 ];
 
 /// Cargo's target folder.

@@ -110,7 +110,7 @@ pub(super) fn hint(step: &str, error: &StepError) -> Option<&'static str> {
         (_, Errno::ENOSYS) => Some("Linux 5.12 or newer is needed"),
         ("mount", Errno::E2BIG) => Some("the kernel takes 4095 bytes of options in all"),
         ("mount", Errno::ENODEV) => Some("the kernel has no such filesystem"),
-        ("mount", Errno::ELOOP) => Some("a symbolic link is in the way"),
+        ("mount" | "open", Errno::ELOOP) => Some("a symbolic link is in the way"),
         ("mount", Errno::EPERM) => Some(
             "in a user namespace a fresh proc or sysfs needs an unmasked one of the host, and \
              a pid or network namespace of its own",

@@ -69,6 +69,9 @@ struct Init<'p> {
     root: Option<OwnedFd>,
     /// A procfs that shows this process's pid namespace.
     procfs: Option<Procfs>,
+    /// The mounts of /proc and /sys, with their places: what is hidden there is found from them, as
+    /// somebody who can change the image could exchange the directories meanwhile.
+    kernel_mounts: Vec<(std::path::PathBuf, OwnedFd)>,
     /// The host's /dev/null, checked.
     null: Option<OwnedFd>,
     /// An empty read-only directory.
@@ -93,6 +96,7 @@ pub fn run(plan: &Plan, start: Start) -> ! {
         start,
         root: None,
         procfs: None,
+        kernel_mounts: Vec::new(),
         null: None,
         empty: None,
         node_dir: None,

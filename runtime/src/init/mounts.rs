@@ -51,6 +51,10 @@ impl Init<'_> {
         }
         move_mount(mount.as_fd(), place.as_fd())?;
         self.forget_directory(&target.path);
+        self.kernel_mounts.retain(|(place, _)| !place.starts_with(&target.path));
+        if target.finding == Finding::NoLinks {
+            self.kernel_mounts.push((target.path.clone(), mount.try_clone().map_err(errno)?));
+        }
         if options.tree_set | options.tree_clear != 0 {
             let change = SetAttr {
                 set: options.tree_set,
@@ -126,16 +130,27 @@ impl Init<'_> {
         }
     }
 
+    /// Opens what exists at a path as a handle; what lies in /proc or /sys, from the mount there.
+    fn existing(&self, path: &Path) -> Result<OwnedFd, Cause> {
+        let mut inside = self.kernel_mounts.iter().rev();
+        let inside =
+            inside.find_map(|(place, mount)| Some((mount, path.strip_prefix(place).ok()?)));
+        Ok(match inside {
+            Some((mount, rest)) => rooted::open(mount.as_fd(), rest)?,
+            None => rooted::open(self.root()?, path)?,
+        })
+    }
+
     pub(super) fn readonly_mount(&mut self, path: &Path) -> Done {
-        let mount = rooted::open(self.root()?, path)?;
+        let mount = self.existing(path)?;
         let change = SetAttr { set: RDONLY, ..SetAttr::default() };
         Ok(mount_setattr(mount.as_fd(), change, None)?)
     }
 
     /// A path that does not exist needs no protection.
     pub(super) fn readonly_path(&mut self, path: &Path) -> Done {
-        let place = match rooted::open(self.root()?, path) {
-            Err(Errno::ENOENT) => return Ok(()),
+        let place = match self.existing(path) {
+            Err(Cause::Kernel(Errno::ENOENT)) => return Ok(()),
             other => other?,
         };
         let tree = open_tree(place.as_fd(), c"", OPEN_TREE_CLONE | AT_RECURSIVE)?;
@@ -146,8 +161,8 @@ impl Init<'_> {
 
     /// A directory is hidden by an empty one, anything else by /dev/null.
     pub(super) fn mask_path(&mut self, path: &Path) -> Done {
-        let place = match rooted::open(self.root()?, path) {
-            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+        let place = match self.existing(path) {
+            Err(Cause::Kernel(Errno::ENOENT | Errno::ENOTDIR)) => return Ok(()),
             other => other?,
         };
         if is_directory(place.as_fd())? {
@@ -259,6 +274,10 @@ fn filesystem_with_long_options(
     let change = SetAttr { set: attr, ..SetAttr::default() };
     mount_setattr(tree.as_fd(), change, None)?;
     Ok(tree)
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
 fn is_directory(fd: BorrowedFd<'_>) -> Result<bool, Errno> {

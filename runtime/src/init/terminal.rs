@@ -32,7 +32,11 @@ impl Init<'_> {
             term::set_size(terminal.as_fd(), rows, columns)?;
         }
         if bind {
-            let place = rooted::open_or_make(self.root()?, Path::new("dev/console"), Make::File)?;
+            // Never through a link, which could lead to a file that is hidden later, or that
+            // must not be a terminal (CVE-2025-52565).
+            let (dir, name) = rooted::parent_of(self.root()?, Path::new("dev/console"))?;
+            let place = rooted::open_or_make_child(dir.as_fd(), name, Make::File)?;
+            let place = place.ok_or(Cause::Kernel(Errno::ELOOP))?;
             let mount = open_tree(terminal.as_fd(), c"", OPEN_TREE_CLONE)?;
             move_mount(mount.as_fd(), place.as_fd())?;
         }

@@ -52,7 +52,7 @@ impl std::fmt::Debug for Case {
 /// A group of cases, from the names of the functions.
 macro_rules! cases {
     ($group:literal: $($name:ident),* $(,)?) => {
-        pub(super) const CASES: &[$crate::conformance::Case] = &[$(
+        pub(in $crate::conformance) const CASES: &[$crate::conformance::Case] = &[$(
             $crate::conformance::Case { group: $group, name: stringify!($name), run: $name },
         )*];
     };
@@ -81,9 +81,8 @@ pub fn all() -> Vec<Case> {
         cgroups::CASES,
         hooks::CASES,
         seccomp::CASES,
-        escapes::CASES,
     ];
-    groups.into_iter().flatten().copied().collect()
+    groups.into_iter().chain(escapes::GROUPS).flatten().copied().collect()
 }
 
 #[cfg(test)]

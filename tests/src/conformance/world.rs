@@ -159,6 +159,30 @@ impl World {
         Ok(Outcome { code: ran.code(), stdout: ran.stdout, stderr: ran.stderr })
     }
 
+    /// As [`World::run`], for a bundle that is run many times: no files of earlier runs stay.
+    ///
+    /// # Errors
+    /// As [`World::call`].
+    pub fn run_again(&self, bundle: &Bundle) -> anyhow::Result<Outcome> {
+        let (id, path) = (self.id(), path_text(&bundle.path)?);
+        if self.containers.borrow().is_empty() {
+            self.containers.borrow_mut().push(id.clone());
+        }
+        let ran = self.call_again(&["run", "--bundle", path, &id])?;
+        Ok(Outcome { code: ran.code(), stdout: ran.stdout, stderr: ran.stderr })
+    }
+
+    /// As [`World::call`], its output through the same two files each time.
+    ///
+    /// # Errors
+    /// As [`World::call`].
+    pub fn call_again(&self, arguments: &[&str]) -> anyhow::Result<program::Ran> {
+        let mut command = self.runtime.command();
+        command.arg("--root").arg(self.folder().join("state")).args(arguments);
+        let (out, err) = (self.folder().join("again.out"), self.folder().join("again.err"));
+        program::run_into(&out, &err, &mut command)
+    }
+
     /// Runs a bundle to its end, and gives the facts that the probe told.
     ///
     /// # Errors
@@ -193,7 +217,9 @@ impl World {
     /// # Errors
     /// As [`World::create`].
     pub fn create_as(&self, b: &Bundle, id: &str, options: &[&str]) -> anyhow::Result<Created> {
-        self.containers.borrow_mut().push(id.to_owned());
+        if !self.containers.borrow().iter().any(|known| known == id) {
+            self.containers.borrow_mut().push(id.to_owned());
+        }
         let path = path_text(&b.path)?;
         let arguments = [&["create", "--bundle", path], options, &[id]].concat();
         let said = fs::File::create(self.folder().join(format!("{id}.said")));

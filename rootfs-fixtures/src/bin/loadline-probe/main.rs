@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod acts;
+mod attacks;
 mod facts;
 mod tries;
 
@@ -25,7 +26,9 @@ acts:  exit N  true  sleep SECONDS  spin [THREADS [SECONDS]]  eat-memory MIB [SE
        trap SIGNAL CODE  ignore SIGNAL SECONDS
 tries: try-mount  try-mknod PATH MAJOR MINOR  try-sethostname NAME  try-chroot  try-unshare
        try-open PATH MODE  try-setuid UID  try-kill PID  try-connect ADDRESS
-       try-oom-adj N";
+       try-oom-adj N
+attacks (until stdin ends):  exchange PATH PATH  hunt [ROUNDS]
+       hold PATH";
 
 /// What a verb says, and whether it could do its work.
 type Said = Result<Value, String>;
@@ -57,7 +60,8 @@ fn main() -> ExitCode {
 }
 
 fn run(words: &[&str]) -> Option<Said> {
-    facts::tell(words).or_else(|| acts::act(words)).or_else(|| tries::attempt(words))
+    let said = facts::tell(words).or_else(|| acts::act(words));
+    said.or_else(|| tries::attempt(words)).or_else(|| attacks::attack(words))
 }
 
 /// The number at `at`, or `default` where there is none; not a number reads as `default`.
