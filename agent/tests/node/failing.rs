@@ -21,7 +21,8 @@ async fn no_heartbeat_waits_for_a_disk_that_hangs() {
         return;
     }
     let mut world = World::without_agent("hang").await;
-    world.start_agent(&[], &[("LOADLINE_FAILPOINT", "hang:task-admitted")]);
+    // Its keeper hangs at the first snapshot, so that nothing answers on the local API either.
+    world.start_agent_that_may_die(&[("LOADLINE_FAILPOINT", "hang:task-admitted")]);
     world.fake.until("a session", |fake| (0 < fake.state().beats).then_some(())).await;
     let before = world.fake.state().beats;
     world.fake.assign(world.task("t1", &["true"]));
