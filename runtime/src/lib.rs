@@ -18,6 +18,7 @@ pub mod features;
 pub mod host;
 pub mod init;
 pub mod live;
+pub mod netlink;
 pub mod plan;
 pub mod seccomp;
 pub mod signal;

@@ -179,7 +179,7 @@ fn a_namespace_of_another_kind_is_not_joined() {
 
 #[test]
 fn kernel_parameters_of_a_joined_namespace_cannot_be_the_hosts() {
-    let expected = ["linux.sysctl", "network namespace", "it is the host's"];
+    let expected = ["check that network namespace", "it is the host's"];
     refused("hostsysctl", &expected, |_, config| {
         config["linux"]["sysctl"] = json!({ "net.ipv4.ip_forward": "1" });
         for namespace in config["linux"]["namespaces"].as_array_mut().unwrap() {

@@ -21,6 +21,7 @@ use nix::unistd::{Pid, symlinkat};
 
 use super::idmap;
 use super::launch_error::{LaunchError, StepError, child_error, hint};
+use super::net_device::{self, Moved};
 use super::notify;
 use super::record::{CGROUP_LINK, START_SOCKET, process_stat};
 use crate::cgroup::{self, Existing, Group};
@@ -30,7 +31,7 @@ use crate::init::message;
 use crate::init::procfs::Procfs;
 use crate::init::sync::{self, Cause, Failure, FromChild, Last, ParentEnd};
 use crate::plan::{ParentStep, Plan, Slot, c_path};
-use crate::spec::{Hook, HookKind, NamespaceKind};
+use crate::spec::{Hook, HookKind, NamespaceKind, NetDevice};
 use crate::sys::mount::{AT_RECURSIVE, OPEN_TREE_CLONE, open_tree};
 use crate::sys::process::{Clone3, Side, clone3, pidfd_open, pidfd_send_signal};
 
@@ -120,6 +121,7 @@ pub(super) fn launch<'a>(plan: &'a Plan, setting: Setting<'a>) -> Result<Launche
         pidfd_receiver: None,
         listener: None,
         sync: None,
+        interfaces: Vec::new(),
         process: None,
         group: None,
     };
@@ -131,6 +133,7 @@ pub(super) fn launch<'a>(plan: &'a Plan, setting: Setting<'a>) -> Result<Launche
             Err(error) => return Err(launch.explain(index, error)),
         }
     }
+    launch.interfaces.into_iter().for_each(Moved::release);
     Ok(Launched {
         process: launch.process.expect("a plan has a clone"),
         group: launch.group,
@@ -142,6 +145,8 @@ pub(super) fn launch<'a>(plan: &'a Plan, setting: Setting<'a>) -> Result<Launche
 struct Launch<'a> {
     plan: &'a Plan,
     setting: Setting<'a>,
+    /// Before the process, with whose namespace they would go.
+    interfaces: Vec<Moved>,
     process: Option<Process>,
     group: Option<Group>,
     slots: Vec<Option<OwnedFd>>,
@@ -192,6 +197,7 @@ impl Launch<'_> {
                 let tree = self.slots[slot.0].as_ref().ok_or(Errno::EBADF)?;
                 Ok(idmap::map_tree(tree.as_fd(), self.pid()?, uid, gid, *recursive)?)
             }
+            ParentStep::MoveInterface { device, slot } => self.move_interface(device, *slot),
             ParentStep::OomScore { score } => {
                 let path = format!("{}/oom_score_adj", self.pid()?);
                 let path = c_path(Path::new(&path));
@@ -211,6 +217,18 @@ impl Launch<'_> {
         let own = nix::sys::stat::stat(format!("/proc/self/ns/{}", kind.file()).as_str())?;
         let is_own = (joined.st_dev, joined.st_ino) == (own.st_dev, own.st_ino);
         if is_own { Err(StepError::OwnNamespace) } else { Ok(()) }
+    }
+
+    fn move_interface(&mut self, device: &NetDevice, slot: Option<Slot>) -> Result<(), StepError> {
+        let own = match slot {
+            Some(_) => None,
+            None => Some(net_device::namespace_of(self.pid()?)?),
+        };
+        let joined = slot.and_then(|slot| self.slots[slot.0].as_ref());
+        let namespace = own.as_ref().or(joined).ok_or(Errno::EBADF)?.as_fd();
+        let moved = net_device::move_into(&device.device, &device.name, namespace)?;
+        self.interfaces.push(moved);
+        Ok(())
     }
 
     fn connect_console(&mut self, path: &Path) -> Result<(), StepError> {

@@ -48,8 +48,10 @@ pub enum StepError {
     /// Not a namespace of the kind that was named.
     #[error("the file is no namespace of this kind")]
     OtherNamespace,
-    /// A kernel parameter would be the host's.
-    #[error("it is the host's, which kernel parameters of a container must not change")]
+    /// The host would be changed.
+    #[error(
+        "it is the host's, whose linux.sysctl and linux.netDevices a container must not change"
+    )]
     OwnNamespace,
     /// The cgroup.
     #[error(transparent)]
@@ -108,6 +110,9 @@ pub(super) fn hint(step: &str, error: &StepError) -> Option<&'static str> {
         ("clone", Errno::ENOSPC) => Some("a limit in sysctl user.max_*_namespaces is reached"),
         ("clone", Errno::EINVAL) => Some("the kernel lacks one of these namespaces"),
         (_, Errno::ENOSYS) => Some("Linux 5.12 or newer is needed"),
+        ("move", Errno::EEXIST) => Some("the container's namespace has an interface of this name"),
+        ("move", Errno::ENODEV) => Some("the runtime's namespace has no such interface"),
+        ("move", Errno::EINVAL) => Some("this interface stays in its namespace"),
         ("mount", Errno::E2BIG) => Some("the kernel takes 4095 bytes of options in all"),
         ("mount", Errno::ENODEV) => Some("the kernel has no such filesystem"),
         ("mount" | "open", Errno::ELOOP) => Some("a symbolic link is in the way"),

@@ -25,6 +25,7 @@ mod kill;
 mod launch;
 mod launch_error;
 mod list;
+mod net_device;
 mod notify;
 mod pause;
 mod ps;

@@ -16,13 +16,15 @@ pub(super) struct Builder<'a> {
     pub(super) child: Vec<ChildStep>,
     pub(super) first: Vec<(Slot, NamespaceKind)>,
     pub(super) slots: usize,
+    /// The network namespace, if one is joined.
+    network: Option<Slot>,
 }
 
 impl<'a> Builder<'a> {
     pub(super) fn new(spec: &'a Spec, host: &'a Host, ask: &'a Ask) -> Builder<'a> {
         let parent = Vec::with_capacity(16);
         let child = Vec::with_capacity(96);
-        Builder { spec, host, ask, parent, child, first: Vec::new(), slots: 0 }
+        Builder { spec, host, ask, parent, child, first: Vec::new(), slots: 0, network: None }
     }
 
     pub(super) fn slot(&mut self) -> Slot {
@@ -64,7 +66,12 @@ impl<'a> Builder<'a> {
             let slot = self.slot();
             let (kind, path) = (namespace.kind, path.clone());
             self.parent.push(ParentStep::OpenNamespace { slot, kind, path });
-            if spec.linux.sets_parameters_of(kind) {
+            let is_network = kind == NamespaceKind::Network;
+            let gets_devices = is_network && !spec.linux.net_devices.is_empty();
+            if is_network {
+                self.network = Some(slot);
+            }
+            if spec.linux.sets_parameters_of(kind) || gets_devices {
                 self.parent.push(ParentStep::RefuseOwnNamespace { slot, kind });
             }
             if has_user {
@@ -126,6 +133,10 @@ impl<'a> Builder<'a> {
                 uid: maps(&linux.uid_mappings),
                 gid: maps(&linux.gid_mappings),
             });
+        }
+        for device in &linux.net_devices {
+            let (device, slot) = (device.clone(), self.network);
+            self.parent.push(ParentStep::MoveInterface { device, slot });
         }
         if let Some(score) = self.spec.process.oom_score_adj {
             self.parent.push(ParentStep::OomScore { score });

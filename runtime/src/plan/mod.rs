@@ -187,6 +187,10 @@ fn refuse_on_host(spec: &Spec, host: &Host, ask: &Ask) -> Result<(), Refused> {
         !host.is_privileged && !spec.linux.creates(NamespaceKind::User),
         "linux.namespaces needs a user namespace when an ordinary user runs the container",
     );
+    refuse(
+        !host.is_privileged && !spec.linux.net_devices.is_empty(),
+        "linux.netDevices needs root: an ordinary user has no interface to give away",
+    );
     if fields.is_empty() { Ok(()) } else { Err(Refused::Fields(fields)) }
 }
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::seccomp::Filter;
 use crate::spec::{
-    Capabilities, Device, Hook, HookKind, IdMap, MountOptions, NamespaceKind, Propagation, Rlimit,
-    Scheduler, Tmpcopyup,
+    Capabilities, Device, Hook, HookKind, IdMap, MountOptions, NamespaceKind, NetDevice,
+    Propagation, Rlimit, Scheduler, Tmpcopyup,
 };
 use crate::sys::creds::CapSets;
 
@@ -19,7 +19,7 @@ pub struct Slot(pub usize);
 pub enum ParentStep {
     /// Opens a namespace to join, and checks on the descriptor that it is of this kind.
     OpenNamespace { slot: Slot, kind: NamespaceKind, path: PathBuf },
-    /// Refuses a namespace that is the runtime's own: kernel parameters would change the host.
+    /// Refuses a namespace that is the runtime's own: what a container gets must not change the host.
     RefuseOwnNamespace { slot: Slot, kind: NamespaceKind },
     /// Lets the next child be born in a pid namespace.
     EnterPidNamespace { slot: Slot },
@@ -52,6 +52,8 @@ pub enum ParentStep {
     MapIds { uid: Vec<IdMap>, gid: Vec<IdMap> },
     /// Gives a cloned tree other owners.
     MapTree { slot: Slot, uid: Vec<IdMap>, gid: Vec<IdMap>, recursive: bool },
+    /// Moves an interface of the host into its network namespace, which may be a joined one.
+    MoveInterface { device: NetDevice, slot: Option<Slot> },
     /// Sets how eagerly the kernel's OOM killer takes it.
     OomScore { score: i32 },
     /// Lets it go on.

@@ -13,7 +13,7 @@ impl fmt::Display for ParentStep {
                 write!(f, "open {kind} namespace {} as {slot}", path.display())
             }
             ParentStep::RefuseOwnNamespace { slot, kind } => {
-                write!(f, "check for linux.sysctl that {kind} namespace {slot} is not the host's")
+                write!(f, "check that {kind} namespace {slot} is not the host's")
             }
             ParentStep::EnterPidNamespace { slot } => write!(f, "enter pid namespace {slot}"),
             ParentStep::OpenContainer { slot, pid, .. } => {
@@ -53,6 +53,10 @@ impl fmt::Display for ParentStep {
             ParentStep::MapTree { slot, uid, gid, recursive } => {
                 let prefix = if *recursive { "r" } else { "" };
                 write!(f, "{prefix}idmap {slot} with {} and {}", Maps(uid), Maps(gid))
+            }
+            ParentStep::MoveInterface { device, slot } => {
+                write!(f, "move interface {} in as {}", device.device, device.name)?;
+                slot.map_or(Ok(()), |slot| write!(f, " of {slot}"))
             }
             ParentStep::OomScore { score } => write!(f, "set oom_score_adj {score}"),
             ParentStep::Proceed => f.write_str("let the container go on"),

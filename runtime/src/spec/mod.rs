@@ -23,7 +23,9 @@ use oci_spec::runtime as oci;
 
 pub use capability::{CapMask, Capabilities, NAMES as CAPABILITY_NAMES};
 pub use hook::{Hook, HookKind, Hooks};
-pub use linux::{Device, DeviceKind, IdMap, Linux, Namespace, NamespaceKind, Propagation};
+pub use linux::{
+    Device, DeviceKind, IdMap, Linux, Namespace, NamespaceKind, NetDevice, Propagation,
+};
 pub use mount::{IdMapping, Mount, MountKind, Tmpcopyup};
 pub use option::{MountOptions, OptionText, known_words};
 pub use process::{Process, Rlimit, Scheduler, User};
