@@ -1,9 +1,9 @@
 //! Facts of this host, probed once, so that decisions are functions of values.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cgroup;
-use crate::spec::CapMask;
+use crate::spec::{CapMask, Spec};
 use crate::sys::creds;
 
 /// What planning wants to know of the machine.
@@ -16,8 +16,12 @@ pub struct Host {
     pub capabilities: CapMask,
     /// Where the cgroup hierarchies are.
     pub cgroups: cgroup::Layout,
-    /// Whether AppArmor is there to be asked.
+    /// Whether AppArmor is there to be asked. Looked at where a configuration has a profile.
     pub apparmor: bool,
+    /// Whether SELinux is there. Looked at where a configuration has a label.
+    pub selinux: bool,
+    /// Where resctrl is mounted. Looked at where a configuration has `linux.intelRdt`.
+    pub resctrl: Option<PathBuf>,
 }
 
 impl Host {
@@ -27,16 +31,31 @@ impl Host {
         self.is_privileged && self.cgroups.controls_devices
     }
 
-    /// Looks at this machine.
+    /// Looks at what a configuration needs of this machine.
     ///
     /// # Errors
     /// When /proc cannot be read.
-    pub fn probe() -> Result<Host, cgroup::Error> {
+    pub fn probe(spec: &Spec) -> Result<Host, cgroup::Error> {
+        let process = &spec.process;
+        let is_labelled = process.selinux_label.is_some() || spec.linux.mount_label.is_some();
         Ok(Host {
             is_privileged: nix::unistd::geteuid().is_root(),
             capabilities: creds::capget().map_or(0, |sets| sets.permitted),
             cgroups: cgroup::Layout::probe()?,
-            apparmor: Path::new("/sys/kernel/security/apparmor").is_dir(),
+            apparmor: process.apparmor_profile.is_some()
+                && Path::new("/sys/kernel/security/apparmor").is_dir(),
+            selinux: is_labelled && Path::new("/sys/fs/selinux/status").exists(),
+            resctrl: spec.linux.intel_rdt.as_ref().and_then(|_| resctrl()),
         })
     }
+}
+
+/// The first mount of resctrl (proc(5), /proc/PID/mounts: device, place, kind).
+fn resctrl() -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ');
+        let (place, kind) = (fields.nth(1)?, fields.next()?);
+        (kind == "resctrl").then(|| PathBuf::from(place))
+    })
 }

@@ -37,7 +37,14 @@ pub enum LiveVerb {
         options: Vec<String>,
     },
     /// Changes limits.
-    Update(ContainerId, Box<LinuxResources>),
+    Update {
+        /// Of which container.
+        id: ContainerId,
+        /// To these.
+        resources: Box<LinuxResources>,
+        /// And in its class of resctrl, these lines.
+        schemata: Vec<String>,
+    },
     /// Prints statistics and OOM kills.
     Events {
         /// Of which container.
@@ -100,8 +107,8 @@ impl LiveVerb {
                 };
                 io::stdout().lock().write_all(text.as_bytes())?;
             }
-            LiveVerb::Update(id, resources) => {
-                for note in container::update(store, id, resources)? {
+            LiveVerb::Update { id, resources, schemata } => {
+                for note in container::update(store, id, resources, schemata)? {
                     eprintln!("loadline-runtime: left out {}: {}", note.field, note.why);
                 }
             }

@@ -94,13 +94,13 @@ fn all_violations_are_told_at_once() {
         "process.args is empty",
         "process.cwd is not absolute",
         "linux.sysctl.kernel.core_pattern belongs to no namespace",
-        "linux.intelRdt is not supported",
+        "windows is not supported",
     ];
     refused("violations", &expected, |_, config| {
         config["process"]["args"] = json!([]);
         config["process"]["cwd"] = json!("relative");
         config["linux"]["sysctl"] = json!({ "kernel.core_pattern": "|/evil" });
-        config["linux"]["intelRdt"] = json!({ "closID": "x" });
+        config["windows"] = json!({ "layerFolders": ["c"] });
     });
 }
 
@@ -188,4 +188,26 @@ fn kernel_parameters_of_a_joined_namespace_cannot_be_the_hosts() {
             }
         }
     });
+}
+
+#[test]
+fn what_this_kernel_lacks_is_named() {
+    let selinux = std::path::Path::new("/sys/fs/selinux/status").exists();
+    let apparmor = std::path::Path::new("/sys/kernel/security/apparmor").exists();
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    for (is_there, field, value) in [
+        (selinux, "process.selinuxLabel", json!("a:b:c:s0")),
+        (selinux, "linux.mountLabel", json!("a:b:c:s0")),
+        (apparmor, "process.apparmorProfile", json!("web")),
+        (mounts.contains(" resctrl "), "linux.intelRdt", json!({ "closID": "a" })),
+    ] {
+        if is_there {
+            eprintln!("SKIPPED {field}: needs a kernel without it");
+            continue;
+        }
+        refused("lacks", &[&format!("config.json: {field} needs ")], |_, config| {
+            let (part, name) = field.split_once('.').unwrap();
+            config[part][name] = value;
+        });
+    }
 }

@@ -165,3 +165,74 @@ fn a_missing_interpreter_is_told() {
     let started = world.runtime(&["start", &world.id]);
     assert!(started.code == 1 && started.err.contains(told), "{started:?}");
 }
+
+#[test]
+fn a_process_that_joins_runs_on_the_cpus_of_its_own() {
+    let Some(world) = World::new("affinity") else { return };
+    world.script("sleep 1000", |_| {});
+    assert_eq!(world.with_bundle("run", &["--detach"]).code, 0);
+    let file = world.path("process.json");
+    for (affinity, expected) in
+        [(json!({ "initial": "0", "final": "0" }), "0"), (json!({ "initial": "0" }), "all")]
+    {
+        let mut process = world::template()["process"].clone();
+        process["args"] = json!(["grep", "Cpus_allowed_list", "/proc/self/status"]);
+        process["execCPUAffinity"] = affinity;
+        fs::write(&file, process.to_string()).unwrap();
+        let ran = world.runtime(&["exec", "-p", file.to_str().unwrap(), &world.id]);
+        let own = fs::read_to_string("/proc/self/status").unwrap();
+        let own = own.lines().find(|line| line.starts_with("Cpus_allowed_list")).unwrap();
+        let expected = if expected == "all" { own } else { "Cpus_allowed_list:\t0" };
+        assert_eq!(ran.out.trim_end(), expected, "{ran:?}");
+    }
+    fs::write(
+        &file,
+        json!({ "cwd": "/", "user": { "uid": 0, "gid": 0 }, "args": ["true"],
+        "execCPUAffinity": { "final": "5000" } })
+        .to_string(),
+    )
+    .unwrap();
+    let ran = world.runtime(&["exec", "-p", file.to_str().unwrap(), &world.id]);
+    assert!(ran.err.contains("process.execCPUAffinity.final is no list of CPUs"), "{ran:?}");
+}
+
+#[test]
+fn a_mount_namespace_can_be_joined() {
+    let Some(world) = World::new("mntns") else { return };
+    world.script("echo theirs >/tmp/mark; sleep 1000", |config| {
+        config["root"]["readonly"] = json!(false);
+    });
+    let pid_file = world.path("pid");
+    let flags = ["--detach", "--pid-file", pid_file.to_str().unwrap()];
+    assert_eq!(world.with_bundle("run", &flags).code, 0);
+    let pid = fs::read_to_string(&pid_file).unwrap();
+    world::wait_for("the mark", || world.rootfs().join("tmp/mark").exists());
+    world.script("cat /tmp/mark; readlink /proc/self/ns/mnt", |config| {
+        for namespace in config["linux"]["namespaces"].as_array_mut().unwrap() {
+            if ["mount", "pid"].contains(&namespace["type"].as_str().unwrap()) {
+                let kind = if namespace["type"] == "mount" { "mnt" } else { "pid" };
+                namespace["path"] = json!(format!("/proc/{pid}/ns/{kind}"));
+            }
+        }
+        config["root"] = json!({ "path": "/" });
+        config["mounts"] = json!([]);
+        config["linux"]["maskedPaths"] = json!([]);
+        config["linux"]["readonlyPaths"] = json!([]);
+    });
+    let bundle = world.bundle();
+    let second = format!("{}-2", world.id);
+    let ran = world.runtime(&["run", "-b", bundle.to_str().unwrap(), &second]);
+    let theirs = fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap();
+    assert_eq!(ran.out, format!("theirs\n{}\n", theirs.display()), "{ran:?}");
+    world.config(|config| {
+        config["linux"]["namespaces"][0]["path"] = json!(format!("/proc/{pid}/ns/pid"));
+        for namespace in config["linux"]["namespaces"].as_array_mut().unwrap() {
+            if namespace["type"] == "mount" {
+                namespace["path"] = json!(format!("/proc/{pid}/ns/mnt"));
+            }
+        }
+    });
+    let ran = world.runtime(&["run", "-b", bundle.to_str().unwrap(), &second]);
+    assert!(ran.err.contains("mounts[0] needs a new mount namespace"), "{ran:?}");
+    assert!(ran.err.contains("root.readonly needs a new mount namespace"), "{ran:?}");
+}

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde_json::value::RawValue;
 
-use super::launch::{Launched, Progress, Setting, launch};
+use super::launch::{Known, Launched, Progress, Setting, launch};
 use super::record::{RECORD_VERSION, Record, process_stat};
 use super::store::write_atomically;
 use super::{ContainerId, Error, Store, clock};
@@ -69,13 +69,13 @@ pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Resul
     let draft = Draft::new(id, &bundle, &spec);
     let folder_path = folder.path().to_owned();
     let mut written = None;
-    let mut write_record = |pid: i32, cgroup: Option<&cgroup::Location>, progress| {
-        let record = draft.record(&bundle, pid, cgroup, progress);
+    let mut write_record = |known: Known<'_>, progress| {
+        let record = draft.record(&bundle, known, progress);
         folder.write_record(&record)?;
         written = Some(record);
         match &options.pid_file {
             Some(path) if progress == Progress::Done => {
-                write_atomically(path, pid.to_string().as_bytes(), 0o644)
+                write_atomically(path, known.pid.to_string().as_bytes(), 0o644)
             }
             _ => Ok(()),
         }
@@ -106,7 +106,7 @@ pub fn dry_run(id: &ContainerId, options: &CreateOptions) -> Result<String, Erro
 fn decide(id: &ContainerId, options: &CreateOptions) -> Result<(Bundle, Spec, Plan), Error> {
     let bundle = Bundle::open(&options.bundle)?;
     let spec = Spec::validate(&bundle.oci)?;
-    let host = Host::probe().map_err(Error::Host)?;
+    let host = Host::probe(&spec).map_err(Error::Host)?;
     let ask = Ask {
         id: id.to_string(),
         bundle: bundle.path.clone(),
@@ -156,13 +156,8 @@ impl Draft {
         }
     }
 
-    fn record(
-        &self,
-        bundle: &Bundle,
-        pid: i32,
-        cgroup: Option<&cgroup::Location>,
-        progress: Progress,
-    ) -> Record {
+    fn record(&self, bundle: &Bundle, known: Known<'_>, progress: Progress) -> Record {
+        let pid = known.pid;
         let state = &self.hook_state;
         Record {
             version: RECORD_VERSION,
@@ -175,7 +170,8 @@ impl Draft {
             created: self.created.clone(),
             owner_uid: nix::unistd::geteuid().as_raw(),
             annotations: state.annotations.clone(),
-            cgroup: cgroup.cloned(),
+            cgroup: known.cgroup.cloned(),
+            resctrl: known.resctrl.cloned(),
             owns_pid_namespace: self.owns_pid_namespace,
             is_creating: progress == Progress::Creating,
             config: RawValue::from_string(bundle.text.clone())

@@ -12,7 +12,7 @@ use super::record::{CGROUP_LINK, Record, Status};
 use super::start::run_hooks;
 use super::state::status;
 use super::store::Folder;
-use super::{ContainerId, Error, Store};
+use super::{ContainerId, Error, Store, resctrl};
 use crate::cgroup;
 use crate::spec::HookKind;
 use crate::sys::process::pidfd_send_signal;
@@ -90,6 +90,9 @@ fn remove(folder: Folder, record: &Record) -> Result<Option<Error>, Error> {
         if let Some(location) = &record.cgroup {
             cgroup::remove(location).map_err(failed("remove"))?;
         }
+    }
+    if let Some(groups) = &record.resctrl {
+        resctrl::remove(groups)?;
     }
     folder.remove()?;
     Ok(run_hooks(record, HookKind::Poststop, "stopped", 0).err())

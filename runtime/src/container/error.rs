@@ -122,6 +122,12 @@ pub enum Error {
     /// `start` could not reach the container's first process.
     #[error("reach the container's first process")]
     Reach(#[source] nix::errno::Errno),
+    /// A group of resctrl.
+    #[error(transparent)]
+    Resctrl(#[from] super::resctrl::Error),
+    /// The container was made without `linux.intelRdt`.
+    #[error("the container has no group of resctrl: it was made without linux.intelRdt")]
+    NoResctrl,
     /// The listener of the program's filter.
     #[error(transparent)]
     Notify(#[from] super::notify::NotifyError),

@@ -69,7 +69,7 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<Cr
         .map_err(|source| Error::Damaged { path: PathBuf::from(id.as_str()), source })?;
     let process = process(&config, &options.process)?;
     let spec = Spec::validate(&config)?.with_process(&process)?;
-    let host = Host::probe().map_err(Error::Host)?;
+    let host = Host::probe(&spec).map_err(Error::Host)?;
     let console = match &options.console_socket {
         Some(path) => Console::Socket(path.clone()),
         None if options.stays && spec.process.terminal => Console::Foreground,
@@ -93,7 +93,7 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<Cr
         folder: &record.bundle,
         hook_state: hook_state(&record),
         foreground: console == Console::Foreground,
-        write_record: &mut |_, _, _| Ok(()),
+        write_record: &mut |_, _| Ok(()),
         fail_step: None,
     };
     let Launched { process, group: _, console } = launch(&plan, setting)?;
@@ -128,6 +128,7 @@ fn inside(record: &Record, sub: &[SubCgroup]) -> Result<Inside, Error> {
         namespaces: KINDS.into_iter().filter(|kind| is_other(record.pid, *kind)).collect(),
         rootfs: record.rootfs.clone(),
         cgroup,
+        resctrl: record.resctrl.clone().unwrap_or_default().joined,
     })
 }
 

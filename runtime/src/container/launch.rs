@@ -12,7 +12,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
 };
@@ -24,6 +24,7 @@ use super::launch_error::{LaunchError, StepError, child_error, hint};
 use super::net_device::{self, Moved};
 use super::notify;
 use super::record::{CGROUP_LINK, START_SOCKET, process_stat};
+use super::resctrl;
 use crate::cgroup::{self, Existing, Group};
 use crate::init;
 use crate::init::hook;
@@ -84,8 +85,18 @@ pub(super) enum Progress {
 }
 
 /// Writes the record of a container with this pid and cgroup.
-type WriteRecord<'a> =
-    dyn FnMut(i32, Option<&cgroup::Location>, Progress) -> Result<(), super::Error> + 'a;
+type WriteRecord<'a> = dyn FnMut(Known<'_>, Progress) -> Result<(), super::Error> + 'a;
+
+/// What is known of a container once it has a process.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known<'a> {
+    /// The first process.
+    pub(super) pid: i32,
+    /// Its cgroup.
+    pub(super) cgroup: Option<&'a cgroup::Location>,
+    /// Its groups of resctrl.
+    pub(super) resctrl: Option<&'a resctrl::Groups>,
+}
 
 /// What launching needs beyond the plan.
 pub(super) struct Setting<'a> {
@@ -124,6 +135,7 @@ pub(super) fn launch<'a>(plan: &'a Plan, setting: Setting<'a>) -> Result<Launche
         interfaces: Vec::new(),
         process: None,
         group: None,
+        rdt: resctrl::Guard::default(),
     };
     for (index, step) in plan.parent.iter().enumerate() {
         let injected = launch.setting.fail_step == Some(index + 1);
@@ -134,6 +146,7 @@ pub(super) fn launch<'a>(plan: &'a Plan, setting: Setting<'a>) -> Result<Launche
         }
     }
     launch.interfaces.into_iter().for_each(Moved::release);
+    launch.rdt.release();
     Ok(Launched {
         process: launch.process.expect("a plan has a clone"),
         group: launch.group,
@@ -149,6 +162,7 @@ struct Launch<'a> {
     interfaces: Vec<Moved>,
     process: Option<Process>,
     group: Option<Group>,
+    rdt: resctrl::Guard,
     slots: Vec<Option<OwnedFd>>,
     console: Option<OwnedFd>,
     kept_console: Option<OwnedFd>,
@@ -196,6 +210,14 @@ impl Launch<'_> {
             ParentStep::MapTree { slot, uid, gid, recursive } => {
                 let tree = self.slots[slot.0].as_ref().ok_or(Errno::EBADF)?;
                 Ok(idmap::map_tree(tree.as_fd(), self.pid()?, uid, gid, *recursive)?)
+            }
+            ParentStep::MakeRdtGroup(group) => Ok(self.rdt.make(group)?),
+            ParentStep::JoinRdtGroups { groups } => Ok(resctrl::join(groups, self.pid()?)?),
+            ParentStep::UseCpus { cpus } => {
+                Ok(sched_setaffinity(Pid::from_raw(0), &set_of(cpus)?)?)
+            }
+            ParentStep::LetUseCpus { cpus } => {
+                Ok(sched_setaffinity(Pid::from_raw(self.pid()?), &set_of(cpus)?)?)
             }
             ParentStep::MoveInterface { device, slot } => self.move_interface(device, *slot),
             ParentStep::OomScore { score } => {
@@ -377,8 +399,9 @@ impl Launch<'_> {
 
     fn write_record(&mut self, progress: Progress) -> Result<(), StepError> {
         let pid = self.pid()?;
-        let location = self.group.as_ref().map(Group::location);
-        let written = (self.setting.write_record)(pid, location, progress);
+        let cgroup = self.group.as_ref().map(Group::location);
+        let known = Known { pid, cgroup, resctrl: self.rdt.groups() };
+        let written = (self.setting.write_record)(known, progress);
         written.map_err(|error| StepError::Record(Box::new(error)))
     }
 
@@ -429,6 +452,15 @@ impl Launch<'_> {
         let hint = hint(&self.plan.describe(number), &source);
         LaunchError { number, step: self.plan.describe(number), hint, source: Box::new(source) }
     }
+}
+
+/// None stands for all: the kernel takes those of them that the cgroup has.
+fn set_of(cpus: &[usize]) -> Result<CpuSet, Errno> {
+    let all: Vec<usize> = (0..CpuSet::count()).collect();
+    let mut set = CpuSet::new();
+    let cpus = if cpus.is_empty() { &all } else { cpus };
+    cpus.iter().try_for_each(|cpu| set.set(*cpu))?;
+    Ok(set)
 }
 
 /// Opened before it is looked at: if the number is of this process now, the descriptor is.

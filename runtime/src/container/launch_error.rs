@@ -62,6 +62,9 @@ pub enum StepError {
     /// The listener of the program's filter.
     #[error(transparent)]
     Notify(#[from] super::notify::NotifyError),
+    /// A group of resctrl.
+    #[error(transparent)]
+    Resctrl(#[from] super::resctrl::Error),
     /// The ids.
     #[error(transparent)]
     IdMap(#[from] idmap::Error),

@@ -30,6 +30,7 @@ mod notify;
 mod pause;
 mod ps;
 mod record;
+mod resctrl;
 mod start;
 mod state;
 mod store;

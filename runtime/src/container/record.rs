@@ -50,6 +50,9 @@ pub struct Record {
     pub annotations: BTreeMap<String, String>,
     /// Where its cgroup is.
     pub cgroup: Option<cgroup::Location>,
+    /// Its groups of resctrl.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resctrl: Option<super::resctrl::Groups>,
     /// Whether the first process's end ends all others (a pid namespace of its own).
     pub owns_pid_namespace: bool,
     /// Whether the set-up is still under way.

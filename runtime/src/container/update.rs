@@ -6,10 +6,11 @@ use serde_json::{Map, Value};
 
 use super::record::Status;
 use super::state::status;
-use super::{ContainerId, Error, Store};
+use super::{ContainerId, Error, Store, resctrl};
 use crate::cgroup::{self, Layout, Note};
 
-/// Brings a container's cgroup to `resources`; what these do not say stays. Returns what was left
+/// Brings a container's cgroup to `resources`, and its class of resctrl to `schemata`; what these do
+/// not say stays. Returns what was left
 /// out on purpose.
 ///
 /// # Errors
@@ -18,11 +19,16 @@ pub fn update(
     store: &Store,
     id: &ContainerId,
     resources: &LinuxResources,
+    schemata: &[String],
 ) -> Result<Vec<Note>, Error> {
     let folder = store.open(id)?;
     let mut record = folder.record()?;
     if matches!(status(&record, folder.awaits_start())?, Status::Stopped | Status::Creating) {
         return Err(Error::NotRunning);
+    }
+    if !schemata.is_empty() {
+        let class = record.resctrl.as_ref().and_then(|groups| groups.joined.first());
+        resctrl::write_lines(&class.ok_or(Error::NoResctrl)?.join("schemata"), schemata)?;
     }
     let failed = |source: cgroup::Error| Error::Cgroup { step: "update", source };
     let group = record.group()?.ok_or(Error::NoCgroup)?;

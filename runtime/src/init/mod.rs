@@ -182,6 +182,10 @@ impl Init<'_> {
             S::Umask { mask } => identity::umask(*mask),
             S::OwnStdio { uid } => identity::own_stdio(*uid),
             S::AppArmor { profile } => self.apparmor(profile),
+            S::SelinuxLabel { label } => {
+                let path = attribute_path("exec")?;
+                self.procfs()?.write(&path, label.to_bytes())
+            }
             S::BoundCapabilities { keep } => identity::bound_capabilities(*keep),
             S::BecomeUser { uid, gid, groups } => {
                 identity::become_user(*uid, *gid, groups, self.may_lack_groups)
@@ -222,6 +226,7 @@ impl Init<'_> {
             S::ReadonlyMount { path } => self.readonly_mount(path),
             S::ReadonlyPath { path } => self.readonly_path(path),
             S::MaskPath { path } => self.mask_path(path),
+            S::LabelMount { path, label } => self.label_mount(path, label),
             S::PivotRoot => self.pivot_root(),
             S::MoveRoot => self.move_root(),
             S::ChangeRoot { path } => root::change_root(path),
@@ -296,12 +301,11 @@ impl Init<'_> {
     }
 
     fn apparmor(&mut self, profile: &std::ffi::CStr) -> Done {
-        let pid = std::process::id();
         let value = [b"exec ", profile.to_bytes()].concat();
-        let path = |middle| std::ffi::CString::new(format!("{pid}/attr/{middle}exec"));
-        let path_of = |middle| path(middle).map_err(|_| Cause::Kernel(Errno::EINVAL));
-        match self.procfs()?.write(&path_of("apparmor/")?, &value) {
-            Err(Cause::Kernel(Errno::ENOENT)) => self.procfs()?.write(&path_of("")?, &value),
+        match self.procfs()?.write(&attribute_path("apparmor/exec")?, &value) {
+            Err(Cause::Kernel(Errno::ENOENT)) => {
+                self.procfs()?.write(&attribute_path("exec")?, &value)
+            }
             other => other,
         }
     }
@@ -332,6 +336,12 @@ impl Init<'_> {
         }
         Ok(sys::fd::close_range(next, u32::MAX)?)
     }
+}
+
+/// A file of this process by which security modules are asked.
+fn attribute_path(name: &str) -> Result<std::ffi::CString, Cause> {
+    let path = std::ffi::CString::new(format!("{}/attr/{name}", std::process::id()));
+    path.map_err(|_| Cause::Kernel(Errno::EINVAL))
 }
 
 fn os_str(text: &std::ffi::CStr) -> &std::ffi::OsStr {

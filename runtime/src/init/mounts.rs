@@ -147,6 +147,12 @@ impl Init<'_> {
         Ok(mount_setattr(mount.as_fd(), change, None)?)
     }
 
+    pub(super) fn label_mount(&mut self, path: &Path, label: &CStr) -> Done {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+        let mount = rooted::open_with(self.root()?, path, flags)?;
+        Ok(mount::set_attribute(mount.as_fd(), c"security.selinux", label)?)
+    }
+
     /// A path that does not exist needs no protection.
     pub(super) fn readonly_path(&mut self, path: &Path) -> Done {
         let place = match self.existing(path) {
@@ -259,7 +265,9 @@ fn filesystem_with_long_options(
         options.extend_from_slice(key.to_bytes());
         if let Some(value) = value {
             options.push(b'=');
-            options.extend_from_slice(value.to_bytes());
+            // SELinux's contexts have commas, and are taken in quotes for that.
+            let quote: &[u8] = if value.to_bytes().contains(&b',') { b"\"" } else { b"" };
+            options.extend([quote, value.to_bytes(), quote].concat());
         }
     }
     if options.len() > OPTIONS_BYTES_MAX {

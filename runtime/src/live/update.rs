@@ -64,17 +64,14 @@ pub(super) fn decode(rest: &[String]) -> Result<LiveVerb, ArgError> {
     let [id] = parsed.arguments.as_slice() else {
         return Err(count("update", "one container id", &parsed));
     };
-    for flag in ["l3-cache-schema", "mem-bw-schema"] {
-        if let Some(text) = parsed.value(flag).filter(|text| !text.is_empty()) {
-            return Err(invalid(flag, text, "intelRdt is not supported by this runtime"));
-        }
-    }
+    let schema = |flag| parsed.value(flag).filter(|text| !text.is_empty()).map(str::to_owned);
+    let schemata = ["l3-cache-schema", "mem-bw-schema"].into_iter().filter_map(schema).collect();
     let resources = match parsed.value("resources") {
         // As in runc, a file makes all other flags void.
         Some(path) => from_file(path)?,
         None => from_flags(&parsed)?,
     };
-    Ok(LiveVerb::Update(container_id(id)?, Box::new(resources)))
+    Ok(LiveVerb::Update { id: container_id(id)?, resources: Box::new(resources), schemata })
 }
 
 fn from_flags(parsed: &Parsed) -> Result<LinuxResources, ArgError> {
@@ -139,7 +136,7 @@ mod tests {
     fn decoded(text: &str) -> Result<LinuxResources, ArgError> {
         let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
         match decode(&words)? {
-            LiveVerb::Update(_, resources) => Ok(*resources),
+            LiveVerb::Update { resources, .. } => Ok(*resources),
             other => panic!("{other:?}"),
         }
     }
@@ -180,7 +177,6 @@ mod tests {
             "--memory x c1",
             "--cpu-share -1 c1",
             "--blkio-weight 70000 c1",
-            "--l3-cache-schema L3:0=f c1",
             "--resources /nonexistent c1",
             "--memory 1m",
         ] {

@@ -18,13 +18,25 @@ pub(super) struct Builder<'a> {
     pub(super) slots: usize,
     /// The network namespace, if one is joined.
     network: Option<Slot>,
+    /// The mount namespace, if one is joined at the end.
+    pub(super) mounts: Option<Slot>,
 }
 
 impl<'a> Builder<'a> {
     pub(super) fn new(spec: &'a Spec, host: &'a Host, ask: &'a Ask) -> Builder<'a> {
         let parent = Vec::with_capacity(16);
         let child = Vec::with_capacity(96);
-        Builder { spec, host, ask, parent, child, first: Vec::new(), slots: 0, network: None }
+        Builder {
+            spec,
+            host,
+            ask,
+            parent,
+            child,
+            first: Vec::new(),
+            slots: 0,
+            network: None,
+            mounts: None,
+        }
     }
 
     pub(super) fn slot(&mut self) -> Slot {
@@ -79,6 +91,9 @@ impl<'a> Builder<'a> {
             } else if kind == NamespaceKind::Pid {
                 // A process cannot change its own pid namespace, only that of its children.
                 self.parent.push(ParentStep::EnterPidNamespace { slot });
+            } else if kind == NamespaceKind::Mount {
+                // Paths of the host are needed until the end.
+                self.mounts = Some(slot);
             } else {
                 self.child.push(ChildStep::JoinNamespace { slot, kind });
             }
@@ -98,6 +113,7 @@ impl<'a> Builder<'a> {
         if has_cgroup && self.ask.cgroup_driver == CgroupDriver::Cgroupfs {
             self.parent.push(ParentStep::CreateCgroup);
         }
+        self.make_rdt_group();
     }
 
     pub(super) fn connect_pidfd(&mut self) {
@@ -109,6 +125,12 @@ impl<'a> Builder<'a> {
     pub(super) fn send_pidfd(&mut self) {
         if self.ask.pidfd_socket.is_some() {
             self.parent.push(ParentStep::SendPidfd);
+        }
+    }
+
+    pub(super) fn make_rdt_group(&mut self) {
+        if let Some(group) = super::rdt::group(self) {
+            self.parent.push(ParentStep::MakeRdtGroup(group));
         }
     }
 
@@ -126,6 +148,9 @@ impl<'a> Builder<'a> {
         }
         if has_cgroup {
             self.parent.push(ParentStep::JoinCgroup);
+        }
+        if let Some(group) = super::rdt::group(self) {
+            self.parent.push(super::rdt::join(&group));
         }
         if self.creates(NamespaceKind::User) {
             let maps = |maps: &[IdMap]| maps.to_vec();

@@ -2,7 +2,7 @@
 
 use crate::cgroup;
 use crate::host::Host;
-use crate::spec::{NamespaceKind, Spec};
+use crate::spec::{ExecAffinity, NamespaceKind, Spec};
 
 use super::step::{ChildStep, ParentStep, Slot};
 use super::{Ask, Builder, CgroupPlan, Console, Plan, Refused, identity, refuse_on_host};
@@ -20,6 +20,8 @@ pub struct Inside {
     pub rootfs: std::path::PathBuf,
     /// The cgroup that is joined.
     pub cgroup: Option<cgroup::Location>,
+    /// The groups of resctrl that are joined.
+    pub resctrl: Vec<std::path::PathBuf>,
 }
 
 /// Decides how a process gets into a container. `spec` is the container's, with the new process.
@@ -79,9 +81,19 @@ fn enter(b: &mut Builder<'_>, inside: &Inside, slot: Slot) {
     if !by_parent.is_empty() {
         b.parent.push(ParentStep::EnterNamespaces { slot, kinds: by_parent });
     }
+    let affinity = b.spec.process.exec_affinity.clone();
+    if !affinity.initial.is_empty() {
+        b.parent.push(ParentStep::UseCpus { cpus: affinity.initial.clone() });
+    }
     b.parent.push(ParentStep::Clone { namespaces: Vec::new(), first: Vec::new() });
     if inside.cgroup.is_some() {
         b.parent.push(ParentStep::JoinCgroup);
+    }
+    if !inside.resctrl.is_empty() {
+        b.parent.push(ParentStep::JoinRdtGroups { groups: inside.resctrl.clone() });
+    }
+    if affinity != ExecAffinity::default() {
+        b.parent.push(ParentStep::LetUseCpus { cpus: affinity.last });
     }
     if let Some(score) = b.spec.process.oom_score_adj {
         b.parent.push(ParentStep::OomScore { score });

@@ -57,6 +57,9 @@ pub(super) fn all(b: &mut Builder<'_>) {
     let (_, bearable) = limits(b);
     bearable.iter().for_each(|limit| b.child.push(ChildStep::Limit(*limit)));
     b.child.push(ChildStep::Umask { mask: process.user.umask.unwrap_or(UMASK_DEFAULT) });
+    if let Some(label) = process.selinux_label.clone() {
+        b.child.push(ChildStep::SelinuxLabel { label });
+    }
     if let Some(profile) = process.apparmor_profile.clone() {
         b.child.push(ChildStep::AppArmor { profile });
     }

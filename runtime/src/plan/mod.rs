@@ -14,6 +14,7 @@ mod devices;
 mod exec;
 mod identity;
 mod mounts;
+mod rdt;
 mod step;
 mod text;
 
@@ -31,7 +32,7 @@ use crate::spec::{NamespaceKind, Propagation, Spec};
 
 use builder::Builder;
 pub use exec::{Inside, plan_exec};
-pub use step::{ChildStep, Content, Finding, ParentStep, Program, Slot, Target};
+pub use step::{ChildStep, Content, Finding, ParentStep, Program, RdtGroup, RdtMake, Slot, Target};
 
 /// What the command line asks, beyond config.json.
 #[derive(Clone, Debug)]
@@ -175,9 +176,18 @@ fn refuse_on_host(spec: &Spec, host: &Host, ask: &Ask) -> Result<(), Refused> {
         !process.terminal && matches!(ask.console, Console::Socket(_)),
         "process.terminal is not set, so --console-socket has no terminal to receive",
     );
+    let no_selinux =
+        "needs SELinux, which this kernel does not have (nothing is at /sys/fs/selinux)";
+    for (field, is_set) in [
+        ("process.selinuxLabel", process.selinux_label.is_some()),
+        ("linux.mountLabel", spec.linux.mount_label.is_some()),
+    ] {
+        refuse(is_set && !host.selinux, &format!("{field} {no_selinux}"));
+    }
     refuse(
-        process.selinux_label.is_some(),
-        "process.selinuxLabel is not supported by this runtime",
+        spec.linux.intel_rdt.is_some() && host.resctrl.is_none(),
+        "linux.intelRdt needs resctrl mounted (mount -t resctrl resctrl /sys/fs/resctrl), and a CPU \
+         and a kernel that have it",
     );
     refuse(
         process.apparmor_profile.is_some() && !host.apparmor,

@@ -1,6 +1,6 @@
 //! Steps of the root filesystem and of what is mounted in it.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -84,17 +84,29 @@ pub(super) fn all(b: &mut Builder<'_>, cgroup: Option<&CgroupPlan>) {
                     b"proc" | b"sysfs" => Finding::NoLinks,
                     _ => Finding::MakeMissing,
                 };
-                let content = Content::Filesystem {
-                    kind: kind.clone(),
-                    source: source.clone(),
-                    parameters: parameters.clone(),
-                    copy_up: *copy_up,
-                };
+                let mut parameters = parameters.clone();
+                parameters.extend(context(b, kind));
+                let (kind, source) = (kind.clone(), source.clone());
+                let is_queue = kind.to_bytes() == b"mqueue";
+                let copy_up = *copy_up;
+                let content = Content::Filesystem { kind, source, parameters, copy_up };
                 push(b, content, mount, finding);
+                if let (true, Some(label)) = (is_queue, spec.linux.mount_label.clone()) {
+                    let path = mount.destination.clone();
+                    b.child.push(ChildStep::LabelMount { path, label });
+                }
             }
             MountKind::Cgroup => cgroups(b, mount, cgroup),
         }
     }
+}
+
+/// The SELinux context of a filesystem of the container's own. proc, sysfs and cgroups have those of
+/// the policy, and the message queues' filesystem takes no such option.
+fn context(b: &Builder<'_>, kind: &CStr) -> Option<(CString, Option<CString>)> {
+    const OF_POLICY: [&[u8]; 5] = [b"proc", b"sysfs", b"cgroup", b"cgroup2", b"mqueue"];
+    let label = b.spec.linux.mount_label.clone()?;
+    (!OF_POLICY.contains(&kind.to_bytes())).then(|| (c"context".to_owned(), Some(label)))
 }
 
 fn push(b: &mut Builder<'_>, content: Content, mount: &Mount, finding: Finding) {
@@ -125,11 +137,11 @@ fn cgroups(b: &mut Builder<'_>, mount: &Mount, cgroup: Option<&CgroupPlan>) {
     let mut options = mount.options.clone();
     options.set &= !libc::MOUNT_ATTR_RDONLY;
     let target = |path: PathBuf| Target { path, finding: Finding::MakeMissing };
-    b.child.push(ChildStep::Mount {
-        content: filesystem("tmpfs", &[("mode", "755")]),
-        target: target(mount.destination.clone()),
-        options,
-    });
+    let mut content = filesystem("tmpfs", &[("mode", "755")]);
+    if let Content::Filesystem { parameters, .. } = &mut content {
+        parameters.extend(context(b, c"tmpfs"));
+    }
+    b.child.push(ChildStep::Mount { content, target: target(mount.destination.clone()), options });
     for place in cgroup.location.places.iter().filter(|p| p.version() == Version::V1) {
         let Some(name) = place.mount_point.file_name().map(Path::new) else { continue };
         b.child.push(ChildStep::Mount {
@@ -164,9 +176,7 @@ fn filesystem(kind: &str, parameters: &[(&str, &str)]) -> Content {
 pub(super) fn finish(b: &mut Builder<'_>) {
     let spec = b.spec;
     if !b.creates(NamespaceKind::Mount) {
-        let path = b.host_path(&spec.rootfs);
-        b.child.push(ChildStep::ChangeRoot { path });
-        return;
+        return without_mounts(b);
     }
     let cwd = Path::new(OsStr::from_bytes(spec.process.cwd.to_bytes()));
     if cwd != Path::new("/") {
@@ -191,6 +201,21 @@ pub(super) fn finish(b: &mut Builder<'_>) {
             b.child.push(ChildStep::PropagateRoot { propagation });
         }
         _ => {}
+    }
+}
+
+/// In the runtime's mount namespace or a joined one, where nothing is mounted: its root is what is
+/// found there at the path of the root filesystem.
+fn without_mounts(b: &mut Builder<'_>) {
+    if let Some(slot) = b.mounts {
+        b.child.push(ChildStep::JoinNamespace { slot, kind: NamespaceKind::Mount });
+    }
+    let path = b.host_path(&b.spec.rootfs);
+    b.child.push(ChildStep::ChangeRoot { path });
+    let process = &b.spec.process;
+    if process.terminal && b.ask.console != Console::None {
+        let console_size = process.console_size;
+        b.child.extend([ChildStep::UseRoot, ChildStep::Terminal { console_size, bind: false }]);
     }
 }
 

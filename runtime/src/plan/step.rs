@@ -52,6 +52,14 @@ pub enum ParentStep {
     MapIds { uid: Vec<IdMap>, gid: Vec<IdMap> },
     /// Gives a cloned tree other owners.
     MapTree { slot: Slot, uid: Vec<IdMap>, gid: Vec<IdMap>, recursive: bool },
+    /// Makes groups of resctrl for it.
+    MakeRdtGroup(RdtGroup),
+    /// Puts it into groups of resctrl: that of its class, and that for monitoring.
+    JoinRdtGroups { groups: Vec<PathBuf> },
+    /// Runs on these CPUs only, and with the runtime the child that it clones.
+    UseCpus { cpus: Vec<usize> },
+    /// Lets it run on these CPUs; none is on all that its cgroup has.
+    LetUseCpus { cpus: Vec<usize> },
     /// Moves an interface of the host into its network namespace, which may be a joined one.
     MoveInterface { device: NetDevice, slot: Option<Slot> },
     /// Sets how eagerly the kernel's OOM killer takes it.
@@ -69,6 +77,30 @@ pub enum ParentStep {
     WriteRecord,
     /// Waits until the program was executed.
     AwaitExec,
+}
+
+/// A group of resctrl, and one for monitoring in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RdtGroup {
+    /// The class's directory.
+    pub path: PathBuf,
+    /// Whether it is made.
+    pub make: RdtMake,
+    /// What its `schemata` is made to say, or must say already.
+    pub schemata: Vec<String>,
+    /// The directory of the monitoring group.
+    pub monitor: Option<PathBuf>,
+}
+
+/// Whether a group of resctrl is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RdtMake {
+    /// It is, and ends with the container.
+    Own,
+    /// If it is missing, and it stays; one that is there must have these shares.
+    Shared,
+    /// It must be there.
+    Never,
 }
 
 /// Where a mount goes.
@@ -225,6 +257,10 @@ pub enum ChildStep {
     Umask { mask: u32 },
     /// Gives 0, 1, 2 to the user, so that it can open them by /dev/stdin and its like.
     OwnStdio { uid: u32 },
+    /// Asks for an SELinux label at exec.
+    SelinuxLabel { label: CString },
+    /// Labels the root of a mount.
+    LabelMount { path: PathBuf, label: CString },
     /// Asks for an AppArmor profile at exec.
     AppArmor { profile: CString },
     /// Removes capabilities from the bounding set: all but these.

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Ask, Begin, Console, plan};
+use super::{Ask, Begin, Console, Inside, plan, plan_exec};
 use crate::cgroup::{Controllers, Layout};
 use crate::host::Host;
-use crate::spec::Spec;
+use crate::spec::{NamespaceKind, Spec};
 
 const HYBRID_MOUNTS: &str = "\
 30 25 0:26 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro\n\
@@ -21,7 +21,14 @@ const V2_MOUNTS: &str = "30 25 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
 
 fn hybrid() -> Host {
     let cgroups = Layout::parse(HYBRID_MOUNTS, HYBRID_GROUPS).unwrap();
-    Host { is_privileged: true, capabilities: u64::MAX, cgroups, apparmor: false }
+    Host {
+        is_privileged: true,
+        capabilities: u64::MAX,
+        cgroups,
+        apparmor: false,
+        selinux: false,
+        resctrl: None,
+    }
 }
 
 fn v2() -> Host {
@@ -173,6 +180,97 @@ fn everything_that_a_process_can_be_given() {
     insta::assert_snapshot!(printed(config, &hybrid(), &ask));
 }
 
+/// A host with all that the machines of the tests lack.
+fn endowed() -> Host {
+    let resctrl = Some(PathBuf::from("/sys/fs/resctrl"));
+    Host { apparmor: true, selinux: true, resctrl, ..hybrid() }
+}
+
+#[test]
+fn what_needs_other_kernels() {
+    let mut config = template();
+    config["process"]["apparmorProfile"] = json!("web-profile");
+    config["process"]["selinuxLabel"] = json!("system_u:system_r:container_t:s0:c1,c2");
+    config["process"]["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 5, "hard": 5 }]);
+    let linux = &mut config["linux"];
+    linux["mountLabel"] = json!("system_u:object_r:container_file_t:s0:c1,c2");
+    linux["intelRdt"] = json!({
+        "schemata": ["L2:0=f"], "memBwSchema": "MB:0=20;1=70", "l3CacheSchema": "L3:0=7f0;1=1f",
+        "enableMonitoring": true,
+    });
+    linux["netDevices"] = json!({ "eth1": { "name": "web%d" }, "eth0": {} });
+    for namespace in linux["namespaces"].as_array_mut().unwrap() {
+        if namespace["type"] == "network" {
+            namespace["path"] = json!("/run/netns/web");
+        }
+    }
+    let pidfd_socket = Some(PathBuf::from("/run/pidfd.sock"));
+    let ask = Ask { listen_fds: 2, pidfd_socket, ..ask(Begin::OnStart) };
+    insta::assert_snapshot!(printed(config, &endowed(), &ask));
+}
+
+#[test]
+fn groups_of_resctrl_follow_the_specifications_rules() {
+    let lines = |rdt: Value| -> Vec<String> {
+        let mut config = template();
+        config["linux"]["intelRdt"] = rdt;
+        let text = printed(config, &endowed(), &ask(Begin::OnStart));
+        let about = text.lines().filter(|line| line.contains("resctrl"));
+        about.map(|line| line.trim().split_once(' ').unwrap().1.to_owned()).collect()
+    };
+    let top = "/sys/fs/resctrl";
+    for (rdt, group, joined) in [
+        (json!({}), format!("make own resctrl group {top}/web"), format!("{top}/web")),
+        (json!({ "closID": "a" }), format!("use resctrl group {top}/a"), format!("{top}/a")),
+        (
+            json!({ "closID": "a", "schemata": ["MB:0=20"] }),
+            format!("make if missing resctrl group {top}/a MB:0=20"),
+            format!("{top}/a"),
+        ),
+        (
+            json!({ "closID": "/", "enableMonitoring": true }),
+            format!("use resctrl group {top} monitored by {top}/mon_groups/web"),
+            format!("{top} {top}/mon_groups/web"),
+        ),
+    ] {
+        assert_eq!(lines(rdt), [group, format!("join resctrl groups {joined}")]);
+    }
+}
+
+#[test]
+fn a_joined_mount_namespace_is_used_as_it_is() {
+    let mut config = template();
+    config["process"]["terminal"] = json!(true);
+    config["root"] = json!({ "path": "/" });
+    config["mounts"] = json!([]);
+    config["linux"]["maskedPaths"] = json!([]);
+    config["linux"]["readonlyPaths"] = json!([]);
+    for namespace in config["linux"]["namespaces"].as_array_mut().unwrap() {
+        if namespace["type"] == "mount" {
+            namespace["path"] = json!("/proc/7/ns/mnt");
+        }
+    }
+    let ask = Ask { console: Console::Foreground, ..ask(Begin::AtOnce) };
+    insta::assert_snapshot!(printed(config, &v2(), &ask));
+}
+
+#[test]
+fn a_process_that_joins_may_begin_on_other_cpus() {
+    let mut config = template();
+    config["process"]["execCPUAffinity"] = json!({ "initial": "0-1,3" });
+    let spec = Spec::validate(&serde_json::from_value(config).unwrap()).unwrap();
+    let inside = Inside {
+        pid: 7,
+        pid_start_ticks: 1,
+        namespaces: vec![NamespaceKind::Pid, NamespaceKind::Mount],
+        rootfs: PathBuf::from("/bundles/web/rootfs"),
+        cgroup: None,
+        resctrl: vec![PathBuf::from("/sys/fs/resctrl/a")],
+    };
+    let plan = plan_exec(&spec, &hybrid(), &ask(Begin::AtOnce), &inside).unwrap();
+    insta::assert_snapshot!(plan.to_string());
+}
+
 fn refused(change: impl FnOnce(&mut Value), host: &Host, expected: &str) {
     let mut config = template();
     change(&mut config);
@@ -187,6 +285,12 @@ fn what_the_host_lacks_is_refused_by_name() {
     refused(terminal, &hybrid(), "process.terminal needs --console-socket");
     let apparmor = |config: &mut Value| config["process"]["apparmorProfile"] = json!("web");
     refused(apparmor, &hybrid(), "process.apparmorProfile needs AppArmor");
+    let label = |config: &mut Value| config["process"]["selinuxLabel"] = json!("a:b:c");
+    refused(label, &hybrid(), "process.selinuxLabel needs SELinux");
+    let label = |config: &mut Value| config["linux"]["mountLabel"] = json!("a:b:c");
+    refused(label, &hybrid(), "linux.mountLabel needs SELinux");
+    let rdt = |config: &mut Value| config["linux"]["intelRdt"] = json!({});
+    refused(rdt, &hybrid(), "linux.intelRdt needs resctrl mounted");
     let user = Host { is_privileged: false, ..hybrid() };
     refused(|_| {}, &user, "needs a user namespace when an ordinary user");
 }

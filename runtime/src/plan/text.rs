@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::fmt;
 
-use super::step::{ChildStep, Content, Finding, ParentStep, Slot, Target};
+use super::step::{ChildStep, Content, Finding, ParentStep, RdtGroup, RdtMake, Slot, Target};
 use crate::spec::{Device, DeviceKind, Hook, IdMap, OptionText, Rlimit, Tmpcopyup};
 
 impl fmt::Display for ParentStep {
@@ -54,6 +54,16 @@ impl fmt::Display for ParentStep {
                 let prefix = if *recursive { "r" } else { "" };
                 write!(f, "{prefix}idmap {slot} with {} and {}", Maps(uid), Maps(gid))
             }
+            ParentStep::MakeRdtGroup(group) => fmt_rdt(group, f),
+            ParentStep::JoinRdtGroups { groups } => {
+                f.write_str("join resctrl groups")?;
+                groups.iter().try_for_each(|group| write!(f, " {}", group.display()))
+            }
+            ParentStep::UseCpus { cpus } => write!(f, "use CPUs {cpus:?}"),
+            ParentStep::LetUseCpus { cpus } if cpus.is_empty() => {
+                f.write_str("let it use all CPUs")
+            }
+            ParentStep::LetUseCpus { cpus } => write!(f, "let it use CPUs {cpus:?}"),
             ParentStep::MoveInterface { device, slot } => {
                 write!(f, "move interface {} in as {}", device.device, device.name)?;
                 slot.map_or(Ok(()), |slot| write!(f, " of {slot}"))
@@ -122,6 +132,7 @@ impl fmt::Display for ChildStep {
             | S::Umask { .. }
             | S::OwnStdio { .. }
             | S::AppArmor { .. }
+            | S::SelinuxLabel { .. }
             | S::BoundCapabilities { .. }
             | S::BecomeUser { .. }
             | S::SetCapabilities { .. }
@@ -170,6 +181,9 @@ impl ChildStep {
             S::ReadonlyMount { path } => write!(f, "make mount read-only /{}", path.display()),
             S::ReadonlyPath { path } => write!(f, "make read-only /{}", path.display()),
             S::MaskPath { path } => write!(f, "mask /{}", path.display()),
+            S::LabelMount { path, label } => {
+                write!(f, "label mount /{} {}", path.display(), Text(label))
+            }
             S::PivotRoot => f.write_str("pivot root"),
             S::MoveRoot => f.write_str("move root"),
             S::ChangeRoot { path } => write!(f, "change root to {}", path.display()),
@@ -191,6 +205,7 @@ impl ChildStep {
             S::Limit(limit) => fmt_limit(limit, f),
             S::Umask { mask } => write!(f, "set umask {mask:04o}"),
             S::OwnStdio { uid } => write!(f, "give standard descriptors to user {uid}"),
+            S::SelinuxLabel { label } => write!(f, "set SELinux label {}", Text(label)),
             S::AppArmor { profile } => write!(f, "set AppArmor profile {}", Text(profile)),
             S::BoundCapabilities { keep } => write!(f, "bound capabilities {keep:#x}"),
             S::BecomeUser { uid, gid, groups } => {
@@ -260,6 +275,18 @@ impl fmt::Display for Ceiling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 == u64::MAX { f.write_str("unlimited") } else { write!(f, "{}", self.0) }
     }
+}
+
+fn fmt_rdt(group: &RdtGroup, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let word = match group.make {
+        RdtMake::Own => "make own",
+        RdtMake::Shared => "make if missing",
+        RdtMake::Never => "use",
+    };
+    write!(f, "{word} resctrl group {}", group.path.display())?;
+    group.schemata.iter().try_for_each(|line| write!(f, " {line}"))?;
+    let monitor = group.monitor.as_ref();
+    monitor.map_or(Ok(()), |path| write!(f, " monitored by {}", path.display()))
 }
 
 fn fmt_limit(limit: &Rlimit, f: &mut fmt::Formatter<'_>) -> fmt::Result {

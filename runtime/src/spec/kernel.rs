@@ -132,22 +132,29 @@ pub(super) fn memory_policy(
     Some((mode | flags, nodes?))
 }
 
-/// Bits for `0-1,3`; a node's number is at most 1023, the kernel's maximum.
 fn node_mask(text: &str) -> Option<Vec<u64>> {
-    const NODE_MAX: usize = 1023;
     let mut mask: Vec<u64> = Vec::new();
-    for range in text.split(',').map(str::trim).filter(|range| !range.is_empty()) {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last) = (first.parse::<usize>().ok()?, last.parse::<usize>().ok()?);
-        if first > last || last > NODE_MAX {
-            return None;
-        }
-        mask.resize(mask.len().max(last / 64 + 1), 0);
-        for node in first..=last {
-            mask[node / 64] |= 1 << (node % 64);
-        }
+    for node in numbers(text)? {
+        mask.resize(mask.len().max(node / 64 + 1), 0);
+        mask[node / 64] |= 1 << (node % 64);
     }
     Some(mask)
+}
+
+/// The numbers of `0-1,3`. One of a node or CPU is at most 1023, the kernel's usual maximum.
+pub(super) fn numbers(text: &str) -> Option<Vec<usize>> {
+    const NUMBER_MAX: usize = 1023;
+    let mut numbers = Vec::new();
+    for range in text.split(',').map(str::trim).filter(|range| !range.is_empty()) {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let first = first.trim().parse::<usize>().ok()?;
+        let last = last.trim().parse::<usize>().ok()?;
+        if first > last || last > NUMBER_MAX {
+            return None;
+        }
+        numbers.extend(first..=last);
+    }
+    Some(numbers)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use oci_spec::runtime as oci;
 
 use crate::seccomp;
 
-use super::{Violations, c_path, inside, kernel};
+use super::{IntelRdt, Violations, c_path, c_string, inside, kernel, rdt};
 
 /// The Linux part.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +39,10 @@ pub struct Linux {
     pub time_offsets: Vec<(String, i64, u32)>,
     /// The filter of system calls.
     pub seccomp: Option<seccomp::Filter>,
+    /// The SELinux context of the container's own mounts.
+    pub mount_label: Option<CString>,
+    /// Shares of caches and memory bandwidth.
+    pub intel_rdt: Option<IntelRdt>,
     /// Interfaces that are moved into the network namespace, by name.
     pub net_devices: Vec<NetDevice>,
     /// NUMA memory policy: mode with flags, and a bit a node.
@@ -217,7 +221,6 @@ impl fmt::Display for Propagation {
 /// Validates the Linux part.
 pub(super) fn validate(oci: Option<&oci::Linux>, found: &mut Violations) -> Linux {
     let Some(oci) = oci else { return Linux::default() };
-    refuse_unsupported(oci, found);
     let namespaces = namespaces(oci.namespaces().as_deref().unwrap_or_default(), found);
     let mut linux = Linux {
         namespaces,
@@ -230,6 +233,8 @@ pub(super) fn validate(oci: Option<&oci::Linux>, found: &mut Violations) -> Linu
         readonly_paths: paths("linux.readonlyPaths", oci.readonly_paths().as_deref(), found),
         personality: oci.personality().as_ref().and_then(|p| kernel::personality(p, found)),
         seccomp: oci.seccomp().as_ref().and_then(|profile| filter(profile, found)),
+        mount_label: mount_label(oci, found),
+        intel_rdt: oci.intel_rdt().as_ref().map(|rdt| rdt::validate(rdt, found)),
         memory_policy: oci.memory_policy().as_ref().and_then(|p| kernel::memory_policy(p, found)),
         ..Linux::default()
     };
@@ -244,6 +249,8 @@ pub(super) fn validate(oci: Option<&oci::Linux>, found: &mut Violations) -> Linu
             ("linux.maskedPaths", !linux.masked_paths.is_empty()),
             ("linux.readonlyPaths", !linux.readonly_paths.is_empty()),
             ("linux.rootfsPropagation", linux.rootfs_propagation.is_some()),
+            ("linux.devices", !linux.devices.is_empty()),
+            ("linux.mountLabel", linux.mount_label.is_some()),
         ] {
             if used {
                 found.add(field, needs);
@@ -253,10 +260,9 @@ pub(super) fn validate(oci: Option<&oci::Linux>, found: &mut Violations) -> Linu
     linux
 }
 
-fn refuse_unsupported(oci: &oci::Linux, found: &mut Violations) {
-    let label = oci.mount_label().as_deref().unwrap_or_default();
-    found.refuse("linux.mountLabel", !label.is_empty());
-    found.refuse("linux.intelRdt", oci.intel_rdt().is_some());
+fn mount_label(oci: &oci::Linux, found: &mut Violations) -> Option<CString> {
+    let label = oci.mount_label().as_deref().filter(|label| !label.is_empty())?;
+    c_string("linux.mountLabel", label.as_bytes(), found)
 }
 
 fn net_devices(oci: &oci::Linux, linux: &Linux, found: &mut Violations) -> Vec<NetDevice> {
@@ -305,9 +311,6 @@ fn namespaces(oci: &[oci::LinuxNamespace], found: &mut Violations) -> Vec<Namesp
                 found.add("linux.namespaces", format!("has {path:?}, which is not absolute"));
             }
             c_path("linux.namespaces", path, found);
-            if kind == NamespaceKind::Mount {
-                found.add("linux.namespaces", "joins a mount namespace, which is not supported");
-            }
         }
         list.push(Namespace { kind, path });
     }

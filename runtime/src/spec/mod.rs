@@ -12,6 +12,7 @@ mod linux;
 mod mount;
 mod option;
 mod process;
+mod rdt;
 mod violation;
 
 use std::collections::BTreeMap;
@@ -28,7 +29,8 @@ pub use linux::{
 };
 pub use mount::{IdMapping, Mount, MountKind, Tmpcopyup};
 pub use option::{MountOptions, OptionText, known_words};
-pub use process::{Process, Rlimit, Scheduler, User};
+pub use process::{ExecAffinity, Process, Rlimit, Scheduler, User};
+pub use rdt::{DEFAULT_CLASS, IntelRdt};
 pub use violation::{Invalid, Violation, Violations};
 
 /// The version of the runtime specification that is implemented.
@@ -102,6 +104,10 @@ impl Spec {
             Some(path) => drop(c_path("root.path", path, found)),
         }
         let linux = linux::validate(oci.linux().as_ref(), found);
+        let readonly = root.and_then(oci::Root::readonly).unwrap_or(false);
+        if readonly && !linux.creates(NamespaceKind::Mount) {
+            found.add("root.readonly", "needs a new mount namespace in linux.namespaces");
+        }
         let mounts = oci.mounts().iter().flatten().enumerate();
         let mounts = mounts.filter_map(|(i, m)| mount::validate(i, m, &linux, found)).collect();
         let process = process::validate(oci.process().as_ref(), &linux, found);
@@ -113,7 +119,7 @@ impl Spec {
         Some(Spec {
             oci_version: oci.version().clone(),
             rootfs: rootfs?,
-            rootfs_readonly: root.and_then(oci::Root::readonly).unwrap_or(false),
+            rootfs_readonly: readonly,
             mounts,
             process: process?,
             hostname,

@@ -35,10 +35,21 @@ pub struct Process {
     pub scheduler: Option<Scheduler>,
     /// I/O priority class (1 real-time, 2 best effort, 3 idle) and level (0 to 7).
     pub io_priority: Option<(u16, u16)>,
+    /// On which CPUs it begins, if it joins a container that is there.
+    pub exec_affinity: ExecAffinity,
     /// SELinux label of the process.
     pub selinux_label: Option<CString>,
     /// AppArmor profile of the process.
     pub apparmor_profile: Option<CString>,
+}
+
+/// CPUs of a process that joins a container; none is "as it comes".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExecAffinity {
+    /// Of the runtime and of it, until it is in the container's cgroup.
+    pub initial: Vec<usize>,
+    /// Of it, from then on.
+    pub last: Vec<usize>,
 }
 
 /// Ids of the process inside the container.
@@ -81,7 +92,7 @@ pub(super) fn validate(
         return None;
     };
     found.refuse("process.commandLine", oci.command_line().is_some());
-    // process.execCPUAffinity is for processes that join later, and user.username is Windows's.
+    // user.username is Windows's.
     let strings = |name: &str, list: &Option<Vec<String>>, found: &mut Violations| {
         let list = list.iter().flatten();
         list.filter_map(|s| c_string(name, s.as_bytes(), found)).collect::<Vec<_>>()
@@ -113,9 +124,26 @@ pub(super) fn validate(
         oom_score_adj: oci.oom_score_adj().filter(|score| oom_score_is_valid(*score, found)),
         scheduler: oci.scheduler().as_ref().and_then(|s| scheduler(s, found)),
         io_priority: oci.io_priority().as_ref().and_then(|p| io_priority(p, found)),
+        exec_affinity: exec_affinity(oci, found),
         selinux_label,
         apparmor_profile,
     })
+}
+
+fn exec_affinity(oci: &oci::Process, found: &mut Violations) -> ExecAffinity {
+    let Some(oci) = oci.exec_cpu_affinity() else { return ExecAffinity::default() };
+    let mut cpus = |name: &str, text: &Option<String>| {
+        let cpus = super::kernel::numbers(text.as_deref().unwrap_or_default());
+        if cpus.is_none() {
+            let field = format!("process.execCPUAffinity.{name}");
+            found.add(field, "is no list of CPUs such as \"0-1,3\"");
+        }
+        cpus.unwrap_or_default()
+    };
+    ExecAffinity {
+        initial: cpus("initial", oci.initial()),
+        last: cpus("final", oci.cpu_affinity_final()),
+    }
 }
 
 fn user(oci: &oci::User, linux: &Linux, found: &mut Violations) -> User {

@@ -153,6 +153,19 @@ pub fn move_mount(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
     .map(drop)
 }
 
+/// Sets an extended attribute of an open file to a text without its NUL (`fsetxattr(2)`).
+///
+/// # Errors
+/// The kernel's errno; `ENOTSUP` where the filesystem has none of this kind.
+pub fn set_attribute(file: BorrowedFd<'_>, name: &CStr, value: &CStr) -> Result<()> {
+    let (bytes, length) = (value.as_ptr(), value.count_bytes());
+    // SAFETY: `name` is a live NUL-terminated string, and `value` is live for `length` bytes.
+    check(unsafe {
+        libc::syscall(libc::SYS_fsetxattr, file.as_raw_fd(), name.as_ptr(), bytes, length, 0)
+    })
+    .map(drop)
+}
+
 /// What `mount_setattr(2)` changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SetAttr {
