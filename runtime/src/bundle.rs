@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime as oci;
 
+use crate::spec::table;
+
 /// The largest config.json that is read: 16 MiB, several hundred times what engines write.
 pub const CONFIG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -56,6 +58,12 @@ pub enum Error {
 }
 
 impl Bundle {
+    /// The properties of config.json that the specification does not know.
+    pub fn unknown_properties(&self) -> Vec<String> {
+        let config = serde_json::from_str(&self.text);
+        config.map_or_else(|_| Vec::new(), |config| table::unknown(&config))
+    }
+
     /// Reads a bundle.
     ///
     /// # Errors

@@ -224,6 +224,7 @@ fn create(verb: &str, rest: &[String]) -> Result<Verb, ArgError> {
         listen_fds: 0,
         pidfd_socket: path("pidfd-socket"),
         cgroup_driver: CgroupDriver::Cgroupfs,
+        strict: parsed.is_on("strict")?,
         fail_step: fail_step(&parsed)?,
     };
     let dry_run = parsed.is_on("dry-run")?;
@@ -235,7 +236,7 @@ fn create(verb: &str, rest: &[String]) -> Result<Verb, ArgError> {
 }
 
 /// Only a build for tests can be told to fail.
-fn fail_step(parsed: &Parsed) -> Result<Option<usize>, ArgError> {
+pub(crate) fn fail_step(parsed: &Parsed) -> Result<Option<usize>, ArgError> {
     if FAILPOINTS {
         return Ok(parsed.number("fail-step", u32::MAX)?.map(|step| step as usize));
     }

@@ -6,9 +6,14 @@
 mod world;
 
 use std::fs;
+use std::io::Read;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
 
 use serde_json::{Value, json};
-use world::{World, push};
+use world::{Ran, World, push};
 
 /// A configuration that needs nearly every kind of step.
 fn rich(world: &World, config: &mut Value) {
@@ -48,32 +53,144 @@ fn rich(world: &World, config: &mut Value) {
     });
 }
 
+/// The same for root: nodes of devices, a terminal, a filter, an interface.
+fn rich_for_root(world: &World, config: &mut Value) {
+    rich(world, config);
+    config["process"]["terminal"] = json!(true);
+    let limit = |name: &str, n: u64| json!({ "type": name, "soft": n, "hard": n });
+    config["process"]["rlimits"] = json!([limit("RLIMIT_NOFILE", 9), limit("RLIMIT_CORE", 0)]);
+    config["root"]["readonly"] = json!(true);
+    let linux = &mut config["linux"];
+    linux["namespaces"].as_array_mut().unwrap().retain(|namespace| namespace["type"] != "user");
+    linux.as_object_mut().unwrap().remove("uidMappings");
+    linux.as_object_mut().unwrap().remove("gidMappings");
+    linux["netDevices"] = json!({ "v0": { "name": "web0" } });
+    linux["devices"] = json!([{ "path": "/dev/pipe", "type": "p", "uid": 1, "gid": 2 }]);
+    linux["seccomp"] = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        { "names": ["swapon"], "action": "SCMP_ACT_KILL_PROCESS" }]});
+    linux["rootfsPropagation"] = json!("rshared");
+    push(
+        &mut config["mounts"],
+        json!({ "destination": "/etc", "type": "tmpfs", "options": ["tmpcopyup", "size=1m"] }),
+    );
+    push(
+        &mut config["mounts"],
+        json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["ro"] }),
+    );
+}
+
+/// Runs a verb of the bundle in a network namespace with an interface, which must be there
+/// afterwards, as it was, when the verb fails.
+fn in_network(world: &World, flags: &[&str]) -> Ran {
+    let run = world.command(&["run", "-b", world.bundle().to_str().unwrap()]);
+    let script = "ip link add v0 type veth peer name p0 && ip addr add 10.9.8.7/24 dev v0 &&
+        ip link set v0 up || exit 99; \"$@\"; code=$?; [ $code = 0 ] ||
+        ip -o addr show dev v0 up | grep -q 10.9.8.7/24 || exit 98; exit $code";
+    let mut command = Command::new("unshare");
+    command.args(["-n", "sh", "-c", script, "sh"]).arg(run.get_program()).args(run.get_args());
+    let output = command.args(flags).arg(&world.id).stdin(Stdio::null()).output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    Ran { code: output.status.code().unwrap_or(255), out: world::text(&output), err }
+}
+
+/// Takes what is sent to a socket, and lets it go.
+fn sink(path: &Path) {
+    let listener = UnixListener::bind(path).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.unwrap().read(&mut [0; 64]);
+        }
+    });
+}
+
+fn steps(plan: &str) -> Vec<(&str, &str)> {
+    let lines = plan.lines().filter_map(|line| line.trim_start().split_once(' '));
+    lines.filter(|(number, _)| number.parse::<usize>().is_ok()).collect()
+}
+
+fn assert_named(ran: &Ran, number: &str, step: &str) {
+    let named = format!("step {number} ({step})");
+    assert!(ran.err.contains(&named), "expected {named:?} in {ran:?}");
+    assert!(ran.err.contains("failure injected by a test"), "{ran:?}");
+}
+
 #[test]
 fn a_failing_nth_step_is_named_and_leaves_nothing() {
     let Some(world) = World::new("nth") else { return };
     world.script("true", |config| rich(&world, config));
     // The owner of the tree is the container's root, which may then make mount points in it.
-    let chown = std::process::Command::new("chown")
+    let chown = Command::new("chown")
         .args(["-R", "100000:100000", world.bundle().to_str().unwrap()])
         .status();
     assert!(chown.unwrap().success());
     let ran = world.run();
     assert_eq!(ran.code, 0, "{ran:?}");
     let plan = world.with_bundle("run", &["--dry-run"]).out;
-    let steps = plan
-        .lines()
-        .filter_map(|line| line.trim_start().split_once(' '))
-        .filter(|(number, _)| number.parse::<usize>().is_ok());
-    let steps: Vec<_> = steps.collect();
+    let steps = steps(&plan);
     assert!(steps.len() > 60, "{plan}");
     for (number, step) in steps {
         let ran = world.with_bundle("run", &["--fail-step", number]);
         assert_eq!(ran.code, 1, "step {number} ({step}): {ran:?}");
-        let named = format!("step {number} ({step})");
-        assert!(ran.err.contains(&named), "expected {named:?} in {ran:?}");
-        assert!(ran.err.contains("failure injected by a test"), "{ran:?}");
+        assert_named(&ran, number, step);
         world.assert_nothing_is_left();
     }
+}
+
+#[test]
+fn a_failing_nth_step_for_root_is_named_and_leaves_nothing() {
+    let Some(world) = World::new("nthroot") else { return };
+    world.script("true", |config| rich_for_root(&world, config));
+    let (console, pidfd) = (world.path("console.sock"), world.path("pidfd.sock"));
+    sink(&console);
+    sink(&pidfd);
+    let flags = ["--detach", "--console-socket", console.to_str().unwrap(), "--pidfd-socket"];
+    let flags = [&flags[..], &[pidfd.to_str().unwrap()]].concat();
+    let ran = in_network(&world, &flags);
+    if ran.code == 99 {
+        eprintln!("SKIPPED nthroot: needs iproute2 and veth: {}", ran.err);
+        return;
+    }
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(world.runtime(&["delete", "--force", &world.id]).code, 0);
+    let plan = world.with_bundle("run", &[&flags[..], &["--dry-run"]].concat()).out;
+    let steps = steps(&plan);
+    for kind in ["move interface", "send the first", "open terminal", "make node", "tmpcopyup"] {
+        assert!(steps.iter().any(|(_, step)| step.contains(kind)), "{kind}: {plan}");
+    }
+    for (number, step) in steps {
+        let ran = in_network(&world, &[&flags[..], &["--fail-step", number]].concat());
+        assert_eq!(ran.code, 1, "step {number} ({step}): {ran:?}");
+        assert_named(&ran, number, step);
+        world.assert_nothing_is_left();
+    }
+}
+
+#[test]
+fn a_failing_nth_step_of_exec_is_named_and_leaves_the_container() {
+    let Some(world) = World::new("nthexec") else { return };
+    world.script("sleep 1000", |config| {
+        config["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+        config["process"]["execCPUAffinity"] = json!({ "initial": "0" });
+    });
+    assert_eq!(world.with_bundle("run", &["--detach"]).code, 0);
+    let exec = |number: &str| world.runtime(&["exec", "--fail-step", number, &world.id, "true"]);
+    assert_eq!(exec("1000").code, 0);
+    let processes = || world.runtime(&["ps", "-f", "json", &world.id]).out;
+    let before = processes();
+    let mut failed = 0;
+    for number in 1.. {
+        let ran = exec(&number.to_string());
+        if ran.code == 0 {
+            break;
+        }
+        failed += 1;
+        assert!(ran.err.contains(&format!("step {number} (")), "step {number}: {ran:?}");
+        world::wait_for("the end of what was executed", || processes() == before);
+        assert_eq!(world.status(), "running");
+    }
+    assert!(failed > 20, "{failed}");
+    assert_eq!(world.runtime(&["delete", "--force", &world.id]).code, 0);
+    world.assert_nothing_is_left();
 }
 
 fn refused(test: &str, expected: &[&str], change: impl FnOnce(&World, &mut Value)) {
@@ -192,8 +309,8 @@ fn kernel_parameters_of_a_joined_namespace_cannot_be_the_hosts() {
 
 #[test]
 fn what_this_kernel_lacks_is_named() {
-    let selinux = std::path::Path::new("/sys/fs/selinux/status").exists();
-    let apparmor = std::path::Path::new("/sys/kernel/security/apparmor").exists();
+    let selinux = Path::new("/sys/fs/selinux/status").exists();
+    let apparmor = Path::new("/sys/kernel/security/apparmor").exists();
     let mounts = fs::read_to_string("/proc/mounts").unwrap();
     for (is_there, field, value) in [
         (selinux, "process.selinuxLabel", json!("a:b:c:s0")),
@@ -210,4 +327,20 @@ fn what_this_kernel_lacks_is_named() {
             config[part][name] = value;
         });
     }
+}
+
+#[test]
+fn unknown_properties_are_refused_only_where_that_is_asked_for() {
+    let Some(world) = World::new("strict") else { return };
+    world.script("true", |config| {
+        config["process"]["argz"] = json!(["x"]);
+        config["mounts"][0]["sauce"] = json!("x");
+    });
+    assert_eq!(world.run().code, 0);
+    let ran = world.with_bundle("run", &["--strict"]);
+    let told = "config.json: the specification does not know mounts[0].sauce, process.argz\n";
+    assert!(ran.code == 1 && ran.err.ends_with(told), "{ran:?}");
+    world.script("true", |_| {});
+    assert_eq!(world.with_bundle("run", &["--strict"]).code, 0);
+    world.assert_nothing_is_left();
 }

@@ -1,4 +1,4 @@
-//! `linux.netDevices`: interfaces that a container gets, from a network namespace that the test made.
+//! `linux.netDevices`: interfaces that a container gets, from a network namespace of the test's.
 
 #![cfg(test)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]

@@ -42,6 +42,8 @@ pub struct CreateOptions {
     pub listen_fds: u32,
     /// Who gets the first process as a descriptor.
     pub pidfd_socket: Option<PathBuf>,
+    /// Refuse properties that the specification does not know.
+    pub strict: bool,
     /// The number of the step that a test lets fail.
     pub fail_step: Option<usize>,
 }
@@ -105,6 +107,12 @@ pub fn dry_run(id: &ContainerId, options: &CreateOptions) -> Result<String, Erro
 
 fn decide(id: &ContainerId, options: &CreateOptions) -> Result<(Bundle, Spec, Plan), Error> {
     let bundle = Bundle::open(&options.bundle)?;
+    if options.strict {
+        let unknown = bundle.unknown_properties();
+        if !unknown.is_empty() {
+            return Err(Error::Unknown(unknown));
+        }
+    }
     let spec = Spec::validate(&bundle.oci)?;
     let host = Host::probe(&spec).map_err(Error::Host)?;
     let ask = Ask {

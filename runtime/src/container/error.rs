@@ -51,6 +51,9 @@ pub enum Error {
     /// The configuration.
     #[error(transparent)]
     Spec(#[from] spec::Invalid),
+    /// Properties that the specification does not have, under `--strict`.
+    #[error("config.json: the specification does not know {}", .0.join(", "))]
+    Unknown(Vec<String>),
     /// The host cannot give it.
     #[error(transparent)]
     Refused(#[from] plan::Refused),

@@ -48,6 +48,8 @@ pub struct ExecOptions {
     pub pidfd_socket: Option<PathBuf>,
     /// Groups below the container's own to join.
     pub cgroups: Vec<SubCgroup>,
+    /// The number of the step that a test lets fail.
+    pub fail_step: Option<usize>,
     /// Whether a paused container is entered too; the process then waits for `resume`.
     pub ignore_paused: bool,
 }
@@ -94,7 +96,7 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<Cr
         hook_state: hook_state(&record),
         foreground: console == Console::Foreground,
         write_record: &mut |_, _| Ok(()),
-        fail_step: None,
+        fail_step: options.fail_step,
     };
     let Launched { process, group: _, console } = launch(&plan, setting)?;
     let pid = process.pid();

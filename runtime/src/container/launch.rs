@@ -12,18 +12,18 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
-use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns};
+use nix::sched::{CloneFlags, sched_setaffinity, setns};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
 };
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, symlinkat};
 
 use super::idmap;
+use super::kernel::{Process, flags_of, open_container, open_namespace, refuse_own, set_of};
 use super::launch_error::{LaunchError, StepError, child_error, hint};
 use super::net_device::{self, Moved};
 use super::notify;
-use super::record::{CGROUP_LINK, START_SOCKET, process_stat};
+use super::record::{CGROUP_LINK, START_SOCKET};
 use super::resctrl;
 use crate::cgroup::{self, Existing, Group};
 use crate::init;
@@ -34,35 +34,7 @@ use crate::init::sync::{self, Cause, Failure, FromChild, Last, ParentEnd};
 use crate::plan::{ParentStep, Plan, Slot, c_path};
 use crate::spec::{Hook, HookKind, NamespaceKind, NetDevice};
 use crate::sys::mount::{AT_RECURSIVE, OPEN_TREE_CLONE, open_tree};
-use crate::sys::process::{Clone3, Side, clone3, pidfd_open, pidfd_send_signal};
-
-/// A first process that is killed and reaped unless it is released.
-#[derive(Debug)]
-pub(super) struct Process {
-    pid: i32,
-    pidfd: Option<OwnedFd>,
-}
-
-impl Process {
-    /// Its pid.
-    pub(super) fn pid(&self) -> i32 {
-        self.pid
-    }
-
-    /// Lets it live on.
-    pub(super) fn release(mut self) -> OwnedFd {
-        self.pidfd.take().expect("it is taken only here and on drop")
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if let Some(pidfd) = &self.pidfd {
-            let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
-            let _ = waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED);
-        }
-    }
-}
+use crate::sys::process::{Clone3, Side, clone3, pidfd_open};
 
 /// A container that was set up. Dropped, it is undone.
 #[derive(Debug)]
@@ -178,7 +150,10 @@ impl Launch<'_> {
                 self.slots[slot.0] = Some(open_namespace(*kind, path)?);
                 Ok(())
             }
-            ParentStep::RefuseOwnNamespace { slot, kind } => self.refuse_own(*slot, *kind),
+            ParentStep::RefuseOwnNamespace { slot, kind } => {
+                let joined = self.slots[slot.0].as_ref().ok_or(Errno::EBADF)?;
+                refuse_own(joined, *kind)
+            }
             ParentStep::EnterPidNamespace { slot } => {
                 let fd = self.slots[slot.0].take().ok_or(Errno::EBADF)?;
                 Ok(setns(&fd, CloneFlags::CLONE_NEWPID)?)
@@ -234,13 +209,6 @@ impl Launch<'_> {
         }
     }
 
-    fn refuse_own(&self, slot: Slot, kind: NamespaceKind) -> Result<(), StepError> {
-        let joined = nix::sys::stat::fstat(self.slots[slot.0].as_ref().ok_or(Errno::EBADF)?)?;
-        let own = nix::sys::stat::stat(format!("/proc/self/ns/{}", kind.file()).as_str())?;
-        let is_own = (joined.st_dev, joined.st_ino) == (own.st_dev, own.st_ino);
-        if is_own { Err(StepError::OwnNamespace) } else { Ok(()) }
-    }
-
     fn move_interface(&mut self, device: &NetDevice, slot: Option<Slot>) -> Result<(), StepError> {
         let own = match slot {
             Some(_) => None,
@@ -266,7 +234,7 @@ impl Launch<'_> {
     /// With runc's name for the kind of process as the data.
     fn send_pidfd(&mut self) -> Result<(), StepError> {
         let receiver = self.pidfd_receiver.take().ok_or(Errno::EBADF)?;
-        let pidfd = self.process.as_ref().and_then(|process| process.pidfd.as_ref());
+        let pidfd = self.process.as_ref().and_then(Process::pidfd);
         let is_first = self.plan.parent.contains(&ParentStep::WriteRecord);
         let kind: &[u8] = if is_first { b"standard" } else { b"setns" };
         Ok(message::send_fd(receiver.as_fd(), kind, pidfd.ok_or(Errno::EBADF)?.as_fd())?)
@@ -358,7 +326,7 @@ impl Launch<'_> {
                 init::run_between(self.plan, start, first, flags)
             }
             Side::Parent { pid, pidfd } => {
-                self.process = Some(Process { pid, pidfd: Some(pidfd) });
+                self.process = Some(Process::new(pid, pidfd));
                 self.slots = start.slots;
                 self.sync = Some(parent);
                 if first.is_empty() { Ok(()) } else { self.take_sibling() }
@@ -375,8 +343,7 @@ impl Launch<'_> {
             Some(_) => return Err(Errno::EPROTO.into()),
             None => return Err(StepError::Died),
         };
-        let pidfd = Some(pidfd_open(pid)?);
-        self.process = Some(Process { pid, pidfd });
+        self.process = Some(Process::new(pid, pidfd_open(pid)?));
         Ok(())
     }
 
@@ -451,43 +418,5 @@ impl Launch<'_> {
         };
         let hint = hint(&self.plan.describe(number), &source);
         LaunchError { number, step: self.plan.describe(number), hint, source: Box::new(source) }
-    }
-}
-
-/// None stands for all: the kernel takes those of them that the cgroup has.
-fn set_of(cpus: &[usize]) -> Result<CpuSet, Errno> {
-    let all: Vec<usize> = (0..CpuSet::count()).collect();
-    let mut set = CpuSet::new();
-    let cpus = if cpus.is_empty() { &all } else { cpus };
-    cpus.iter().try_for_each(|cpu| set.set(*cpu))?;
-    Ok(set)
-}
-
-/// Opened before it is looked at: if the number is of this process now, the descriptor is.
-fn open_container(pid: i32, start_ticks: u64) -> Result<OwnedFd, StepError> {
-    let pidfd = pidfd_open(pid)?;
-    let stat = process_stat(pid).filter(|stat| !stat.has_ended);
-    match stat.is_some_and(|stat| stat.start_ticks == start_ticks) {
-        true => Ok(pidfd),
-        false => Err(Errno::ESRCH.into()),
-    }
-}
-
-/// The kernel's flags for some kinds of namespaces.
-pub(crate) fn flags_of(kinds: &[NamespaceKind]) -> CloneFlags {
-    let bits = kinds.iter().fold(0, |bits, kind| bits | kind.flag());
-    CloneFlags::from_bits_retain(bits as i32)
-}
-
-fn open_namespace(kind: NamespaceKind, path: &Path) -> Result<OwnedFd, StepError> {
-    let namespace = nix::fcntl::open(
-        path,
-        nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_NONBLOCK | nix::fcntl::OFlag::O_CLOEXEC,
-        nix::sys::stat::Mode::empty(),
-    )?;
-    if crate::sys::fd::namespace_kind(namespace.as_fd()) == Ok(kind.flag()) {
-        Ok(namespace)
-    } else {
-        Err(StepError::OtherNamespace)
     }
 }

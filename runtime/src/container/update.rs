@@ -9,8 +9,8 @@ use super::state::status;
 use super::{ContainerId, Error, Store, resctrl};
 use crate::cgroup::{self, Layout, Note};
 
-/// Brings a container's cgroup to `resources`, and its class of resctrl to `schemata`; what these do
-/// not say stays. Returns what was left
+/// Brings a container's cgroup to `resources`, and its class of resctrl to `schemata`; what these
+/// do not say stays. Returns what was left
 /// out on purpose.
 ///
 /// # Errors

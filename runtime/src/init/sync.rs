@@ -193,13 +193,17 @@ impl ParentEnd {
     /// The child's failure, if it has told one: a step of the parent may fail because of it.
     pub fn failure(&self) -> Option<Failure> {
         let mut bytes = [0; MESSAGE_BYTES];
-        let flags = MsgFlags::MSG_DONTWAIT;
-        while let Ok(MESSAGE_BYTES) = recv(self.0.as_raw_fd(), &mut bytes, flags) {
-            if let Some(FromChild::Failed(failure)) = FromChild::decode(bytes) {
-                return Some(failure);
+        loop {
+            match recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+                Err(Errno::EINTR | Errno::ECONNRESET) => {}
+                Ok(MESSAGE_BYTES) => {
+                    if let Some(FromChild::Failed(failure)) = FromChild::decode(bytes) {
+                        return Some(failure);
+                    }
+                }
+                _ => return None,
             }
         }
-        None
     }
 
     /// What comes until the program is executed: `None` when it was.
@@ -230,8 +234,8 @@ pub fn recv_last(socket: &OwnedFd) -> nix::Result<Option<Last>> {
         let mut parts = [IoSliceMut::new(&mut bytes)];
         let (from, flags) = (socket.as_raw_fd(), MsgFlags::MSG_CMSG_CLOEXEC);
         match recvmsg::<()>(from, &mut parts, Some(&mut space), flags) {
-            Err(Errno::EINTR) => {}
-            Err(Errno::ECONNRESET) => return Ok(None),
+            // The other end closed before it had read all: told once, and before what it said.
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
             message => {
                 let message = message?;
                 let fds = message.cmsgs()?.find_map(|control| match control {
@@ -255,12 +259,12 @@ pub fn recv_message(socket: &OwnedFd) -> nix::Result<Option<FromChild>> {
     let mut bytes = [0; MESSAGE_BYTES];
     loop {
         match recv(socket.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
-            Ok(0) | Err(Errno::ECONNRESET) => return Ok(None),
+            Ok(0) => return Ok(None),
             Ok(MESSAGE_BYTES) => {
                 return FromChild::decode(bytes).map(Some).ok_or(Errno::EPROTO);
             }
             Ok(_) => return Err(Errno::EPROTO),
-            Err(Errno::EINTR) => {}
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
             Err(errno) => return Err(errno),
         }
     }
@@ -299,7 +303,25 @@ impl ChildEnd {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cause, Errno, Failure, FromChild};
+    use super::{Cause, Errno, Failure, FromChild, Last, pair};
+
+    #[test]
+    fn a_failure_is_heard_from_a_process_that_did_not_listen() {
+        let failure = Failure { step: 7, cause: Cause::ParentGone };
+        for is_last in [true, false] {
+            let (parent, child) = pair().unwrap();
+            parent.proceed().unwrap();
+            child.send(FromChild::Failed(failure)).unwrap();
+            drop(child);
+            if is_last {
+                let heard = parent.recv_last().unwrap();
+                assert!(matches!(heard, Some(Last::Failed(heard)) if heard == failure));
+            } else {
+                assert_eq!(parent.failure(), Some(failure));
+            }
+            assert_eq!(parent.recv().unwrap(), None);
+        }
+    }
 
     #[test]
     fn every_message_survives_the_socket() {

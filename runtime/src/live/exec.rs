@@ -11,7 +11,7 @@ use crate::container::{Change, ExecOptions, SubCgroup, Wanted};
 /// More descriptors than this cannot be preserved.
 const PRESERVE_FDS_MAX: u32 = 1024;
 
-const FLAGS: [Flag; 17] = [
+const FLAGS: [Flag; 18] = [
     value("console-socket", None),
     value("cwd", None),
     value("env", Some("e")),
@@ -28,6 +28,7 @@ const FLAGS: [Flag; 17] = [
     value("cap", Some("c")),
     value("preserve-fds", None),
     value("cgroup", None),
+    value("fail-step", None),
     switch("ignore-paused", None),
 ];
 
@@ -54,6 +55,7 @@ pub(super) fn decode(rest: &[String]) -> Result<LiveVerb, ArgError> {
         pidfd_socket: path("pidfd-socket"),
         preserve_fds: parsed.number("preserve-fds", PRESERVE_FDS_MAX)?.unwrap_or(0),
         cgroups: cgroups.collect::<Result<_, _>>()?,
+        fail_step: crate::verb::fail_step(&parsed)?,
         ignore_paused: parsed.is_on("ignore-paused")?,
     };
     Ok(LiveVerb::Exec(container_id(id)?, options))

@@ -19,6 +19,8 @@ mod step;
 mod text;
 
 #[cfg(test)]
+mod every_property;
+#[cfg(test)]
 mod tests;
 
 use std::ffi::CString;
@@ -176,8 +178,7 @@ fn refuse_on_host(spec: &Spec, host: &Host, ask: &Ask) -> Result<(), Refused> {
         !process.terminal && matches!(ask.console, Console::Socket(_)),
         "process.terminal is not set, so --console-socket has no terminal to receive",
     );
-    let no_selinux =
-        "needs SELinux, which this kernel does not have (nothing is at /sys/fs/selinux)";
+    let no_selinux = "needs SELinux, which this kernel does not have (no /sys/fs/selinux/status)";
     for (field, is_set) in [
         ("process.selinuxLabel", process.selinux_label.is_some()),
         ("linux.mountLabel", spec.linux.mount_label.is_some()),
@@ -186,8 +187,8 @@ fn refuse_on_host(spec: &Spec, host: &Host, ask: &Ask) -> Result<(), Refused> {
     }
     refuse(
         spec.linux.intel_rdt.is_some() && host.resctrl.is_none(),
-        "linux.intelRdt needs resctrl mounted (mount -t resctrl resctrl /sys/fs/resctrl), and a CPU \
-         and a kernel that have it",
+        "linux.intelRdt needs resctrl mounted (mount -t resctrl resctrl /sys/fs/resctrl), and a \
+         CPU and a kernel that have it",
     );
     refuse(
         process.apparmor_profile.is_some() && !host.apparmor,

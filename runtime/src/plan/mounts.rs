@@ -101,8 +101,8 @@ pub(super) fn all(b: &mut Builder<'_>, cgroup: Option<&CgroupPlan>) {
     }
 }
 
-/// The SELinux context of a filesystem of the container's own. proc, sysfs and cgroups have those of
-/// the policy, and the message queues' filesystem takes no such option.
+/// The SELinux context of a filesystem of the container's own. proc, sysfs and cgroups have those
+/// of the policy, and the message queues' filesystem takes no such option.
 fn context(b: &Builder<'_>, kind: &CStr) -> Option<(CString, Option<CString>)> {
     const OF_POLICY: [&[u8]; 5] = [b"proc", b"sysfs", b"cgroup", b"cgroup2", b"mqueue"];
     let label = b.spec.linux.mount_label.clone()?;

@@ -19,7 +19,7 @@ pub struct Slot(pub usize);
 pub enum ParentStep {
     /// Opens a namespace to join, and checks on the descriptor that it is of this kind.
     OpenNamespace { slot: Slot, kind: NamespaceKind, path: PathBuf },
-    /// Refuses a namespace that is the runtime's own: what a container gets must not change the host.
+    /// Refuses a namespace that is the runtime's own: a container must not change the host.
     RefuseOwnNamespace { slot: Slot, kind: NamespaceKind },
     /// Lets the next child be born in a pid namespace.
     EnterPidNamespace { slot: Slot },

@@ -48,7 +48,7 @@ fn push(array: &mut Value, element: Value) {
     array.as_array_mut().unwrap().push(element);
 }
 
-fn ask(begin: Begin) -> Ask {
+pub(super) fn ask(begin: Begin) -> Ask {
     Ask {
         id: "web".to_owned(),
         bundle: PathBuf::from("/bundles/web"),

@@ -8,7 +8,7 @@ use oci_spec::runtime as oci;
 
 use crate::seccomp;
 
-use super::{IntelRdt, Violations, c_path, c_string, inside, kernel, rdt};
+use super::{IntelRdt, NetDevice, Violations, c_path, c_string, inside, kernel, net_device, rdt};
 
 /// The Linux part.
 #[derive(Clone, Debug, Default)]
@@ -157,15 +157,6 @@ pub struct IdMap {
     pub size: u32,
 }
 
-/// A network interface of the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NetDevice {
-    /// Its name on the host.
-    pub device: String,
-    /// Its name in the container; `%d` in it becomes the first free number.
-    pub name: String,
-}
-
 /// A device node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
@@ -238,7 +229,7 @@ pub(super) fn validate(oci: Option<&oci::Linux>, found: &mut Violations) -> Linu
         memory_policy: oci.memory_policy().as_ref().and_then(|p| kernel::memory_policy(p, found)),
         ..Linux::default()
     };
-    linux.net_devices = net_devices(oci, &linux, found);
+    linux.net_devices = net_device::validate(oci, &linux, found);
     linux.devices = devices(oci.devices().as_deref().unwrap_or_default(), found);
     linux.sysctl = kernel::sysctls(oci, &linux, found);
     linux.time_offsets = kernel::time_offsets(oci, &linux, found);
@@ -263,39 +254,6 @@ pub(super) fn validate(oci: Option<&oci::Linux>, found: &mut Violations) -> Linu
 fn mount_label(oci: &oci::Linux, found: &mut Violations) -> Option<CString> {
     let label = oci.mount_label().as_deref().filter(|label| !label.is_empty())?;
     c_string("linux.mountLabel", label.as_bytes(), found)
-}
-
-fn net_devices(oci: &oci::Linux, linux: &Linux, found: &mut Violations) -> Vec<NetDevice> {
-    let given = oci.net_devices().iter().flatten();
-    let mut list: Vec<_> = given
-        .map(|(device, inside)| {
-            let name = inside.name().clone().filter(|name| !name.is_empty());
-            NetDevice { device: device.clone(), name: name.unwrap_or_else(|| device.clone()) }
-        })
-        .collect();
-    list.sort_by(|a, b| a.device.cmp(&b.device));
-    for NetDevice { device, name } in &list {
-        let field = format!("linux.netDevices.{device}");
-        let is_template = name.matches('%').count() == 1 && name.contains("%d");
-        if !is_interface_name(device) || device.contains('%') {
-            found.add(&field, "is no name of an interface: 1 to 15 bytes without / : and spaces");
-        }
-        if !is_interface_name(name) || (name.contains('%') && !is_template) {
-            found.add(format!("{field}.name"), format!("is no name of an interface: {name:?}"));
-        }
-    }
-    if !list.is_empty() && !linux.namespaces.iter().any(|n| n.kind == NamespaceKind::Network) {
-        found.add("linux.netDevices", "needs a network namespace in linux.namespaces");
-    }
-    list
-}
-
-/// As the kernel has it (`dev_valid_name`).
-fn is_interface_name(name: &str) -> bool {
-    let is_known = |byte: u8| !b"/:\0".contains(&byte) && !byte.is_ascii_whitespace();
-    (1..libc::IFNAMSIZ).contains(&name.len())
-        && ![".", ".."].contains(&name)
-        && name.bytes().all(is_known)
 }
 
 fn namespaces(oci: &[oci::LinuxNamespace], found: &mut Violations) -> Vec<Namespace> {

@@ -10,9 +10,11 @@ mod hook;
 mod kernel;
 mod linux;
 mod mount;
+mod net_device;
 mod option;
 mod process;
 mod rdt;
+pub mod table;
 mod violation;
 
 use std::collections::BTreeMap;
@@ -24,17 +26,16 @@ use oci_spec::runtime as oci;
 
 pub use capability::{CapMask, Capabilities, NAMES as CAPABILITY_NAMES};
 pub use hook::{Hook, HookKind, Hooks};
-pub use linux::{
-    Device, DeviceKind, IdMap, Linux, Namespace, NamespaceKind, NetDevice, Propagation,
-};
+pub use linux::{Device, DeviceKind, IdMap, Linux, Namespace, NamespaceKind, Propagation};
 pub use mount::{IdMapping, Mount, MountKind, Tmpcopyup};
+pub use net_device::NetDevice;
 pub use option::{MountOptions, OptionText, known_words};
 pub use process::{ExecAffinity, Process, Rlimit, Scheduler, User};
 pub use rdt::{DEFAULT_CLASS, IntelRdt};
 pub use violation::{Invalid, Violation, Violations};
 
 /// The version of the runtime specification that is implemented.
-pub const OCI_VERSION: &str = "1.2.1";
+pub const OCI_VERSION: &str = "1.3.0";
 
 /// A configuration that can be planned.
 #[derive(Clone, Debug)]
