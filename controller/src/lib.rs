@@ -22,6 +22,7 @@ pub mod command;
 pub mod apply;
 pub mod liveness;
 pub mod scheduler;
+pub mod seeing;
 pub mod services;
 
 pub mod engine;

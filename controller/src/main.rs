@@ -26,6 +26,7 @@ use loadline_controller::keyring;
 use loadline_controller::liveness::Rules;
 use loadline_controller::nodes::pki::{self, Authority};
 use loadline_controller::nodes::{self, AgentPort, LogsRelay, Timing};
+use loadline_controller::seeing::{Audit, Events, Seeing};
 use loadline_controller::store::RedbStore;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -91,12 +92,14 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
 
     let (closing, closed) = watch::channel(false);
     let relay = LogsRelay::new();
+    let seeing = seeing(options, &engine)?;
     let api = Api {
         engine: engine.clone(),
         gate,
         relay: relay.clone(),
         keyring: Arc::clone(&keyring),
         replays: Arc::default(),
+        seeing,
         ca_hash: authority.hash(),
     };
     let port = agent_port(options, &engine, &authority, relay);
@@ -155,6 +158,16 @@ fn gate(options: &Options) -> anyhow::Result<Gate> {
     let keys = credentials::load_or_create(&path)?;
     tracing::info!("{} access keys from {}", keys.count(), path.display());
     Ok(Gate::Keys { keys, region: options.scope().region })
+}
+
+/// The events from now on, and the audit log.
+fn seeing(options: &Options, engine: &Engine) -> anyhow::Result<Seeing> {
+    let folder = options.folder();
+    let audit = Audit::open(&folder)
+        .with_context(|| format!("open the audit log in {}", folder.display()))?;
+    let events = Events::default();
+    tokio::spawn(events.clone().follow(engine.clone()));
+    Ok(Seeing { events, audit })
 }
 
 /// The engine, and whether its owner has ended.

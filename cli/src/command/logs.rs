@@ -186,13 +186,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn timestamp(unix_ms: u64) -> String {
+pub(crate) fn timestamp(unix_ms: u64) -> String {
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000);
     time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| unix_ms.to_string())
 }
 
 /// Unix milliseconds, from a time or from how long ago it was.
-fn since_ms(text: &str) -> Result<u64, String> {
+pub(crate) fn since_ms(text: &str) -> Result<u64, String> {
     if let Ok(ago_s) = duration_s(text) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
         let now = u64::try_from(now).unwrap_or(u64::MAX);

@@ -1,6 +1,7 @@
 //! What a person can type, one file a command.
 
 mod cluster;
+mod events;
 mod image;
 mod inspect;
 mod key;
@@ -15,6 +16,7 @@ mod task_def;
 mod token;
 mod up;
 mod wait;
+mod why;
 
 use clap::{Parser, Subcommand};
 
@@ -62,6 +64,8 @@ pub(crate) enum Command {
     Ps(ps::Ps),
     Logs(logs::Logs),
     Stop(stop::Stop),
+    Why(why::Why),
+    Events(events::Events),
     Inspect(inspect::Inspect),
     #[command(subcommand)]
     Image(image::Image),
@@ -90,6 +94,8 @@ impl Line {
             Command::Ps(ps) => ps.run(&context).await,
             Command::Logs(logs) => logs.run(&context).await,
             Command::Stop(stop) => stop.run(&context).await,
+            Command::Why(why) => why.run(&context).await,
+            Command::Events(events) => events.run(&context).await,
             Command::Inspect(inspect) => inspect.run(&context).await,
             Command::Image(image) => image.run(&context).await,
             Command::Nodes(nodes) => nodes.run(&context).await,

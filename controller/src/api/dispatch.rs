@@ -1,7 +1,7 @@
 //! One request: who calls, what is asked for, and the answer or refusal in AWS's form.
 //!
-//! Every request that may change something leaves one line under the log target `audit`: who, from
-//! where, what, and how it ended. Key ids and operations are named, secrets and bodies never.
+//! Every request that may change something leaves one line in the audit log: who, from where, what,
+//! and how it ended. Key ids, operations and what they are about are named, secrets and bodies never.
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,6 +18,8 @@ use super::holders::Holders;
 use super::query::{self, Form};
 use super::reply::{self, Format};
 use super::{Api, ApiError, Code, ecs, iam, own, sts, wire};
+use crate::engine::{Clock as _, SystemClock};
+use crate::seeing::audit;
 use crate::state::View;
 
 /// Largest body of a request, in bytes.
@@ -65,19 +67,21 @@ pub(super) async fn answer(
     let mut about = About {
         format: Format::of(request.method(), request.headers()),
         operation: shown(target_text(request.headers())),
-        key_id: "-".to_owned(),
-        who: "-".to_owned(),
+        key_id: None,
+        who: None,
+        subject: None,
     };
     let outcome = outcome(api, peer, request, &id, &mut about).await;
     let code = outcome.as_ref().map_or_else(|refused| refused.code.as_str(), |_| "ok");
     let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let About { format, operation: target, key_id, who } = about;
-    if changes(&target) {
-        tracing::info!(
-            target: "audit", request_id = %id, %peer, key_id, who, target, code, took_us
-        );
-    } else {
-        tracing::debug!(request_id = %id, %peer, key_id, who, target, code, took_us, "api request");
+    let About { format, operation, key_id, who, subject } = about;
+    tracing::debug!(request_id = %id, %peer, key_id, operation, code, took_us, "api request");
+    if changes(&operation) {
+        let (request_id, code) = (id.clone(), code.to_owned());
+        let (peer, at_ms) = (peer.to_string(), SystemClock::new().unix_ms());
+        let call =
+            audit::Call { at_ms, request_id, peer, key_id, who, operation, subject, code, took_us };
+        api.seeing.audit.note(&call).await;
     }
     reply::response(format, &id, outcome)
 }
@@ -87,6 +91,35 @@ fn changes(target: &str) -> bool {
     let operation = target.rsplit('.').next().unwrap_or_default();
     let reads = ["Describe", "List", "Read", "Get"];
     !operation.is_empty() && !reads.iter().any(|verb| operation.starts_with(verb))
+}
+
+/// Longest name of what a call is about, in characters.
+const SUBJECT_CHARS_MAX: usize = 256;
+
+/// The first field of a request that names one thing.
+fn subject(body: &Value) -> Option<String> {
+    const KEYS: [&str; 17] = [
+        "task",
+        "serviceName",
+        "service",
+        "taskDefinition",
+        "family",
+        "containerInstance",
+        "containerInstances",
+        "tokenId",
+        "clusterName",
+        "resourceArn",
+        "userName",
+        "UserName",
+        "RoleName",
+        "PolicyArn",
+        "PolicyName",
+        "name",
+        "cluster",
+    ];
+    let named = KEYS.into_iter().find_map(|key| body.get(key))?;
+    let named = named.get(0).unwrap_or(named).as_str()?;
+    Some(named.chars().take(SUBJECT_CHARS_MAX).collect())
 }
 
 /// `who` is set once the caller has proved who they are.
@@ -109,8 +142,8 @@ async fn outcome(
     let admitted = api.gate.admit(head, now_s(), &holders)?;
     let body = read_body(body).await?;
     let caller = admitted.verify(head, &body)?;
-    about.key_id.clone_from(&caller.key_id);
-    about.who = caller.principal.arn(&view.scope);
+    about.key_id = Some(caller.key_id.clone());
+    about.who = Some(caller.principal.arn(&view.scope));
     if caller.once.is_some_and(|once| !api.replays.first(once, now_s())) {
         let message = "Signature was used before: a request is sent once, sign it again";
         return Err(ApiError::new(Code::InvalidSignature, message));
@@ -125,11 +158,13 @@ async fn outcome(
         let form = if get { head.query.unwrap_or_default().as_bytes() } else { body.as_ref() };
         let form = Form::read(form)?;
         about.operation = format!("{}.{}", shown(&caller.service), shown(&form.action));
+        about.subject = subject(&form.body);
         return call.query(form, id).await;
     }
     let (service, operation) = target(&parts.headers)?;
     check_scope(service.scopes(), &caller)?;
     let body = parse(&parts.headers, &body)?;
+    about.subject = subject(&body);
     call.json(service, operation, body).await
 }
 
@@ -138,8 +173,9 @@ async fn outcome(
 struct About {
     format: Format,
     operation: String,
-    key_id: String,
-    who: String,
+    key_id: Option<String>,
+    who: Option<String>,
+    subject: Option<String>,
 }
 
 /// One verified request.

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::keyring::Keyring;
 use crate::nodes::LogsRelay;
+use crate::seeing::Seeing;
 use crate::state::Sha256Hash;
 
 pub use self::auth::{AccessKeys, Gate};
@@ -50,6 +51,8 @@ pub struct Api {
     pub keyring: Arc<Keyring>,
     /// Signatures that were seen.
     pub replays: Arc<auth::Replays>,
+    /// Events and the audit log.
+    pub seeing: Seeing,
     /// Of the CA that nodes shall trust: goes into join tokens.
     pub ca_hash: Sha256Hash,
 }

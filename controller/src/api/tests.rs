@@ -12,6 +12,7 @@ use super::{Api, Code, Gate, ecs, iam, own, sts};
 use crate::engine::{Engine, Options};
 use crate::keyring::Keyring;
 use crate::nodes::LogsRelay;
+use crate::seeing::Seeing;
 use crate::state::{Scope, Sha256Hash};
 use crate::store::RedbStore;
 
@@ -158,6 +159,7 @@ fn api(folder: &std::path::Path) -> Api {
         relay: LogsRelay::new(),
         keyring: Arc::new(Keyring::new(&[7; 32])),
         replays: Arc::default(),
+        seeing: Seeing::default(),
         ca_hash: Sha256Hash([0; 32]),
     }
 }

@@ -6,7 +6,6 @@ use loadline_model::{RefusalReason, Resources};
 
 use super::place::{Request, Tentative};
 use crate::command::{PlacementFailure, PlacementReason};
-use crate::liveness::{FLAPS, FLAPS_WITHIN_MS};
 use crate::state::{HostPort, NodeEntry, NodeStatus, PlacementConstraint, Protocol, State};
 
 /// Why a node is not taken.
@@ -16,8 +15,8 @@ pub enum Objection {
     Status(NodeStatus),
     /// Its agent is not connected, or the node counts as lost.
     Agent,
-    /// It was lost too often of late, and takes no tasks until this time, Unix milliseconds.
-    Quarantined(u64),
+    /// It was lost too often of late, and takes no tasks for a while: in words.
+    Quarantined(String),
     /// Its line would be passed.
     Room(RefusalReason, Resources, Resources),
     /// A task on it uses the same port of the host.
@@ -70,7 +69,7 @@ fn agent(candidate: &Candidate<'_>) -> Result<(), Objection> {
     if !node.agent_connected() || node.record.lost_at_ms.is_some() {
         return Err(Objection::Agent);
     }
-    node.record.quarantined_until_ms.map_or(Ok(()), |until| Err(Objection::Quarantined(until)))
+    node.record.quarantine_reason().map_or(Ok(()), |why| Err(Objection::Quarantined(why)))
 }
 
 /// The node's own line decides (law 13), with what this command has placed on it so far.
@@ -149,12 +148,7 @@ impl fmt::Display for Objection {
         match self {
             Self::Status(status) => write!(f, "the container instance is {}", status.as_str()),
             Self::Agent => f.write_str("the container instance's agent is not connected"),
-            Self::Quarantined(until_ms) => write!(
-                f,
-                "the container instance was lost {FLAPS} times within {} minutes and takes no \
-                 tasks until {until_ms} ms since the epoch",
-                FLAPS_WITHIN_MS / 60_000
-            ),
+            Self::Quarantined(why) => f.write_str(why),
             Self::Room(RefusalReason::Cpu, asked, left) => {
                 write!(f, "{} CPU units asked for, {} left", asked.cpu_units, left.cpu_units)
             }

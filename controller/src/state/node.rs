@@ -3,8 +3,10 @@
 use loadline_model::{InstanceArn, KeyValue, Resources, TaskArn};
 use rpds::RedBlackTreeSetSync;
 use serde::{Deserialize, Serialize};
+use time::format_description::well_known::Rfc3339;
 
 use super::ClusterName;
+use crate::liveness;
 
 /// A node as it is stored. Its generation is a record of its own, because it changes often.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +49,20 @@ pub struct Node {
 }
 
 impl Node {
+    /// Why it takes no tasks though it is ACTIVE and may be connected.
+    #[must_use]
+    pub fn quarantine_reason(&self) -> Option<String> {
+        let until_ms = self.quarantined_until_ms?;
+        let (flaps, minutes) = (liveness::FLAPS, liveness::FLAPS_WITHIN_MS / 60_000);
+        let until = i64::try_from(until_ms / 1000).ok();
+        let until = until.and_then(|s| time::OffsetDateTime::from_unix_timestamp(s).ok());
+        let until = until.and_then(|at| at.format(&Rfc3339).ok());
+        Some(format!(
+            "it was lost {flaps} times within {minutes} minutes and takes no tasks until {}",
+            until.unwrap_or_else(|| until_ms.to_string())
+        ))
+    }
+
     /// When it was removed, if it was; one from before that was noted counts from its beginning.
     #[must_use]
     pub fn inactive_since_ms(&self) -> Option<u64> {

@@ -82,6 +82,7 @@ async fn development_mode_is_refused_off_loopback() {
             relay: LogsRelay::new(),
             keyring: Arc::new(Keyring::new(&[7; 32])),
             replays: Arc::default(),
+            seeing: Default::default(),
             ca_hash: Sha256Hash([0; 32]),
         };
         let listener = TcpListener::bind(address).await.unwrap();

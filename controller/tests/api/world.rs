@@ -48,6 +48,7 @@ impl World {
             relay: LogsRelay::new(),
             keyring: Arc::new(Keyring::new(&[7; 32])),
             replays: Arc::default(),
+            seeing: Default::default(),
             ca_hash: Sha256Hash([7; 32]),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

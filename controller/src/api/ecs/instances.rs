@@ -293,6 +293,7 @@ fn show(view: &View, entry: &NodeEntry, tags: bool) -> ContainerInstance {
         target_id: None,
     };
     let lost = record.lost_at_ms.map(|_| "the agent was silent for too long".to_owned());
+    let status_reason = lost.or_else(|| record.quarantine_reason());
     ContainerInstance {
         container_instance_arn: record.arn.to_string(),
         version: record.version,
@@ -300,7 +301,7 @@ fn show(view: &View, entry: &NodeEntry, tags: bool) -> ContainerInstance {
         remaining_resources: resources(entry.left(), view.ports_on(entry)),
         registered_resources: resources(record.registered, std::iter::empty()),
         status: record.status.as_str().into(),
-        status_reason: lost,
+        status_reason,
         agent_connected: entry.agent_connected(),
         running_tasks_count: entry.running_tasks.into(),
         pending_tasks_count: entry.pending_tasks.into(),

@@ -22,7 +22,7 @@ mod tasks;
 use crate::api::wire::operations;
 
 pub(super) use self::needs::needs;
-pub(super) use self::reference::{cluster_name, find_task};
+pub(super) use self::reference::{cluster_name, find_service, find_task};
 pub(super) use self::refusal::from_call;
 
 operations! {

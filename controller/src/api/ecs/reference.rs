@@ -7,7 +7,8 @@ use loadline_model::{InstanceArn, TaskArn};
 use crate::api::{ApiError, Code};
 use crate::command::DefinitionRef;
 use crate::state::{
-    ClusterEntry, ClusterName, ClusterStatus, Family, Scope, ServiceKey, ServiceName, Task, View,
+    ClusterEntry, ClusterName, ClusterStatus, Family, Scope, ServiceEntry, ServiceKey, ServiceName,
+    Task, View,
 };
 
 /// The cluster that is used where a request names none.
@@ -97,6 +98,17 @@ pub(super) fn service_key(scope: &Scope, cluster: &ClusterName, text: &str) -> O
         text
     };
     Some(ServiceKey { cluster: cluster.clone(), name: ServiceName::parse(name).ok()? })
+}
+
+/// The service that a caller means, of any status.
+pub(in crate::api) fn find_service<'a>(
+    view: &'a View,
+    cluster: &ClusterName,
+    text: &str,
+) -> Result<&'a ServiceEntry, ApiError> {
+    active_cluster(view, cluster)?;
+    let key = service_key(&view.scope, cluster, text);
+    key.and_then(|key| view.service(&key)).ok_or_else(service_not_found)
 }
 
 /// AWS's refusal for a service that is not there.

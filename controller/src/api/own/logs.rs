@@ -2,6 +2,7 @@
 
 use loadline_model::ContainerName;
 
+use super::within;
 use crate::api::ecs::{cluster_name, find_task};
 use crate::api::wire::shape;
 use crate::api::{Api, ApiError, Code};
@@ -117,19 +118,6 @@ fn container(task: &Task, name: Option<&str>) -> Result<ContainerName, ApiError>
             names()
         ))),
     }
-}
-
-fn within(
-    field: &str,
-    value: Option<i64>,
-    min: u32,
-    max: u32,
-    default: u32,
-) -> Result<u32, ApiError> {
-    let Some(value) = value else { return Ok(default) };
-    u32::try_from(value).ok().filter(|value| (min..=max).contains(value)).ok_or_else(|| {
-        ApiError::invalid(format_args!("{field} must be between {min} and {max}, not {value}"))
-    })
 }
 
 fn show(line: LogLine) -> LogEvent {

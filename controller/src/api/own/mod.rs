@@ -1,11 +1,13 @@
-//! Loadline's own operations: join tokens for nodes, and what containers wrote.
+//! Loadline's own operations: join tokens for nodes, what containers wrote, what happened and why.
 
 mod keys;
 mod logs;
 mod needs;
+mod seeing;
 mod tokens;
 
 pub(super) use self::needs::needs;
+use crate::api::ApiError;
 use crate::api::wire::operations;
 
 operations! {
@@ -20,5 +22,23 @@ operations! {
     "ListAccessKeys" => keys::list, keys::ListAccessKeysRequest => keys::ListAccessKeysResponse;
     "DeleteAccessKey" => keys::delete,
         keys::DeleteAccessKeyRequest => keys::DeleteAccessKeyResponse;
+    "ReadEvents" => seeing::events,
+        seeing::ReadEventsRequest => seeing::ReadEventsResponse;
+    "DescribeReasons" => seeing::reasons,
+        seeing::DescribeReasonsRequest => seeing::DescribeReasonsResponse;
     "ReadTaskLogs" => logs::read, logs::ReadTaskLogsRequest => logs::ReadTaskLogsResponse;
+}
+
+/// A number of a request within its bounds.
+fn within(
+    field: &str,
+    value: Option<i64>,
+    min: u32,
+    max: u32,
+    default: u32,
+) -> Result<u32, ApiError> {
+    let Some(value) = value else { return Ok(default) };
+    u32::try_from(value).ok().filter(|value| (min..=max).contains(value)).ok_or_else(|| {
+        ApiError::invalid(format_args!("{field} must be between {min} and {max}, not {value}"))
+    })
 }

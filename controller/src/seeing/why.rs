@@ -1,0 +1,202 @@
+//! Why a task or a service stands where it stands, for everything that waits, node by node in ECS's
+//! words. Pure.
+
+use loadline_model::{ContainerStatus, DesiredStatus, InstanceArn, TaskStatus};
+
+use crate::state::{NodeEntry, Rollout, ServiceEntry, ServiceStatus, Task, View};
+
+/// Most reasons of one answer.
+pub const REASONS_MAX: usize = 200;
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Why {
+    /// `lastStatus` of a task, `status` of a service.
+    pub status: String,
+    /// In one sentence.
+    pub summary: String,
+    /// What makes it so, at most [`REASONS_MAX`].
+    pub reasons: Vec<Reason>,
+}
+
+/// One reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// Which node says so, if one does.
+    pub node: Option<InstanceArn>,
+    /// ECS's word: RESOURCE:MEMORY, AGENT, …
+    pub word: String,
+    /// For people.
+    pub detail: String,
+}
+
+fn reason(node: Option<&NodeEntry>, word: &str, detail: impl Into<String>) -> Reason {
+    let node = node.map(|node| node.record.arn.clone());
+    Reason { node, word: word.to_owned(), detail: detail.into() }
+}
+
+/// Of a task.
+#[must_use]
+pub fn of_task(view: &View, task: &Task) -> Why {
+    let node = view.node(&task.node);
+    let mut reasons: Vec<Reason> = node.into_iter().flat_map(of_node).collect();
+    let stopped_reason = task.stopped_reason.clone().unwrap_or_default();
+    let summary = match (task.last_status, task.desired) {
+        (TaskStatus::Stopped, _) => {
+            reasons.clear();
+            reasons.extend(of_ends(task));
+            format!("it has stopped: {}", or_unknown(&stopped_reason))
+        }
+        (_, DesiredStatus::Stopped) => {
+            let still = "its containers get SIGTERM, and SIGKILL after their stopTimeout";
+            reasons.push(reason(node, "STOPPING", still));
+            format!("it shall stop: {}", or_unknown(&stopped_reason))
+        }
+        (TaskStatus::Running, _) => "it runs".to_owned(),
+        _ => {
+            reasons.extend(node.and_then(not_applied));
+            reasons.extend(of_begins(task));
+            "it is placed, and waits for its node".to_owned()
+        }
+    };
+    Why { status: task.last_status.as_str().to_owned(), summary, reasons }
+}
+
+fn or_unknown(reason: &str) -> &str {
+    if reason.is_empty() { "no reason is known" } else { reason }
+}
+
+/// What keeps a node from doing what it is told.
+fn of_node(node: &NodeEntry) -> Option<Reason> {
+    let record = &node.record;
+    if record.lost_at_ms.is_some() {
+        let detail = "the container instance is lost: its agent was silent for too long";
+        return Some(reason(Some(node), "AGENT", detail));
+    }
+    (!node.agent_connected()).then(|| {
+        let detail = "the container instance's agent is not connected; what runs there goes on";
+        reason(Some(node), "AGENT", detail)
+    })
+}
+
+/// The node has not said that it holds the newest desired state.
+fn not_applied(node: &NodeEntry) -> Option<Reason> {
+    let applied = node.connection.as_ref()?.applied_generation;
+    (applied < node.generation).then(|| {
+        let detail = format!(
+            "its agent has applied generation {applied} of {}: it is still taking in what changed",
+            node.generation
+        );
+        reason(Some(node), "AGENT", detail)
+    })
+}
+
+/// Containers on their way to RUNNING.
+fn of_begins(task: &Task) -> impl Iterator<Item = Reason> {
+    let waiting = task.containers.iter().filter(|c| c.last_status == ContainerStatus::Pending);
+    waiting.map(|container| {
+        let doing = match (&container.runtime_id, &container.image_digest) {
+            (Some(_), _) => "it is being created or started",
+            (None, Some(_)) => "its image is there; it waits for its turn",
+            (None, None) => "its image is being looked for or pulled, or it waits for its turn",
+        };
+        let why = container.reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        reason(None, "CONTAINER", format!("container {}: {doing}{why}", container.name))
+    })
+}
+
+fn of_ends(task: &Task) -> impl Iterator<Item = Reason> {
+    let word = task.stop_code.map_or("STOPPED", |code| code.as_str());
+    task.containers.iter().map(move |container| {
+        let end = match container.exit_code {
+            Some(code) => format!("ended with exit code {code}"),
+            None if container.runtime_id.is_some() => "ended; nobody knows its exit code".into(),
+            None => "was never started".to_owned(),
+        };
+        let why = container.reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        reason(None, word, format!("container {} {end}{why}", container.name))
+    })
+}
+
+/// Of a service.
+#[must_use]
+pub fn of_service(view: &View, entry: &ServiceEntry, now_ms: u64) -> Why {
+    let service = &entry.record;
+    let mut reasons = Vec::new();
+    for failure in &service.unplaced {
+        let node = failure.node.as_ref().and_then(|arn| view.node(arn));
+        reasons.push(reason(node, failure.reason.as_str(), failure.detail.clone()));
+    }
+    if now_ms < service.throttle.not_before_ms {
+        let (wait_s, failures) =
+            ((service.throttle.not_before_ms - now_ms).div_ceil(1000), service.throttle.failures);
+        let detail = format!(
+            "{failures} tasks in a row stopped before they ran: the next one is started in \
+             {wait_s} s"
+        );
+        reasons.push(reason(None, "THROTTLED", detail));
+    }
+    for deployment in service.deployments.iter().filter(|d| d.live) {
+        if deployment.rollout != Rollout::Completed {
+            let (of, why) = (&deployment.definition, &deployment.rollout_reason);
+            let detail = format!("deployment of {}:{}: {why}", of.family, of.revision);
+            reasons.push(reason(None, deployment.rollout.as_str(), detail));
+        }
+    }
+    let tasks = entry.tasks.iter().filter_map(|arn| view.task(arn));
+    for task in tasks.filter(|task| task.last_status != TaskStatus::Running) {
+        let why = of_task(view, task);
+        let parts = why.reasons.iter().map(|reason| reason.detail.as_str());
+        let parts = std::iter::once(why.summary.as_str()).chain(parts).collect::<Vec<_>>();
+        let detail = format!("task {}: {}", task.arn.id(), parts.join("; "));
+        reasons.push(reason(view.node(&task.node), &why.status, detail));
+    }
+    reasons.truncate(REASONS_MAX);
+    let (running, wanted) = (entry.running_tasks, service.desired_count);
+    let mut summary = format!("{running} of {wanted} tasks run");
+    if service.status == ServiceStatus::Active && service.steady {
+        summary.push_str(": it is steady");
+    } else if let Some(event) = service.events.first() {
+        summary.push_str(&format!("; the last that happened: {}", event.message));
+    }
+    Why { status: service.status.as_str().to_owned(), summary, reasons }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::testing::{World, connect, definition, node_arn, register, report, run};
+    use crate::command::{NodeDisconnected, TaskReports, Tick};
+
+    fn why(world: &World) -> Why {
+        let view = &world.state.view;
+        of_task(view, view.tasks.values().next().unwrap())
+    }
+
+    fn words(why: &Why) -> Vec<&str> {
+        why.reasons.iter().map(|reason| reason.word.as_str()).collect()
+    }
+
+    #[test]
+    fn a_task_says_what_it_waits_for() {
+        let mut world = World::new();
+        world.must(definition("web", 10, 10));
+        world.must(register("n1", 100, 100));
+        world.must(connect("n1", "r"));
+        let arn = world.run(run("web", 1)).tasks[0].arn.clone();
+        assert_eq!(words(&why(&world)), ["AGENT", "CONTAINER"]);
+        assert!(why(&world).reasons[0].detail.contains("has applied generation 0 of 2"));
+        let session = world.state.view.node(&node_arn("n1")).unwrap().connection.clone();
+        let session = session.unwrap().session;
+        world.must(NodeDisconnected { node: node_arn("n1"), session });
+        assert!(why(&world).reasons[0].detail.contains("is not connected"));
+        let lost = || vec![node_arn("n1")];
+        world.must(Tick { silent: lost(), lost: lost(), given_up: vec![] });
+        assert!(why(&world).reasons[0].detail.contains("is lost"));
+        let reports = vec![report(&arn, 1, TaskStatus::Stopped)];
+        world.must(TaskReports { node: node_arn("n1"), reports });
+        let ended = why(&world);
+        assert!(ended.summary.starts_with("it has stopped: "), "{}", ended.summary);
+        assert!(ended.reasons[0].detail.starts_with("container main ended"), "{ended:?}");
+    }
+}
