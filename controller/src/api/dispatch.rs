@@ -1,7 +1,8 @@
 //! One request: who calls, what is asked for, and the answer or refusal in AWS's form.
 //!
-//! Every request that may change something leaves one line in the audit log: who, from where, what,
-//! and how it ended. Key ids, operations and what they are about are named, secrets and bodies never.
+//! Every request that may change something leaves one line in the audit log: who, from where,
+//! what, and how it ended. Key ids, operations and what they are about are named, secrets and
+//! bodies never.
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

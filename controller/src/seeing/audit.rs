@@ -1,6 +1,6 @@
-//! The audit log: one JSON line for each call that may change something, whoever made it and however
-//! it ended. Written by one thread before the call is answered; not fsynced, so a loss of power may
-//! take the last lines.
+//! The audit log: one JSON line for each call that may change something, whoever made it and
+//! however it ended. Written by one thread before the call is answered; not fsynced, so a loss of
+//! power may take the last lines.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};

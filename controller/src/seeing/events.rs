@@ -2,7 +2,7 @@
 //! controller begins a new one.
 //!
 //! ```text
-//!   engine.commits() ─▶ derive (pure: what is known, what was written) ─▶ ring ─▶ readers by cursor
+//!   engine.commits() ─▶ derive (pure: what is known, what was written) ─▶ ring ─▶ readers
 //! ```
 
 use std::collections::{HashMap, VecDeque};

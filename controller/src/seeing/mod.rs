@@ -1,7 +1,7 @@
 //! Seeing what goes on: the events stream, the audit log, and (with `metrics`) numbers.
 //!
-//! Invariants: nothing here changes the cluster's state or holds a commit up; everything is bounded,
-//! and what a bound drops is said.
+//! Invariants: nothing here changes the cluster's state or holds a commit up; everything is
+//! bounded, and what a bound drops is said.
 
 pub mod audit;
 pub mod events;
