@@ -175,6 +175,9 @@ fn decode_after(global: &Global, parsed: &Parsed) -> Result<Verb, ArgError> {
 }
 
 fn decode_verb(verb: &str, rest: &[String]) -> Result<Verb, ArgError> {
+    if rest.first().is_some_and(|word| ["--help", "-help", "--h", "-h"].contains(&word.as_str())) {
+        return Ok(Verb::Help);
+    }
     match verb {
         "create" | "run" => create(verb, rest),
         "start" => Ok(Verb::Start(only_id(verb, &plain(rest)?)?)),

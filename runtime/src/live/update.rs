@@ -86,7 +86,8 @@ fn from_flags(parsed: &Parsed) -> Result<LinuxResources, ArgError> {
         let value = value.ok_or_else(|| invalid(flag, text, "expected a number"))?;
         resources[object][property] = value;
     }
-    if let Some(text) = parsed.value("pids-limit") {
+    // As in runc, the flag's 0 is "unset"; the limit of 0 comes by a file.
+    if let Some(text) = parsed.value("pids-limit").filter(|text| *text != "0") {
         let limit: i64 =
             text.parse().map_err(|_| invalid("pids-limit", text, "expected a number"))?;
         resources["pids"]["limit"] = limit.into();

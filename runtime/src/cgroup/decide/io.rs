@@ -19,6 +19,9 @@ pub(super) fn decide(draft: &mut Draft<'_>, block_io: &LinuxBlockIo) {
     }
     for device in block_io.weight_device().iter().flatten() {
         let id = format!("{}:{}", device.major(), device.minor());
+        if device.weight().is_none() && device.leaf_weight().is_none() {
+            draft.refuse(format!("blockIO.weightDevice {id}"), "must have weight or leafWeight");
+        }
         if let Some(weight) = device.weight().filter(|weight| *weight != 0) {
             device_weight(draft, version, &id, weight);
         }

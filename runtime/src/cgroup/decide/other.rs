@@ -7,11 +7,10 @@ use oci_spec::runtime::{LinuxHugepageLimit, LinuxNetwork, LinuxPids, LinuxRdma};
 use super::{Controller, Draft, IfMissing, Step, Target, Version, Write};
 
 pub(super) fn pids(draft: &mut Draft<'_>, pids: &LinuxPids) {
-    // As in runc: 0 is "unset", and anything negative is no limit.
+    // The first process is in the group whatever the limit, so with 0 as with 1 it is alone.
     let value = match pids.limit() {
-        0 => return,
         limit if limit < 0 => "max".to_owned(),
-        limit => limit.to_string(),
+        limit => limit.max(1).to_string(),
     };
     if let Some(version) = draft.version(Controller::Pids, "pids.limit", "pids.max") {
         draft.write(Controller::Pids, version, "pids.max", value);
@@ -72,6 +71,10 @@ pub(super) fn network(draft: &mut Draft<'_>, network: &LinuxNetwork) {
 pub(super) fn rdma(draft: &mut Draft<'_>, limits: &HashMap<String, LinuxRdma>) {
     for (device, limit) in limits.iter().collect::<BTreeMap<_, _>>() {
         let Some(version) = draft.version(Controller::Rdma, "rdma", "rdma.max") else { return };
+        if limit.hca_handles().is_none() && limit.hca_objects().is_none() {
+            draft.refuse(format!("rdma.{device}"), "must have hcaHandles or hcaObjects");
+            continue;
+        }
         let mut value = device.clone();
         if let Some(handles) = limit.hca_handles() {
             value.push_str(&format!(" hca_handle={handles}"));

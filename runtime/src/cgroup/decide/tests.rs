@@ -168,10 +168,10 @@ fn memory_extras_are_done_or_said() {
 }
 
 #[test]
-fn pids_follow_runc() {
+fn pids_follow_the_specification() {
     check(json!({"pids": {"limit": 5}}), "pids.max=5\n", "pids.max=5\n");
     check(json!({"pids": {"limit": -1}}), "pids.max=max\n", "pids.max=max\n");
-    check(json!({"pids": {"limit": 0}}), "", "");
+    check(json!({"pids": {"limit": 0}}), "pids.max=1\n", "pids.max=1\n");
 }
 
 #[test]
