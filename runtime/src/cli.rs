@@ -64,13 +64,13 @@ fn act(global: &Global, verb: Verb) -> Result<u8, Failed> {
         | Verb::Run { id, options, dry_run: true, .. } => print(&dry_run(&id, &options)?)?,
         Verb::Create { id, options, .. } => {
             let options = with_sockets(options);
-            prepare(global, options.preserve_fds)?;
+            prepare(options.preserve_fds)?;
             container::create(&store(), &id, &options)?;
         }
         Verb::Start(id) => container::start(&store(), &id)?,
         Verb::Run { id, options, keep, .. } => {
             let options = with_sockets(options);
-            prepare(global, options.preserve_fds)?;
+            prepare(options.preserve_fds)?;
             return run_container(global, &store(), &id, &options, keep);
         }
         Verb::State(id) => {
@@ -83,7 +83,7 @@ fn act(global: &Global, verb: Verb) -> Result<u8, Failed> {
         Verb::Spec { bundle, rootless } => template::write(&bundle, rootless)?,
         Verb::Features => print(&features::json())?,
         Verb::Live(live) => {
-            prepare(global, live.preserve_fds())?;
+            prepare(live.preserve_fds())?;
             return live.act(&store());
         }
     }
@@ -132,10 +132,7 @@ fn with_sockets(mut options: container::CreateOptions) -> container::CreateOptio
 }
 
 /// Nothing that the caller left open reaches hooks or the container, but what was asked for.
-fn prepare(global: &Global, preserve_fds: u32) -> Result<(), Failed> {
-    if global.systemd_cgroup && !nix::unistd::geteuid().is_root() {
-        return Err("--systemd-cgroup is supported for root only: use cgroupfs".into());
-    }
+fn prepare(preserve_fds: u32) -> Result<(), Failed> {
     for fd in 3..3 + preserve_fds {
         if !sys::fd::is_open(fd) {
             return Err(format!("--preserve-fds: descriptor {fd} is not open").into());

@@ -3,7 +3,7 @@
 #![cfg(test)]
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -105,6 +105,53 @@ fn the_same_id_can_be_used_again() {
     }
     let unit = format!("loadline-{}.scope", world.id);
     assert_eq!(systemctl(&["show", "--value", "--property", "LoadState", &unit]), "not-found");
+}
+
+/// By the user's own manager, which has the controllers that it was given.
+#[test]
+fn an_ordinary_users_container_is_a_scope_of_the_users_manager() {
+    const NOBODY: u32 = 65534;
+    let Some(world) = world("systemd-user") else { return };
+    let skip = |what: &str| eprintln!("SKIPPED {}: needs {what}", world.id);
+    if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        return skip("cgroup v2");
+    }
+    systemctl(&["start", &format!("user@{NOBODY}.service")]);
+    let runtime_dir = PathBuf::from(format!("/run/user/{NOBODY}"));
+    if !runtime_dir.join("systemd/private").exists() {
+        return skip("a systemd that manages users (logind)");
+    }
+    world::copy_program(env!("CARGO_BIN_EXE_loadline-runtime"), &world.path("runtime"));
+    let as_user = |words: &[&str]| {
+        let output = Command::new("setpriv")
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"])
+            .arg(world.path("runtime"))
+            .arg("--systemd-cgroup")
+            .args(words)
+            .env("XDG_RUNTIME_DIR", &runtime_dir)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        world::Ran { code: output.status.code().unwrap_or(255), out: world::text(&output), err }
+    };
+    let bundle = world.bundle();
+    let config = bundle.join("config.json");
+    std::fs::remove_file(&config).unwrap();
+    let owned = Command::new("chown").args(["-R", "65534:65534"]).arg(world.path("")).status();
+    assert!(owned.unwrap().success());
+    let spec = as_user(&["spec", "--rootless", "--bundle", bundle.to_str().unwrap()]);
+    assert_eq!(spec.code, 0, "{spec:?}");
+    let mut written: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    written["process"]["terminal"] = json!(false);
+    written["process"]["args"] = json!(["cat", "/proc/self/cgroup"]);
+    written["linux"]["resources"] = json!({ "memory": { "limit": 64 << 20 } });
+    std::fs::write(&config, written.to_string()).unwrap();
+    let ran = as_user(&["run", "--bundle", bundle.to_str().unwrap(), &world.id]);
+    let expected = format!("/user@{NOBODY}.service/user.slice/loadline-{}.scope", world.id);
+    assert!(ran.code == 0 && ran.out.contains(&expected), "{ran:?}");
+    assert_eq!(world.left_cgroups(), Vec::<String>::new());
+    systemctl(&["stop", &format!("user@{NOBODY}.service")]);
 }
 
 #[test]

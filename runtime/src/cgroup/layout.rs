@@ -26,6 +26,9 @@ pub struct Layout {
     /// Whether this process may set device rules: the kernel takes them only from root of the
     /// initial user namespace.
     pub controls_devices: bool,
+    /// Whose manager of systemd makes scopes, for an ordinary user: the id outside of the user
+    /// namespace that this process is in, if it is in one. `None` is the machine's root.
+    pub user: Option<u32>,
 }
 
 /// One mounted hierarchy.
@@ -76,6 +79,23 @@ pub enum Mode {
     V2,
 }
 
+/// Who a user of this user namespace is outside of it.
+pub(super) fn uid_outside(id: u32) -> u32 {
+    let map = read("/proc/self/uid_map").unwrap_or_default();
+    outside(&map, id).unwrap_or(id)
+}
+
+/// The id that an id of this user namespace is outside of it, by the text of a uid_map.
+fn outside(map: &str, id: u32) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
+        let mut next = || numbers.next()?.ok();
+        let (inside, outside, count) = (next()?, next()?, next()?);
+        let offset = id.checked_sub(inside).filter(|offset| *offset < count)?;
+        outside.checked_add(offset)
+    })
+}
+
 /// Reads a file of the kernel's, whose size nobody knows before, in as few steps as possible.
 fn read(path: impl AsRef<Path>) -> Result<String, Error> {
     const USUAL_BYTES: usize = 16 * 1024;
@@ -95,7 +115,12 @@ impl Layout {
             None => Layout::parse(&read("/proc/thread-self/mountinfo")?, &own_groups)?,
         };
         let is_initial = crate::sys::creds::in_initial_user_namespace();
-        layout.controls_devices = is_initial && nix::unistd::geteuid().is_root();
+        let own_id = nix::unistd::geteuid();
+        layout.controls_devices = is_initial && own_id.is_root();
+        layout.user = match layout.controls_devices {
+            true => None,
+            false => Some(uid_outside(own_id.as_raw())),
+        };
         if let Some(v2) = layout.hierarchies.iter_mut().find(|h| h.id == HierarchyId::V2) {
             let path = v2.mount_point.join("cgroup.controllers");
             v2.controllers = Controllers::from_v2_text(&read(&path)?);
@@ -133,7 +158,7 @@ impl Layout {
             return Err(Error::NoMount);
         }
         hierarchies.sort_by_key(|h| h.id == HierarchyId::V2);
-        Ok(Layout { hierarchies, controls_devices: true })
+        Ok(Layout { hierarchies, controls_devices: true, user: None })
     }
 
     /// The layout with the text of the v2 root's `cgroup.controllers` taken in.

@@ -133,9 +133,13 @@ impl Layout {
 }
 
 impl Layout {
-    /// The directories of a scope in every hierarchy: systemd uses one path for all.
+    /// The directories of a scope in every hierarchy: systemd uses one path for all. A user's
+    /// manager has its own group for the top.
     pub fn locate_unit(&self, unit: &Unit) -> Location {
-        let location = self.locate(&CgroupPath::Absolute(unit.path()));
+        let top = self.user.map_or_else(PathBuf::new, |uid| {
+            PathBuf::from(format!("user.slice/user-{uid}.slice/user@{uid}.service"))
+        });
+        let location = self.locate(&CgroupPath::Absolute(top.join(unit.path())));
         Location { unit: Some(unit.name.clone()), ..location }
     }
 }

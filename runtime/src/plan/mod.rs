@@ -211,12 +211,13 @@ fn cgroup_plan(spec: &Spec, host: &Host, ask: &Ask) -> Result<Option<CgroupPlan>
     let decision = cgroup::decide_new(limits, &host.cgroups).map_err(Refused::Resources)?;
     // Ordinary users, root of their user namespaces among them, mostly may not make cgroups. Where
     // nothing asks for one, they get none; limits are tried, and the kernel's refusal is told.
-    if !host.is_machine_root() && configured.is_none() && decision.steps.is_empty() {
+    let asks = configured.is_some() || ask.cgroup_driver == CgroupDriver::Systemd;
+    if !host.is_machine_root() && !asks && decision.steps.is_empty() {
         return Ok(None);
     }
     if ask.cgroup_driver == CgroupDriver::Systemd {
         let text = configured.map(Path::to_string_lossy);
-        let unit = Unit::parse(text.as_deref(), &ask.id, !host.is_privileged);
+        let unit = Unit::parse(text.as_deref(), &ask.id, !host.is_machine_root());
         let unit = unit.map_err(Refused::CgroupPath)?;
         let location = host.cgroups.locate_unit(&unit);
         return Ok(Some(CgroupPlan { location, decision, unit: Some(unit) }));

@@ -183,6 +183,11 @@ impl World {
         left
     }
 
+    /// The container's cgroups that are left.
+    pub(crate) fn left_cgroups(&self) -> Vec<String> {
+        self.cgroups()
+    }
+
     fn cgroups(&self) -> Vec<String> {
         let find = Command::new("find")
             .args(["/sys/fs/cgroup", "-maxdepth", "6", "-type", "d", "-name", &self.id])

@@ -145,3 +145,12 @@ fn this_host_has_a_layout() {
     let layout = Layout::probe().unwrap();
     assert!(!layout.hierarchies.is_empty());
 }
+
+#[test]
+fn an_id_is_another_outside_of_a_user_namespace() {
+    let map = "         0       1000          1\n         1     100000      65536\n";
+    assert_eq!(outside(map, 0), Some(1000));
+    assert_eq!(outside(map, 7), Some(100_006));
+    assert_eq!(outside(map, 70_000), None);
+    assert_eq!(outside("", 0), None);
+}

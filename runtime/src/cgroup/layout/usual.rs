@@ -40,7 +40,7 @@ pub(super) fn layout(own_groups: &str) -> Option<Layout> {
         return None;
     }
     hierarchies.sort_by_key(|hierarchy| hierarchy.id == HierarchyId::V2);
-    Some(Layout { hierarchies, controls_devices: true })
+    Some(Layout { hierarchies, controls_devices: true, user: None })
 }
 
 /// The root of a v1 hierarchy has a file that no other group has.

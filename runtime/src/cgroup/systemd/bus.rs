@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::BusError;
 use super::property::Property;
 use super::wire::{Call, Kind, PROLOGUE_LEN, Reader, Received, Writer, decode, rest_len};
+use crate::cgroup::layout::uid_outside;
 
 /// How long systemd may take for an answer or a job.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,7 +35,8 @@ impl Manager {
     /// Connects, and asks to be told of jobs.
     pub(super) fn connect() -> Result<Manager, BusError> {
         let mut tried = Vec::new();
-        for (path, has_daemon) in sockets() {
+        let (uid, is_root) = identity();
+        for (path, has_daemon) in sockets(uid, is_root) {
             let Ok(stream) = UnixStream::connect(&path) else {
                 tried.push(path.display().to_string());
                 continue;
@@ -43,7 +45,7 @@ impl Manager {
             let limited = stream.set_read_timeout(limit).and(stream.set_write_timeout(limit));
             limited.map_err(io_error("set up the connection"))?;
             let mut manager = Manager { stream, serial: 0, ended_jobs: Vec::new() };
-            manager.authenticate()?;
+            manager.authenticate(uid)?;
             if has_daemon {
                 manager.greet()?;
             }
@@ -168,9 +170,8 @@ impl Manager {
     }
 
     /// By the credentials of the socket ("EXTERNAL" of the D-Bus specification).
-    fn authenticate(&mut self) -> Result<(), BusError> {
-        let uid = nix::unistd::geteuid().to_string();
-        let hex: String = uid.bytes().map(|byte| format!("{byte:02x}")).collect();
+    fn authenticate(&mut self, uid: u32) -> Result<(), BusError> {
+        let hex: String = uid.to_string().bytes().map(|byte| format!("{byte:02x}")).collect();
         let hello = format!("\0AUTH EXTERNAL {hex}\r\n");
         self.stream.write_all(hello.as_bytes()).map_err(io_error("authenticate"))?;
         let mut line = Vec::new();
@@ -202,19 +203,41 @@ impl Manager {
     }
 }
 
+/// Who this process is outside of its user namespace, and whether that is the machine's root, whose
+/// manager is another than the users'.
+fn identity() -> (u32, bool) {
+    let own = nix::unistd::geteuid().as_raw();
+    match own == 0 && crate::sys::creds::in_initial_user_namespace() {
+        true => (0, true),
+        false => (uid_outside(own), false),
+    }
+}
+
 /// The sockets of root's manager or of this user's, and whether a bus daemon listens there.
-fn sockets() -> Vec<(PathBuf, bool)> {
-    if nix::unistd::geteuid().is_root() {
+fn sockets(uid: u32, is_root: bool) -> Vec<(PathBuf, bool)> {
+    if is_root {
         return vec![
             (PathBuf::from("/run/dbus/system_bus_socket"), true),
             (PathBuf::from("/run/systemd/private"), false),
         ];
     }
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let variable = |name| std::env::var_os(name).and_then(|value| value.into_string().ok());
+    let mut sockets = Vec::new();
+    let address = variable("DBUS_SESSION_BUS_ADDRESS");
+    sockets.extend(address.as_deref().and_then(socket_of).map(|path| (path, true)));
+    let runtime = variable("XDG_RUNTIME_DIR").map(PathBuf::from);
     let runtime = runtime.filter(|path| path.is_absolute());
-    let below =
-        |path: PathBuf| vec![(path.join("bus"), true), (path.join("systemd/private"), false)];
-    runtime.map_or_else(Vec::new, below)
+    let runtime = runtime.unwrap_or_else(|| PathBuf::from(format!("/run/user/{uid}")));
+    sockets.extend([(runtime.join("bus"), true), (runtime.join("systemd/private"), false)]);
+    sockets
+}
+
+/// The path in a bus's address, such as `unix:path=/run/user/7/bus,guid=…`, the first one there.
+fn socket_of(address: &str) -> Option<PathBuf> {
+    let keys = address.split(';').find_map(|one| one.strip_prefix("unix:"))?;
+    let path = keys.split(',').find_map(|key| key.strip_prefix("path="))?;
+    // What an address escapes by %xx is no part of these paths.
+    (path.starts_with('/') && !path.contains('%')).then(|| PathBuf::from(path))
 }
 
 fn manager_call<'a>(member: &'a str, signature: &'a str, body: Writer) -> Call<'a> {
@@ -224,4 +247,20 @@ fn manager_call<'a>(member: &'a str, signature: &'a str, body: Writer) -> Call<'
 
 fn io_error(step: &'static str) -> impl Fn(io::Error) -> BusError {
     move |source| BusError::Io { step, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::socket_of;
+    use std::path::PathBuf;
+
+    #[test]
+    fn the_socket_is_in_the_address() {
+        let path = |text: &str| socket_of(text).unwrap_or_default();
+        assert_eq!(path("unix:path=/run/user/7/bus"), PathBuf::from("/run/user/7/bus"));
+        assert_eq!(path("tcp:host=x;unix:guid=1,path=/b,x=y"), PathBuf::from("/b"));
+        for none in ["", "unix:abstract=/tmp/x", "unix:path=relative", "unix:path=/a%20b"] {
+            assert_eq!(socket_of(none), None, "{none}");
+        }
+    }
 }
