@@ -1,5 +1,6 @@
 //! `loadline-agent run`: sets everything up in the one order that works, and runs it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -22,14 +23,15 @@ use crate::host::HostFacts;
 use crate::image::registry::{PullOptions, Puller};
 use crate::image::{CleanupRules, ImageStore};
 use crate::ledger::{Contents, Ledger};
+use crate::network::Network;
 use crate::node::Keeper;
 use crate::options::RunOptions;
 use crate::session::backoff::Backoff;
 use crate::session::link::{LogPlace, LogPlaces};
 use crate::session::{self, Identity, JoinToken, Link, enrol, token};
-use crate::task::actor;
 use crate::task::groups::Groups;
 use crate::task::workshop::{Pulls, Tools, Workshop};
+use crate::task::{Task, actor};
 use crate::text::chain;
 use crate::{api, bundle};
 
@@ -85,10 +87,7 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
     let state_dir = std::fs::canonicalize(&options.state_dir)
         .with_context(|| format!("find {}", options.state_dir.display()))?;
     let facts = HostFacts::read()?;
-    let resources = facts.less(Resources {
-        cpu_units: options.reserved_cpu_units,
-        memory_mib: options.reserved_memory_mib,
-    })?;
+    let resources = registered(&options, &facts)?;
     let attributes = attributes(&facts, &options.attributes)?;
     let supervisor = program("loadline-supervisor", options.supervisor.as_deref())?;
     let runtime = program("loadline-runtime", options.runtime.as_deref())?;
@@ -96,7 +95,11 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
     let (ledger, contents) = Ledger::open(&state_dir)?;
     // Before any cgroup is made: a node that may not join leaves nothing behind.
     let (identity, token) = join(&options, &state_dir).await?;
-    let workshop = workshop(&options, &state_dir, runtime, &facts, Arc::clone(&images), resources)?;
+    let (network, pool) = options
+        .network
+        .network(&state_dir, &facts.boot_id)
+        .map_err(|why| anyhow::anyhow!("read the options of the network: {why}"))?;
+    let workshop = workshop(&options, &state_dir, runtime, &facts, Arc::clone(&images), network)?;
     let board = Arc::new(Board::default());
     tracing::info!(node = %identity.container_instance_arn, "this node");
     let workshop = sweep(workshop, &contents).await?;
@@ -112,7 +115,7 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
         stopped,
     };
     let keep_ms = options.keep_stopped_s.saturating_mul(1000);
-    let keeper = Keeper::new(context, resources, contents, keep_ms);
+    let keeper = Keeper::new(context, resources, pool, contents, keep_ms);
     let (node, inbox) = Keeper::handle();
     let keeper = tokio::spawn(keeper.run(inbox, stopped_inbox));
     tokio::spawn(clean_up_images(Arc::clone(&images), Arc::clone(&workshop)));
@@ -273,14 +276,24 @@ fn attributes(facts: &HostFacts, custom: &[String]) -> anyhow::Result<Vec<Attrib
     Attribute::list_from_wire(wire).context("read the options --attribute")
 }
 
+/// What tasks can reserve.
+fn registered(options: &RunOptions, facts: &HostFacts) -> anyhow::Result<Resources> {
+    let reserved = Resources {
+        cpu_units: options.reserved_cpu_units,
+        memory_mib: options.reserved_memory_mib,
+    };
+    Ok(facts.less(reserved)?)
+}
+
 fn workshop(
     options: &RunOptions,
     state_dir: &Path,
     runtime: PathBuf,
     facts: &HostFacts,
     images: Arc<ImageStore>,
-    resources: Resources,
+    network: Network,
 ) -> anyhow::Result<Workshop> {
+    let resources = registered(options, facts)?;
     let groups = Groups::open(&options.cgroup_parent, resources, facts.total)?;
     let tools = Tools {
         tasks_dir: state_dir.join("tasks"),
@@ -295,6 +308,7 @@ fn workshop(
             seccomp: seccomp_of(&runtime),
         },
         pulls: pulls(options, &images)?,
+        network: Arc::new(network),
         runtime,
     };
     make_dir(&tools.tasks_dir)?;
@@ -330,7 +344,10 @@ async fn sweep(workshop: Workshop, contents: &Contents) -> anyhow::Result<Arc<Wo
         contents.tasks.keys().map(|arn| arn.id().to_owned()).collect();
     let workshop = Arc::new(workshop);
     let theirs = Arc::clone(&workshop);
-    tokio::task::spawn_blocking(move || theirs.sweep(|task_id| known.contains(task_id)))
+    let live = contents.tasks.values().filter(|task| !task.is_stopped());
+    let live: BTreeMap<String, Task> =
+        live.map(|task| (task.spec.arn.id().to_owned(), task.clone())).collect();
+    tokio::task::spawn_blocking(move || theirs.sweep(|task_id| known.contains(task_id), &live))
         .await
         .context("sweep what earlier agents left")?;
     Ok(workshop)

@@ -22,6 +22,10 @@ pub const ALL: [&str; 15] = [
     "stopped-recorded",
 ];
 
+/// Every place in the agent that only a task with a place in the node's network comes to.
+pub const NETWORK: [&str; 4] =
+    ["network-linked", "network-pinned", "network-published", "network-unpinned"];
+
 /// Every place in a supervisor.
 pub const SUPERVISOR: [&str; 8] = [
     "locked",
@@ -40,7 +44,7 @@ pub fn hit(name: &str) {
     use std::sync::OnceLock;
 
     static WANTED: OnceLock<Option<String>> = OnceLock::new();
-    let is_known = ALL.contains(&name) || SUPERVISOR.contains(&name);
+    let is_known = [&ALL[..], &NETWORK, &SUPERVISOR].concat().contains(&name);
     debug_assert!(is_known, "{name} is missing in the lists");
     let wanted = WANTED.get_or_init(|| std::env::var("LOADLINE_FAILPOINT").ok());
     let Some(wanted) = wanted.as_deref() else { return };

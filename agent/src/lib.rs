@@ -27,6 +27,7 @@ pub mod image;
 pub mod ledger;
 pub mod logs;
 pub mod metadata;
+pub mod network;
 pub mod node;
 pub mod options;
 pub mod rooted;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::image::registry::PullBehaviour;
+use crate::network::options::NetworkOptions;
 
 /// Loadline's node agent: runs the tasks that the controller assigns to this host, and never more
 /// than it registered.
@@ -171,4 +172,8 @@ pub struct RunOptions {
     /// How long the log of a stopped task is kept, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 3 * 3600)]
     pub keep_stopped_s: u64,
+
+    /// The tasks' network.
+    #[command(flatten)]
+    pub network: NetworkOptions,
 }

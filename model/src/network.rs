@@ -58,6 +58,9 @@ impl Protocol {
     }
 }
 
+/// TCP ports of the host that no task can have: ssh, docker, and the agent's own (ECS).
+pub const RESERVED_TCP_PORTS: [u16; 6] = [22, 2375, 2376, 51_678, 51_679, 51_680];
+
 /// A port of a container that others shall reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortMapping {

@@ -47,12 +47,19 @@ for text, code, part, call in [
     ("an image with a space", C, "containerDefinitions[0].image", register(container(image="a b"))),
     ("Fargate", C, "FARGATE is not supported", register(
         container(), requiresCompatibilities=["FARGATE"])),
-    ("bridge", C, "networkMode bridge is not supported",
-     register(container(), networkMode="bridge")),
     ("a network mode that is none", I, "networkMode", register(container(), networkMode="x")),
-    ("port mappings without the host's network", C,
-     "containerDefinitions[0].portMappings[0] with a networkMode other than host is not supported",
+    ("port mappings without a network", C, "containerDefinitions[0].portMappings",
      register(container(portMappings=[{"containerPort": 80}]))),
+    ("a link without bridge", C, "containerDefinitions[0].links can't be used with networkMode host",
+     register(container(links=["d"]), container(name="d"), networkMode="host")),
+    ("a link to nobody", C, "containerDefinitions[0].links[0]",
+     register(container(links=["d:db"]), networkMode="bridge")),
+    ("a name server that is no address", C, "containerDefinitions[0].dnsServers[0] is no IP address",
+     register(container(dnsServers=["localhost"]), networkMode="bridge")),
+    ("a host name with a space", C, "containerDefinitions[0].hostname",
+     register(container(hostname="a b"), networkMode="bridge")),
+    ("another host without address", C, "containerDefinitions[0].extraHosts[0].ipAddress", register(
+        container(extraHosts=[{"hostname": "db", "ipAddress": "x"}]), networkMode="bridge")),
     ("a host port of another number", C, "must match", register(
         container(portMappings=[{"containerPort": 80, "hostPort": 81}]), networkMode="host")),
     ("a port twice", C, "twice", register(

@@ -12,6 +12,7 @@ pub mod demo;
 pub mod engines;
 pub mod http;
 pub mod kernel;
+pub mod netns;
 pub mod program;
 pub mod require;
 pub mod sigv4;

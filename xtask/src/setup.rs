@@ -120,6 +120,18 @@ const NEEDS: &[Need] = &[
         loses: "second node in a network namespace",
     },
     Need {
+        package: "nftables",
+        present: || sh::find("nft").is_some(),
+        purpose: Purpose::Test,
+        loses: "tests of networks",
+    },
+    Need {
+        package: "curl",
+        present: || sh::find("curl").is_some(),
+        purpose: Purpose::Test,
+        loses: "published ports seen from outside",
+    },
+    Need {
         package: "debootstrap",
         present: || sh::find("debootstrap").is_some(),
         purpose: Purpose::Test,

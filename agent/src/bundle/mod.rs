@@ -19,10 +19,12 @@ pub mod spec;
 mod user;
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use loadline_model::{ContainerSpec, NetworkMode, TaskSpec};
+use loadline_model::network::HostEntry;
+use loadline_model::{ContainerSpec, KeyValue, TaskSpec};
 use rustix::fs::{Mode, OFlags};
 
 use crate::image::Image;
@@ -73,6 +75,22 @@ pub struct Request<'a> {
     pub container: &'a ContainerSpec,
     /// This host.
     pub host: &'a Host,
+    /// What its network is.
+    pub network: &'a Surroundings,
+}
+
+/// What a container finds around it that its definition and image do not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The network namespace that it joins; a new one for each container where there is none and
+    /// the task is not on the host's network.
+    pub namespace: Option<PathBuf>,
+    /// The addresses that its own name stands for.
+    pub addresses: Vec<IpAddr>,
+    /// Containers of the task that it is linked to.
+    pub links: Vec<HostEntry>,
+    /// Environment variables, unless the task or the image has them.
+    pub environment: Vec<KeyValue>,
 }
 
 /// A bundle that is ready for an OCI runtime.
@@ -139,7 +157,7 @@ pub fn remove(dir: &Path) -> Result<(), RootfsError> {
 }
 
 fn fill(request: &Request<'_>, rootfs: &Path) -> Result<Bundle, BundleError> {
-    let Request { dir, image, task, container, host } = *request;
+    let Request { dir, image, task, container, host, network } = *request;
     let root = rooted::open_dir(rootfs).map_err(failed("open", "rootfs"))?;
     let wanted = container.user.as_deref().unwrap_or(&image.config.user);
     let identity = user::resolve(root.as_fd(), wanted)?;
@@ -155,6 +173,7 @@ fn fill(request: &Request<'_>, rootfs: &Path) -> Result<Bundle, BundleError> {
         container,
         host,
         identity: &identity,
+        network,
         cgroups_path: &cgroups_path,
         dir,
     };
@@ -165,12 +184,8 @@ fn fill(request: &Request<'_>, rootfs: &Path) -> Result<Bundle, BundleError> {
             .map_err(failed("make in the root filesystem", path))?;
     }
     let folder = rooted::open_dir(dir).map_err(failed("open", "the container's folder"))?;
-    let host_files = match task.network_mode {
-        NetworkMode::Host => etc::HostFiles::read(),
-        NetworkMode::None | NetworkMode::Bridge | NetworkMode::Awsvpc => etc::HostFiles::default(),
-    };
-    etc::write(folder.as_fd(), &spec::hostname(&input), &host_files)
-        .map_err(failed("write", "etc"))?;
+    let files = etc::Files::of(task.network_mode, container, network, &spec::hostname(&input));
+    etc::write(folder.as_fd(), &files).map_err(failed("write", "etc"))?;
     let json = spec::to_json(&spec).map_err(io::Error::other);
     json.and_then(|json| rooted::write_atomic(folder.as_fd(), "config.json", &json))
         .map_err(failed("write", "config.json"))?;

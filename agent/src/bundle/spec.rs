@@ -11,7 +11,7 @@ use oci_spec::runtime::{
 
 use super::command::{self, CommandError, PATH_DEFAULT};
 use super::seccomp::{self, Seccomp};
-use super::{Host, Identity, MemoryAccounting, defaults, etc};
+use super::{Host, Identity, MemoryAccounting, Surroundings, defaults, etc};
 use crate::image::ImageConfig;
 
 /// The OCI version that the configuration keeps to.
@@ -44,6 +44,8 @@ pub struct Input<'a> {
     pub host: &'a Host,
     /// Who to run as, already resolved in the image.
     pub identity: &'a Identity,
+    /// What its network is.
+    pub network: &'a Surroundings,
     /// The container's cgroup.
     pub cgroups_path: &'a str,
     /// The container's folder, where its `etc` files are.
@@ -107,15 +109,17 @@ pub fn working_directory(input: &Input<'_>) -> Result<String, SpecError> {
     Ok(path)
 }
 
-/// The container's host name: the host's own on its network, else the beginning of the task's id.
+/// The container's host name: the host's own on its network, else what its definition says, else
+/// the beginning of the task's id.
 #[must_use]
 pub fn hostname(input: &Input<'_>) -> String {
-    match input.task.network_mode {
-        NetworkMode::Host => input.host.hostname.chars().take(HOSTNAME_BYTES_MAX).collect(),
-        NetworkMode::None | NetworkMode::Bridge | NetworkMode::Awsvpc => {
-            input.task.arn.id().chars().take(12).collect()
-        }
-    }
+    let own = input.container.network.hostname.as_ref();
+    let name = match (input.task.network_mode, own) {
+        (NetworkMode::Host, _) => &input.host.hostname,
+        (_, Some(own)) => own,
+        (_, None) => return input.task.arn.id().chars().take(12).collect(),
+    };
+    name.chars().take(HOSTNAME_BYTES_MAX).collect()
 }
 
 /// The configuration as text, the same for the same configuration: what is a set is sorted.
@@ -136,11 +140,13 @@ fn process(input: &Input<'_>) -> Result<Process, SpecError> {
     let Input { image, container, identity, .. } = input;
     let arguments =
         command::arguments(image, container.entry_point.as_deref(), container.command.as_deref())?;
-    let defaults = [
+    let mut defaults = vec![
         PATH_DEFAULT.to_owned(),
         format!("HOSTNAME={}", hostname(input)),
         format!("HOME={}", identity.home),
     ];
+    let around = &input.network.environment;
+    defaults.extend(around.iter().map(|pair| format!("{}={}", pair.name, pair.value)));
     let environment = command::environment(image, &container.environment, &defaults)?;
     let mut user = User::default();
     user.set_uid(identity.uid)
@@ -217,6 +223,9 @@ fn linux(input: &Input<'_>) -> Result<Linux, SpecError> {
     let namespace = |kind| {
         let mut namespace = LinuxNamespace::default();
         namespace.set_typ(kind);
+        if kind == LinuxNamespaceType::Network {
+            namespace.set_path(input.network.namespace.clone());
+        }
         namespace
     };
     let namespaces = kinds.into_iter().flatten().map(namespace).collect();

@@ -1,6 +1,6 @@
 //! The whole configuration as golden text, and the choices that vary.
 
-use loadline_model::{ContainerName, KeyValue, TaskArn};
+use loadline_model::{ContainerName, NetworkMode, TaskArn};
 
 use super::*;
 use crate::image::ImageConfig;
@@ -67,6 +67,7 @@ fn json(
         container,
         host,
         identity,
+        network: &Surroundings::default(),
         cgroups_path: "/loadline/0123456789abcdef/web",
         dir: Path::new("/state/tasks/0123456789abcdef/web"),
     };
@@ -186,8 +187,15 @@ fn a_bundle_is_prepared_and_removed_whole() {
     (container.user, container.working_directory) = (Some("web".into()), Some("/data/in".into()));
     let (task, host) = (task(NetworkMode::None), host(MemoryAccounting::V2));
     let place = dir.path().join("tasks/1/web");
-    let request =
-        Request { dir: &place, image: &image, task: &task, container: &container, host: &host };
+    let network = Surroundings::default();
+    let request = Request {
+        dir: &place,
+        image: &image,
+        task: &task,
+        container: &container,
+        host: &host,
+        network: &network,
+    };
     let error = prepare(&Request { container: &container_of("nobody"), ..request }).unwrap_err();
     assert!(matches!(error, BundleError::User(UserError::Unknown { .. })));
     assert!(!place.exists(), "a failed bundle was left behind");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use loadline_model::{Assignment, Line, Resources, StopCode, TaskArn};
+use loadline_model::{Assignment, Line, Resources, StopCode, TaskArn, TaskSpec};
 use tokio::sync::{mpsc, oneshot};
 
 use super::desired::{Plan, Refused, Standing, Update, plan};
@@ -13,6 +13,7 @@ use crate::board::Board;
 use crate::clock::now_ms;
 use crate::failpoint;
 use crate::ledger::{Contents, Entry, Purpose};
+use crate::network::{Allotment, Pool, is_free};
 use crate::task::actor::{self, Context, EndsWithUs};
 use crate::task::record::{Stop, Task};
 
@@ -62,6 +63,8 @@ pub struct Keeper {
     departing: BTreeSet<TaskArn>,
     /// New tasks that wait for those.
     waiting: VecDeque<Assignment>,
+    /// The tasks' addresses and ports.
+    pool: Pool,
     /// How long a stopped task's log is kept, in milliseconds.
     keep_ms: u64,
 }
@@ -69,7 +72,13 @@ pub struct Keeper {
 impl Keeper {
     /// Takes up what the ledger remembers: every task that has not stopped gets its actor again.
     #[must_use]
-    pub fn new(context: Context, registered: Resources, contents: Contents, keep_ms: u64) -> Self {
+    pub fn new(
+        context: Context,
+        registered: Resources,
+        pool: Pool,
+        contents: Contents,
+        keep_ms: u64,
+    ) -> Self {
         let mut keeper = Self {
             board: Arc::clone(&context.board),
             context,
@@ -78,6 +87,7 @@ impl Keeper {
             tasks: BTreeMap::new(),
             departing: BTreeSet::new(),
             waiting: VecDeque::new(),
+            pool,
             keep_ms,
         };
         for (arn, task) in contents.tasks {
@@ -88,6 +98,7 @@ impl Keeper {
                 keeper.tasks.insert(arn, Held::Stopped(Box::new(task)));
             } else {
                 keeper.line.adopt(&arn, task.spec.reservation());
+                keeper.pool.adopt(&arn, task.network.clone());
                 keeper.go_on(task);
             }
         }
@@ -203,18 +214,34 @@ impl Keeper {
         let waiting = std::mem::take(&mut self.waiting);
         let judge = |assignment: Assignment| {
             let spec = assignment.task;
-            let refused = self.context.workshop.refuses(&spec).or_else(|| {
-                Some(self.line.reserve(&spec.arn, spec.reservation()).err()?.to_string())
-            });
-            match refused {
-                None => Task::accepted(spec, &boot_id),
-                Some(reason) => {
+            match self.reserve(&spec) {
+                Ok(network) => Task { network, ..Task::accepted(spec, &boot_id) },
+                Err(reason) => {
                     let code = StopCode::TaskFailedToStart;
                     Task::never_begun(spec, &boot_id, Stop { code, reason, at_ms: now_ms() })
                 }
             }
         };
         waiting.into_iter().map(judge).collect()
+    }
+
+    /// Everything that a task needs of this node, or nothing of it and why.
+    fn reserve(&mut self, spec: &TaskSpec) -> Result<Allotment, String> {
+        if let Some(reason) = self.context.workshop.refuses(spec) {
+            return Err(reason);
+        }
+        let refused = self.line.reserve(&spec.arn, spec.reservation());
+        refused.map_err(|refusal| refusal.to_string())?;
+        self.pool.reserve(spec, &is_free).map_err(|no_place| {
+            self.line.release(&spec.arn);
+            no_place.to_string()
+        })
+    }
+
+    /// Gives back everything that a task had of this node.
+    fn release(&mut self, arn: &TaskArn) {
+        self.line.release(arn);
+        self.pool.release(arn);
     }
 
     /// Writes new tasks and the generation, all at once, then begins them. Where the disk is full
@@ -233,7 +260,7 @@ impl Keeper {
                 Err(error) => {
                     let reason = format!("ResourceInitializationError: {error}");
                     tracing::error!(task = %task.spec.arn, %reason, "a task is refused");
-                    self.line.release(&task.spec.arn);
+                    self.release(&task.spec.arn);
                     let (code, at_ms) = (StopCode::TaskFailedToStart, now_ms());
                     let stop = Stop { code, reason, at_ms };
                     self.go_on(Task::never_begun(task.spec, &task.boot_id, stop));
@@ -281,7 +308,7 @@ impl Keeper {
 
     async fn has_stopped(&mut self, task: Box<Task>) {
         let arn = task.spec.arn.clone();
-        self.line.release(&arn);
+        self.release(&arn);
         self.tasks.insert(arn.clone(), Held::Stopped(task));
         // Its end is told too; the next snapshot that does not name it lets it be forgotten.
         let was_awaited = self.departing.remove(&arn);

@@ -7,6 +7,8 @@ use loadline_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::network::Allotment;
+
 /// Why a task stops or stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
@@ -74,6 +76,9 @@ pub struct Task {
     pub stopped_at_ms: Option<u64>,
     /// The controller knows its end and has let go of it: only its log is still kept.
     pub forgotten: bool,
+    /// What it has of the node's network.
+    #[serde(default)]
+    pub network: Allotment,
 }
 
 impl Task {
@@ -100,6 +105,7 @@ impl Task {
             started_at_ms: None,
             stopped_at_ms: None,
             forgotten: false,
+            network: Allotment::default(),
         }
     }
 
@@ -155,8 +161,11 @@ impl Task {
                     finished_at_ms: container.finished_at_ms,
                     health: container.health.as_ref().map_or_else(Default::default, |h| h.status),
                     restarts: container.runs.saturating_sub(1),
-                    network_bindings: vec![],
-                    addresses: None,
+                    network_bindings: self.network.bindings(at).collect(),
+                    addresses: self
+                        .network
+                        .attachment(self.spec.network_mode, at)
+                        .map(|place| place.addresses),
                 })
                 .collect(),
             stop_code: self.stop.as_ref().map(|stop| stop.code),

@@ -9,6 +9,7 @@
 //! Invariants: making twice is as good as making once, so that a crash in between needs no thought;
 //! removing what is not there is no error. Errors are in ECS's words, ready to be a reason.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -24,9 +25,10 @@ use super::health;
 use super::probe::Probe;
 use super::record::Task;
 use super::signal;
-use crate::bundle;
+use crate::bundle::{self, Surroundings};
 use crate::image::registry::{PullBehaviour, Puller};
 use crate::image::{Digest, Image};
+use crate::network::{self, Network};
 use crate::rootfs;
 use crate::supervise::settings::FORMAT_VERSION;
 use crate::supervise::{LogSettings, SETTINGS_FILE, Settings, disk};
@@ -49,6 +51,8 @@ pub struct Tools {
     pub host: bundle::Host,
     /// Where images come from that are not here.
     pub pulls: Pulls,
+    /// The tasks' networks.
+    pub network: Arc<Network>,
 }
 
 /// How images are pulled.
@@ -86,10 +90,6 @@ impl Workshop {
     /// Why this node can never run such a task, if it can't.
     #[must_use]
     pub fn refuses(&self, spec: &TaskSpec) -> Option<String> {
-        if spec.network_mode.has_addresses() {
-            let mode = spec.network_mode.as_str();
-            return Some(format!("networkMode {mode} is not supported by this node"));
-        }
         if let Some(fault) = spec.dependency_fault() {
             return Some(format!("TaskDependencyError: {fault}"));
         }
@@ -123,14 +123,33 @@ impl Workshop {
         make_dir(&self.container_dir(task, at)).map_err(|error| create(&error))?;
         make_dir(&self.log_dir(&spec.arn, container.name.as_str()))
             .map_err(|error| create(&error))?;
-        let request =
-            bundle::Request { dir: &dir, image, task: spec, container, host: &self.tools.host };
+        self.tools
+            .network
+            .attach(task, at)
+            .map_err(|error| format!("ResourceInitializationError: {}", chain(&error)))?;
+        let request = bundle::Request {
+            dir: &dir,
+            image,
+            task: spec,
+            container,
+            host: &self.tools.host,
+            network: &self.surroundings(task, at),
+        };
         let made = bundle::prepare(&request).map_err(|error| create(&error))?;
         let stop_signal = made.stop_signal.as_deref().and_then(signal::number);
         Ok(Prepared {
             image_digest: image.digest.to_string(),
             stop_signal: stop_signal.unwrap_or(super::reconcile::SIGTERM),
         })
+    }
+
+    fn surroundings(&self, task: &Task, at: usize) -> Surroundings {
+        Surroundings {
+            namespace: self.tools.network.namespace(task, at),
+            addresses: network::addresses_of(task, at),
+            links: network::links_of(task, at),
+            environment: Vec::new(),
+        }
     }
 
     /// The image, from here or from its registry.
@@ -262,6 +281,7 @@ impl Workshop {
         }
         let removed = self.groups.cgroups.remove_task(task.spec.arn.id());
         wrong.extend(removed.err().map(|error| chain(&error)));
+        wrong.extend(self.tools.network.detach(task).err().map(|error| chain(&error)));
         // Last, because they say how the containers ended.
         for at in 0..task.spec.containers.len() {
             for dir in runs_in(&self.container_dir(task, at)) {
@@ -280,7 +300,12 @@ impl Workshop {
     }
 
     /// Removes folders, mounts, processes and cgroups of tasks that the ledger does not know.
-    pub fn sweep(&self, known: impl Fn(&str) -> bool) {
+    /// A task of `live` keeps what it has of the network.
+    pub fn sweep(&self, known: impl Fn(&str) -> bool, live: &BTreeMap<String, Task>) {
+        if let Err(error) = self.tools.network.sweep(live) {
+            let error = chain(&error);
+            tracing::error!(error, "the network of earlier tasks can't be put in order");
+        }
         let folders = std::fs::read_dir(&self.tools.tasks_dir).into_iter().flatten().flatten();
         let names = folders.filter_map(|entry| entry.file_name().into_string().ok());
         let groups = self.groups.cgroups.task_ids().unwrap_or_else(|error| {
@@ -304,6 +329,7 @@ impl Workshop {
         if let Err(error) = self.groups.cgroups.remove_parent_if_empty() {
             tracing::warn!(error = %chain(&error), "the parent cgroup is left behind");
         }
+        self.tools.network.leave();
     }
 
     fn sweep_task(&self, task_id: &str) -> Result<(), String> {

@@ -118,6 +118,8 @@ fn take_containers(task: &mut Task, report: &TaskReport) {
             container.image_digest.clone_from(&said.image_digest);
         }
         container.exit_code = said.exit_code.or(container.exit_code);
+        container.network_bindings.clone_from(&said.network_bindings);
+        container.addresses = said.addresses.or(container.addresses);
         if let Some(reason) = &said.reason {
             container.reason = Some(clip_reason(reason));
         }

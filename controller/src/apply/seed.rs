@@ -105,6 +105,8 @@ impl Seed<'_> {
             image_digest: None,
             exit_code: None,
             reason: None,
+            network_bindings: Vec::new(),
+            addresses: None,
         });
         Task {
             arn,

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use loadline_model::{RefusalReason, Resources};
+use loadline_model::network::RESERVED_TCP_PORTS;
+use loadline_model::{Protocol, RefusalReason, Resources};
 
 use super::place::{Request, Tentative};
 use crate::command::{PlacementFailure, PlacementReason};
-use crate::state::{HostPort, NodeEntry, NodeStatus, PlacementConstraint, Protocol, State};
+use crate::state::{HostPort, NodeEntry, NodeStatus, PlacementConstraint, State};
 
 /// Why a node is not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Objection {
     Room(RefusalReason, Resources, Resources),
     /// A task on it uses the same port of the host.
     Port(u16, Protocol),
+    /// No task may have this TCP port.
+    ReservedPort(u16),
     /// It has a task of the same group already.
     Distinct,
     /// The expression does not select it.
@@ -90,12 +93,17 @@ fn ports(candidate: &Candidate<'_>) -> Result<(), Objection> {
     if 0 < candidate.tentative.tasks(&candidate.node.record.arn) {
         return Err(Objection::Port(first.port, first.protocol));
     }
-    let wanted = |used: &&HostPort| {
-        let same = |port: &HostPort| port.port == used.port && port.protocol == used.protocol;
-        candidate.request.ports.iter().any(same)
+    let asked = &candidate.request.ports;
+    let is_reserved = |port: &&HostPort| {
+        port.protocol == Protocol::Tcp && RESERVED_TCP_PORTS.contains(&port.port)
     };
+    if let Some(reserved) = asked.iter().find(is_reserved) {
+        return Err(Objection::ReservedPort(reserved.port));
+    }
+    let wanted =
+        |used: &(u16, Protocol)| asked.iter().any(|port| (port.port, port.protocol) == *used);
     match candidate.state.view.ports_on(candidate.node).find(wanted) {
-        Some(used) => Err(Objection::Port(used.port, used.protocol)),
+        Some((port, protocol)) => Err(Objection::Port(port, protocol)),
         None => Ok(()),
     }
 }
@@ -136,7 +144,7 @@ impl Objection {
             Self::Agent | Self::Quarantined(_) => PlacementReason::Agent,
             Self::Room(RefusalReason::Cpu, ..) => PlacementReason::Cpu,
             Self::Room(RefusalReason::Memory, ..) => PlacementReason::Memory,
-            Self::Port(..) => PlacementReason::Ports,
+            Self::Port(..) | Self::ReservedPort(_) => PlacementReason::Ports,
             Self::Distinct => PlacementReason::DistinctInstance,
             Self::MemberOf(_) | Self::Expression(_) => PlacementReason::MemberOf,
         }
@@ -157,6 +165,9 @@ impl fmt::Display for Objection {
             }
             Self::Port(port, protocol) => {
                 write!(f, "port {port}/{} is in use by another task", protocol.as_str())
+            }
+            Self::ReservedPort(port) => {
+                write!(f, "port {port}/tcp is kept for the node itself")
             }
             Self::Distinct => f.write_str("it has a task of the same group already"),
             Self::MemberOf(expression) => write!(f, "not selected by {expression:?}"),

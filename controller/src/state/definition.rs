@@ -1,8 +1,8 @@
 //! Task definitions: immutable but for their status.
 
 use loadline_model::{
-    ContainerName, ContainerSpec, IpcMode, KeyValue, NetworkMode, PidMode, TaskArn, TaskSpec,
-    Volume,
+    ContainerName, ContainerSpec, IpcMode, KeyValue, NetworkMode, PidMode, Protocol, TaskArn,
+    TaskSpec, Volume,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ pub struct DefinitionBody {
     pub network_mode: NetworkMode,
     /// The containers, in the order given.
     pub containers: Vec<ContainerSpec>,
-    /// The host's ports that its containers use; only with [`NetworkMode::Host`].
+    /// The host's ports that its containers ask for by number. Placement keeps them apart.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<HostPort>,
     /// `requiresCompatibilities` as given: kept for Describe.
@@ -113,7 +113,7 @@ pub struct Platform {
     pub constraints: Vec<PlacementConstraint>,
 }
 
-/// A port of the host that a container uses. No two held tasks of a node have the same one.
+/// A port of the host that a container uses, by its number. No two held tasks of a node have the same one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostPort {
     /// Which container of the definition.
@@ -122,26 +122,6 @@ pub struct HostPort {
     pub port: u16,
     /// Over what.
     pub protocol: Protocol,
-}
-
-/// ECS's `protocol` of a port mapping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Protocol {
-    /// `tcp`
-    Tcp,
-    /// `udp`
-    Udp,
-}
-
-impl Protocol {
-    /// ECS's word.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
 }
 
 /// One revision.

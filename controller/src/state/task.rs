@@ -1,5 +1,6 @@
 //! Tasks as the controller knows them.
 
+use loadline_model::network::{Addresses, NetworkBinding};
 use loadline_model::{
     ContainerName, ContainerStatus, DesiredStatus, InstanceArn, KeyValue, Resources, StopCode,
     TaskArn, TaskStatus,
@@ -104,4 +105,10 @@ pub struct TaskContainer {
     /// For example `OutOfMemoryError: Container killed due to memory usage`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The host's ports that lead to it, as its node said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub network_bindings: Vec<NetworkBinding>,
+    /// Its own addresses, as its node said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<Addresses>,
 }

@@ -4,13 +4,12 @@ use std::cmp::Ordering;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use loadline_model::{Assignment, InstanceArn, TaskArn, TaskStatus};
+use loadline_model::{Assignment, InstanceArn, Protocol, TaskArn, TaskStatus};
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 
 use super::{
-    ClusterEntry, ClusterName, DefinitionKey, DefinitionStatus, Family, HostPort, JoinToken,
-    NodeEntry, RunToken, Scope, ServiceEntry, ServiceKey, ServiceName, Task, TaskDefinition,
-    TokenId,
+    ClusterEntry, ClusterName, DefinitionKey, DefinitionStatus, Family, JoinToken, NodeEntry,
+    RunToken, Scope, ServiceEntry, ServiceKey, ServiceName, Task, TaskDefinition, TokenId,
 };
 
 /// The cluster as of one commit.
@@ -209,11 +208,18 @@ impl View {
     }
 
     /// The host's ports that the node's held tasks use.
-    pub fn ports_on<'a>(&'a self, node: &'a NodeEntry) -> impl Iterator<Item = &'a HostPort> {
-        node.tasks
-            .iter()
-            .filter_map(|arn| self.definitions.get(&self.task(arn)?.definition))
-            .flat_map(|definition| &definition.body.ports)
+    pub fn ports_on<'a>(
+        &'a self,
+        node: &'a NodeEntry,
+    ) -> impl Iterator<Item = (u16, Protocol)> + 'a {
+        let tasks = node.tasks.iter().filter_map(|arn| self.task(arn));
+        tasks.flat_map(|task| {
+            let definition = self.definitions.get(&task.definition);
+            let asked = definition.into_iter().flat_map(|definition| &definition.body.ports);
+            let said = task.containers.iter().flat_map(|container| &container.network_bindings);
+            let asked = asked.map(|port| (port.port, port.protocol));
+            asked.chain(said.map(|binding| (binding.host_port, binding.protocol)))
+        })
     }
 
     /// A join token, revoked and expired ones included.

@@ -18,6 +18,8 @@ mod images;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
+mod networks;
+#[cfg(test)]
 mod nodes;
 #[cfg(test)]
 mod services;

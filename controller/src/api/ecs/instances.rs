@@ -1,6 +1,7 @@
 //! Container instances: the nodes of a cluster.
 
-use loadline_model::{InstanceArn, Resources};
+use loadline_model::network::RESERVED_TCP_PORTS;
+use loadline_model::{InstanceArn, Protocol, Resources};
 
 use super::page::Pager;
 use super::reference::{active_cluster, cluster_name, instance_arn};
@@ -10,7 +11,7 @@ use crate::api::wire::{EpochSeconds, Never, shape};
 use crate::api::{Api, ApiError};
 use crate::command::{DeregisterNode, NodeTasks, SetNodeStatus};
 use crate::scheduler::query::Expression;
-use crate::state::{ClusterName, HostPort, NodeEntry, NodeStatus, Protocol, View};
+use crate::state::{ClusterName, NodeEntry, NodeStatus, View};
 
 /// Most container instances of one DescribeContainerInstances (ECS's own bound).
 const DESCRIBE_MAX: usize = 100;
@@ -312,8 +313,8 @@ fn show(view: &View, entry: &NodeEntry, tags: bool) -> ContainerInstance {
     }
 }
 
-/// AWS lists ports that are in use among what remains.
-fn resources<'a>(amount: Resources, ports: impl Iterator<Item = &'a HostPort>) -> Vec<Resource> {
+/// AWS lists ports that are in use among what remains, and those that no task can have in both.
+fn resources(amount: Resources, ports: impl Iterator<Item = (u16, Protocol)>) -> Vec<Resource> {
     let resource = |name: &str, value: u64| Resource {
         name: name.into(),
         kind: "INTEGER".into(),
@@ -327,15 +328,17 @@ fn resources<'a>(amount: Resources, ports: impl Iterator<Item = &'a HostPort>) -
         string_set_value: Some(ports.iter().map(ToString::to_string).collect()),
         ..resource(name, 0)
     };
-    let (mut tcp, mut udp) = (Vec::new(), Vec::new());
-    for port in ports {
-        match port.protocol {
-            Protocol::Tcp => tcp.push(port.port),
-            Protocol::Udp => udp.push(port.port),
+    let (mut tcp, mut udp) = (RESERVED_TCP_PORTS.to_vec(), Vec::new());
+    for (port, protocol) in ports {
+        match protocol {
+            Protocol::Tcp => tcp.push(port),
+            Protocol::Udp => udp.push(port),
         }
     }
-    tcp.sort_unstable();
-    udp.sort_unstable();
+    for ports in [&mut tcp, &mut udp] {
+        ports.sort_unstable();
+        ports.dedup();
+    }
     vec![
         resource("CPU", amount.cpu_units),
         resource("MEMORY", amount.memory_mib),

@@ -162,6 +162,17 @@ fn trap(name: &str, code: i32) -> Said {
     std::process::exit(code)
 }
 
+/// Says that it is ready, works on a thread of its own, and ends well at SIGTERM.
+pub(super) fn work_until_term(ready: &Value, work: impl FnOnce() + Send + 'static) -> Said {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGTERM);
+    set.thread_block().map_err(|errno| format!("block SIGTERM: {errno}"))?;
+    std::thread::spawn(work);
+    print(&format!("{ready}\n"))?;
+    set.wait().map_err(|errno| format!("wait for SIGTERM: {errno}"))?;
+    std::process::exit(0)
+}
+
 /// Sleeps with the signal blocked, as a program that does not care for SIGTERM.
 fn ignore(name: &str, seconds: f64) -> Said {
     let mut set = SigSet::empty();

@@ -10,6 +10,7 @@
 mod acts;
 mod attacks;
 mod facts;
+mod net;
 mod tries;
 
 use std::io::Write as _;
@@ -24,6 +25,7 @@ acts:  exit N  true  sleep SECONDS  spin [THREADS [SECONDS]]  eat-memory MIB [SE
        oom-child MIB SECONDS  fork COUNT SECONDS  write PATH TEXT  mkdir PATH
        echo TEXT  echo-err TEXT  lines COUNT BYTES  read-line
        trap SIGNAL CODE  ignore SIGNAL SECONDS
+net:   serve PORT TEXT  serve-udp PORT TEXT  fetch URL [METHOD]  resolve NAME  addresses
 tries: try-mount  try-mknod PATH MAJOR MINOR  try-sethostname NAME  try-chroot  try-unshare
        try-open PATH MODE  try-setuid UID  try-kill PID  try-connect ADDRESS
        try-oom-adj N
@@ -60,7 +62,7 @@ fn main() -> ExitCode {
 }
 
 fn run(words: &[&str]) -> Option<Said> {
-    let said = facts::tell(words).or_else(|| acts::act(words));
+    let said = facts::tell(words).or_else(|| acts::act(words)).or_else(|| net::act(words));
     said.or_else(|| tries::attempt(words)).or_else(|| attacks::attack(words))
 }
 

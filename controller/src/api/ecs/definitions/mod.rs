@@ -1,5 +1,6 @@
 //! Task definitions.
 
+mod network;
 mod read;
 mod shapes;
 mod show;

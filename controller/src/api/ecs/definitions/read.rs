@@ -6,16 +6,15 @@ use loadline_model::{ContainerName, ContainerSpec, KeyValue, NetworkMode};
 
 use super::super::shapes::NameValue;
 use super::super::{check, roles};
+use super::network;
 use super::shapes::{
-    ContainerDefinition, PortMapping, RegisterTaskDefinitionRequest, RuntimePlatform,
+    ContainerDefinition, RegisterTaskDefinitionRequest, RuntimePlatform,
     TaskDefinitionPlacementConstraint,
 };
 use super::units::{MEMORY_MIB_MIN, cpu_units, memory_mib};
 use crate::api::ApiError;
 use crate::scheduler::query::Expression;
-use crate::state::{
-    DefinitionBody, Family, HostPort, PlacementConstraint, Platform, Protocol, Scope,
-};
+use crate::state::{DefinitionBody, Family, PlacementConstraint, Platform, Scope};
 
 /// Most containers of a task (ECS's own bound).
 pub(super) const CONTAINERS_MAX: usize = 10;
@@ -23,8 +22,6 @@ pub(super) const CONTAINERS_MAX: usize = 10;
 pub(super) const DEFINITION_BYTES_MAX: usize = 64 * 1024;
 /// Most placement constraints (ECS's own bound).
 pub(in crate::api::ecs) const CONSTRAINTS_MAX: usize = 10;
-/// Most port mappings of a container (ECS's own bound).
-const PORTS_MAX: usize = 100;
 const EXPRESSION_CHARS_MAX: usize = 2000;
 const IMAGE_CHARS_MAX: usize = 255;
 const TEXT_CHARS_MAX: usize = 255;
@@ -49,14 +46,16 @@ pub(super) fn definition(
     }
     let task_cpu = request.cpu.as_deref().map(|cpu| cpu_units("cpu", cpu)).transpose()?;
     let task_memory = request.memory.as_deref().map(|m| memory_mib("memory", m)).transpose()?;
-    let network_mode = network_mode(request.network_mode.as_deref())?;
+    let network_mode = network::mode(request.network_mode.as_deref())?;
+    let given = request.container_definitions;
+    let containers = containers(given, network_mode, task_cpu, task_memory)?;
     Ok(DefinitionBody {
         family,
         cpu_units: task_cpu,
         memory_mib: task_memory,
         network_mode,
-        ports: ports(&request.container_definitions, network_mode)?,
-        containers: containers(request.container_definitions, task_cpu, task_memory)?,
+        ports: network::together(&containers, network_mode)?,
+        containers,
         requires_compatibilities: compatibilities,
         platform: request.runtime_platform.map(platform).transpose()?,
         placement_constraints: constraints(request.placement_constraints.unwrap_or_default())?,
@@ -66,13 +65,6 @@ pub(super) fn definition(
         roles: roles::read(scope, request.task_role_arn, request.execution_role_arn)?,
         tags: check::tags(request.tags)?,
     })
-}
-
-/// Absent means `none`, where AWS on Linux means `bridge`: there is no bridge yet, and a task that
-/// asks for one is refused rather than left alone with its loopback.
-fn network_mode(mode: Option<&str>) -> Result<NetworkMode, ApiError> {
-    check::one_of("networkMode", mode, &["none", "host"], &["bridge", "awsvpc"])?;
-    Ok(if mode == Some("host") { NetworkMode::Host } else { NetworkMode::None })
 }
 
 /// Nodes say what they are by attributes of ECS's names; the platform asks for these.
@@ -92,59 +84,6 @@ fn platform(given: RuntimePlatform) -> Result<Platform, ApiError> {
         constraints.push(asked("ecs.cpu-architecture", &architecture.to_ascii_lowercase()));
     }
     Ok(Platform { cpu_architecture: architecture, constraints })
-}
-
-/// Every port mapping. On the host's network a container has the host's ports, so a mapping says
-/// which of them it uses; in a network of its own with nothing but loopback it would mean nothing.
-fn ports(given: &[ContainerDefinition], mode: NetworkMode) -> Result<Vec<HostPort>, ApiError> {
-    let mut ports: Vec<HostPort> = Vec::new();
-    for (index, container) in given.iter().enumerate() {
-        let mappings = container.port_mappings.as_deref().unwrap_or_default();
-        if PORTS_MAX < mappings.len() {
-            let at = format!("containerDefinitions[{index}].portMappings");
-            return Err(ApiError::client(format_args!("{at} can have at most {PORTS_MAX} items.")));
-        }
-        for (n, mapping) in mappings.iter().enumerate() {
-            let at = format!("containerDefinitions[{index}].portMappings[{n}]");
-            if mode != NetworkMode::Host {
-                let what = format!("{at} with a networkMode other than host");
-                return Err(ApiError::unsupported(what));
-            }
-            let name = container.name.as_deref().unwrap_or_default();
-            let port = port(&at, name, mapping)?;
-            let same = |have: &HostPort| have.port == port.port && have.protocol == port.protocol;
-            if ports.iter().any(same) {
-                return Err(ApiError::client(format_args!(
-                    "{at}: port {}/{} is there twice",
-                    port.port,
-                    port.protocol.as_str()
-                )));
-            }
-            ports.push(port);
-        }
-    }
-    Ok(ports)
-}
-
-fn port(at: &str, container: &str, mapping: &PortMapping) -> Result<HostPort, ApiError> {
-    let number = mapping.container_port.and_then(|n| u16::try_from(n).ok()).filter(|n| 0 < *n);
-    let port = number.ok_or_else(|| {
-        ApiError::client(format_args!("{at}.containerPort must be between 1 and 65535"))
-    })?;
-    if mapping.host_port.is_some_and(|host| host != 0 && host != i32::from(port)) {
-        return Err(ApiError::client(format_args!(
-            "When networkMode=host, the host ports and container ports in port mappings must \
-             match. ({at}.hostPort)"
-        )));
-    }
-    let protocol = mapping.protocol.as_deref();
-    check::one_of(&format!("{at}.protocol"), protocol, &["tcp", "udp"], &[])?;
-    Ok(HostPort {
-        container: ContainerName::parse(container)
-            .map_err(|bad| ApiError::client(format_args!("{at}: {}", bad.why)))?,
-        port,
-        protocol: if protocol == Some("udp") { Protocol::Udp } else { Protocol::Tcp },
-    })
 }
 
 fn constraints(
@@ -191,6 +130,7 @@ pub(in crate::api::ecs) fn member_of(
 
 fn containers(
     given: Vec<ContainerDefinition>,
+    mode: NetworkMode,
     task_cpu: Option<u64>,
     task_memory: Option<u64>,
 ) -> Result<Vec<ContainerSpec>, ApiError> {
@@ -204,7 +144,7 @@ fn containers(
     let containers = given
         .into_iter()
         .enumerate()
-        .map(|(index, container)| spec(index, container))
+        .map(|(index, container)| spec(index, container, mode))
         .collect::<Result<Vec<_>, _>>()?;
     let mut names = BTreeSet::new();
     for container in &containers {
@@ -255,7 +195,12 @@ fn memory_rules(container: &ContainerSpec, task_memory: Option<u64>) -> Result<(
     Ok(())
 }
 
-fn spec(index: usize, given: ContainerDefinition) -> Result<ContainerSpec, ApiError> {
+fn spec(
+    index: usize,
+    given: ContainerDefinition,
+    mode: NetworkMode,
+) -> Result<ContainerSpec, ApiError> {
+    let network = network::read(index, &given, mode)?;
     let at = |field: &str| format!("containerDefinitions[{index}].{field}");
     let required = |field: &str, value: Option<String>| {
         value.filter(|text| !text.is_empty()).ok_or_else(|| {
@@ -291,6 +236,7 @@ fn spec(index: usize, given: ContainerDefinition) -> Result<ContainerSpec, ApiEr
         readonly_root_filesystem: given.readonly_root_filesystem.unwrap_or(false),
         stop_timeout_s: stop_timeout,
         labels: labels(&at("dockerLabels"), given.docker_labels.unwrap_or_default())?,
+        network,
         ..ContainerSpec::new(parsed, image)
     })
 }

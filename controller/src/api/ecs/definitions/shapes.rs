@@ -14,7 +14,7 @@ shape! {
         task_role_arn: "taskRoleArn" => Option<String>,
         /// What is done with before its containers run: name or ARN.
         execution_role_arn: "executionRoleArn" => Option<String>,
-        /// `none` (default) or `host`.
+        /// `none` (default), `host`, `bridge` or `awsvpc`.
         network_mode: "networkMode" => Option<String>,
         /// 1 to 10.
         container_definitions: "containerDefinitions" => Vec<ContainerDefinition>,
@@ -53,7 +53,7 @@ shape! {
         memory: "memory" => Option<i32>,
         /// Soft limit, MiB.
         memory_reservation: "memoryReservation" => Option<i32>,
-        /// The host's ports that it uses; only with `host`.
+        /// The ports that others shall reach.
         port_mappings: "portMappings" => Option<Vec<PortMapping>>,
         /// Whether the task ends with it; true where absent.
         essential: "essential" => Option<bool>,
@@ -75,15 +75,25 @@ shape! {
         working_directory: "workingDirectory" => Option<String>,
         /// Whether the root filesystem is read-only.
         readonly_root_filesystem: "readonlyRootFilesystem" => Option<bool>,
+        /// Other containers that it finds by name: `NAME` or `NAME:ALIAS`.
+        links: "links" => Option<Vec<String>>,
+        /// Its host name.
+        hostname: "hostname" => Option<String>,
+        /// More lines of its hosts file.
+        extra_hosts: "extraHosts" => Option<Vec<HostEntry>>,
+        /// Its name servers.
+        dns_servers: "dnsServers" => Option<Vec<String>>,
+        /// What incomplete names are looked up in.
+        dns_search_domains: "dnsSearchDomains" => Option<Vec<String>>,
         /// Labels.
         docker_labels: "dockerLabels" => Option<BTreeMap<String, String>>,
         /// None yet.
         system_controls: "systemControls" => Option<Vec<Never>>,
     }
     unsupported [
-        "repositoryCredentials", "links", "restartPolicy", "environmentFiles", "linuxParameters",
-        "secrets", "dependsOn", "startTimeout", "versionConsistency", "hostname",
-        "disableNetworking", "privileged", "dnsServers", "dnsSearchDomains", "extraHosts",
+        "repositoryCredentials", "restartPolicy", "environmentFiles", "linuxParameters",
+        "secrets", "dependsOn", "startTimeout", "versionConsistency",
+        "disableNetworking", "privileged",
         "dockerSecurityOptions", "interactive", "pseudoTerminal", "ulimits", "logConfiguration",
         "healthCheck", "resourceRequirements", "firelensConfiguration", "credentialSpecs",
     ]
@@ -100,11 +110,21 @@ shape! {
 }
 
 shape! {
-    /// A port of the host that a container uses, in both directions.
+    /// A line of a hosts file, in both directions.
+    HostEntry = "HostEntry" {
+        /// The name.
+        hostname: "hostname" => String,
+        /// What it means.
+        ip_address: "ipAddress" => String,
+    }
+}
+
+shape! {
+    /// A port of a container that others shall reach, in both directions.
     PortMapping = "PortMapping" {
         /// 1 to 65535.
         container_port: "containerPort" => Option<i32>,
-        /// The same, 0 or absent: a container on the host's network has the host's ports.
+        /// The host's; 0 or absent for one that the node chooses, with `bridge`.
         host_port: "hostPort" => Option<i32>,
         /// `tcp` (default) or `udp`.
         protocol: "protocol" => Option<String>,
@@ -135,7 +155,7 @@ shape! {
         task_role_arn: "taskRoleArn" => Option<String>,
         /// ARN.
         execution_role_arn: "executionRoleArn" => Option<String>,
-        /// `none` or `host`.
+        /// `none`, `host`, `bridge` or `awsvpc`.
         network_mode: "networkMode" => String,
         /// From 1.
         revision: "revision" => i64,

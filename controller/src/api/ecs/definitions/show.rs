@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use loadline_model::{ContainerSpec, KeyValue};
 
 use super::super::shapes::show_pairs;
+use super::network;
 use super::shapes::{
-    ContainerDefinition, PortMapping, RuntimePlatform, TaskDefinition as Shown,
+    ContainerDefinition, RuntimePlatform, TaskDefinition as Shown,
     TaskDefinitionPlacementConstraint,
 };
 use crate::api::wire::EpochSeconds;
-use crate::state::{HostPort, PlacementConstraint, Scope, TaskDefinition};
+use crate::state::{DefinitionBody, PlacementConstraint, Scope, TaskDefinition};
 
 /// A revision. The empty lists are there because AWS shows them and clients compare them.
 pub(super) fn definition(scope: &Scope, record: &TaskDefinition) -> Shown {
@@ -18,11 +19,7 @@ pub(super) fn definition(scope: &Scope, record: &TaskDefinition) -> Shown {
     let compatibilities = &body.requires_compatibilities;
     Shown {
         task_definition_arn: scope.definition_arn(&record.key()),
-        container_definitions: body
-            .containers
-            .iter()
-            .map(|spec| container(spec, &body.ports))
-            .collect(),
+        container_definitions: body.containers.iter().map(|spec| container(spec, body)).collect(),
         task_role_arn: body.roles.task.clone(),
         execution_role_arn: body.roles.execution.clone(),
         family: body.family.to_string(),
@@ -45,7 +42,8 @@ pub(super) fn definition(scope: &Scope, record: &TaskDefinition) -> Shown {
     }
 }
 
-fn container(spec: &ContainerSpec, ports: &[HostPort]) -> ContainerDefinition {
+fn container(spec: &ContainerSpec, body: &DefinitionBody) -> ContainerDefinition {
+    let own = &spec.network;
     let number = |value: u64| i32::try_from(value).unwrap_or(i32::MAX);
     ContainerDefinition {
         name: Some(spec.name.to_string()),
@@ -53,7 +51,12 @@ fn container(spec: &ContainerSpec, ports: &[HostPort]) -> ContainerDefinition {
         cpu: Some(number(spec.cpu_units)),
         memory: spec.memory_mib.map(number),
         memory_reservation: spec.memory_reservation_mib.map(number),
-        port_mappings: Some(mappings(spec, ports)),
+        port_mappings: Some(network::show_ports(spec, &body.ports, body.network_mode)),
+        links: network::show_links(spec),
+        hostname: own.hostname.clone(),
+        extra_hosts: network::show_hosts(spec),
+        dns_servers: network::some(own.dns_servers.iter().map(ToString::to_string).collect()),
+        dns_search_domains: network::some(own.dns_search_domains.clone()),
         essential: Some(spec.essential),
         entry_point: spec.entry_point.clone(),
         command: spec.command.clone(),
@@ -67,16 +70,6 @@ fn container(spec: &ContainerSpec, ports: &[HostPort]) -> ContainerDefinition {
         docker_labels: labels(&spec.labels),
         system_controls: Some(vec![]),
     }
-}
-
-fn mappings(spec: &ContainerSpec, ports: &[HostPort]) -> Vec<PortMapping> {
-    let own = ports.iter().filter(|port| port.container == spec.name);
-    let show = |port: &HostPort| PortMapping {
-        container_port: Some(port.port.into()),
-        host_port: Some(port.port.into()),
-        protocol: Some(port.protocol.as_str().into()),
-    };
-    own.map(show).collect()
 }
 
 fn labels(labels: &[KeyValue]) -> Option<BTreeMap<String, String>> {

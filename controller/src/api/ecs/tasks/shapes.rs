@@ -207,7 +207,7 @@ shape! {
     /// A task as it is shown. Times are by the controller's clock, but for `executionStoppedAt`.
     Task = "Task" {
         /// None yet.
-        attachments: "attachments" => Vec<Never>,
+        attachments: "attachments" => Vec<Attachment>,
         /// What its node has of interest to it.
         attributes: "attributes" => Vec<Attribute>,
         /// Of its node, where it has the attribute `ecs.availability-zone`.
@@ -264,11 +264,37 @@ shape! {
 }
 
 shape! {
+    /// What a task has besides its containers: with `awsvpc` an interface.
+    Attachment = "Attachment" {
+        /// A UUID.
+        id: "id" => String,
+        /// ElasticNetworkInterface.
+        kind: "type" => String,
+        /// ATTACHED or DELETED.
+        status: "status" => String,
+        /// Its addresses.
+        details: "details" => Vec<NameValue>,
+    }
+}
+
+shape! {
+    /// A task's interface, as one of its containers sees it.
+    NetworkInterface = "NetworkInterface" {
+        /// The attachment's.
+        attachment_id: "attachmentId" => String,
+        /// Its IPv4 address.
+        private_ipv4_address: "privateIpv4Address" => String,
+        /// Its IPv6 address, where the node has IPv6.
+        ipv6_address: "ipv6Address" => Option<String>,
+    }
+}
+
+shape! {
     /// A port of the host that a container uses.
     NetworkBinding = "NetworkBinding" {
         /// Every address of the host.
         bind_ip: "bindIP" => String,
-        /// The same as the host's.
+        /// The container's.
         container_port: "containerPort" => i32,
         /// The host's.
         host_port: "hostPort" => i32,
@@ -300,8 +326,8 @@ shape! {
         reason: "reason" => Option<String>,
         /// The host's ports that it uses, while it runs.
         network_bindings: "networkBindings" => Vec<NetworkBinding>,
-        /// None yet.
-        network_interfaces: "networkInterfaces" => Vec<Never>,
+        /// The task's interface, with `awsvpc`.
+        network_interfaces: "networkInterfaces" => Vec<NetworkInterface>,
         /// UNKNOWN.
         health_status: "healthStatus" => String,
         /// CPU units.

@@ -1,11 +1,15 @@
 //! Tasks as clients see them.
 
-use loadline_model::{ContainerSpec, ContainerStatus, TaskSpec};
+use loadline_model::network::Addresses;
+use loadline_model::{ContainerSpec, ContainerStatus, NetworkMode, Protocol, TaskSpec, TaskStatus};
 
-use super::super::shapes::{show_pairs, show_tags};
-use super::shapes::{Container, ContainerOverride, NetworkBinding, Task as Shown, TaskOverride};
+use super::super::shapes::{NameValue, show_pairs, show_tags};
+use super::shapes::{
+    Attachment, Container, ContainerOverride, NetworkBinding, NetworkInterface, Task as Shown,
+    TaskOverride,
+};
 use crate::api::wire::EpochSeconds;
-use crate::state::{HostPort, Scope, Task, TaskContainer, TaskOverrides, View};
+use crate::state::{Scope, Task, TaskContainer, TaskOverrides, View};
 
 /// Whether a task is shown with its tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +28,7 @@ pub(super) fn task(view: &View, task: &Task, tags: Tags) -> Shown {
     });
     let time = |ms: Option<u64>| ms.map(EpochSeconds::from_ms);
     Shown {
-        attachments: vec![],
+        attachments: attachments(task, spec.as_ref()),
         attributes: vec![],
         availability_zone: zone.and_then(|attribute| attribute.value.clone()),
         cluster_arn: scope.cluster_arn(&task.cluster),
@@ -60,24 +64,73 @@ fn containers(view: &View, task: &Task, spec: Option<&TaskSpec>) -> Vec<Containe
     };
     let show = |record: &TaskContainer| Container {
         network_bindings: bindings(view, task, record),
+        network_interfaces: interfaces(task, spec),
         ..container(&view.scope, task, record, spec_of(record))
     };
     task.containers.iter().map(show).collect()
 }
 
+/// While it runs: what its node said, or for one that says nothing, what its definition asks for.
 fn bindings(view: &View, task: &Task, record: &TaskContainer) -> Vec<NetworkBinding> {
-    let key = &task.definition;
-    let definition = view.definition(&key.family, key.revision);
-    let ports = definition.map_or(&[][..], |definition| &definition.body.ports);
-    let runs = record.last_status == ContainerStatus::Running;
-    let own = ports.iter().filter(|port| runs && port.container == record.name);
-    let show = |port: &HostPort| NetworkBinding {
+    if record.last_status != ContainerStatus::Running {
+        return Vec::new();
+    }
+    let show = |container: u16, host: u16, protocol: Protocol| NetworkBinding {
         bind_ip: "0.0.0.0".into(),
-        container_port: port.port.into(),
-        host_port: port.port.into(),
-        protocol: port.protocol.as_str().into(),
+        container_port: container.into(),
+        host_port: host.into(),
+        protocol: protocol.as_str().into(),
     };
-    own.map(show).collect()
+    let said = &record.network_bindings;
+    if !said.is_empty() {
+        return said.iter().map(|b| show(b.container_port, b.host_port, b.protocol)).collect();
+    }
+    let definition = view.definition(&task.definition.family, task.definition.revision);
+    let body = definition.map(|definition| &definition.body);
+    let body = body.filter(|body| body.network_mode == NetworkMode::Host);
+    let own = body.into_iter().flat_map(|body| &body.ports);
+    let own = own.filter(|port| port.container == record.name);
+    own.map(|port| show(port.port, port.port, port.protocol)).collect()
+}
+
+/// With `awsvpc` a task has an interface of its own, which all its containers share.
+fn attachments(task: &Task, spec: Option<&TaskSpec>) -> Vec<Attachment> {
+    let Some(addresses) = interface(task, spec) else { return Vec::new() };
+    let pair =
+        |name: &str, value: String| NameValue { name: Some(name.into()), value: Some(value) };
+    let ipv4 = Some(pair("privateIPv4Address", addresses.ipv4.to_string()));
+    let ipv6 = addresses.ipv6.map(|own| pair("ipv6Address", own.to_string()));
+    let status = match task.last_status {
+        TaskStatus::Stopped => "DELETED",
+        _ => "ATTACHED",
+    };
+    vec![Attachment {
+        id: attachment_id(task),
+        kind: "ElasticNetworkInterface".into(),
+        status: status.into(),
+        details: ipv4.into_iter().chain(ipv6).collect(),
+    }]
+}
+
+fn interfaces(task: &Task, spec: Option<&TaskSpec>) -> Vec<NetworkInterface> {
+    let show = |addresses: Addresses| NetworkInterface {
+        attachment_id: attachment_id(task),
+        private_ipv4_address: addresses.ipv4.to_string(),
+        ipv6_address: addresses.ipv6.map(|own| own.to_string()),
+    };
+    interface(task, spec).map(show).into_iter().collect()
+}
+
+fn interface(task: &Task, spec: Option<&TaskSpec>) -> Option<Addresses> {
+    spec.filter(|spec| spec.network_mode == NetworkMode::Awsvpc)?;
+    task.containers.iter().find_map(|container| container.addresses)
+}
+
+/// A UUID that is the same whenever the task is shown: the task's own id in that form.
+fn attachment_id(task: &Task) -> String {
+    let id = task.arn.id();
+    let part = |range: std::ops::Range<usize>| id.get(range).unwrap_or("0");
+    [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
 }
 
 fn container(
