@@ -269,3 +269,36 @@ fn a_node_of_the_image_is_adopted_only_if_it_is_the_device() {
     }
     world.assert_nothing_is_left();
 }
+
+#[test]
+fn a_writable_cgroup_belongs_to_the_user_who_runs_in_it() {
+    let Some(world) = World::new("cgroupowner") else { return };
+    let script = "cd /sys/fs/cgroup && stat -c '%n %u' . cgroup.procs cgroup.subtree_control \
+                  cgroup.freeze && mkdir below && echo made && rmdir below";
+    for (mode, owner, made) in [("rw", "1000", "made\n"), ("ro", "0", "")] {
+        world.script(script, |config| {
+            config["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+            push(&mut config["linux"]["namespaces"], json!({ "type": "cgroup" }));
+            for mount in config["mounts"].as_array_mut().unwrap() {
+                if mount["type"] == "cgroup" {
+                    mount["options"] = json!([mode, "nosuid", "noexec", "nodev"]);
+                }
+            }
+        });
+        // v2 alone, whatever the host has.
+        let mut alone = Command::new("unshare");
+        let run = world.command(&["run", "-b", world.bundle().to_str().unwrap(), &world.id]);
+        alone.args(["-m", "--propagation", "private", "sh", "-c"]);
+        alone.arg("mount -t cgroup2 none /sys/fs/cgroup || exit 99; exec \"$@\"").arg("sh");
+        alone.arg(run.get_program()).args(run.get_args()).stdin(Stdio::null());
+        let output = alone.output().unwrap();
+        if output.status.code() == Some(99) {
+            eprintln!("SKIPPED cgroupowner: needs cgroup v2 in the kernel");
+            return;
+        }
+        let files = ". cgroup.procs cgroup.subtree_control".replace(' ', &format!(" {owner}\n"));
+        let expected = format!("{files} {owner}\ncgroup.freeze 0\n{made}");
+        assert_eq!(world::text(&output), expected, "{mode}: {output:?}");
+    }
+    world.assert_nothing_is_left();
+}

@@ -33,6 +33,7 @@ mod layout;
 mod location;
 mod make;
 mod oom;
+mod owner;
 mod remove;
 mod stats;
 mod stats_devices;

@@ -179,6 +179,9 @@ impl Launch<'_> {
             ParentStep::ListenForStart => self.listen_for_start(),
             ParentStep::StartScope => self.start_scope(),
             ParentStep::CreateCgroup => self.create_cgroup(),
+            ParentStep::GiveCgroup { uid } => {
+                Ok(self.group.as_ref().map_or(Ok(()), |group| group.give_to(*uid))?)
+            }
             ParentStep::Clone { namespaces, first } => self.clone(namespaces, first),
             ParentStep::JoinCgroup => self.join_cgroup(),
             ParentStep::MapIds { uid, gid } => Ok(idmap::write(self.pid()?, uid, gid)?),

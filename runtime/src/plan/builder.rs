@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::step::{ChildStep, ParentStep, Program, Slot};
 use super::{Ask, Begin, CgroupDriver, Console};
+use crate::cgroup::Mode;
 use crate::host::Host;
 use crate::spec::{Capabilities, HookKind, IdMap, MountKind, NamespaceKind, Spec, Tmpcopyup};
 
@@ -112,6 +113,7 @@ impl<'a> Builder<'a> {
         // systemd moves a process into a scope that it makes, so there the clone comes first.
         if has_cgroup && self.ask.cgroup_driver == CgroupDriver::Cgroupfs {
             self.parent.push(ParentStep::CreateCgroup);
+            self.give_cgroup();
         }
         self.make_rdt_group();
     }
@@ -125,6 +127,27 @@ impl<'a> Builder<'a> {
     pub(super) fn send_pidfd(&mut self) {
         if self.ask.pidfd_socket.is_some() {
             self.parent.push(ParentStep::SendPidfd);
+        }
+    }
+
+    /// Only where the container sees a group of its own and may write to it, and never on v1, where
+    /// that would not be safe.
+    fn give_cgroup(&mut self) {
+        let spec = self.spec;
+        let writes = spec.mounts.iter().any(|mount| {
+            let is_there = mount.destination == Path::new("sys/fs/cgroup");
+            let is_read_only = mount.options.set & libc::MOUNT_ATTR_RDONLY != 0;
+            mount.kind == MountKind::Cgroup && is_there && !is_read_only
+        });
+        let is_v2 = self.host.cgroups.mode() == Mode::V2;
+        let sees_own = self.creates(NamespaceKind::Cgroup);
+        if !(writes && is_v2 && sees_own && self.host.is_machine_root()) {
+            return;
+        }
+        match self.spec.linux.host_uid(spec.process.user.uid) {
+            // It is root's already.
+            None | Some(0) => {}
+            Some(uid) => self.parent.push(ParentStep::GiveCgroup { uid }),
         }
     }
 
@@ -145,6 +168,7 @@ impl<'a> Builder<'a> {
         self.parent.push(ParentStep::Clone { namespaces, first: self.first.clone() });
         if has_cgroup && self.ask.cgroup_driver == CgroupDriver::Systemd {
             self.parent.extend([ParentStep::StartScope, ParentStep::CreateCgroup]);
+            self.give_cgroup();
         }
         if has_cgroup {
             self.parent.push(ParentStep::JoinCgroup);

@@ -43,6 +43,8 @@ pub enum ParentStep {
     StartScope,
     /// Makes the cgroup in each hierarchy and writes its limits.
     CreateCgroup,
+    /// Gives the v2 cgroup to the host's user whom the container's process runs as.
+    GiveCgroup { uid: u32 },
     /// Starts the container's first process. With namespaces to enter `first`, a process between
     /// enters them and then clones it, so that what is created is owned by the user namespace.
     Clone { namespaces: Vec<NamespaceKind>, first: Vec<(Slot, NamespaceKind)> },

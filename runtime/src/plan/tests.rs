@@ -271,6 +271,28 @@ fn a_process_that_joins_may_begin_on_other_cpus() {
     insta::assert_snapshot!(plan.to_string());
 }
 
+#[test]
+fn a_cgroup_is_given_away_only_where_that_is_safe() {
+    let given = |host: &Host, options: Value, uid: u32, has_namespace: bool| {
+        let mut config = template();
+        config["process"]["user"]["uid"] = json!(uid);
+        if has_namespace {
+            push(&mut config["linux"]["namespaces"], json!({ "type": "cgroup" }));
+        }
+        for mount in config["mounts"].as_array_mut().unwrap() {
+            if mount["type"] == "cgroup" {
+                mount["options"] = options.clone();
+            }
+        }
+        printed(config, host, &ask(Begin::OnStart)).contains("give cgroup to user 7")
+    };
+    assert!(given(&v2(), json!(["rw"]), 7, true));
+    assert!(!given(&v2(), json!(["ro"]), 7, true), "it cannot be written to");
+    assert!(!given(&v2(), json!(["rw"]), 0, true), "it is root's already");
+    assert!(!given(&v2(), json!(["rw"]), 7, false), "it shows the host's groups");
+    assert!(!given(&hybrid(), json!(["rw"]), 7, true), "v1 is not safe");
+}
+
 fn refused(change: impl FnOnce(&mut Value), host: &Host, expected: &str) {
     let mut config = template();
     change(&mut config);

@@ -38,6 +38,7 @@ impl fmt::Display for ParentStep {
             ParentStep::ListenForStart => f.write_str("listen for start"),
             ParentStep::StartScope => f.write_str("start scope"),
             ParentStep::CreateCgroup => f.write_str("create cgroup"),
+            ParentStep::GiveCgroup { uid } => write!(f, "give cgroup to user {uid}"),
             ParentStep::Clone { namespaces, first } => {
                 f.write_str("clone with new namespaces:")?;
                 namespaces.iter().try_for_each(|kind| write!(f, " {kind}"))?;

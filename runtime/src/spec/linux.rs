@@ -55,6 +55,18 @@ impl Linux {
         self.namespaces.iter().any(|n| n.kind == kind && n.path.is_none())
     }
 
+    /// Who a user of the container is on the host; `None` in a joined user namespace, whose map is
+    /// not known.
+    pub fn host_uid(&self, uid: u32) -> Option<u32> {
+        if !self.namespaces.iter().any(|n| n.kind == NamespaceKind::User) {
+            return Some(uid);
+        }
+        self.uid_mappings.iter().find_map(|map| {
+            let offset = uid.checked_sub(map.container_id).filter(|offset| *offset < map.size)?;
+            map.host_id.checked_add(offset)
+        })
+    }
+
     /// Whether a kernel parameter of this kind of namespace is set.
     pub fn sets_parameters_of(&self, kind: NamespaceKind) -> bool {
         let owner = |path: &CString| kernel::sysctl_namespace(&path.to_string_lossy());
