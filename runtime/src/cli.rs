@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use crate::args::ArgError;
 use crate::container::{self, Error, Store, dry_run};
 use crate::verb::{Global, LogFormat, Verb, decode};
 use crate::{features, sys, template};
@@ -36,7 +37,8 @@ fn run(words: Option<Vec<String>>) -> i32 {
         Ok(decoded) => decoded,
         Err((global, error)) => {
             tell(&global, Level::Error, &error.to_string());
-            return 1;
+            // By this code runc's callers see that it lacks a verb.
+            return if matches!(error, ArgError::NoVerb(_)) { 3 } else { 1 };
         }
     };
     let (prefix, failure_code) = match &verb {

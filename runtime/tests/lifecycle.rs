@@ -137,6 +137,12 @@ fn a_mistake_on_the_command_line_is_logged_too() {
     assert!(ran.code == 1 && ran.err.contains("flag provided but not defined"), "{ran:?}");
     let line: Value = serde_json::from_str(&fs::read_to_string(&log).unwrap()).unwrap();
     assert_eq!(line["msg"], "flag provided but not defined: --nosuch");
+    let ran = world.runtime(&["frobnicate"]);
+    assert!(ran.code == 3 && ran.err.contains("No help topic for 'frobnicate'"), "{ran:?}");
+    for verb in ["create", "exec", "update", "ps"] {
+        let ran = world.runtime(&[verb, "--help"]);
+        assert!(ran.code == 0 && ran.out.contains("--pids-limit"), "{verb}: {ran:?}");
+    }
 }
 
 #[test]
