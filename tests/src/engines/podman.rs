@@ -34,8 +34,10 @@ claims!("podman":
 );
 
 /// podman's settings: limits that every root may set, and docker's init.
-const SETTINGS: &str = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n\
-    init_path = \"/usr/bin/docker-init\"\n";
+const SETTINGS: &str = r#"[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+init_path = "/usr/bin/docker-init"
+"#;
 
 /// A podman with folders of its own.
 #[derive(Debug)]
