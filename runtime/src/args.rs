@@ -33,9 +33,6 @@ pub enum ArgError {
     /// No such verb.
     #[error("No help topic for '{0}'")]
     NoVerb(String),
-    /// A verb of runc's that is not there.
-    #[error("{0} is not supported by this runtime")]
-    Unsupported(String),
 }
 
 /// One flag of a verb.

@@ -84,6 +84,14 @@ fn act(global: &Global, verb: Verb) -> Result<u8, Failed> {
         Verb::List { json, quiet } => print(&list(global, &store(), json, quiet)?)?,
         Verb::Spec { bundle, rootless } => template::write(&bundle, rootless)?,
         Verb::Features => print(&features::json())?,
+        Verb::Checkpoint { id, asked } => {
+            sys::fd::cloexec_from(3)?;
+            warn(global, container::checkpoint(&store(), &id, &asked)?);
+        }
+        Verb::Restore { id, options, asked } => {
+            prepare(0)?;
+            return restore(global, &store(), &id, &options, &asked);
+        }
         Verb::Live(live) => {
             prepare(live.preserve_fds())?;
             return live.act(&store());
@@ -108,7 +116,33 @@ fn run_container(
     if !options.stays {
         return Ok(0);
     }
-    let code = container::wait(&created);
+    stay(global, store, id, &created, keep)
+}
+
+fn restore(
+    global: &Global,
+    store: &Store,
+    id: &container::ContainerId,
+    options: &container::CreateOptions,
+    asked: &crate::criu::request::Restore,
+) -> Result<u8, Failed> {
+    let created = container::restore(store, id, options, asked)?;
+    if !options.stays {
+        return Ok(0);
+    }
+    stay(global, store, id, &created, false)
+}
+
+/// Stays until the container's program ends, and removes the container unless it is kept.
+fn stay(
+    global: &Global,
+    store: &Store,
+    id: &container::ContainerId,
+    created: &container::Created,
+    keep: bool,
+) -> Result<u8, Failed> {
+    let record = created.record.as_ref().ok_or(Error::NotFound)?;
+    let code = container::wait(created);
     warn(
         global,
         match (keep, &code) {

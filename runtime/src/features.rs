@@ -61,6 +61,7 @@ pub fn json() -> String {
             "netDevices": { "enabled": true },
         },
         "annotations": {
+            "org.opencontainers.runc.checkpoint.enabled": "true",
             "org.loadline.runtime.version": env!("CARGO_PKG_VERSION"),
         },
     });

@@ -14,6 +14,7 @@ pub mod bundle;
 pub mod cgroup;
 pub mod cli;
 pub mod container;
+pub mod criu;
 pub mod features;
 pub mod host;
 pub mod init;

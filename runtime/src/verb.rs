@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::args::{ArgError, Flag, Order, Parsed, parse, switch, value};
 use crate::container::{ContainerId, CreateOptions, Force, Reach};
+use crate::criu;
 use crate::live::{self, LiveVerb};
 use crate::plan::{Begin, CgroupDriver};
 use crate::signal;
@@ -95,6 +96,22 @@ pub enum Verb {
     },
     /// Prints what this runtime can do.
     Features,
+    /// Writes a running container into images.
+    Checkpoint {
+        /// Which.
+        id: ContainerId,
+        /// How.
+        asked: Box<criu::request::Checkpoint>,
+    },
+    /// Makes a container from images.
+    Restore {
+        /// Which.
+        id: ContainerId,
+        /// As what container.
+        options: Box<CreateOptions>,
+        /// How.
+        asked: Box<criu::request::Restore>,
+    },
     /// Does something with a container that lives.
     Live(LiveVerb),
 }
@@ -166,10 +183,23 @@ fn decode_after(global: &Global, parsed: &Parsed) -> Result<Verb, ArgError> {
         None => Verb::Help,
         Some((verb, rest)) => decode_verb(verb, rest)?,
     };
-    if let (true, Verb::Create { options, .. } | Verb::Run { options, .. }) =
-        (global.systemd_cgroup, &mut verb)
-    {
-        options.cgroup_driver = CgroupDriver::Systemd;
+    match &mut verb {
+        Verb::Create { options, .. } | Verb::Run { options, .. } if global.systemd_cgroup => {
+            options.cgroup_driver = CgroupDriver::Systemd;
+        }
+        Verb::Restore { options, .. } if global.systemd_cgroup => {
+            options.cgroup_driver = CgroupDriver::Systemd;
+        }
+        _ => {}
+    }
+    let common = match &mut verb {
+        Verb::Checkpoint { asked, .. } => Some(&mut asked.common),
+        Verb::Restore { asked, .. } => Some(&mut asked.common),
+        _ => None,
+    };
+    let program = parsed.value("criu").filter(|path| !path.is_empty());
+    if let (Some(common), Some(program)) = (common, program) {
+        common.program = PathBuf::from(program);
     }
     Ok(verb)
 }
@@ -198,7 +228,16 @@ fn decode_verb(verb: &str, rest: &[String]) -> Result<Verb, ArgError> {
         }
         "features" => Ok(Verb::Features),
         "help" | "h" => Ok(Verb::Help),
-        "checkpoint" | "restore" => Err(ArgError::Unsupported(verb.to_owned())),
+        "checkpoint" => Ok(match criu::verb::checkpoint(rest)? {
+            Some((id, asked)) => Verb::Checkpoint { id, asked: Box::new(asked) },
+            None => Verb::Help,
+        }),
+        "restore" => Ok(match criu::verb::restore(rest)? {
+            Some((id, options, asked)) => {
+                Verb::Restore { id, options: Box::new(options), asked: Box::new(asked) }
+            }
+            None => Verb::Help,
+        }),
         other => match live::decode(other, rest) {
             Some(decoded) => decoded.map(Verb::Live),
             None => Err(ArgError::NoVerb(other.to_owned())),

@@ -105,7 +105,10 @@ pub fn dry_run(id: &ContainerId, options: &CreateOptions) -> Result<String, Erro
     decide(id, options).map(|(_, _, plan)| plan.to_string())
 }
 
-fn decide(id: &ContainerId, options: &CreateOptions) -> Result<(Bundle, Spec, Plan), Error> {
+/// A plan and what it was made from.
+pub(super) type Decided = (Bundle, Spec, Plan);
+
+pub(super) fn decide(id: &ContainerId, options: &CreateOptions) -> Result<Decided, Error> {
     let bundle = Bundle::open(&options.bundle)?;
     if options.strict {
         let unknown = bundle.unknown_properties();
@@ -115,20 +118,39 @@ fn decide(id: &ContainerId, options: &CreateOptions) -> Result<(Bundle, Spec, Pl
     }
     let spec = Spec::validate(&bundle.oci)?;
     let host = Host::probe(&spec).map_err(Error::Host)?;
+    let console = console(&spec, options);
     let ask = Ask {
-        id: id.to_string(),
-        bundle: bundle.path.clone(),
-        begin: options.begin,
-        console: console(&spec, options),
         no_pivot: options.no_pivot,
         no_new_keyring: options.no_new_keyring,
         preserve_fds: options.preserve_fds,
         listen_fds: options.listen_fds,
         pidfd_socket: options.pidfd_socket.clone(),
-        cgroup_driver: options.cgroup_driver,
+        ..ask(id, &bundle.path, options.begin, console, options.cgroup_driver)
     };
     let plan = plan(&spec, &host, &ask)?;
     Ok((bundle, spec, plan))
+}
+
+/// What is asked where the command line says nothing more.
+pub(super) fn ask(
+    id: &ContainerId,
+    bundle: &Path,
+    begin: Begin,
+    console: Console,
+    cgroup_driver: CgroupDriver,
+) -> Ask {
+    Ask {
+        id: id.to_string(),
+        bundle: bundle.to_owned(),
+        begin,
+        console,
+        no_pivot: false,
+        no_new_keyring: false,
+        preserve_fds: 0,
+        listen_fds: 0,
+        pidfd_socket: None,
+        cgroup_driver,
+    }
 }
 
 fn console(spec: &Spec, options: &CreateOptions) -> Console {
@@ -140,15 +162,15 @@ fn console(spec: &Spec, options: &CreateOptions) -> Console {
 }
 
 /// What is known of a container before it has a process.
-struct Draft {
-    hook_state: State,
-    rootfs: PathBuf,
+pub(super) struct Draft {
+    pub(super) hook_state: State,
+    pub(super) rootfs: PathBuf,
     created: String,
     owns_pid_namespace: bool,
 }
 
 impl Draft {
-    fn new(id: &ContainerId, bundle: &Bundle, spec: &Spec) -> Draft {
+    pub(super) fn new(id: &ContainerId, bundle: &Bundle, spec: &Spec) -> Draft {
         Draft {
             hook_state: State {
                 oci_version: spec.oci_version.clone(),
@@ -164,7 +186,7 @@ impl Draft {
         }
     }
 
-    fn record(&self, bundle: &Bundle, known: Known<'_>, progress: Progress) -> Record {
+    pub(super) fn record(&self, bundle: &Bundle, known: Known<'_>, progress: Progress) -> Record {
         let pid = known.pid;
         let state = &self.hook_state;
         Record {

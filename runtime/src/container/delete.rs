@@ -123,7 +123,7 @@ pub(super) fn end(record: &Record) -> Result<(), Error> {
     await_end(&pidfd, record.pid)
 }
 
-fn await_end(pidfd: &OwnedFd, pid: i32) -> Result<(), Error> {
+pub(super) fn await_end(pidfd: &OwnedFd, pid: i32) -> Result<(), Error> {
     let timeout = PollTimeout::try_from(END_TIMEOUT).unwrap_or(PollTimeout::MAX);
     loop {
         match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout) {

@@ -83,6 +83,18 @@ pub enum Error {
     /// Not in this state: `exec`.
     #[error("cannot exec in a container that has {}{}", .0.has_been(), exec_hint(*.0))]
     CannotExec(Status),
+    /// Not in this state: `checkpoint`.
+    #[error("cannot checkpoint a container that has {}", .0.has_been())]
+    CannotCheckpoint(Status),
+    /// criu has no way to do it.
+    #[error("linux.namespaces: criu cannot restore into a {0} namespace that exists")]
+    CannotRestoreInto(spec::NamespaceKind),
+    /// Nobody restores it.
+    #[error("{0} is not supported by restore")]
+    CannotRestore(&'static str),
+    /// criu.
+    #[error(transparent)]
+    Criu(Box<crate::criu::Error>),
     /// The container was made without a cgroup.
     #[error("the container has no cgroup: give it a linux.cgroupsPath that this user may write")]
     NoCgroup,

@@ -10,6 +10,7 @@
 //! first process has executed nothing, stopped when that is gone or a zombie, and paused when its
 //! cgroup is frozen. So no crash can leave a record that lies.
 
+mod checkpoint;
 mod clock;
 mod create;
 mod delete;
@@ -32,11 +33,13 @@ mod pause;
 mod ps;
 mod record;
 mod resctrl;
+mod restore;
 mod start;
 mod state;
 mod store;
 mod update;
 
+pub use checkpoint::checkpoint;
 pub use clock::rfc3339;
 pub use create::{CreateOptions, Created, create, dry_run};
 pub use delete::{Force, delete, delete_ended};
@@ -55,6 +58,7 @@ pub use notify::NotifyError;
 pub use pause::{pause, resume};
 pub use ps::{processes, table};
 pub use record::{Record, Status};
+pub use restore::restore;
 pub use start::{after_start, start};
 pub use state::{StateReport, state};
 pub use store::Store;

@@ -220,6 +220,7 @@ impl Init<'_> {
             S::Link { path, target } => self.link(path, target),
             S::Node(device) => self.node(device),
             S::BindNode(device) => self.bind_node(device),
+            S::OwnNull => self.own_null(),
             S::MakeDirectory { path } => self.make_directory(path),
             S::Terminal { console_size, bind } => self.terminal(*console_size, *bind),
             S::Sysctl { path, value } => self.sysctl(path, value),

@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, makedev, mknodat};
-use nix::unistd::{Gid, Uid, fchownat, symlinkat};
+use nix::unistd::{Gid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchownat, symlinkat};
 
 use super::procfs::Procfs;
 use super::rooted::{self, Make};
@@ -15,6 +15,7 @@ use super::sync::Cause;
 use super::{Done, Init, os_str};
 use crate::plan::c_path;
 use crate::spec::{Device, DeviceKind};
+use crate::sys::fd;
 use crate::sys::mount::{OPEN_TREE_CLONE, move_mount, open_tree};
 
 impl Init<'_> {
@@ -49,6 +50,39 @@ impl Init<'_> {
         let place = rooted::open_or_make(self.root()?, &device.path, Make::File)?;
         let mount = open_tree(node.as_fd(), c"", OPEN_TREE_CLONE)?;
         Ok(move_mount(mount.as_fd(), place.as_fd())?)
+    }
+
+    /// The host's /dev/null belongs to a mount that the container does not have: criu cannot find
+    /// it there, and a security module may not label it. Where the container may not open its own,
+    /// it keeps the host's.
+    pub(super) fn own_null(&mut self) -> Done {
+        let null = makedev(1, 3);
+        let is_null = |stat: &FileStat| is_device(stat, SFlag::S_IFCHR, null);
+        let mut hosts = [false; 3];
+        for (fd, is_hosts) in (0..).zip(&mut hosts) {
+            *is_hosts = is_null(&fstat(fd::standard(fd))?);
+        }
+        if hosts == [false; 3] {
+            return Ok(());
+        }
+        let own = match rooted::open_with(self.root()?, Path::new("dev/null"), libc::O_RDWR) {
+            Err(Errno::EPERM | Errno::EACCES) => return Ok(()),
+            other => other?,
+        };
+        if !is_null(&fstat(&own)?) {
+            return Err(Cause::OtherDevice);
+        }
+        let [input, output, error] = hosts;
+        if input {
+            dup2_stdin(&own)?;
+        }
+        if output {
+            dup2_stdout(&own)?;
+        }
+        if error {
+            dup2_stderr(&own)?;
+        }
+        Ok(())
     }
 
     /// The directory that holds a path's last component, and that component. The directory is

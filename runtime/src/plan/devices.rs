@@ -48,6 +48,9 @@ pub(super) fn all(b: &mut Builder<'_>) {
         }
     }
     spec.linux.devices.iter().for_each(|device| push(device.clone()));
+    if !spec.process.terminal {
+        b.child.push(ChildStep::OwnNull);
+    }
     let link = |path: &str, target: &str| ChildStep::Link {
         path: PathBuf::from(path),
         target: CString::new(target).expect("the table has no NUL bytes"),

@@ -217,6 +217,8 @@ pub enum ChildStep {
     Node(Device),
     /// Binds the host's device node of the same path, after checking that it is that device.
     BindNode(Device),
+    /// Puts the container's /dev/null in the place of the host's on 0, 1 and 2.
+    OwnNull,
     /// Makes a directory, if it is missing: the program's working directory.
     MakeDirectory { path: PathBuf },
     /// Makes a terminal, hands its master over and puts the other side on 0, 1, 2.

@@ -98,6 +98,7 @@ impl fmt::Display for ChildStep {
                 offsets.iter().try_for_each(|(c, s, n)| write!(f, " {c}={s}s{n}ns"))
             }
             S::UnshareCgroup => f.write_str("unshare cgroup namespace"),
+            S::OwnNull => f.write_str("reopen /dev/null on 0 1 2"),
             S::RaiseLoopback => f.write_str("raise interface lo"),
             S::SetHostname { name } => write!(f, "set hostname {}", Text(name)),
             S::SetDomainname { name } => write!(f, "set domainname {}", Text(name)),

@@ -58,7 +58,11 @@ impl Docker {
         dockerd.arg("--host").arg(format!("unix://{}", socket.display()));
         dockerd.args(["--default-runtime", "tested", "--cgroup-parent"]);
         dockerd.arg(cgroup_parent(&world.place.cgroup)).args(options);
-        let asked = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
+        // It listens before it has made its networks.
+        let asked = || {
+            let mut version = command(&client, &folder, &["version"]);
+            program::run(&folder, &mut version).is_ok_and(|ran| ran.status.success())
+        };
         let daemon = Daemon::start(&mut dockerd, &folder.join("log"), asked)?;
         let docker = Self { client, folder, _daemon: daemon, names: AtomicUsize::new(1) };
         let archive = world.archive.to_str().context("the path of the image is no text")?;
@@ -67,10 +71,7 @@ impl Docker {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = program::command(&self.client);
-        command.env("DOCKER_HOST", format!("unix://{}/docker.sock", self.folder.display()));
-        command.env("DOCKER_CONFIG", &self.folder).args(arguments);
-        command
+        command(&self.client, &self.folder, arguments)
     }
 
     /// Types `docker ARGUMENTS`.
@@ -118,6 +119,14 @@ impl Docker {
         self.out(&[&named[..], options, &[IMAGE], program].concat())?;
         Ok(detached)
     }
+}
+
+/// The client, told about the daemon in `folder`.
+fn command(client: &Path, folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = program::command(client);
+    command.env("DOCKER_HOST", format!("unix://{}/docker.sock", folder.display()));
+    command.env("DOCKER_CONFIG", folder).args(arguments);
+    command
 }
 
 /// A container in the background.
