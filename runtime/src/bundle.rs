@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime as oci;
+use crate::config::Config;
+use crate::seccomp::Cache;
 
 use crate::spec::table;
 
@@ -19,7 +20,7 @@ pub struct Bundle {
     /// config.json as it was read, for the record.
     pub text: String,
     /// The same, decoded and not yet validated.
-    pub oci: oci::Spec,
+    pub config: Config,
 }
 
 /// Why a bundle cannot be read.
@@ -68,15 +69,15 @@ impl Bundle {
     ///
     /// # Errors
     /// When the directory or the file is missing, too large, or no configuration.
-    pub fn open(path: &Path) -> Result<Bundle, Error> {
+    pub fn open(path: &Path, cache: &Cache) -> Result<Bundle, Error> {
         let path = path
             .canonicalize()
             .map_err(|source| Error::Directory { path: path.to_owned(), source })?;
         let file = path.join("config.json");
         let text = read(&file)?;
-        let oci = serde_json::from_str(&text)
+        let config = Config::decode(&text, cache)
             .map_err(|source| Error::Decode { path: file.clone(), source })?;
-        Ok(Bundle { path, text, oci })
+        Ok(Bundle { path, text, config })
     }
 }
 

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::args::ArgError;
@@ -57,13 +57,18 @@ fn run(words: Option<Vec<String>>) -> i32 {
 type Failed = Box<dyn StdError>;
 
 fn act(global: &Global, verb: Verb) -> Result<u8, Failed> {
-    let store = || Store::at(global.root.clone().unwrap_or_else(default_root));
+    let store = || {
+        let root = global.root.clone().unwrap_or_else(|| own_folder("loadline-runtime"));
+        Store::at(root, own_folder("loadline-filters"))
+    };
     let print = |text: &str| io::stdout().lock().write_all(text.as_bytes());
     match verb {
         Verb::Help => print(HELP)?,
         Verb::Version => print(&features::version())?,
         Verb::Create { id, options, dry_run: true }
-        | Verb::Run { id, options, dry_run: true, .. } => print(&dry_run(&id, &options)?)?,
+        | Verb::Run { id, options, dry_run: true, .. } => {
+            print(&dry_run(&store(), &id, &options)?)?;
+        }
         Verb::Create { id, options, .. } => {
             let options = with_sockets(options);
             prepare(options.preserve_fds)?;
@@ -179,20 +184,13 @@ fn prepare(preserve_fds: u32) -> Result<(), Failed> {
 
 /// An ordinary user's records lie in the folder of the session; so do those of root in a user
 /// namespace, unless the environment says that this is root's own session.
-fn default_root() -> PathBuf {
+/// A folder of this user that a restart of the machine empties.
+fn own_folder(name: &str) -> PathBuf {
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
     match runtime_dir {
-        Some(dir) if is_ordinary_user() => PathBuf::from(dir).join("loadline-runtime"),
-        _ => PathBuf::from("/run/loadline-runtime"),
+        Some(dir) if !nix::unistd::geteuid().is_root() => PathBuf::from(dir).join(name),
+        _ => Path::new("/run").join(name),
     }
-}
-
-fn is_ordinary_user() -> bool {
-    if !nix::unistd::geteuid().is_root() {
-        return true;
-    }
-    let is_own_session = std::env::var_os("USER").is_some_and(|user| user == "root");
-    !is_own_session && !sys::creds::in_initial_user_namespace()
 }
 
 fn list(global: &Global, store: &Store, json: bool, quiet: bool) -> Result<String, Failed> {

@@ -6,4 +6,9 @@
 #![deny(unsafe_code)]
 #![no_main]
 
+use loadline_runtime::sys::heap::Arena;
+
+#[global_allocator]
+static HEAP: Arena = Arena::new();
+
 loadline_runtime::entry!(loadline_runtime::cli::main);

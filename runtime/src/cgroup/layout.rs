@@ -9,10 +9,9 @@ mod usual;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
@@ -96,14 +95,12 @@ fn outside(map: &str, id: u32) -> Option<u32> {
     })
 }
 
-/// Reads a file of the kernel's, whose size nobody knows before, in as few steps as possible.
+/// Reads a file of the kernel's, whose size nobody knows before.
 fn read(path: impl AsRef<Path>) -> Result<String, Error> {
-    const USUAL_BYTES: usize = 16 * 1024;
     let path = path.as_ref();
-    let mut text = String::with_capacity(USUAL_BYTES);
-    let read = File::open(path).and_then(|mut file| file.read_to_string(&mut text));
-    read.map_err(|source| Error::io("read", path, source))?;
-    Ok(text)
+    let failed = |errno| Error::io("read", path, errno);
+    let bytes = crate::kernel_file::read_all(path).map_err(failed)?;
+    String::from_utf8(bytes).map_err(|_| failed(Errno::EILSEQ))
 }
 
 impl Layout {

@@ -78,7 +78,7 @@ pub fn checkpoint(
 /// The plan that the container was made by.
 fn decided(record: &Record) -> Result<(Spec, Plan), Error> {
     let damaged = |source| Error::Damaged { path: PathBuf::from(&record.id), source };
-    let spec = Spec::validate(&serde_json::from_str(record.config.get()).map_err(damaged)?)?;
+    let spec = Spec::validate(&serde_json::from_str(&record.config).map_err(damaged)?)?;
     let host = Host::probe(&spec).map_err(Error::Host)?;
     let console = if spec.process.terminal { Console::Foreground } else { Console::None };
     let id = ContainerId::parse(&record.id)?;

@@ -4,8 +4,6 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use serde_json::value::RawValue;
-
 use super::launch::{Known, Launched, Progress, Setting, launch};
 use super::record::{RECORD_VERSION, Record, process_stat};
 use super::store::write_atomically;
@@ -66,8 +64,9 @@ pub struct Created {
 /// # Errors
 /// What failed. Nothing is left of it.
 pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Result<Created, Error> {
-    let (bundle, spec, plan) = decide(id, options)?;
+    let (bundle, spec, plan) = decide(store, id, options)?;
     let mut folder = store.reserve(id)?;
+    bundle.config.keep(&spec, &store.filters());
     let draft = Draft::new(id, &bundle, &spec);
     let folder_path = folder.path().to_owned();
     let mut written = None;
@@ -101,22 +100,26 @@ pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Resul
 ///
 /// # Errors
 /// What `create` would refuse before it touched the kernel.
-pub fn dry_run(id: &ContainerId, options: &CreateOptions) -> Result<String, Error> {
-    decide(id, options).map(|(_, _, plan)| plan.to_string())
+pub fn dry_run(store: &Store, id: &ContainerId, options: &CreateOptions) -> Result<String, Error> {
+    decide(store, id, options).map(|(_, _, plan)| plan.to_string())
 }
 
 /// A plan and what it was made from.
 pub(super) type Decided = (Bundle, Spec, Plan);
 
-pub(super) fn decide(id: &ContainerId, options: &CreateOptions) -> Result<Decided, Error> {
-    let bundle = Bundle::open(&options.bundle)?;
+pub(super) fn decide(
+    store: &Store,
+    id: &ContainerId,
+    options: &CreateOptions,
+) -> Result<Decided, Error> {
+    let bundle = Bundle::open(&options.bundle, &store.filters())?;
     if options.strict {
         let unknown = bundle.unknown_properties();
         if !unknown.is_empty() {
             return Err(Error::Unknown(unknown));
         }
     }
-    let spec = Spec::validate(&bundle.oci)?;
+    let spec = bundle.config.validate()?;
     let host = Host::probe(&spec).map_err(Error::Host)?;
     let console = console(&spec, options);
     let ask = Ask {
@@ -204,8 +207,7 @@ impl Draft {
             resctrl: known.resctrl.cloned(),
             owns_pid_namespace: self.owns_pid_namespace,
             is_creating: progress == Progress::Creating,
-            config: RawValue::from_string(bundle.text.clone())
-                .expect("the text was decoded as JSON before"),
+            config: bundle.text.clone(),
         }
     }
 }

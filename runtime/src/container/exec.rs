@@ -5,7 +5,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use nix::sys::prctl::set_dumpable;
-use oci_spec::runtime as oci;
 
 use super::exec_cgroup::{SubCgroup, joined_cgroup};
 use super::exec_process::{Wanted, process};
@@ -14,10 +13,11 @@ use super::record::{Record, Status};
 use super::state::status;
 use super::store::write_atomically;
 use super::{ContainerId, Created, Error, Store};
+use crate::config::Config;
 use crate::host::Host;
 use crate::init::hook::State;
 use crate::plan::{Ask, Begin, CgroupDriver, Console, Inside, plan_exec};
-use crate::spec::{NamespaceKind, Spec};
+use crate::spec::NamespaceKind;
 
 /// Every kind, in the order in which they are listed.
 const KINDS: [NamespaceKind; 8] = [
@@ -67,10 +67,11 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<Cr
     }
     // Before there is a process that the container could see: nothing of it is traced or read.
     set_dumpable(false).map_err(|source| Error::Signal { pid: 0, source })?;
-    let config: oci::Spec = serde_json::from_str(record.config.get())
+    let cache = store.filters();
+    let config = Config::decode(&record.config, &cache)
         .map_err(|source| Error::Damaged { path: PathBuf::from(id.as_str()), source })?;
-    let process = process(&config, &options.process)?;
-    let spec = Spec::validate(&config)?.with_process(&process)?;
+    let process = process(&config.oci, &options.process)?;
+    let spec = config.validate()?.with_process(&process)?;
     let host = Host::probe(&spec).map_err(Error::Host)?;
     let console = match &options.console_socket {
         Some(path) => Console::Socket(path.clone()),

@@ -107,6 +107,7 @@ pub(super) fn launch<'a>(plan: &'a Plan, setting: Setting<'a>) -> Result<Launche
         interfaces: Vec::new(),
         process: None,
         group: None,
+        is_in_v2: false,
         rdt: resctrl::Guard::default(),
     };
     for (index, step) in plan.parent.iter().enumerate() {
@@ -134,6 +135,8 @@ struct Launch<'a> {
     interfaces: Vec<Moved>,
     process: Option<Process>,
     group: Option<Group>,
+    /// Whether the process is in the v2 side of its cgroup since it is there.
+    is_in_v2: bool,
     rdt: resctrl::Guard,
     slots: Vec<Option<OwnedFd>>,
     console: Option<OwnedFd>,
@@ -259,7 +262,9 @@ impl Launch<'_> {
     fn start_scope(&mut self) -> Result<(), StepError> {
         let Some(cgroup) = &self.plan.cgroup else { return Ok(()) };
         let unit = cgroup.unit.as_ref().ok_or(Errno::EINVAL)?;
-        Ok(Group::start_unit(unit, Pid::from_raw(self.pid()?), &cgroup.decision)?)
+        Group::start_unit(unit, Pid::from_raw(self.pid()?), &cgroup.decision)?;
+        self.is_in_v2 = true;
+        Ok(())
     }
 
     fn create_cgroup(&mut self) -> Result<(), StepError> {
@@ -311,6 +316,7 @@ impl Launch<'_> {
             cgroup: self.group.as_ref().and_then(Group::v2_fd),
             is_sibling: false,
         };
+        self.is_in_v2 = what.cgroup.is_some();
         let start = init::Start {
             sync: child,
             listener: self.listener.take(),
@@ -353,7 +359,8 @@ impl Launch<'_> {
     fn join_cgroup(&mut self) -> Result<(), StepError> {
         let pid = Pid::from_raw(self.pid()?);
         match &self.group {
-            Some(group) => Ok(group.attach_v1(pid)?),
+            Some(group) if self.is_in_v2 => Ok(group.attach_v1(pid)?),
+            Some(group) => Ok(group.attach(pid)?),
             None => Ok(()),
         }
     }

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::Error;
 use crate::cgroup;
+use crate::kernel_file::read_all;
 use crate::sys::process::pidfd_open;
 
 /// The version of the record's form. A change that older programs would misread raises it.
@@ -58,8 +59,13 @@ pub struct Record {
     /// Whether the set-up is still under way.
     #[serde(default)]
     pub is_creating: bool,
-    /// config.json as it was read.
-    pub config: Box<RawValue>,
+    /// config.json as it was read. In the record it is a value, not a text.
+    #[serde(skip_serializing, deserialize_with = "text_of")]
+    pub config: String,
+}
+
+fn text_of<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(String::from(Box::<str>::from(Box::<RawValue>::deserialize(from)?)))
 }
 
 /// Where a container is in its life.
@@ -128,8 +134,16 @@ impl Record {
         })
     }
 
+    /// As JSON. The configuration was decoded before, so it is put in place without another look.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a record has text keys only")
+        const ROOM_BYTES: usize = 2048;
+        let mut bytes = Vec::with_capacity(self.config.len() + ROOM_BYTES);
+        serde_json::to_writer(&mut bytes, self).expect("a record has text keys only");
+        bytes.pop();
+        bytes.extend_from_slice(b",\"config\":");
+        bytes.extend_from_slice(self.config.as_bytes());
+        bytes.push(b'}');
+        bytes
     }
 
     /// The first process as a descriptor, if it still runs.
@@ -174,7 +188,7 @@ pub(super) struct ProcessStat {
 
 /// Reads /proc/PID/stat; `None` when there is no such process.
 pub(super) fn process_stat(pid: i32) -> Option<ProcessStat> {
-    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    parse_stat(&read_all(Path::new(&format!("/proc/{pid}/stat"))).ok()?)
 }
 
 /// The name, field 2, is in parentheses and may hold any byte, so fields are counted after it.

@@ -45,7 +45,7 @@ pub fn restore(
     options: &CreateOptions,
     asked: &Restore,
 ) -> Result<Created, Error> {
-    let (bundle, spec, plan) = create::decide(id, options)?;
+    let (bundle, spec, plan) = create::decide(store, id, options)?;
     refuse(&spec, &plan)?;
     let mut folder = store.reserve(id)?;
     let draft = Draft::new(id, &bundle, &spec);

@@ -63,7 +63,7 @@ fn execute(folder: &Folder, record: &Record) -> Result<(), Error> {
 
 /// To the listener that the recorded configuration names.
 fn hand_over(record: &Record, fd: &OwnedFd) -> Result<(), Error> {
-    let config: oci_spec::runtime::Spec = serde_json::from_str(record.config.get())
+    let config: oci_spec::runtime::Spec = serde_json::from_str(&record.config)
         .map_err(|source| Error::Damaged { path: record.bundle.clone(), source })?;
     let profile = config.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let to = profile.and_then(|profile| seccomp::compile(profile).ok()?.listener);
@@ -123,9 +123,9 @@ fn recorded_hooks(record: &Record) -> Hooks {
         #[serde(default)]
         hooks: Option<oci_spec::runtime::Hooks>,
     }
-    if !record.config.get().contains("\"hooks\"") {
+    if !record.config.contains("\"hooks\"") {
         return Hooks::default();
     }
-    let config = serde_json::from_str::<Config>(record.config.get());
+    let config = serde_json::from_str::<Config>(&record.config);
     config.map(|config| Hooks::recorded(config.hooks.as_ref())).unwrap_or_default()
 }

@@ -6,15 +6,18 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{AT_FDCWD, Flock, FlockArg};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::record::{RECORD_FILE, Record, START_SOCKET};
+use super::record::{CGROUP_LINK, RECORD_FILE, Record, START_SOCKET};
 use super::{ContainerId, Error};
+use crate::seccomp::Cache;
 
 /// The folder of all containers.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    filters: PathBuf,
 }
 
 /// The folder of one container, locked. A new one is removed on drop unless it is kept.
@@ -26,9 +29,15 @@ pub struct Folder {
 }
 
 impl Store {
-    /// The store at this path. Nothing is made until a container is.
-    pub fn at(root: PathBuf) -> Store {
-        Store { root }
+    /// The store at this path, with compiled filters of system calls kept in another one. Nothing
+    /// is made until a container is.
+    pub fn at(root: PathBuf, filters: PathBuf) -> Store {
+        Store { root, filters }
+    }
+
+    /// The compiled filters of system calls that are kept.
+    pub fn filters(&self) -> Cache {
+        Cache::at(self.filters.clone())
     }
 
     /// Makes a container's folder.
@@ -164,6 +173,13 @@ impl Folder {
     /// When a file cannot be removed.
     pub fn remove(mut self) -> Result<(), Error> {
         self.is_new = false;
+        // What is there as a rule; anything else is found by looking.
+        for name in [CGROUP_LINK, START_SOCKET, RECORD_FILE] {
+            let _ = unlinkat(self.lock.as_fd(), name, UnlinkatFlags::NoRemoveDir);
+        }
+        if unlinkat(AT_FDCWD, &self.path, UnlinkatFlags::RemoveDir).is_ok() {
+            return Ok(());
+        }
         fs::remove_dir_all(&self.path).map_err(|source| Error::io("remove", &self.path, source))
     }
 }

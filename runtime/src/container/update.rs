@@ -1,7 +1,6 @@
 //! `update`: new limits for a live container.
 
 use oci_spec::runtime::LinuxResources;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::record::Status;
@@ -45,13 +44,13 @@ pub fn update(
 
 /// The configuration with new limits in `linux.resources`: whoever reads it later, as a restored
 /// container does, finds what is in force.
-fn with_resources(config: &RawValue, resources: &LinuxResources) -> Box<RawValue> {
-    let decoded = serde_json::from_str::<Value>(config.get());
+fn with_resources(config: &str, resources: &LinuxResources) -> String {
+    let decoded = serde_json::from_str::<Value>(config);
     let (Ok(mut config), Ok(more)) = (decoded, serde_json::to_value(resources)) else {
         return config.to_owned();
     };
     merge(&mut config["linux"]["resources"], more, "");
-    RawValue::from_string(config.to_string()).expect("a value's text is JSON")
+    config.to_string()
 }
 
 /// Numbers that mean themselves where they are 0; of the others 0 is how callers say "unset".
@@ -77,17 +76,15 @@ fn merge(old: &mut Value, new: Value, name: &str) {
 #[cfg(test)]
 mod tests {
     use super::with_resources;
-    use serde_json::value::RawValue;
     use serde_json::{Value, json};
 
     #[test]
     fn new_limits_replace_old_ones_and_unset_ones_stay() {
         let old = json!({ "linux": { "resources": {
             "memory": { "limit": 1000, "swap": 2000 }, "cpu": { "shares": 7 } } } });
-        let old = RawValue::from_string(old.to_string()).unwrap();
         let new = json!({ "memory": { "limit": 500, "swap": 0 }, "pids": { "limit": 0 } });
-        let new = with_resources(&old, &serde_json::from_value(new).unwrap());
-        let new: Value = serde_json::from_str(new.get()).unwrap();
+        let new = with_resources(&old.to_string(), &serde_json::from_value(new).unwrap());
+        let new: Value = serde_json::from_str(&new).unwrap();
         let expected = json!({
             "memory": { "limit": 500, "swap": 2000 }, "cpu": { "shares": 7 },
             "pids": { "limit": 0 } });

@@ -164,6 +164,7 @@ impl Init<'_> {
             }
             S::NewSession => Ok(nix::unistd::setsid().map(|_| ())?),
             S::UnshareTime { offsets } => identity::unshare_time(offsets),
+            S::UnshareNetwork => Ok(nix::sched::unshare(CloneFlags::CLONE_NEWNET)?),
             S::UnshareCgroup => identity::unshare_cgroup(),
             S::RaiseLoopback => Ok(sys::net::raise_loopback()?),
             S::SetHostname { name } => Ok(nix::unistd::sethostname(os_str(name))?),

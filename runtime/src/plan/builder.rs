@@ -21,6 +21,8 @@ pub(super) struct Builder<'a> {
     network: Option<Slot>,
     /// The mount namespace, if one is joined at the end.
     pub(super) mounts: Option<Slot>,
+    /// Whether the child has waited for what the parent does after the clone.
+    has_awaited: bool,
 }
 
 impl<'a> Builder<'a> {
@@ -37,6 +39,7 @@ impl<'a> Builder<'a> {
             slots: 0,
             network: None,
             mounts: None,
+            has_awaited: false,
         }
     }
 
@@ -73,7 +76,7 @@ impl<'a> Builder<'a> {
     /// What the parent does before the clone.
     pub(super) fn prepare(&mut self, has_cgroup: bool) {
         let spec = self.spec;
-        let has_user = spec.linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User);
+        let has_user = self.has_user();
         for namespace in &spec.linux.namespaces {
             let Some(path) = &namespace.path else { continue };
             let slot = self.slot();
@@ -110,12 +113,31 @@ impl<'a> Builder<'a> {
         if self.ask.begin == Begin::OnStart {
             self.parent.push(ParentStep::ListenForStart);
         }
-        // systemd moves a process into a scope that it makes, so there the clone comes first.
-        if has_cgroup && self.ask.cgroup_driver == CgroupDriver::Cgroupfs {
+        if has_cgroup && !self.clones_first() {
             self.parent.push(ParentStep::CreateCgroup);
             self.give_cgroup();
         }
         self.make_rdt_group();
+    }
+
+    /// Whether the cgroup is made after the clone. systemd moves a process into a scope that it
+    /// makes. On cgroup v1 a process can't be cloned into its groups, and making them takes as long
+    /// as all namespaces and mounts, which the child makes at the same time.
+    fn clones_first(&self) -> bool {
+        self.ask.cgroup_driver == CgroupDriver::Systemd || self.host.cgroups.mode() != Mode::V2
+    }
+
+    fn has_user(&self) -> bool {
+        self.spec.linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User)
+    }
+
+    /// Whether the child makes its network namespace, the slowest of all, while the parent goes on.
+    /// A user namespace has to be there first, and then the clone makes both; and so it does where
+    /// the parent moves devices there.
+    fn unshares_network(&self) -> bool {
+        self.creates(NamespaceKind::Network)
+            && !self.has_user()
+            && self.spec.linux.net_devices.is_empty()
     }
 
     pub(super) fn connect_pidfd(&mut self) {
@@ -163,11 +185,19 @@ impl<'a> Builder<'a> {
         // Both show the cgroup and the time of whoever unshares them, so the child unshares them
         // itself, after it has joined its cgroup.
         let late = |kind| matches!(kind, NamespaceKind::Cgroup | NamespaceKind::Time);
-        let created = linux.namespaces.iter().filter(|n| n.path.is_none());
-        let namespaces = created.map(|n| n.kind).filter(|kind| !late(*kind)).collect();
+        let created = linux.namespaces.iter().filter(|n| n.path.is_none()).map(|n| n.kind);
+        let in_child = self.unshares_network();
+        let created = created.filter(|kind| !(in_child && *kind == NamespaceKind::Network));
+        let namespaces = created.filter(|kind| !late(*kind)).collect();
         self.parent.push(ParentStep::Clone { namespaces, first: self.first.clone() });
+        if in_child {
+            self.child.push(ChildStep::UnshareNetwork);
+        }
         if has_cgroup && self.ask.cgroup_driver == CgroupDriver::Systemd {
-            self.parent.extend([ParentStep::StartScope, ParentStep::CreateCgroup]);
+            self.parent.push(ParentStep::StartScope);
+        }
+        if has_cgroup && self.clones_first() {
+            self.parent.push(ParentStep::CreateCgroup);
             self.give_cgroup();
         }
         if has_cgroup {
@@ -190,9 +220,13 @@ impl<'a> Builder<'a> {
         if let Some(score) = self.spec.process.oom_score_adj {
             self.parent.push(ParentStep::OomScore { score });
         }
+        if self.records_early() {
+            self.parent.push(ParentStep::WriteRecord);
+        }
         self.parent.push(ParentStep::Proceed);
         let is_early = self.awaits_early();
         if is_early {
+            self.has_awaited = true;
             self.child.push(ChildStep::AwaitParent);
         }
         // Before the process is root of its user namespace and cannot be looked into any more: its
@@ -201,7 +235,7 @@ impl<'a> Builder<'a> {
             let offsets = linux.time_offsets.clone();
             self.child.push(ChildStep::UnshareTime { offsets });
         }
-        if linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User) {
+        if self.has_user() {
             self.child.push(ChildStep::BecomeRoot);
         }
         self.child.push(ChildStep::NewSession);
@@ -220,26 +254,40 @@ impl<'a> Builder<'a> {
     }
 
     /// Whether what the parent does is needed before the mounts. Where it is not, both sides work
-    /// at the same time: on cgroup v1, joining takes as long as all mounts together.
-    pub(super) fn awaits_early(&self) -> bool {
-        let has_user = self.spec.linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User);
-        let shows_own_root = self.creates(NamespaceKind::Cgroup);
-        // systemd makes it with the process in it, and what is not there cannot be mounted.
-        let made_late = self.ask.cgroup_driver == CgroupDriver::Systemd;
-        has_user
+    /// at the same time: on cgroup v1, making and joining takes as long as all mounts together.
+    fn awaits_early(&self) -> bool {
+        self.has_user()
             || self.spec.mounts.iter().any(|mount| match &mount.kind {
                 MountKind::Bind { id_mapping, .. } => id_mapping.is_some(),
                 // What it holds is charged to the cgroup.
                 MountKind::Filesystem { copy_up, .. } => *copy_up == Tmpcopyup::Yes,
-                MountKind::Cgroup => shows_own_root || made_late,
+                MountKind::Cgroup => false,
             })
     }
 
+    /// The child's cgroup is there and joined after this. Asked for by everything that needs it;
+    /// the first one waits.
     pub(super) fn await_parent(&mut self) {
+        if self.has_awaited {
+            return;
+        }
+        self.has_awaited = true;
         self.child.push(ChildStep::AwaitParent);
         if self.creates(NamespaceKind::Cgroup) {
             self.child.push(ChildStep::UnshareCgroup);
         }
+    }
+
+    /// Whether the record is written while the child still works, so that neither side waits for
+    /// the other before the exec. Somebody who was promised a container that is ready, or a hook
+    /// that may fail, needs the other order.
+    fn records_early(&self) -> bool {
+        let hooks = &self.spec.hooks;
+        let early = [HookKind::Prestart, HookKind::CreateRuntime, HookKind::CreateContainer];
+        self.ask.begin == Begin::AtOnce
+            && self.ask.pidfd_socket.is_none()
+            && early.into_iter().all(|kind| hooks.of(kind).is_empty())
+            && hooks.of(HookKind::StartContainer).is_empty()
     }
 
     pub(super) fn hooks_before_pivot(&mut self) {
@@ -267,10 +315,12 @@ impl<'a> Builder<'a> {
 
     /// From a finished container to its program.
     pub(super) fn last(&mut self) {
-        self.parent.extend([ParentStep::AwaitReady, ParentStep::WriteRecord]);
-        self.send_pidfd();
-        self.parent.push(ParentStep::Proceed);
-        self.child.extend([ChildStep::Ready, ChildStep::AwaitParent]);
+        if !self.records_early() {
+            self.parent.extend([ParentStep::AwaitReady, ParentStep::WriteRecord]);
+            self.send_pidfd();
+            self.parent.push(ParentStep::Proceed);
+            self.child.extend([ChildStep::Ready, ChildStep::AwaitParent]);
+        }
         match self.ask.begin {
             Begin::OnStart => self.child.push(ChildStep::AwaitStart),
             Begin::AtOnce => self.parent.push(ParentStep::AwaitExec),

@@ -16,14 +16,9 @@ pub(super) fn kernel_parameters(b: &mut Builder<'_>) {
     }
 }
 
-/// What the runtime needs between its last limits and the exec: descriptors, bytes and seconds.
-const NEEDED: [(u32, u64); 5] = [
-    (libc::RLIMIT_NOFILE, 64),
-    (libc::RLIMIT_FSIZE, 1 << 20),
-    (libc::RLIMIT_AS, 1 << 28),
-    (libc::RLIMIT_DATA, 1 << 26),
-    (libc::RLIMIT_CPU, 10),
-];
+/// What the runtime needs between its last limits and the exec: descriptors, bytes and seconds, by
+/// the kernel's numbers (asm-generic/resource.h): NOFILE, FSIZE, AS, DATA, CPU.
+const NEEDED: [(u32, u64); 5] = [(7, 64), (1, 1 << 20), (9, 1 << 28), (2, 1 << 26), (0, 10)];
 
 /// The limits that bind the runtime as well and so come last, and those that it can bear.
 pub(super) fn limits(b: &Builder<'_>) -> (Vec<Rlimit>, Vec<Rlimit>) {

@@ -145,9 +145,7 @@ pub fn plan(spec: &Spec, host: &Host, ask: &Ask) -> Result<Plan, Refused> {
         mounts::all(&mut builder, cgroup.as_ref());
         devices::all(&mut builder);
     }
-    if !builder.awaits_early() {
-        builder.await_parent();
-    }
+    builder.await_parent();
     builder.hooks_before_pivot();
     identity::kernel_parameters(&mut builder);
     mounts::finish(&mut builder);

@@ -96,7 +96,11 @@ pub(super) fn all(b: &mut Builder<'_>, cgroup: Option<&CgroupPlan>) {
                     b.child.push(ChildStep::LabelMount { path, label });
                 }
             }
-            MountKind::Cgroup => cgroups(b, mount, cgroup),
+            MountKind::Cgroup => {
+                // What is not there cannot be mounted.
+                b.await_parent();
+                cgroups(b, mount, cgroup);
+            }
         }
     }
 }

@@ -193,6 +193,8 @@ pub enum ChildStep {
     NewSession,
     /// Makes a time namespace, sets its clocks and enters it.
     UnshareTime { offsets: Vec<(String, i64, u32)> },
+    /// Makes a network namespace and enters it.
+    UnshareNetwork,
     /// Makes a cgroup namespace whose root is the container's cgroup.
     UnshareCgroup,
     /// Brings up the loopback interface of a network namespace that was just made.

@@ -97,6 +97,7 @@ impl fmt::Display for ChildStep {
                 f.write_str("unshare time namespace")?;
                 offsets.iter().try_for_each(|(c, s, n)| write!(f, " {c}={s}s{n}ns"))
             }
+            S::UnshareNetwork => f.write_str("unshare network namespace"),
             S::UnshareCgroup => f.write_str("unshare cgroup namespace"),
             S::OwnNull => f.write_str("reopen /dev/null on 0 1 2"),
             S::RaiseLoopback => f.write_str("raise interface lo"),

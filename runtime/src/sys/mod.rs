@@ -9,6 +9,7 @@ pub mod bpf;
 pub mod creds;
 pub mod entry;
 pub mod fd;
+pub mod heap;
 pub mod mount;
 pub mod net;
 pub mod process;

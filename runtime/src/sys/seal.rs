@@ -156,6 +156,19 @@ struct MemoryMap {
     exe_fd: u32,
 }
 
+/// The kernel's `struct user_msghdr`, which C libraries lay out with types of their own.
+#[repr(C)]
+#[derive(Debug)]
+struct Message {
+    name: u64,
+    name_bytes: u32,
+    parts: u64,
+    part_count: u64,
+    control: u64,
+    control_bytes: u64,
+    flags: u32,
+}
+
 /// A filter of system calls, and whether it is loaded while the capabilities are still there.
 #[derive(Clone, Copy, Debug)]
 pub struct Filter<'a> {
@@ -295,7 +308,7 @@ fn next_descriptor() -> Result<i32> {
 }
 
 /// A message (`struct msghdr`) with the descriptor of this number, which need not be there yet.
-fn leak_message(data: [u8; 8], number: i32) -> *const libc::msghdr {
+fn leak_message(data: [u8; 8], number: i32) -> *const Message {
     let length = size_of::<libc::cmsghdr>() + size_of::<i32>();
     // `struct cmsghdr` is a length, a level and a type, and the descriptor follows.
     let control = leak([
@@ -307,14 +320,14 @@ fn leak_message(data: [u8; 8], number: i32) -> *const libc::msghdr {
         iov_base: leak(data) as *mut libc::c_void,
         iov_len: size_of_val(&data),
     });
-    leak(libc::msghdr {
-        msg_name: ptr::null_mut(),
-        msg_namelen: 0,
-        msg_iov: part.cast_mut(),
-        msg_iovlen: 1,
-        msg_control: control as *mut libc::c_void,
-        msg_controllen: size_of::<[u64; 3]>(),
-        msg_flags: 0,
+    leak(Message {
+        name: 0,
+        name_bytes: 0,
+        parts: part as u64,
+        part_count: 1,
+        control: control as u64,
+        control_bytes: size_of::<[u64; 3]>() as u64,
+        flags: 0,
     })
 }
 

@@ -23,7 +23,12 @@ pub(super) fn layout(own_groups: &str) -> Option<Layout> {
             return None;
         }
         let found = match names.strip_prefix("name=") {
-            _ if names.is_empty() => v2(),
+            _ if names.is_empty() => match v2_mount() {
+                Some(mount_point) => v2(mount_point),
+                // Every kernel has it, and not every host mounts it. Where it is mounted elsewhere
+                // beside v1 in the usual places, it is for somebody's own use.
+                None => continue,
+            },
             Some(name) => v1(name, HierarchyId::Named(name.to_owned()), Controllers::NONE),
             None => {
                 let controllers: Controllers =
@@ -51,10 +56,13 @@ fn v1(folder: &str, id: HierarchyId, controllers: Controllers) -> Option<Hierarc
     is_whole.then(|| whole(id, mount_point, controllers))
 }
 
-/// The root of the v2 hierarchy lacks a file that every other group has.
-fn v2() -> Option<Hierarchy> {
+fn v2_mount() -> Option<PathBuf> {
     let places = [PathBuf::from(TOP), Path::new(TOP).join("unified")];
-    let mount_point = places.into_iter().find(|place| is(place, CGROUP2_SUPER_MAGIC))?;
+    places.into_iter().find(|place| is(place, CGROUP2_SUPER_MAGIC))
+}
+
+/// The root of the v2 hierarchy lacks a file that every other group has.
+fn v2(mount_point: PathBuf) -> Option<Hierarchy> {
     let is_whole = !exists(&mount_point, "cgroup.type");
     is_whole.then(|| whole(HierarchyId::V2, mount_point, Controllers::NONE))
 }
