@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use loadline_model::{ContainerStatus, Resources, TaskArn};
+use loadline_model::{ContainerStatus, Resources, Right, TaskArn};
 use loadline_proto::convert::Attribute;
 use loadline_proto::v1;
 use nix::fcntl::{Flock, FlockArg};
@@ -88,7 +88,7 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
         .with_context(|| format!("find {}", options.state_dir.display()))?;
     let facts = HostFacts::read()?;
     let resources = registered(&options, &facts)?;
-    let attributes = attributes(&facts, &options.attributes)?;
+    let attributes = attributes(&facts, &options)?;
     let supervisor = program("loadline-supervisor", options.supervisor.as_deref())?;
     let runtime = program("loadline-runtime", options.runtime.as_deref())?;
     let images = Arc::new(ImageStore::open(&state_dir.join("images"))?);
@@ -263,10 +263,15 @@ fn program(name: &str, told: Option<&Path>) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("{name} is neither beside {} nor in PATH", own.display()))
 }
 
-fn attributes(facts: &HostFacts, custom: &[String]) -> anyhow::Result<Vec<Attribute>> {
+fn attributes(facts: &HostFacts, options: &RunOptions) -> anyhow::Result<Vec<Attribute>> {
     let mut wire: Vec<v1::Attribute> =
         facts.attributes.iter().cloned().map(v1::Attribute::from).collect();
-    for text in custom {
+    let granted = Right::ALL.into_iter().filter(|right| !options.refuse.contains(right));
+    wire.extend(granted.map(|right| {
+        let name = right.attribute().to_owned();
+        v1::Attribute { name, value: None }
+    }));
+    for text in &options.attributes {
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (text.as_str(), None),
@@ -297,6 +302,8 @@ fn workshop(
     let groups = Groups::open(&options.cgroup_parent, resources, facts.total)?;
     let tools = Tools {
         tasks_dir: state_dir.join("tasks"),
+        shared_volumes: state_dir.join("volumes"),
+        refused: options.refuse.iter().copied().collect(),
         runtime_root: state_dir.join("runtime"),
         log_file_bytes_max: options.log_file_bytes_max,
         log_files_max: options.log_files_max,
@@ -305,6 +312,7 @@ fn workshop(
             memory: groups.cgroups.memory_accounting(),
             hostname: facts.hostname.clone(),
             pids_limit: None,
+            capabilities: bundle::capabilities_in(facts.capabilities),
             seccomp: seccomp_of(&runtime),
         },
         pulls: pulls(options, &images)?,

@@ -12,7 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use loadline_model::{ContainerStatus, Line, Resources, StopCode, TaskArn, TaskSpec, TaskStatus};
+use loadline_model::{
+    ContainerStatus, HealthStatus, Line, Resources, Right, StopCode, TaskArn, TaskSpec, TaskStatus,
+};
+use loadline_proto::convert::Attribute;
 use rand::Rng as _;
 use tokio::sync::mpsc;
 
@@ -24,7 +27,7 @@ use crate::node::{Event, Handle, Status, Update};
 use crate::options::HollowOptions;
 use crate::session::link::{LogPlace, LogPlaces};
 use crate::session::{self, Identity, JoinToken, Link, enrol, token};
-use crate::task::record::{Stop, Task};
+use crate::task::record::{Health, Stop, Task};
 
 /// Nodes in one process.
 pub const NODES_MAX: u32 = 20_000;
@@ -85,7 +88,11 @@ async fn live(n: u32, options: HollowOptions, dir: PathBuf, identity: Identity, 
         Resources { cpu_units: options.node_cpu_units, memory_mib: options.node_memory_mib };
     let node = HollowNode::new(n, options.clone(), Arc::clone(&board), resources, results);
     tokio::spawn(node.run(inbox));
-    let attributes = HostFacts::read().map(|facts| facts.attributes).unwrap_or_default();
+    let mut attributes = HostFacts::read().map(|facts| facts.attributes).unwrap_or_default();
+    attributes.extend(Right::ALL.map(|right| {
+        let name = right.attribute().to_owned();
+        Attribute { name, value: None }
+    }));
     let settings = session::Settings {
         controller: options.controller.clone(),
         state_dir: dir.clone(),
@@ -292,10 +299,17 @@ impl HollowNode {
         held.task.status = TaskStatus::Running;
         held.task.started_at_ms = Some(now);
         held.task.version += 1;
-        for container in &mut held.task.containers {
+        for (container, spec) in held.task.containers.iter_mut().zip(&held.task.spec.containers) {
             container.runs = 1;
             container.status = ContainerStatus::Running;
             container.started_at_ms = Some(now);
+            // What is imagined is well.
+            container.health = spec.health_check.as_ref().map(|_| Health {
+                status: HealthStatus::Healthy,
+                since_ms: now,
+                exit_code: Some(0),
+                output: String::new(),
+            });
         }
         if 0 < self.options.run_s {
             let at_ms = now + self.options.run_s * 1000;

@@ -15,6 +15,8 @@ pub struct HostFacts {
     pub boot_id: String,
     /// The host's name.
     pub hostname: String,
+    /// The mask of the capabilities that the agent can give (`CapBnd` of /proc/self/status).
+    pub capabilities: u64,
     /// Built-in attributes.
     pub attributes: Vec<Attribute>,
 }
@@ -46,6 +48,7 @@ pub struct NothingLeft {
 }
 
 const MEMINFO: &str = "/proc/meminfo";
+const STATUS: &str = "/proc/self/status";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 impl HostFacts {
@@ -60,6 +63,7 @@ impl HostFacts {
         let memory_kib = parse_total_kib(&meminfo)
             .ok_or_else(|| failed(MEMINFO)(io::ErrorKind::InvalidData.into()))?;
         let boot_id = std::fs::read_to_string(BOOT_ID).map_err(failed(BOOT_ID))?;
+        let status = std::fs::read_to_string(STATUS).map_err(failed(STATUS))?;
         let uname = nix::sys::utsname::uname()
             .map_err(|errno| failed("the kernel's version")(errno.into()))?;
         let total = Resources {
@@ -68,6 +72,8 @@ impl HostFacts {
         };
         Ok(Self {
             total,
+            capabilities: capabilities(&status)
+                .ok_or_else(|| failed(STATUS)(io::ErrorKind::InvalidData.into()))?,
             boot_id: boot_id.trim().to_owned(),
             hostname: uname.nodename().to_string_lossy().into_owned(),
             attributes: built_in(&uname.release().to_string_lossy()),
@@ -89,6 +95,11 @@ impl HostFacts {
         check(reserved.memory_mib, self.total.memory_mib, "MiB", "memory-mib")?;
         Ok(self.total.saturating_sub(reserved))
     }
+}
+
+fn capabilities(status: &str) -> Option<u64> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
 }
 
 fn parse_total_kib(meminfo: &str) -> Option<u64> {
@@ -113,6 +124,9 @@ fn built_in(kernel: &str) -> Vec<Attribute> {
         pair("ecs.os-family", "LINUX"),
         pair("ecs.cpu-architecture", architecture),
         only("ecs.capability.task-cpu-mem-limit"),
+        only("ecs.capability.container-ordering"),
+        only("ecs.capability.container-health-check"),
+        only("ecs.capability.container-restart-policy"),
         only("com.amazonaws.ecs.capability.logging-driver.json-file"),
         pair("loadline.kernel-version", kernel),
         pair("loadline.agent-version", env!("CARGO_PKG_VERSION")),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use loadline_model::Right;
+
 use crate::image::registry::PullBehaviour;
 use crate::network::options::NetworkOptions;
 
@@ -139,6 +141,11 @@ pub struct RunOptions {
     #[arg(long = "attribute", value_name = "NAME=VALUE")]
     pub attributes: Vec<String>,
 
+    /// What tasks may not ask for on this node, though it reaches beyond what is their own:
+    /// privileged, host-path, host-pid, host-ipc, devices, capabilities; may be repeated.
+    #[arg(long, value_name = "RIGHT", value_parser = parse_right)]
+    pub refuse: Vec<Right>,
+
     /// The cgroup below which all tasks run, in every hierarchy. Two agents on one host need two.
     #[arg(long, value_name = "NAME", default_value = "loadline")]
     pub cgroup_parent: String,
@@ -176,4 +183,11 @@ pub struct RunOptions {
     /// The tasks' network.
     #[command(flatten)]
     pub network: NetworkOptions,
+}
+
+fn parse_right(text: &str) -> Result<Right, String> {
+    Right::ALL.into_iter().find(|right| right.as_str() == text).ok_or_else(|| {
+        let names: Vec<&str> = Right::ALL.iter().map(|right| right.as_str()).collect();
+        format!("one of {}", names.join(", "))
+    })
 }

@@ -23,7 +23,7 @@ pub use lifecycle::{
     Condition, Dependency, DependencyFault, HealthCheck, HealthStatus, RestartPolicy,
 };
 pub use line::{Line, Refusal, RefusalReason};
-pub use linux::{Device, IpcMode, LinuxParameters, PidMode, Tmpfs, Ulimit};
+pub use linux::{Device, IpcMode, LinuxParameters, PidMode, Right, Tmpfs, Ulimit};
 pub use network::{ContainerNetwork, NetworkBinding, NetworkMode, PortMapping, Protocol};
 pub use report::{ContainerReport, TaskReport};
 pub use resources::Resources;

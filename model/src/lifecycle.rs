@@ -131,6 +131,8 @@ impl fmt::Display for HealthStatus {
 /// Starts a container again after it has ended, in the same root filesystem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestartPolicy {
+    /// Whether it does so.
+    pub enabled: bool,
     /// An end with one of these is final.
     pub ignored_exit_codes: Vec<i32>,
     /// An end sooner than this after its start is final, 60 to 1800 s.

@@ -1,6 +1,10 @@
 //! What a container definition says in the kernel's terms.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
+
+use crate::{ContainerSpec, TaskSpec, VolumeSource};
 
 /// A limit of a process, by its name in ECS (`nofile`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +82,80 @@ pub struct Tmpfs {
     pub size_mib: u64,
     /// As for mount(8).
     pub mount_options: Vec<String>,
+}
+
+/// Something that a task asks for and a node's owner may refuse: it reaches beyond what is the
+/// task's own (design, law 11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Right {
+    /// A privileged container.
+    Privileged,
+    /// A volume that is a path of the host.
+    HostPath,
+    /// The host's processes.
+    HostPid,
+    /// The host's IPC.
+    HostIpc,
+    /// Devices of the host.
+    Devices,
+    /// Capabilities beside the default ones.
+    Capabilities,
+}
+
+impl Right {
+    /// Every right.
+    pub const ALL: [Self; 6] = [
+        Self::Privileged,
+        Self::HostPath,
+        Self::HostPid,
+        Self::HostIpc,
+        Self::Devices,
+        Self::Capabilities,
+    ];
+
+    /// Its name for people, as the agent's option takes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Privileged => "privileged",
+            Self::HostPath => "host-path",
+            Self::HostPid => "host-pid",
+            Self::HostIpc => "host-ipc",
+            Self::Devices => "devices",
+            Self::Capabilities => "capabilities",
+        }
+    }
+
+    /// The attribute of nodes that grant it.
+    #[must_use]
+    pub const fn attribute(self) -> &'static str {
+        match self {
+            Self::Privileged => "com.amazonaws.ecs.capability.privileged-container",
+            Self::HostPath => "loadline.capability.host-path",
+            Self::HostPid => "loadline.capability.host-pid",
+            Self::HostIpc => "loadline.capability.host-ipc",
+            Self::Devices => "loadline.capability.devices",
+            Self::Capabilities => "loadline.capability.capabilities",
+        }
+    }
+}
+
+impl TaskSpec {
+    /// What it asks for beyond its own.
+    #[must_use]
+    pub fn rights(&self) -> BTreeSet<Right> {
+        let host_path = self.volumes.iter().any(|v| matches!(v.source, VolumeSource::HostPath(_)));
+        let any = |of: fn(&ContainerSpec) -> bool| self.containers.iter().any(of);
+        let asked = [
+            (Right::Privileged, any(|c| c.privileged)),
+            (Right::HostPath, host_path),
+            (Right::HostPid, self.pid_mode == PidMode::Host),
+            (Right::HostIpc, self.ipc_mode == IpcMode::Host),
+            (Right::Devices, any(|c| !c.linux.devices.is_empty())),
+            (Right::Capabilities, any(|c| !c.linux.capabilities_add.is_empty())),
+        ];
+        asked.into_iter().filter(|(_, asked)| *asked).map(|(right, _)| right).collect()
+    }
 }
 
 /// Whose processes a container sees.

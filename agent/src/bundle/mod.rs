@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  CONTAINER/config.json  rootfs/ upper/ work/ layers.json  etc/hostname hosts resolv.conf
+//!            mounts.json  volumes/N
 //! ```
 //!
 //! Invariants:
@@ -12,10 +13,13 @@
 //! - Labels are data: they become annotations under a prefix that no runtime acts upon.
 
 mod command;
+mod copy;
 mod defaults;
 mod etc;
+mod linux;
 pub mod seccomp;
 pub mod spec;
+pub mod storage;
 mod user;
 
 use std::io;
@@ -24,7 +28,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use loadline_model::network::HostEntry;
-use loadline_model::{ContainerSpec, KeyValue, TaskSpec};
+use loadline_model::{ContainerName, ContainerSpec, KeyValue, TaskSpec};
+use oci_spec::runtime::Capability;
 use rustix::fs::{Mode, OFlags};
 
 use crate::image::Image;
@@ -32,8 +37,10 @@ use crate::rooted::{self, Inside};
 use crate::rootfs::{self, RootfsError};
 
 pub use command::CommandError;
+pub use linux::{FoundDevice, LinuxError, capabilities_in};
 pub use seccomp::Seccomp;
 pub use spec::SpecError;
+pub use storage::StorageError;
 pub use user::{Identity, UserError};
 
 /// Facts of this host and choices of its owner that a bundle depends on.
@@ -47,6 +54,8 @@ pub struct Host {
     pub hostname: String,
     /// Most processes of a container; the host's bound alone where not set.
     pub pids_limit: Option<i64>,
+    /// Every capability that a process here can have.
+    pub capabilities: Vec<Capability>,
     /// Whether the runtime can filter system calls.
     pub seccomp: Seccomp,
 }
@@ -75,6 +84,10 @@ pub struct Request<'a> {
     pub container: &'a ContainerSpec,
     /// This host.
     pub host: &'a Host,
+    /// The task's folder, with a folder for each container's and for the task's volumes.
+    pub task_dir: &'a Path,
+    /// Where the node's shared volumes are.
+    pub shared_volumes: &'a Path,
     /// What its network is.
     pub network: &'a Surroundings,
 }
@@ -116,6 +129,9 @@ pub enum BundleError {
     /// What the task definition and the image say together.
     #[error("make the container's configuration")]
     Spec(#[from] SpecError),
+    /// What it mounts.
+    #[error("InvalidVolumeError: make the container's mounts")]
+    Storage(#[from] StorageError),
     /// The kernel said no.
     #[error("{step} {object:?}")]
     Kernel {
@@ -157,7 +173,7 @@ pub fn remove(dir: &Path) -> Result<(), RootfsError> {
 }
 
 fn fill(request: &Request<'_>, rootfs: &Path) -> Result<Bundle, BundleError> {
-    let Request { dir, image, task, container, host, network } = *request;
+    let Request { dir, image, task, container, host, network, .. } = *request;
     let root = rooted::open_dir(rootfs).map_err(failed("open", "rootfs"))?;
     let wanted = container.user.as_deref().unwrap_or(&image.config.user);
     let identity = user::resolve(root.as_fd(), wanted)?;
@@ -167,6 +183,9 @@ fn fill(request: &Request<'_>, rootfs: &Path) -> Result<Bundle, BundleError> {
         task.arn.id(),
         container.name.as_str()
     );
+    let binds = binds(request)?;
+    let devices = linux::devices(container)
+        .map_err(|(path, source)| failed("find the device", path.to_string_lossy())(source))?;
     let input = spec::Input {
         image: &image.config,
         task,
@@ -176,6 +195,8 @@ fn fill(request: &Request<'_>, rootfs: &Path) -> Result<Bundle, BundleError> {
         network,
         cgroups_path: &cgroups_path,
         dir,
+        binds: &binds,
+        devices: &devices,
     };
     let spec = spec::spec(&input)?;
     let cwd = spec::working_directory(&input)?;
@@ -183,7 +204,9 @@ fn fill(request: &Request<'_>, rootfs: &Path) -> Result<Bundle, BundleError> {
         make_dirs_inside(root.as_fd(), path)
             .map_err(failed("make in the root filesystem", path))?;
     }
+    storage::make(&binds, root.as_fd())?;
     let folder = rooted::open_dir(dir).map_err(failed("open", "the container's folder"))?;
+    storage::write(folder.as_fd(), &binds).map_err(failed("write", "mounts.json"))?;
     let files = etc::Files::of(task.network_mode, container, network, &spec::hostname(&input));
     etc::write(folder.as_fd(), &files).map_err(failed("write", "etc"))?;
     let json = spec::to_json(&spec).map_err(io::Error::other);
@@ -191,6 +214,23 @@ fn fill(request: &Request<'_>, rootfs: &Path) -> Result<Bundle, BundleError> {
         .map_err(failed("write", "config.json"))?;
     let stop_signal = Some(image.config.stop_signal.clone()).filter(|signal| !signal.is_empty());
     Ok(Bundle { dir: dir.to_owned(), stop_signal, cgroups_path })
+}
+
+/// Where a task's own volumes are, below its folder. No container's name has a dot.
+pub const TASK_VOLUMES: &str = ".volumes";
+
+fn binds(request: &Request<'_>) -> Result<Vec<storage::Bind>, StorageError> {
+    let task_volumes = request.task_dir.join(TASK_VOLUMES);
+    let places = storage::Places {
+        container: request.dir,
+        task: &task_volumes,
+        shared: request.shared_volumes,
+    };
+    let name = request.dir.file_name().unwrap_or_default();
+    let theirs =
+        |source: &ContainerName| storage::read(&request.task_dir.join(source.as_str()).join(name));
+    let image_volumes = &request.image.config.volumes;
+    storage::plan(request.task, request.container, image_volumes, places, theirs)
 }
 
 /// Makes the directories of `path` that are missing, as the container sees them: links are

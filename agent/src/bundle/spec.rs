@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use loadline_model::{ContainerSpec, NetworkMode, TaskSpec};
+use loadline_model::{ContainerSpec, IpcMode, NetworkMode, PidMode, TaskSpec};
 use oci_spec::runtime::{
     Capabilities, Linux, LinuxCapabilities, LinuxCpu, LinuxMemory, LinuxNamespace,
     LinuxNamespaceType, LinuxPids, LinuxResources, Process, Root, Spec, User,
 };
 
 use super::command::{self, CommandError, PATH_DEFAULT};
+use super::linux::{self, FoundDevice, LinuxError};
 use super::seccomp::{self, Seccomp};
+use super::storage::Bind;
 use super::{Host, Identity, MemoryAccounting, Surroundings, defaults, etc};
 use crate::image::ImageConfig;
 
@@ -50,6 +52,10 @@ pub struct Input<'a> {
     pub cgroups_path: &'a str,
     /// The container's folder, where its `etc` files are.
     pub dir: &'a Path,
+    /// What it mounts beside what every container has, in this order.
+    pub binds: &'a [Bind],
+    /// The devices of the host that it has.
+    pub devices: &'a [FoundDevice],
 }
 
 /// Why there is no configuration.
@@ -58,6 +64,9 @@ pub enum SpecError {
     /// What it runs.
     #[error(transparent)]
     Command(#[from] CommandError),
+    /// What it may do.
+    #[error(transparent)]
+    Linux(#[from] LinuxError),
     /// Where it runs.
     #[error("the working directory {path:?} is not an absolute path without ..")]
     WorkingDirectory {
@@ -159,33 +168,65 @@ fn process(input: &Input<'_>) -> Result<Process, SpecError> {
         .set_args(Some(arguments))
         .set_env(Some(environment))
         .set_cwd(PathBuf::from(working_directory(input)?))
-        .set_capabilities(Some(capabilities(identity)))
-        // The agent's own limits are the container's.
-        .set_rlimits(None)
-        // As in docker and ECS: programs such as sudo and ping work.
-        .set_no_new_privileges(Some(false));
+        .set_capabilities(Some(capabilities(input)?))
+        // Where it names none, the agent's own limits are the container's.
+        .set_rlimits(linux::rlimits(&container.ulimits)?)
+        // As in docker and ECS: programs such as sudo and ping work unless told otherwise.
+        .set_no_new_privileges(Some(container.no_new_privileges));
     Ok(process)
 }
 
 /// Another user than root has no capability until it runs a program that gives it one.
-fn capabilities(identity: &Identity) -> LinuxCapabilities {
-    let all: Capabilities = defaults::CAPABILITIES.into_iter().collect();
-    let own = if identity.uid == 0 { all.clone() } else { Capabilities::new() };
+fn capabilities(input: &Input<'_>) -> Result<LinuxCapabilities, SpecError> {
+    let all = linux::capabilities(input.container, &input.host.capabilities)?;
+    let own = if input.identity.uid == 0 { all.clone() } else { Capabilities::new() };
     let mut sets = LinuxCapabilities::default();
     sets.set_bounding(Some(all))
         .set_effective(Some(own.clone()))
         .set_permitted(Some(own))
         .set_inheritable(Some(Capabilities::new()))
         .set_ambient(Some(Capabilities::new()));
-    sets
+    Ok(sets)
 }
 
 fn mounts(input: &Input<'_>) -> Vec<oci_spec::runtime::Mount> {
     let mut mounts = defaults::mounts();
+    let host_ipc = input.task.ipc_mode == IpcMode::Host;
+    for mount in &mut mounts {
+        let destination = mount.destination().to_string_lossy().into_owned();
+        match destination.as_str() {
+            "/dev/shm" if host_ipc => {
+                *mount = defaults::mount(&destination, "bind", "/dev/shm", &["rbind", "rprivate"]);
+            }
+            "/dev/shm" => {
+                if let (Some(mib), Some(options)) =
+                    (input.container.linux.shared_memory_mib, mount.options_mut())
+                {
+                    options.retain(|option| !option.starts_with("size="));
+                    options.push(format!("size={mib}m"));
+                }
+            }
+            "/sys" | "/sys/fs/cgroup" if input.container.privileged => {
+                if let Some(options) = mount.options_mut() {
+                    options.retain(|option| option != "ro");
+                }
+            }
+            _ => {}
+        }
+    }
     for (name, destination) in etc::FILES {
         let source = input.dir.join("etc").join(name);
         let source = source.to_string_lossy();
         mounts.push(defaults::mount(destination, "bind", &source, &["rbind", "rprivate"]));
+    }
+    mounts.extend(input.container.linux.tmpfs.iter().map(linux::tmpfs));
+    for Bind { source, destination, read_only, .. } in input.binds {
+        let access = if *read_only { "ro" } else { "rw" };
+        let source = source.to_string_lossy();
+        let options = ["rbind", "rprivate", access];
+        // The container's own hosts file, say, comes before ours.
+        mounts.retain(|mount| mount.destination() != Path::new(destination));
+        mounts.push(defaults::mount(destination, "bind", &source, &options));
     }
     mounts
 }
@@ -209,9 +250,9 @@ fn annotations(input: &Input<'_>) -> HashMap<String, String> {
 fn linux(input: &Input<'_>) -> Result<Linux, SpecError> {
     let kinds = [
         Some(LinuxNamespaceType::Mount),
-        Some(LinuxNamespaceType::Pid),
+        (input.task.pid_mode != PidMode::Host).then_some(LinuxNamespaceType::Pid),
         Some(LinuxNamespaceType::Uts),
-        Some(LinuxNamespaceType::Ipc),
+        (input.task.ipc_mode != IpcMode::Host).then_some(LinuxNamespaceType::Ipc),
         Some(LinuxNamespaceType::Cgroup),
         match input.task.network_mode {
             NetworkMode::None | NetworkMode::Bridge | NetworkMode::Awsvpc => {
@@ -230,19 +271,29 @@ fn linux(input: &Input<'_>) -> Result<Linux, SpecError> {
     };
     let namespaces = kinds.into_iter().flatten().map(namespace).collect();
     let owned = |paths: &[&str]| Some(paths.iter().map(ToString::to_string).collect());
+    let privileged = input.container.privileged;
+    let controls = &input.container.system_controls;
+    let controls: HashMap<String, String> =
+        controls.iter().map(|c| (c.name.clone(), c.value.clone())).collect();
     let mut linux = Linux::default();
     linux
         .set_namespaces(Some(namespaces))
         .set_cgroups_path(Some(PathBuf::from(input.cgroups_path)))
         .set_resources(Some(resources(input)?))
-        .set_devices(None)
+        .set_devices(linux::nodes(input.devices))
         .set_seccomp(match input.host.seccomp {
-            Seccomp::DefaultProfile => seccomp::profile(),
-            Seccomp::Unsupported => None,
+            Seccomp::DefaultProfile if !privileged => seccomp::profile(),
+            Seccomp::DefaultProfile | Seccomp::Unsupported => None,
         })
-        .set_rootfs_propagation(Some("rprivate".to_owned()))
-        .set_masked_paths(owned(&defaults::MASKED))
-        .set_readonly_paths(owned(&defaults::READ_ONLY));
+        .set_sysctl((!controls.is_empty()).then_some(controls))
+        .set_rootfs_propagation(Some("rprivate".to_owned()));
+    if privileged {
+        linux.set_masked_paths(None).set_readonly_paths(None);
+    } else {
+        linux
+            .set_masked_paths(owned(&defaults::MASKED))
+            .set_readonly_paths(owned(&defaults::READ_ONLY));
+    }
     Ok(linux)
 }
 
@@ -251,7 +302,7 @@ fn resources(input: &Input<'_>) -> Result<LinuxResources, SpecError> {
     cpu.set_shares(Some(input.container.cpu_units.clamp(CPU_SHARES_MIN, CPU_SHARES_MAX)));
     let mut resources = LinuxResources::default();
     resources
-        .set_devices(Some(defaults::device_rules()))
+        .set_devices(Some(linux::device_rules(input.container, input.devices)))
         .set_cpu(Some(cpu))
         .set_memory(memory(input)?)
         .set_pids(input.host.pids_limit.map(|limit| {

@@ -36,6 +36,7 @@ fn host(memory: MemoryAccounting) -> Host {
         memory,
         hostname: "node-1".into(),
         pids_limit: Some(1000),
+        capabilities: capabilities_in(u64::MAX),
         seccomp: Seccomp::Unsupported,
     }
 }
@@ -70,6 +71,8 @@ fn json(
         network: &Surroundings::default(),
         cgroups_path: "/loadline/0123456789abcdef/web",
         dir: Path::new("/state/tasks/0123456789abcdef/web"),
+        binds: &[],
+        devices: &[],
     };
     let text = spec::to_json(&spec::spec(&input)?).unwrap();
     Ok(serde_json::from_slice(&text).unwrap())
@@ -195,6 +198,8 @@ fn a_bundle_is_prepared_and_removed_whole() {
         container: &container,
         host: &host,
         network: &network,
+        task_dir: &dir.path().join("tasks/1"),
+        shared_volumes: &dir.path().join("volumes"),
     };
     let error = prepare(&Request { container: &container_of("nobody"), ..request }).unwrap_err();
     assert!(matches!(error, BundleError::User(UserError::Unknown { .. })));

@@ -275,7 +275,8 @@ fn comes_back(task: &Task, seen: &Seen, at: usize) -> bool {
     let Some(policy) = &task.spec.containers[at].restart_policy else { return false };
     let Some(started_at_ms) = exit.started_at_ms else { return false };
     let ran_ms = exit.finished_at_ms.saturating_sub(started_at_ms);
-    task.stop.is_none()
+    policy.enabled
+        && task.stop.is_none()
         && !policy.ignored_exit_codes.contains(&exit.exit_code)
         && u64::from(policy.attempt_period_s) * 1000 <= ran_ms
 }

@@ -194,7 +194,7 @@ fn ran(exit_code: i32, seconds: u64) -> Stage {
 fn with_policy(stage: Stage) -> (Task, Vec<Seen>) {
     let (mut task, seen) = world(&[("a", stage)]);
     task.spec.containers[0].restart_policy =
-        Some(RestartPolicy { ignored_exit_codes: vec![7], attempt_period_s: 60 });
+        Some(RestartPolicy { enabled: true, ignored_exit_codes: vec![7], attempt_period_s: 60 });
     task.containers[0].runs = 1;
     (task, seen)
 }

@@ -9,7 +9,7 @@
 //! Invariants: making twice is as good as making once, so that a crash in between needs no thought;
 //! removing what is not there is no error. Errors are in ECS's words, ready to be a reason.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use loadline_model::{HealthCheck, TaskArn, TaskSpec};
+use loadline_model::{ContainerSpec, HealthCheck, Right, TaskArn, TaskSpec};
 
 use super::calls;
 use super::groups::Groups;
@@ -39,6 +39,10 @@ use crate::text::chain;
 pub struct Tools {
     /// The folder of all tasks.
     pub tasks_dir: PathBuf,
+    /// Where the node's shared volumes are.
+    pub shared_volumes: PathBuf,
+    /// What tasks may not ask for here.
+    pub refused: BTreeSet<Right>,
     /// The OCI runtime's program.
     pub runtime: PathBuf,
     /// Its `--root`.
@@ -93,6 +97,19 @@ impl Workshop {
         if let Some(fault) = spec.dependency_fault() {
             return Some(format!("TaskDependencyError: {fault}"));
         }
+        let mut asked = spec.rights();
+        asked.retain(|right| self.tools.refused.contains(right));
+        if !asked.is_empty() {
+            let names: Vec<&str> = asked.iter().map(|right| right.as_str()).collect();
+            return Some(format!(
+                "HostConfigError: the owner of this node refuses {} (--refuse)",
+                names.join(", ")
+            ));
+        }
+        let swaps = |c: &ContainerSpec| c.linux.max_swap_mib.is_some_and(|mib| 0 < mib);
+        if spec.containers.iter().any(swaps) {
+            return Some("HostConfigError: this node gives no swap (maxSwap)".to_owned());
+        }
         let task_mib = spec.memory_mib?;
         let above = |mib: &u64| task_mib < *mib;
         let largest = spec.containers.iter().filter_map(|container| container.memory_mib).max();
@@ -134,6 +151,8 @@ impl Workshop {
             container,
             host: &self.tools.host,
             network: &self.surroundings(task, at),
+            task_dir: &self.tools.tasks_dir.join(spec.arn.id()),
+            shared_volumes: &self.tools.shared_volumes,
         };
         let made = bundle::prepare(&request).map_err(|error| create(&error))?;
         let stop_signal = made.stop_signal.as_deref().and_then(signal::number);
@@ -279,6 +298,8 @@ impl Workshop {
             }
             wrong.extend(bundle::remove(&self.box_dir(task, at)).err().map(|error| chain(&error)));
         }
+        let volumes = self.tools.tasks_dir.join(task.spec.arn.id()).join(bundle::TASK_VOLUMES);
+        wrong.extend(rootfs::remove(&volumes).err().map(|error| chain(&error)));
         let removed = self.groups.cgroups.remove_task(task.spec.arn.id());
         wrong.extend(removed.err().map(|error| chain(&error)));
         wrong.extend(self.tools.network.detach(task).err().map(|error| chain(&error)));
@@ -310,7 +331,7 @@ impl Workshop {
         let names = folders.filter_map(|entry| entry.file_name().into_string().ok());
         let groups = self.groups.cgroups.task_ids().unwrap_or_else(|error| {
             tracing::error!(error = %chain(&error), "the tasks' cgroups can't be listed");
-            std::collections::BTreeSet::new()
+            BTreeSet::new()
         });
         let mut unknown: Vec<String> =
             names.chain(groups).filter(|task_id| !known(task_id)).collect();
@@ -342,7 +363,7 @@ impl Workshop {
     ///
     /// # Errors
     /// The kernel's: what is in use is then not known.
-    pub fn used_layers(&self) -> io::Result<std::collections::BTreeSet<Digest>> {
+    pub fn used_layers(&self) -> io::Result<BTreeSet<Digest>> {
         let subdirs = |dir: &Path| -> io::Result<Vec<PathBuf>> {
             let mut found = Vec::new();
             for entry in std::fs::read_dir(dir)? {
@@ -353,7 +374,7 @@ impl Workshop {
             }
             Ok(found)
         };
-        let mut used = std::collections::BTreeSet::new();
+        let mut used = BTreeSet::new();
         for task in subdirs(&self.tools.tasks_dir)? {
             // A task that goes away meanwhile uses nothing any more.
             for container in gone_is_empty(subdirs(&task))? {

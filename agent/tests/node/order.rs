@@ -188,7 +188,7 @@ async fn a_restart_policy_starts_a_container_again_exactly_once_also_over_the_ag
     world.import_probe();
     // It runs for longer than the shortest period of ECS, and says when it begins.
     let mut spec = world.task("t1", &["ignore", "TERM", "61"]);
-    let policy = RestartPolicy { ignored_exit_codes: vec![], attempt_period_s: 60 };
+    let policy = RestartPolicy { enabled: true, ignored_exit_codes: vec![], attempt_period_s: 60 };
     spec.containers[0].restart_policy = Some(policy);
     spec.containers[0].stop_timeout_s = Some(1);
     let short = {

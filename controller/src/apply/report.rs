@@ -111,6 +111,8 @@ fn take_containers(task: &mut Task, report: &TaskReport) {
             continue;
         };
         container.last_status = said.status;
+        container.health = said.health;
+        container.restarts = said.restarts;
         if said.runtime_id.is_some() {
             container.runtime_id.clone_from(&said.runtime_id);
         }

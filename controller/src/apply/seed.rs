@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use loadline_model::{
-    ContainerStatus, DesiredStatus, InstanceArn, KeyValue, Resources, TaskArn, TaskStatus,
+    ContainerStatus, DesiredStatus, HealthStatus, InstanceArn, KeyValue, Resources, TaskArn,
+    TaskStatus,
 };
 
 use super::{Draft, roles};
@@ -107,6 +108,8 @@ impl Seed<'_> {
             reason: None,
             network_bindings: Vec::new(),
             addresses: None,
+            health: HealthStatus::Unknown,
+            restarts: 0,
         });
         Task {
             arn,

@@ -4,7 +4,8 @@
 //!
 //! Where every missing task can be started at once, nothing that serves is stopped before its
 //! replacement is healthy: the room down to `lower` is used only when starting is blocked, by
-//! `upper` or for want of a place.
+//! `upper` or for want of a place. The same holds for a task that its health checks call unhealthy,
+//! which serves nobody and counts for no limit but `upper`.
 
 /// A service, counted. A task is *current* if it is of the primary deployment and on a node that
 /// keeps its tasks; the others are *old*. Tasks that are asked to stop are counted apart.
@@ -16,13 +17,15 @@ pub struct Picture {
     pub lower: u32,
     /// `floor(desired * max / 100)`
     pub upper: u32,
-    /// Current, not RUNNING yet.
+    /// Current, not RUNNING yet, or not yet found to be healthy.
     pub current_pending: u32,
     /// Current and RUNNING, but too young to count.
     pub current_young: u32,
     /// Current and healthy.
     pub current_healthy: u32,
-    /// Old, not RUNNING yet.
+    /// Current, and its health checks say that it is not well: to be replaced.
+    pub current_unhealthy: u32,
+    /// Old, not RUNNING yet, or not well.
     pub old_pending: u32,
     /// Old and RUNNING.
     pub old_running: u32,
@@ -35,7 +38,9 @@ pub struct Picture {
 pub struct Stops {
     /// Current tasks beyond the desired count.
     pub surplus: u32,
-    /// Old tasks that are not RUNNING: nobody misses them.
+    /// Current tasks that are not well.
+    pub unhealthy: u32,
+    /// Old tasks that are not RUNNING, or not well: nobody misses them.
     pub old_pending: u32,
     /// Old tasks that are RUNNING.
     pub old_running: u32,
@@ -50,7 +55,7 @@ impl Picture {
         (narrow(share(minimum_percent).div_ceil(100)), narrow(share(maximum_percent) / 100))
     }
 
-    /// Current tasks.
+    /// Current tasks that are well, or may become so.
     #[must_use]
     pub fn current(&self) -> u32 {
         self.current_pending + self.current_young + self.current_healthy
@@ -59,7 +64,11 @@ impl Picture {
     /// Everything that is not STOPPED.
     #[must_use]
     pub fn total(&self) -> u32 {
-        self.current() + self.old_pending + self.old_running + self.stopping
+        self.current()
+            + self.current_unhealthy
+            + self.old_pending
+            + self.old_running
+            + self.stopping
     }
 
     /// How many current tasks are missing.
@@ -81,8 +90,15 @@ impl Picture {
         let blocked = started < self.missing();
         let floor = if blocked { self.lower } else { self.lower.max(self.desired) };
         let serving = self.current_healthy + self.old_running;
+        // First comes a healthy replacement for each; where none can be started, one at a time
+        // makes room.
+        let replaced = self
+            .current_unhealthy
+            .saturating_sub(self.desired.saturating_sub(self.current_healthy));
+        let makes_room = u32::from(blocked && self.stopping == 0);
         Stops {
             surplus: self.current().saturating_sub(self.desired),
+            unhealthy: replaced.max(makes_room).min(self.current_unhealthy),
             old_pending: self.old_pending,
             old_running: self.old_running.min(serving.saturating_sub(floor)),
         }
@@ -141,8 +157,27 @@ mod tests {
     #[test]
     fn a_surplus_and_what_never_ran_are_stopped_at_once() {
         let picture = Picture { current_healthy: 5, old_pending: 2, ..begin(3, 100, 200) };
-        let stops = Stops { surplus: 2, old_pending: 2, old_running: 3 };
+        let stops = Stops { surplus: 2, unhealthy: 0, old_pending: 2, old_running: 3 };
         assert_eq!(picture.stops(0), stops);
+    }
+
+    #[test]
+    fn an_unhealthy_task_is_replaced_before_it_is_stopped_where_there_is_room() {
+        let (lower, upper) = Picture::limits(3, 100, 200);
+        let base = Picture { desired: 3, lower, upper, ..Picture::default() };
+        let sick = Picture { current_healthy: 2, current_unhealthy: 1, ..base };
+        let check = |picture: Picture, started: u32, starts: u32, unhealthy: u32| {
+            assert_eq!(picture.starts(), starts, "{picture:?}");
+            assert_eq!(picture.stops(started).unhealthy, unhealthy, "{picture:?}");
+        };
+        check(sick, 1, 1, 0);
+        check(Picture { current_pending: 1, ..sick }, 0, 0, 0);
+        check(Picture { current_healthy: 3, ..sick }, 0, 0, 1);
+        let full = Picture { upper: 3, ..sick };
+        check(full, 0, 0, 1);
+        let all = Picture { current_healthy: 0, current_unhealthy: 3, ..full };
+        check(all, 0, 0, 1);
+        check(Picture { current_unhealthy: 2, stopping: 1, ..all }, 0, 0, 0);
     }
 
     /// One step of the world: the service moves, then something happens to it.

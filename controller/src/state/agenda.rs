@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use loadline_model::{StopCode, TaskStatus};
+use loadline_model::{HealthStatus, StopCode, TaskStatus};
 
 use super::{ClusterName, Scheduling, Service, ServiceKey, ServiceStatus, Task};
 
@@ -26,6 +26,8 @@ pub struct Happened {
     pub failed: BTreeMap<String, u32>,
     /// Deployments of which a task reached RUNNING.
     pub ran: BTreeSet<String>,
+    /// Deployments of which a container became HEALTHY.
+    pub well: BTreeSet<String>,
 }
 
 impl Happened {
@@ -45,6 +47,12 @@ impl Happened {
         }
         if reached(TaskStatus::Running) {
             happened.ran.insert(deployment.clone());
+        }
+        let is_well = |task: &Task| {
+            task.containers.iter().filter(|c| c.health == HealthStatus::Healthy).count()
+        };
+        if is_well(before) < is_well(after) {
+            happened.well.insert(deployment.clone());
         }
         happened
     }
@@ -88,6 +96,7 @@ impl Agenda {
             *known.failed.entry(deployment).or_default() += count;
         }
         known.ran.extend(happened.ran);
+        known.well.extend(happened.well);
     }
 
     pub(super) fn service(&mut self, service: &Service) {

@@ -1,12 +1,12 @@
 //! Task definitions: immutable but for their status.
 
 use loadline_model::{
-    ContainerName, ContainerSpec, IpcMode, KeyValue, NetworkMode, PidMode, Protocol, TaskArn,
-    TaskSpec, Volume,
+    ContainerName, ContainerSpec, HealthStatus, IpcMode, KeyValue, NetworkMode, PidMode, Protocol,
+    Right, TaskArn, TaskSpec, Volume,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{DefinitionKey, Family, PlacementConstraint};
+use super::{DefinitionKey, Family, PlacementConstraint, Task};
 
 /// What RegisterTaskDefinition said, validated by the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,12 +28,15 @@ pub struct DefinitionBody {
     pub requires_compatibilities: Vec<String>,
     /// Bind every placement of this definition, besides those of RunTask.
     pub placement_constraints: Vec<PlacementConstraint>,
+    /// The attributes that nodes must have, as constraints; see [`Self::require`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<PlacementConstraint>,
     /// `runtimePlatform`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
     /// What its containers can mount.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub volumes: Vec<Volume>,
+    pub volumes: Vec<VolumeDefinition>,
     /// Whose processes its containers see.
     #[serde(default)]
     pub pid_mode: PidMode,
@@ -61,6 +64,7 @@ impl DefinitionBody {
             ports: Vec::new(),
             requires_compatibilities: Vec::new(),
             placement_constraints: Vec::new(),
+            requires: Vec::new(),
             platform: None,
             volumes: Vec::new(),
             pid_mode: PidMode::Container,
@@ -69,11 +73,49 @@ impl DefinitionBody {
         }
     }
 
-    /// What binds every placement: the definition's own constraints, and its platform's.
+    /// What binds every placement: the definition's own constraints, its platform's, and the
+    /// attributes that it needs.
     pub fn constraints(&self) -> impl Iterator<Item = &PlacementConstraint> {
         let platform = self.platform.iter().flat_map(|platform| &platform.constraints);
-        self.placement_constraints.iter().chain(platform)
+        self.placement_constraints.iter().chain(platform).chain(&self.requires)
     }
+
+    /// The attributes that a node must have for it: each says that the node grants a right, or
+    /// knows a feature.
+    #[must_use]
+    pub fn required_attributes(&self) -> Vec<&'static str> {
+        let any = |of: fn(&ContainerSpec) -> bool| self.containers.iter().any(of);
+        let features = [
+            ("ecs.capability.container-ordering", any(|c| !c.depends_on.is_empty())),
+            ("ecs.capability.container-health-check", any(|c| c.health_check.is_some())),
+            ("ecs.capability.container-restart-policy", any(|c| c.restart_policy.is_some())),
+        ];
+        let features = features.into_iter().filter(|(_, used)| *used).map(|(name, _)| name);
+        // Rights do not depend on who the task is.
+        let any = TaskArn::parse("arn:aws:ecs:-:-:task/-/-").expect("it is one");
+        let task = TaskSpec {
+            volumes: self.volumes.iter().map(|volume| volume.volume.clone()).collect(),
+            pid_mode: self.pid_mode,
+            ipc_mode: self.ipc_mode,
+            ..TaskSpec::new(any, self.containers.clone())
+        };
+        features.chain(task.rights().into_iter().map(Right::attribute)).collect()
+    }
+
+    /// Sets what nodes must have for it, once everything else is set.
+    pub fn require(&mut self) {
+        let exists = |name| PlacementConstraint::MemberOf(format!("attribute:{name} exists"));
+        self.requires = self.required_attributes().into_iter().map(exists).collect();
+    }
+}
+
+/// A volume, and how it was declared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeDefinition {
+    /// What nodes are told.
+    pub volume: Volume,
+    /// The labels of its `dockerVolumeConfiguration`; `None` where it was declared as `host`.
+    pub docker: Option<Vec<KeyValue>>,
 }
 
 /// The roles of a task: ARNs of this account's IAM.
@@ -155,6 +197,20 @@ impl TaskDefinition {
         }
     }
 
+    /// Whether an essential container has a health check: a service then waits for its verdict.
+    #[must_use]
+    pub fn checks_health(&self) -> bool {
+        self.body.containers.iter().any(|c| c.essential && c.health_check.is_some())
+    }
+
+    /// How well a task of this definition is.
+    #[must_use]
+    pub fn health_of(&self, task: &Task) -> HealthStatus {
+        let checked = self.body.containers.iter().zip(&task.containers);
+        let checked = checked.filter(|(spec, _)| spec.essential && spec.health_check.is_some());
+        HealthStatus::of_task(checked.map(|(_, container)| container.health))
+    }
+
     /// The work of a task of this definition: the definition with the overrides laid over it.
     #[must_use]
     pub fn task_spec(&self, arn: TaskArn, overrides: Option<&TaskOverrides>) -> TaskSpec {
@@ -167,7 +223,7 @@ impl TaskDefinition {
             network_mode: self.body.network_mode,
             task_role_arn: self.roles(overrides).task,
             containers: self.body.containers.clone(),
-            volumes: self.body.volumes.clone(),
+            volumes: self.body.volumes.iter().map(|volume| volume.volume.clone()).collect(),
             pid_mode: self.body.pid_mode,
             ipc_mode: self.body.ipc_mode,
         };

@@ -23,7 +23,7 @@ pub use agenda::{Agenda, Happened};
 pub use cluster::{Cluster, ClusterEntry, ClusterStatus};
 pub use definition::{
     ContainerOverride, DefinitionBody, DefinitionStatus, HostPort, Platform, Roles, TaskDefinition,
-    TaskOverrides,
+    TaskOverrides, VolumeDefinition,
 };
 pub use ids::{
     ClusterName, CountingIds, DefinitionKey, Family, IdSource, Scope, ServiceKey, ServiceName,

@@ -2,8 +2,8 @@
 
 use loadline_model::network::{Addresses, NetworkBinding};
 use loadline_model::{
-    ContainerName, ContainerStatus, DesiredStatus, InstanceArn, KeyValue, Resources, StopCode,
-    TaskArn, TaskStatus,
+    ContainerName, ContainerStatus, DesiredStatus, HealthStatus, InstanceArn, KeyValue, Resources,
+    StopCode, TaskArn, TaskStatus,
 };
 use serde::{Deserialize, Serialize};
 
@@ -111,4 +111,10 @@ pub struct TaskContainer {
     /// Its own addresses, as its node said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub addresses: Option<Addresses>,
+    /// What its health check says.
+    #[serde(default)]
+    pub health: HealthStatus,
+    /// How often its restart policy started it again.
+    #[serde(default)]
+    pub restarts: u32,
 }

@@ -9,9 +9,17 @@ use loadline_controller::command::{
 use loadline_controller::engine::{Engine, NodeWatch};
 use loadline_controller::state::{ClusterName, NodeAttribute, Sha256Hash, TokenId};
 use loadline_model::{
-    Assignment, ContainerReport, ContainerStatus, DesiredStatus, InstanceArn, Resources, StopCode,
-    TaskReport, TaskStatus,
+    Assignment, ContainerReport, ContainerStatus, DesiredStatus, InstanceArn, Resources, Right,
+    StopCode, TaskReport, TaskStatus,
 };
+
+/// What every agent of this version can do.
+fn features() -> impl Iterator<Item = NodeAttribute> {
+    let names = ["container-ordering", "container-health-check", "container-restart-policy"];
+    let features = names.map(|name| format!("ecs.capability.{name}")).into_iter();
+    let rights = Right::ALL.into_iter().map(|right| right.attribute().to_owned());
+    features.chain(rights).map(|name| NodeAttribute { name, value: None })
+}
 
 /// Brings in a node of the cluster `default`, and keeps it alive.
 pub(crate) async fn join(engine: &Engine, cpu_units: u64, memory_mib: u64) -> InstanceArn {
@@ -35,7 +43,10 @@ pub(crate) async fn join(engine: &Engine, cpu_units: u64, memory_mib: u64) -> In
     let register = RegisterNode {
         node: node.clone(),
         resources: Resources { cpu_units, memory_mib },
-        attributes: vec![pair("ecs.os-type", "linux"), pair("ecs.cpu-architecture", "x86_64")],
+        attributes: vec![pair("ecs.os-type", "linux"), pair("ecs.cpu-architecture", "x86_64")]
+            .into_iter()
+            .chain(features())
+            .collect(),
         agent_version: "hollow".into(),
     };
     engine.call(register).await.unwrap();

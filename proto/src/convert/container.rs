@@ -177,6 +177,7 @@ impl TryFrom<v1::RestartPolicy> for RestartPolicy {
     fn try_from(wire: v1::RestartPolicy) -> Result<Self, InvalidField> {
         at_most("ignored_exit_codes", wire.ignored_exit_codes.len(), IGNORED_CODES_MAX)?;
         Ok(Self {
+            enabled: wire.enabled,
             ignored_exit_codes: wire.ignored_exit_codes,
             attempt_period_s: within("attempt_period_s", wire.attempt_period_s, 60, 1800)?,
         })
@@ -186,6 +187,7 @@ impl TryFrom<v1::RestartPolicy> for RestartPolicy {
 impl From<RestartPolicy> for v1::RestartPolicy {
     fn from(policy: RestartPolicy) -> Self {
         Self {
+            enabled: policy.enabled,
             ignored_exit_codes: policy.ignored_exit_codes,
             attempt_period_s: policy.attempt_period_s,
         }

@@ -74,7 +74,7 @@ prop_compose! {
                 HealthCheck { command, interval_s, timeout_s, retries, start_period_s }
             }),
             restart_policy: restart.map(|(ignored_exit_codes, attempt_period_s)| {
-                RestartPolicy { ignored_exit_codes, attempt_period_s }
+                RestartPolicy { enabled: true, ignored_exit_codes, attempt_period_s }
             }),
             ..ContainerSpec::new(name(), "x")
         }

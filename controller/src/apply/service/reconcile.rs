@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use loadline_model::report::clip_reason;
-use loadline_model::{DesiredStatus, InstanceArn, KeyValue, StopCode, TaskStatus};
+use loadline_model::{DesiredStatus, HealthStatus, InstanceArn, KeyValue, StopCode, TaskStatus};
 
 use super::super::seed::{Seed, merged};
 use super::super::{Applied, Draft};
@@ -105,6 +105,11 @@ impl<'a> Look<'a> {
         let primary = self.service.primary().id.clone();
         if happened.ran.contains(&primary) {
             self.service.throttle = Throttle::default();
+        }
+        let definition = &self.service.primary().definition;
+        let definition = self.draft.state.view.definitions.get(definition);
+        let checks = definition.is_some_and(|definition| definition.checks_health());
+        if if checks { &happened.well } else { &happened.ran }.contains(&primary) {
             self.service.deployments[0].failed_tasks = 0;
         }
         let Some(failed) = happened.failed.get(&primary).copied() else { return };
@@ -112,6 +117,11 @@ impl<'a> Look<'a> {
         if self.now_ms < self.service.throttle.not_before_ms {
             self.complain("is unable to consistently start tasks successfully.");
         }
+        self.fail(failed);
+    }
+
+    /// Counts failures of the primary deployment, until there are too many.
+    pub(super) fn fail(&mut self, failed: u32) {
         let deployment = &mut self.service.deployments[0];
         deployment.failed_tasks = deployment.failed_tasks.saturating_add(failed);
         let broken = breaker::threshold(self.service.desired_count) <= deployment.failed_tasks
@@ -167,8 +177,18 @@ impl<'a> Look<'a> {
         tasks.map(|task| (task, stands(task))).collect()
     }
 
-    /// Whether a RUNNING task counts as healthy; if it is only too young, the look comes again.
+    /// What the task's health checks say; `None` where its definition has none that count.
+    pub(super) fn health(&self, task: &Task) -> Option<HealthStatus> {
+        let definition = self.draft.state.view.definitions.get(&task.definition)?;
+        definition.checks_health().then(|| definition.health_of(task))
+    }
+
+    /// Whether a RUNNING task counts as healthy: its health checks say so, or it has none and runs
+    /// for some time. If it is only too young, the look comes again.
     pub(super) fn is_healthy(&mut self, task: &Task) -> bool {
+        if let Some(health) = self.health(task) {
+            return task.last_status == TaskStatus::Running && health == HealthStatus::Healthy;
+        }
         let settings = self.draft.state.settings;
         let since = task.started_at_ms.unwrap_or(self.now_ms);
         let from_ms = since.saturating_add(settings.healthy_after_ms);
@@ -206,18 +226,22 @@ impl<'a> Look<'a> {
 
     /// Asks tasks to stop, and tells it.
     pub(super) fn stop(&mut self, tasks: &[&Arc<Task>]) {
+        let deployment = &self.service.primary().id;
+        self.stop_for(tasks, &format!("Scaling activity initiated by (deployment {deployment})"));
+    }
+
+    /// Asks tasks to stop for this reason, and tells it.
+    pub(super) fn stop_for(&mut self, tasks: &[&Arc<Task>], reason: &str) {
         if tasks.is_empty() {
             return;
         }
-        let reason =
-            format!("Scaling activity initiated by (deployment {})", self.service.primary().id);
         let mut stopped = Vec::new();
         for task in tasks {
             let stopping = Arc::new(Task {
                 desired: DesiredStatus::Stopped,
                 version: task.version + 1,
                 stop_code: Some(StopCode::ServiceSchedulerInitiated),
-                stopped_reason: Some(clip_reason(&reason)),
+                stopped_reason: Some(clip_reason(reason)),
                 stopping_at_ms: Some(self.now_ms),
                 ..Task::clone(task)
             });

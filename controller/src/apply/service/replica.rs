@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use loadline_model::TaskStatus;
+use loadline_model::{HealthStatus, TaskStatus};
 
 use super::history;
 use super::reconcile::{Look, Standing, seed};
@@ -22,6 +22,7 @@ type Seen<'a> = (&'a Arc<Task>, bool);
 struct Groups<'a> {
     current: Vec<Seen<'a>>,
     old: Vec<Seen<'a>>,
+    unhealthy: Vec<Seen<'a>>,
 }
 
 impl Groups<'_> {
@@ -51,7 +52,8 @@ pub(super) fn step(look: &mut Look<'_>) {
     let started = start(look, wanted);
     let stops = if look.service.status == ServiceStatus::Active && !may_replace(look) {
         // A deployment that failed, and is not rolled back, leaves the old tasks alone.
-        Stops { surplus: picture.stops(0).surplus, ..Stops::default() }
+        let Stops { surplus, unhealthy, .. } = picture.stops(0);
+        Stops { surplus, unhealthy, ..Stops::default() }
     } else {
         picture.stops(started)
     };
@@ -60,6 +62,8 @@ pub(super) fn step(look: &mut Look<'_>) {
     stopped.extend(choose(look, &pending, stops.old_pending));
     stopped.extend(choose(look, &running, stops.old_running));
     look.stop(&stopped);
+    let unhealthy = choose(look, &groups.unhealthy, stops.unhealthy);
+    replace(look, &unhealthy);
     if picture.is_stuck() && may_replace(look) && look.service.unplaced.is_empty() {
         look.complain(
             "was unable to stop or start tasks during a deployment because of the service \
@@ -67,7 +71,17 @@ pub(super) fn step(look: &mut Look<'_>) {
              and try again.",
         );
     }
-    look.settle(picture.is_settled() && started == 0 && stopped.is_empty());
+    let quiet = started == 0 && stopped.is_empty() && unhealthy.is_empty();
+    look.settle(picture.is_settled() && quiet);
+}
+
+/// Stops tasks that are not well; each counts as a failure of the deployment.
+fn replace(look: &mut Look<'_>, unhealthy: &[&Arc<Task>]) {
+    if unhealthy.is_empty() {
+        return;
+    }
+    look.stop_for(unhealthy, "Task failed container health checks");
+    look.fail(u32::try_from(unhealthy.len()).unwrap_or(u32::MAX));
 }
 
 fn may_replace(look: &Look<'_>) -> bool {
@@ -82,17 +96,25 @@ fn count<'a>(look: &mut Look<'a>, groups: &mut Groups<'a>) -> Picture {
     let mut picture = Picture { desired, lower, upper, ..Picture::default() };
     for (task, standing) in look.tasks() {
         let running = task.last_status == TaskStatus::Running;
+        let health = look.health(task);
+        let sick = health == Some(HealthStatus::Unhealthy);
         match standing {
             Standing::Stopping => picture.stopping += 1,
-            Standing::Old if running => picture.old_running += 1,
+            Standing::Old if running && !sick => picture.old_running += 1,
             Standing::Old => picture.old_pending += 1,
+            Standing::Current if sick => picture.current_unhealthy += 1,
+            // It becomes healthy by its checks, not by time alone.
+            Standing::Current if health == Some(HealthStatus::Unknown) => {
+                picture.current_pending += 1;
+            }
             Standing::Current if look.is_healthy(task) => picture.current_healthy += 1,
             Standing::Current if running => picture.current_young += 1,
             Standing::Current => picture.current_pending += 1,
         }
         match standing {
             Standing::Stopping => {}
-            Standing::Old => groups.old.push((task, running)),
+            Standing::Old => groups.old.push((task, running && !sick)),
+            Standing::Current if sick => groups.unhealthy.push((task, running)),
             Standing::Current => groups.current.push((task, running)),
         }
     }

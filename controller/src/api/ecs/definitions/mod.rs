@@ -1,9 +1,12 @@
 //! Task definitions.
 
+mod lifecycle;
+mod linux;
 mod network;
 mod read;
 mod shapes;
 mod show;
+mod storage;
 mod units;
 
 use std::sync::Arc;
@@ -144,3 +147,6 @@ pub(super) async fn list_families(
     let families = families.into_iter().map(ToOwned::to_owned).collect();
     Ok(ListTaskDefinitionFamiliesResponse { families, next_token })
 }
+
+#[cfg(test)]
+mod tests;

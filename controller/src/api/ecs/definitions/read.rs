@@ -12,6 +12,7 @@ use super::shapes::{
     TaskDefinitionPlacementConstraint,
 };
 use super::units::{MEMORY_MIB_MIN, cpu_units, memory_mib};
+use super::{lifecycle, linux, storage};
 use crate::api::ApiError;
 use crate::scheduler::query::Expression;
 use crate::state::{DefinitionBody, Family, PlacementConstraint, Platform, Scope};
@@ -49,7 +50,7 @@ pub(super) fn definition(
     let network_mode = network::mode(request.network_mode.as_deref())?;
     let given = request.container_definitions;
     let containers = containers(given, network_mode, task_cpu, task_memory)?;
-    Ok(DefinitionBody {
+    let mut body = DefinitionBody {
         family,
         cpu_units: task_cpu,
         memory_mib: task_memory,
@@ -59,12 +60,18 @@ pub(super) fn definition(
         requires_compatibilities: compatibilities,
         platform: request.runtime_platform.map(platform).transpose()?,
         placement_constraints: constraints(request.placement_constraints.unwrap_or_default())?,
-        volumes: Vec::new(),
-        pid_mode: loadline_model::PidMode::default(),
-        ipc_mode: loadline_model::IpcMode::default(),
+        requires: Vec::new(),
+        volumes: storage::read_volumes(request.volumes.unwrap_or_default())?,
+        pid_mode: linux::pid_mode(request.pid_mode.as_deref())?,
+        ipc_mode: linux::ipc_mode(request.ipc_mode.as_deref())?,
         roles: roles::read(scope, request.task_role_arn, request.execution_role_arn)?,
         tags: check::tags(request.tags)?,
-    })
+    };
+    lifecycle::check_dependencies(&body.containers)?;
+    storage::check_mounts(&body.containers, &body.volumes)?;
+    linux::check_controls(&body)?;
+    body.require();
+    Ok(body)
 }
 
 /// Nodes say what they are by attributes of ECS's names; the platform asks for these.
@@ -197,18 +204,28 @@ fn memory_rules(container: &ContainerSpec, task_memory: Option<u64>) -> Result<(
 
 fn spec(
     index: usize,
-    given: ContainerDefinition,
+    mut given: ContainerDefinition,
     mode: NetworkMode,
 ) -> Result<ContainerSpec, ApiError> {
     let network = network::read(index, &given, mode)?;
+    let mut spec = ContainerSpec { network, ..basic_spec(index, &mut given)? };
+    let at = |field: &str| format!("containerDefinitions[{index}].{field}");
+    lifecycle::read(&at, &mut given, &mut spec)?;
+    storage::read(&at, &mut given, &mut spec)?;
+    linux::read(&at, &mut given, &mut spec)?;
+    Ok(spec)
+}
+
+/// What a container runs, and how much of the node it takes.
+fn basic_spec(index: usize, given: &mut ContainerDefinition) -> Result<ContainerSpec, ApiError> {
     let at = |field: &str| format!("containerDefinitions[{index}].{field}");
     let required = |field: &str, value: Option<String>| {
         value.filter(|text| !text.is_empty()).ok_or_else(|| {
             ApiError::client(format_args!("{} should not be null or empty", at(field)))
         })
     };
-    let name = required("name", given.name)?;
-    let image = required("image", given.image)?;
+    let name = required("name", given.name.take())?;
+    let image = required("image", given.image.take())?;
     check_image(&at("image"), &image)?;
     for (field, value) in [("user", &given.user), ("workingDirectory", &given.working_directory)] {
         check::text(&at(field), value.as_deref().unwrap_or_default(), TEXT_CHARS_MAX)?;
@@ -228,15 +245,14 @@ fn spec(
             given.memory_reservation,
         )?,
         essential: given.essential.unwrap_or(true),
-        entry_point: words(&at("entryPoint"), given.entry_point)?,
-        command: words(&at("command"), given.command)?,
-        environment: environment(&at("environment"), given.environment.unwrap_or_default())?,
-        working_directory: given.working_directory.filter(|text| !text.is_empty()),
-        user: given.user.filter(|text| !text.is_empty()),
+        entry_point: words(&at("entryPoint"), given.entry_point.take())?,
+        command: words(&at("command"), given.command.take())?,
+        environment: environment(&at("environment"), given.environment.take().unwrap_or_default())?,
+        working_directory: given.working_directory.take().filter(|text| !text.is_empty()),
+        user: given.user.take().filter(|text| !text.is_empty()),
         readonly_root_filesystem: given.readonly_root_filesystem.unwrap_or(false),
         stop_timeout_s: stop_timeout,
-        labels: labels(&at("dockerLabels"), given.docker_labels.unwrap_or_default())?,
-        network,
+        labels: labels(&at("dockerLabels"), given.docker_labels.take().unwrap_or_default())?,
         ..ContainerSpec::new(parsed, image)
     })
 }
@@ -326,7 +342,7 @@ fn labels(
 }
 
 /// The kernel's strings end at NUL: one inside would cut the text off.
-fn no_nul(at: &str, text: &str) -> Result<(), ApiError> {
+pub(super) fn no_nul(at: &str, text: &str) -> Result<(), ApiError> {
     if text.contains('\0') {
         return Err(ApiError::client(format_args!("{at} must not contain a NUL character")));
     }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::super::shapes::{Attribute, NameValue, Tag};
-use crate::api::wire::{EpochSeconds, Never, shape};
+use super::lifecycle::{ContainerDependency, ContainerRestartPolicy, HealthCheckShape};
+use super::linux::{LinuxParametersShape, SystemControl, UlimitShape};
+use super::storage::{MountPointShape, VolumeFromShape, VolumeShape};
+use crate::api::wire::{EpochSeconds, shape};
 
 shape! {
     /// RegisterTaskDefinition's input.
@@ -18,8 +21,12 @@ shape! {
         network_mode: "networkMode" => Option<String>,
         /// 1 to 10.
         container_definitions: "containerDefinitions" => Vec<ContainerDefinition>,
-        /// None yet.
-        volumes: "volumes" => Option<Vec<Never>>,
+        /// What containers can mount.
+        volumes: "volumes" => Option<Vec<VolumeShape>>,
+        /// `host`.
+        pid_mode: "pidMode" => Option<String>,
+        /// `host` or `none`.
+        ipc_mode: "ipcMode" => Option<String>,
         /// Bind every placement.
         placement_constraints:
             "placementConstraints" => Option<Vec<TaskDefinitionPlacementConstraint>>,
@@ -35,7 +42,7 @@ shape! {
         tags: "tags" => Option<Vec<Tag>>,
     }
     unsupported [
-        "pidMode", "ipcMode", "proxyConfiguration",
+        "proxyConfiguration",
         "inferenceAccelerators", "ephemeralStorage", "enableFaultInjection",
     ]
 }
@@ -63,10 +70,26 @@ shape! {
         command: "command" => Option<Vec<String>>,
         /// On top of the image's environment.
         environment: "environment" => Option<Vec<NameValue>>,
-        /// None yet.
-        mount_points: "mountPoints" => Option<Vec<Never>>,
-        /// None yet.
-        volumes_from: "volumesFrom" => Option<Vec<Never>>,
+        /// The definition's volumes that it sees.
+        mount_points: "mountPoints" => Option<Vec<MountPointShape>>,
+        /// Containers whose mounts it sees too.
+        volumes_from: "volumesFrom" => Option<Vec<VolumeFromShape>>,
+        /// What must hold of other containers before it starts.
+        depends_on: "dependsOn" => Option<Vec<ContainerDependency>>,
+        /// Who waits for it gives up after so many seconds.
+        start_timeout: "startTimeout" => Option<i32>,
+        /// How it is asked whether it is well.
+        health_check: "healthCheck" => Option<HealthCheckShape>,
+        /// Whether it starts again after its end.
+        restart_policy: "restartPolicy" => Option<ContainerRestartPolicy>,
+        /// Whether it has the host's root rights.
+        privileged: "privileged" => Option<bool>,
+        /// Limits of its processes.
+        ulimits: "ulimits" => Option<Vec<UlimitShape>>,
+        /// Capabilities, devices, memory file systems, swap.
+        linux_parameters: "linuxParameters" => Option<LinuxParametersShape>,
+        /// `no-new-privileges`.
+        docker_security_options: "dockerSecurityOptions" => Option<Vec<String>>,
         /// Seconds from SIGTERM to SIGKILL.
         stop_timeout: "stopTimeout" => Option<i32>,
         /// Replaces the image's user.
@@ -87,15 +110,13 @@ shape! {
         dns_search_domains: "dnsSearchDomains" => Option<Vec<String>>,
         /// Labels.
         docker_labels: "dockerLabels" => Option<BTreeMap<String, String>>,
-        /// None yet.
-        system_controls: "systemControls" => Option<Vec<Never>>,
+        /// Sysctls of its own namespaces.
+        system_controls: "systemControls" => Option<Vec<SystemControl>>,
     }
     unsupported [
-        "repositoryCredentials", "restartPolicy", "environmentFiles", "linuxParameters",
-        "secrets", "dependsOn", "startTimeout", "versionConsistency",
-        "disableNetworking", "privileged",
-        "dockerSecurityOptions", "interactive", "pseudoTerminal", "ulimits", "logConfiguration",
-        "healthCheck", "resourceRequirements", "firelensConfiguration", "credentialSpecs",
+        "repositoryCredentials", "environmentFiles", "secrets", "versionConsistency",
+        "disableNetworking", "interactive", "pseudoTerminal", "logConfiguration",
+        "resourceRequirements", "firelensConfiguration", "credentialSpecs",
     ]
 }
 
@@ -159,8 +180,12 @@ shape! {
         network_mode: "networkMode" => String,
         /// From 1.
         revision: "revision" => i64,
-        /// None yet.
-        volumes: "volumes" => Vec<Never>,
+        /// What containers can mount.
+        volumes: "volumes" => Vec<VolumeShape>,
+        /// As it was given.
+        pid_mode: "pidMode" => Option<String>,
+        /// As it was given.
+        ipc_mode: "ipcMode" => Option<String>,
         /// ACTIVE or INACTIVE.
         status: "status" => String,
         /// What a node needs to have: nothing special yet.

@@ -2,20 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use loadline_model::{ContainerSpec, KeyValue};
+use loadline_model::{ContainerSpec, IpcMode, KeyValue, PidMode};
 
-use super::super::shapes::show_pairs;
+use super::super::shapes::{Attribute, show_pairs};
 use super::network;
 use super::shapes::{
     ContainerDefinition, RuntimePlatform, TaskDefinition as Shown,
     TaskDefinitionPlacementConstraint,
 };
+use super::{lifecycle, linux, storage};
 use crate::api::wire::EpochSeconds;
 use crate::state::{DefinitionBody, PlacementConstraint, Scope, TaskDefinition};
 
 /// A revision. The empty lists are there because AWS shows them and clients compare them.
 pub(super) fn definition(scope: &Scope, record: &TaskDefinition) -> Shown {
     let body = &record.body;
+    let requires = body.required_attributes();
     let compatibilities = &body.requires_compatibilities;
     Shown {
         task_definition_arn: scope.definition_arn(&record.key()),
@@ -25,9 +27,11 @@ pub(super) fn definition(scope: &Scope, record: &TaskDefinition) -> Shown {
         family: body.family.to_string(),
         network_mode: body.network_mode.as_str().into(),
         revision: record.revision.into(),
-        volumes: vec![],
+        volumes: body.volumes.iter().map(storage::show_volume).collect(),
+        pid_mode: (body.pid_mode == PidMode::Host).then(|| "host".into()),
+        ipc_mode: (body.ipc_mode == IpcMode::Host).then(|| "host".into()),
         status: record.status.as_str().into(),
-        requires_attributes: vec![],
+        requires_attributes: requires.into_iter().map(attribute).collect(),
         placement_constraints: body.placement_constraints.iter().filter_map(constraint).collect(),
         compatibilities: vec!["EC2".into()],
         requires_compatibilities: Some(compatibilities.clone()).filter(|list| !list.is_empty()),
@@ -45,7 +49,7 @@ pub(super) fn definition(scope: &Scope, record: &TaskDefinition) -> Shown {
 fn container(spec: &ContainerSpec, body: &DefinitionBody) -> ContainerDefinition {
     let own = &spec.network;
     let number = |value: u64| i32::try_from(value).unwrap_or(i32::MAX);
-    ContainerDefinition {
+    let mut shown = ContainerDefinition {
         name: Some(spec.name.to_string()),
         image: Some(spec.image.clone()),
         cpu: Some(number(spec.cpu_units)),
@@ -61,15 +65,31 @@ fn container(spec: &ContainerSpec, body: &DefinitionBody) -> ContainerDefinition
         entry_point: spec.entry_point.clone(),
         command: spec.command.clone(),
         environment: Some(show_pairs(&spec.environment)),
-        mount_points: Some(vec![]),
-        volumes_from: Some(vec![]),
+        mount_points: None,
+        volumes_from: None,
+        depends_on: None,
+        start_timeout: None,
+        health_check: None,
+        restart_policy: None,
+        privileged: None,
+        ulimits: None,
+        linux_parameters: None,
+        docker_security_options: None,
         stop_timeout: spec.stop_timeout_s.map(|seconds| number(seconds.into())),
         user: spec.user.clone(),
         working_directory: spec.working_directory.clone(),
         readonly_root_filesystem: spec.readonly_root_filesystem.then_some(true),
         docker_labels: labels(&spec.labels),
-        system_controls: Some(vec![]),
-    }
+        system_controls: None,
+    };
+    lifecycle::show(spec, &mut shown);
+    storage::show(spec, &mut shown);
+    linux::show(spec, &mut shown);
+    shown
+}
+
+fn attribute(name: &str) -> Attribute {
+    Attribute { name: name.to_owned(), value: None, target_type: None, target_id: None }
 }
 
 fn labels(labels: &[KeyValue]) -> Option<BTreeMap<String, String>> {

@@ -230,7 +230,7 @@ shape! {
         execution_stopped_at: "executionStoppedAt" => Option<EpochSeconds>,
         /// `family:NAME`, or what RunTask said.
         group: "group" => String,
-        /// UNKNOWN: there are no health checks yet.
+        /// Of its essential containers that have a health check.
         health_status: "healthStatus" => String,
         /// Where it stands.
         last_status: "lastStatus" => String,
@@ -328,7 +328,7 @@ shape! {
         network_bindings: "networkBindings" => Vec<NetworkBinding>,
         /// The task's interface, with `awsvpc`.
         network_interfaces: "networkInterfaces" => Vec<NetworkInterface>,
-        /// UNKNOWN.
+        /// What its health check says; UNKNOWN without one.
         health_status: "healthStatus" => String,
         /// CPU units.
         cpu: "cpu" => String,

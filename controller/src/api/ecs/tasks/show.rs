@@ -1,7 +1,9 @@
 //! Tasks as clients see them.
 
 use loadline_model::network::Addresses;
-use loadline_model::{ContainerSpec, ContainerStatus, NetworkMode, Protocol, TaskSpec, TaskStatus};
+use loadline_model::{
+    ContainerSpec, ContainerStatus, HealthStatus, NetworkMode, Protocol, TaskSpec, TaskStatus,
+};
 
 use super::super::shapes::{NameValue, show_pairs, show_tags};
 use super::shapes::{
@@ -40,7 +42,7 @@ pub(super) fn task(view: &View, task: &Task, tags: Tags) -> Shown {
         enable_execute_command: false,
         execution_stopped_at: time(task.execution_stopped_at_ms),
         group: task.group.clone(),
-        health_status: "UNKNOWN".into(),
+        health_status: health(view, task).to_string(),
         last_status: task.last_status.as_str().into(),
         launch_type: "EC2".into(),
         memory: task.reserved.memory_mib.to_string(),
@@ -56,6 +58,11 @@ pub(super) fn task(view: &View, task: &Task, tags: Tags) -> Shown {
         task_definition_arn: scope.definition_arn(&task.definition),
         version: task.version,
     }
+}
+
+fn health(view: &View, task: &Task) -> HealthStatus {
+    let definition = view.definition(&task.definition.family, task.definition.revision);
+    definition.map_or(HealthStatus::Unknown, |definition| definition.health_of(task))
 }
 
 fn containers(view: &View, task: &Task, spec: Option<&TaskSpec>) -> Vec<Container> {
@@ -152,7 +159,7 @@ fn container(
         reason: record.reason.clone(),
         network_bindings: vec![],
         network_interfaces: vec![],
-        health_status: "UNKNOWN".into(),
+        health_status: record.health.to_string(),
         cpu: text(spec.map_or(0, |spec| spec.cpu_units)),
         memory: spec.and_then(|spec| spec.memory_mib).map(text),
         memory_reservation: spec.and_then(|spec| spec.memory_reservation_mib).map(text),

@@ -1,6 +1,7 @@
 //! Services: kept at their count, rolled forward within their limits, broken and rolled back.
 
 mod failing;
+mod health;
 mod rolling;
 
 use loadline_model::{DesiredStatus, TaskArn, TaskStatus};
