@@ -8,8 +8,8 @@
 //!  STATE/volumes/v-NAME       a shared volume, which outlives its tasks
 //! ```
 //!
-//! [`plan`] decides, purely; [`make`] makes the folders. A folder of ours that is empty gets what the
-//! image has at its place, as docker does it; a folder of the host is taken as it is.
+//! [`plan`] decides, purely; [`make`] makes the folders. A folder of ours that is empty gets what
+//! the image has at its place, as docker does it; a folder of the host is taken as it is.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};

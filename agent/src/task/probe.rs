@@ -109,8 +109,8 @@ impl Probe {
         }
     }
 
-    /// Ends a check of an agent that was killed meanwhile: still in the container's cgroup, with the
-    /// command line of a check.
+    /// Ends a check of an agent that was killed meanwhile: still in the container's cgroup, with
+    /// the command line of a check.
     fn end_left_behind(&self, pid_file: &Path, processes: &[i32]) {
         let Some(pid) = read_pid(pid_file) else { return };
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

@@ -18,4 +18,6 @@ mod order;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
+mod storage;
+#[cfg(test)]
 mod world;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use loadline_fixtures::folders;
+use loadline_fixtures::{Image, folders};
 use loadline_tests::cluster::Cluster;
 use loadline_tests::program;
 use loadline_tests::require;
@@ -33,5 +33,18 @@ fn boto3_takes_a_task_through_its_life() {
     );
     let cluster = cluster(1024);
     script(&cluster, "lifecycle.py");
+    end(cluster);
+}
+
+#[test]
+fn boto3_runs_containers_that_wait_for_each_other_with_volumes_and_limits() {
+    require!(
+        "boto3_runs_containers_that_wait_for_each_other_with_volumes_and_limits": Facility::Root,
+        Facility::Python("boto3"),
+        Facility::Program("busybox"),
+    );
+    let cluster = cluster(1024);
+    cluster.import(0, &Image::busybox("busybox:latest").unwrap()).unwrap();
+    script(&cluster, "features.py");
     end(cluster);
 }

@@ -130,7 +130,10 @@ fn what_is_taken_is_shown_again_with_ecss_defaults() {
 fn dependencies_health_and_restarts_out_of_their_bounds_are_refused_by_name() {
     let none = json!({});
     let check = |one: Value, expected: &str| refused(&none, &one, &none, expected);
-    let on = |name: &str, condition: &str| json!({ "dependsOn": [{ "containerName": name, "condition": condition }] });
+    let on = |name: &str, condition: &str| {
+        let dependency = json!({ "containerName": name, "condition": condition });
+        json!({ "dependsOn": [dependency] })
+    };
     check(on("c", "START"), "container 'a' depends on 'c', which the task does not have");
     check(on("b", "SOON"), "containerDefinitions[0].dependsOn[0].condition has no value \"SOON\"");
     check(on("b", "HEALTHY"), "which has no health check");
@@ -159,7 +162,10 @@ fn dependencies_health_and_restarts_out_of_their_bounds_are_refused_by_name() {
 #[test]
 fn volumes_and_mounts_that_can_not_be_are_refused_by_name() {
     let none = json!({});
-    let mount = |volume: &str, path: &str| json!({ "mountPoints": [{ "sourceVolume": volume, "containerPath": path }] });
+    let mount = |volume: &str, path: &str| {
+        let mount = json!({ "sourceVolume": volume, "containerPath": path });
+        json!({ "mountPoints": [mount] })
+    };
     let own = json!({ "volumes": [{ "name": "own" }] });
     refused(&own, &mount("other", "/x"), &none, "Unknown volume 'other'.");
     refused(&own, &mount("own", "x"), &none, "must be an absolute path without ..");
@@ -192,7 +198,10 @@ fn what_the_kernel_would_not_do_for_a_container_is_refused_by_name() {
     check(linux(json!({ "swappiness": 101 })), "swappiness must be at least 0 and at most 100");
     check(linux(json!({ "initProcessEnabled": true })), "initProcessEnabled is not supported yet");
     check(linux(json!({ "tmpfs": [{ "containerPath": "/t", "size": 0 }] })), "size must be at");
-    let limit = |soft: i32, hard: i32| json!({ "ulimits": [{ "name": "nofile", "softLimit": soft, "hardLimit": hard }] });
+    let limit = |soft: i32, hard: i32| {
+        let limit = json!({ "name": "nofile", "softLimit": soft, "hardLimit": hard });
+        json!({ "ulimits": [limit] })
+    };
     check(limit(9, 8), "softLimit 9 is above hardLimit 8");
     check(limit(-1, 8), "softLimit -1 is above hardLimit 8");
     check(json!({ "dockerSecurityOptions": ["label:type:x"] }), "label:type:x");
