@@ -203,23 +203,7 @@ impl<'a> Builder<'a> {
         if has_cgroup {
             self.parent.push(ParentStep::JoinCgroup);
         }
-        if let Some(group) = super::rdt::group(self) {
-            self.parent.push(super::rdt::join(&group));
-        }
-        if self.creates(NamespaceKind::User) {
-            let maps = |maps: &[IdMap]| maps.to_vec();
-            self.parent.push(ParentStep::MapIds {
-                uid: maps(&linux.uid_mappings),
-                gid: maps(&linux.gid_mappings),
-            });
-        }
-        for device in &linux.net_devices {
-            let (device, slot) = (device.clone(), self.network);
-            self.parent.push(ParentStep::MoveInterface { device, slot });
-        }
-        if let Some(score) = self.spec.process.oom_score_adj {
-            self.parent.push(ParentStep::OomScore { score });
-        }
+        self.admit();
         if self.records_early() {
             self.parent.push(ParentStep::WriteRecord);
         }
@@ -250,6 +234,28 @@ impl<'a> Builder<'a> {
         }
         if let Some(name) = &self.spec.domainname {
             self.child.push(ChildStep::SetDomainname { name: name.clone() });
+        }
+    }
+
+    /// What the parent does to the first process once that is in its cgroup.
+    fn admit(&mut self) {
+        let linux = &self.spec.linux;
+        if let Some(group) = super::rdt::group(self) {
+            self.parent.push(super::rdt::join(&group));
+        }
+        if self.creates(NamespaceKind::User) {
+            let maps = |maps: &[IdMap]| maps.to_vec();
+            self.parent.push(ParentStep::MapIds {
+                uid: maps(&linux.uid_mappings),
+                gid: maps(&linux.gid_mappings),
+            });
+        }
+        for device in &linux.net_devices {
+            let (device, slot) = (device.clone(), self.network);
+            self.parent.push(ParentStep::MoveInterface { device, slot });
+        }
+        if let Some(score) = self.spec.process.oom_score_adj {
+            self.parent.push(ParentStep::OomScore { score });
         }
     }
 

@@ -56,15 +56,12 @@ impl fmt::Display for ParentStep {
                 write!(f, "{prefix}idmap {slot} with {} and {}", Maps(uid), Maps(gid))
             }
             ParentStep::MakeRdtGroup(group) => fmt_rdt(group, f),
-            ParentStep::JoinRdtGroups { groups } => {
-                f.write_str("join resctrl groups")?;
-                groups.iter().try_for_each(|group| write!(f, " {}", group.display()))
-            }
+            ParentStep::JoinRdtGroups { groups } => fmt_joined(groups, f),
             ParentStep::UseCpus { cpus } => write!(f, "use CPUs {cpus:?}"),
-            ParentStep::LetUseCpus { cpus } if cpus.is_empty() => {
-                f.write_str("let it use all CPUs")
-            }
-            ParentStep::LetUseCpus { cpus } => write!(f, "let it use CPUs {cpus:?}"),
+            ParentStep::LetUseCpus { cpus } => match cpus.as_slice() {
+                [] => f.write_str("let it use all CPUs"),
+                cpus => write!(f, "let it use CPUs {cpus:?}"),
+            },
             ParentStep::MoveInterface { device, slot } => {
                 write!(f, "move interface {} in as {}", device.device, device.name)?;
                 slot.map_or(Ok(()), |slot| write!(f, " of {slot}"))
@@ -278,6 +275,11 @@ impl fmt::Display for Ceiling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 == u64::MAX { f.write_str("unlimited") } else { write!(f, "{}", self.0) }
     }
+}
+
+fn fmt_joined(groups: &[std::path::PathBuf], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str("join resctrl groups")?;
+    groups.iter().try_for_each(|group| write!(f, " {}", group.display()))
 }
 
 fn fmt_rdt(group: &RdtGroup, f: &mut fmt::Formatter<'_>) -> fmt::Result {
