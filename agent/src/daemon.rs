@@ -23,6 +23,7 @@ use crate::host::HostFacts;
 use crate::image::registry::{PullOptions, Puller};
 use crate::image::{CleanupRules, ImageStore};
 use crate::ledger::{Contents, Ledger};
+use crate::metadata::{self, CredentialStore, Directory};
 use crate::network::Network;
 use crate::node::Keeper;
 use crate::options::RunOptions;
@@ -95,11 +96,15 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
     let (ledger, contents) = Ledger::open(&state_dir)?;
     // Before any cgroup is made: a node that may not join leaves nothing behind.
     let (identity, token) = join(&options, &state_dir).await?;
+    let directory = Arc::new(Directory::default());
+    let loopback = metadata::server::Loopback::listen(&directory);
+    let (metadata, listeners) = mpsc::channel(1);
     let (network, pool) = options
         .network
-        .network(&state_dir, &facts.boot_id)
+        .network(&state_dir, &facts.boot_id, metadata)
         .map_err(|why| anyhow::anyhow!("read the options of the network: {why}"))?;
-    let workshop = workshop(&options, &state_dir, runtime, &facts, Arc::clone(&images), network)?;
+    let around = (network, Arc::clone(&directory));
+    let workshop = workshop(&options, &state_dir, runtime, &facts, Arc::clone(&images), around)?;
     let board = Arc::new(Board::default());
     tracing::info!(node = %identity.container_instance_arn, "this node");
     let workshop = sweep(workshop, &contents).await?;
@@ -107,6 +112,7 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
     let context = actor::Context {
         ledger,
         board: Arc::clone(&board),
+        directory: Arc::clone(&directory),
         workshop: Arc::clone(&workshop),
         supervisor,
         makers: Arc::new(Semaphore::new(makers())),
@@ -120,6 +126,7 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
     let keeper = tokio::spawn(keeper.run(inbox, stopped_inbox));
     tokio::spawn(clean_up_images(Arc::clone(&images), Arc::clone(&workshop)));
     let logs = Arc::new(Places { workshop: Arc::clone(&workshop), board: Arc::clone(&board) });
+    let credentials = Arc::new(CredentialStore::default());
     let run_id = hex::encode(rand::rng().random::<[u8; 16]>());
     let settings = session::Settings {
         controller: options.controller.clone(),
@@ -128,10 +135,13 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
         attributes,
         run_id,
         logs,
-        credentials: Arc::default(),
+        credentials: Arc::clone(&credentials),
         token,
     };
     let link = Link::new(settings, identity, node.clone(), Arc::clone(&board));
+    let asked = Arc::clone(&workshop);
+    metadata::server::Server::new(directory, credentials, asked, link.name())
+        .start(loopback, listeners);
     let api = api::Context {
         images,
         workshop,
@@ -296,7 +306,7 @@ fn workshop(
     runtime: PathBuf,
     facts: &HostFacts,
     images: Arc<ImageStore>,
-    network: Network,
+    (network, directory): (Network, Arc<Directory>),
 ) -> anyhow::Result<Workshop> {
     let resources = registered(options, facts)?;
     let groups = Groups::open(&options.cgroup_parent, resources, facts.total)?;
@@ -317,6 +327,7 @@ fn workshop(
         },
         pulls: pulls(options, &images)?,
         network: Arc::new(network),
+        directory,
         runtime,
     };
     make_dir(&tools.tasks_dir)?;

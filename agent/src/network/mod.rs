@@ -28,9 +28,10 @@ pub mod pool;
 pub mod ruleset;
 mod setup;
 pub mod space;
+mod spares;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,6 +39,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use loadline_model::ContainerSpec;
 use loadline_model::network::{HostEntry, NetworkMode, Protocol};
 use nix::errno::Errno;
+use tokio::sync::mpsc;
 
 pub use error::NetworkError;
 use netlink::route::{self, End};
@@ -57,6 +59,8 @@ pub struct Settings {
     pub plan: Plan,
     /// Where namespaces are pinned.
     pub dir: PathBuf,
+    /// Gets what listens at the address of the tasks' metadata, once that is there.
+    pub metadata: mpsc::Sender<TcpListener>,
 }
 
 /// Makes and removes what tasks have of the network. Blocking.
@@ -120,7 +124,7 @@ impl Network {
     }
 
     fn make(&self, ground: &Ground, place: &Attachment, path: &Path) -> Result<(), NetworkError> {
-        let namespace = ground.spare()?;
+        let namespace = ground.spares.take()?;
         let link = self.plan().link(place.number);
         // Of an attempt that failed, or of an agent that died in it.
         remove_link(&ground.routes, &link)?;
@@ -324,7 +328,7 @@ pub fn links_of(task: &Task, container: usize) -> Vec<HostEntry> {
 pub fn is_free(protocol: Protocol, port: u16) -> bool {
     let any = std::net::Ipv4Addr::UNSPECIFIED;
     match protocol {
-        Protocol::Tcp => std::net::TcpListener::bind((any, port)).is_ok(),
+        Protocol::Tcp => TcpListener::bind((any, port)).is_ok(),
         Protocol::Udp => std::net::UdpSocket::bind((any, port)).is_ok(),
     }
 }

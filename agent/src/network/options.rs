@@ -1,8 +1,10 @@
 //! The options of the node's network.
 
+use std::net::TcpListener;
 use std::path::Path;
 
 use clap::Args;
+use tokio::sync::mpsc;
 
 use super::plan::{Plan, Range};
 use super::{Network, Pool, Settings};
@@ -37,7 +39,12 @@ impl NetworkOptions {
     ///
     /// # Errors
     /// In words, where an option makes no sense.
-    pub fn network(&self, state_dir: &Path, boot_id: &str) -> Result<(Network, Pool), String> {
+    pub fn network(
+        &self,
+        state_dir: &Path,
+        boot_id: &str,
+        metadata: mpsc::Sender<TcpListener>,
+    ) -> Result<(Network, Pool), String> {
         let machine_id = std::fs::read_to_string(MACHINE_ID).ok();
         let host_id = machine_id.as_deref().map(str::trim).filter(|id| !id.is_empty());
         let has_ipv6 = std::fs::read_to_string(NO_IPV6).is_ok_and(|text| text.trim() == "0");
@@ -50,7 +57,8 @@ impl NetworkOptions {
             (0 < range.0 && range.0 <= range.1).then_some(range)
         });
         let dynamic = self.host_ports.or(kernels).unwrap_or(DYNAMIC_PORTS);
-        let settings = Settings { plan: plan.clone(), dir: state_dir.join("netns") };
+        let dir = state_dir.join("netns");
+        let settings = Settings { plan: plan.clone(), dir, metadata };
         Ok((Network::new(settings), Pool::new(plan, dynamic)))
     }
 }

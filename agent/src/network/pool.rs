@@ -27,6 +27,12 @@ pub struct Allotment {
     /// The host's ports that are the task's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Published>,
+    /// For each container, what the address of its metadata has in it: nobody else can guess it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<String>,
+    /// The same of the task's credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<String>,
 }
 
 impl Allotment {
@@ -38,6 +44,11 @@ impl Allotment {
             NetworkMode::Awsvpc => self.attachments.first(),
             NetworkMode::None | NetworkMode::Host => None,
         }
+    }
+
+    /// Every address of the task.
+    pub fn addresses(&self) -> impl Iterator<Item = std::net::IpAddr> {
+        self.attachments.iter().flat_map(|place| super::plan::each(&place.addresses))
     }
 
     /// A container's ports of the host.
@@ -98,7 +109,8 @@ impl Pool {
     }
 
     /// Gives a task its place. `is_free` says whether no program of the host has a port; it is
-    /// asked for what a task publishes behind an address of its own.
+    /// asked for what a task publishes behind an address of its own. `new_id` makes unguessable
+    /// ids.
     ///
     /// # Errors
     /// [`NoPlace`]; nothing is given then.
@@ -106,6 +118,7 @@ impl Pool {
         &mut self,
         spec: &TaskSpec,
         is_free: &dyn Fn(Protocol, u16) -> bool,
+        new_id: &mut dyn FnMut() -> String,
     ) -> Result<Allotment, NoPlace> {
         if let Some(known) = self.by_task.get(&spec.arn) {
             return Ok(known.clone());
@@ -123,6 +136,10 @@ impl Pool {
         }
         self.fixed_ports(spec, is_free, &mut allotment)?;
         self.dynamic_ports(spec, is_free, &mut allotment)?;
+        if spec.network_mode != NetworkMode::None {
+            allotment.endpoints = spec.containers.iter().map(|_| new_id()).collect();
+            allotment.credentials = Some(new_id());
+        }
         self.adopt(&spec.arn, allotment.clone());
         Ok(allotment)
     }
@@ -263,28 +280,35 @@ mod tests {
         allotment.ports.iter().map(|port| port.binding.host_port).collect()
     }
 
+    fn id() -> String {
+        "id".to_owned()
+    }
+
     const ALL_FREE: &dyn Fn(Protocol, u16) -> bool = &|_, _| true;
 
     #[test]
     fn a_port_is_one_tasks_until_it_is_released() {
         let mut pool = pool("10.0.0.0/16", (40_000, 40_001));
         let first = spec(1, NetworkMode::Bridge, &[(80, Some(8080))]);
-        assert_eq!(ports(&pool.reserve(&first, ALL_FREE).unwrap()), [8080]);
-        assert_eq!(ports(&pool.reserve(&first, ALL_FREE).unwrap()), [8080], "asked twice");
+        assert_eq!(ports(&pool.reserve(&first, ALL_FREE, &mut id).unwrap()), [8080]);
+        assert_eq!(ports(&pool.reserve(&first, ALL_FREE, &mut id).unwrap()), [8080], "asked twice");
         let second = spec(2, NetworkMode::Host, &[(8080, None)]);
-        let taken = pool.reserve(&second, ALL_FREE).unwrap_err();
+        let taken = pool.reserve(&second, ALL_FREE, &mut id).unwrap_err();
         assert_eq!(taken.to_string(), "RESOURCE:PORTS: port 8080/tcp is in use by another task");
         pool.release(&first.arn);
-        assert_eq!(ports(&pool.reserve(&second, ALL_FREE).unwrap()), [8080]);
+        assert_eq!(ports(&pool.reserve(&second, ALL_FREE, &mut id).unwrap()), [8080]);
     }
 
     #[test]
     fn the_nodes_and_the_hosts_own_ports_are_refused() {
         let mut pool = pool("10.0.0.0/16", (40_000, 40_001));
         let ssh = spec(1, NetworkMode::Bridge, &[(80, Some(22))]);
-        assert_eq!(pool.reserve(&ssh, ALL_FREE), Err(NoPlace::Reserved(22, Protocol::Tcp)));
+        assert_eq!(
+            pool.reserve(&ssh, ALL_FREE, &mut id),
+            Err(NoPlace::Reserved(22, Protocol::Tcp))
+        );
         let web = spec(1, NetworkMode::Bridge, &[(80, Some(80))]);
-        let refused = pool.reserve(&web, &|_, port| port != 80).unwrap_err();
+        let refused = pool.reserve(&web, &|_, port| port != 80, &mut id).unwrap_err();
         assert_eq!(refused.to_string(), "RESOURCE:PORTS: port 80/tcp is in use on the host");
         assert!(pool.numbers.is_empty(), "what is refused has nothing");
     }
@@ -294,12 +318,12 @@ mod tests {
         let mut pool = pool("10.0.0.0/16", (40_000, 40_003));
         let two = spec(1, NetworkMode::Bridge, &[(80, None), (81, None)]);
         let not_first = |_, port| port != 40_000;
-        assert_eq!(ports(&pool.reserve(&two, &not_first).unwrap()), [40_001, 40_002]);
+        assert_eq!(ports(&pool.reserve(&two, &not_first, &mut id).unwrap()), [40_001, 40_002]);
         pool.release(&two.arn);
         let next = spec(2, NetworkMode::Bridge, &[(80, None), (81, None)]);
-        assert_eq!(ports(&pool.reserve(&next, ALL_FREE).unwrap()), [40_003, 40_000]);
+        assert_eq!(ports(&pool.reserve(&next, ALL_FREE, &mut id).unwrap()), [40_003, 40_000]);
         let more = spec(3, NetworkMode::Bridge, &[(80, None), (81, None), (82, None)]);
-        assert_eq!(pool.reserve(&more, ALL_FREE), Err(NoPlace::NoneLeft(Protocol::Tcp)));
+        assert_eq!(pool.reserve(&more, ALL_FREE, &mut id), Err(NoPlace::NoneLeft(Protocol::Tcp)));
     }
 
     #[test]
@@ -307,12 +331,12 @@ mod tests {
         let mut pool = pool("10.0.0.0/28", (1, 2));
         let mut bridge = spec(1, NetworkMode::Bridge, &[]);
         bridge.containers.push(testing::container("second"));
-        let given = pool.reserve(&bridge, ALL_FREE).unwrap();
+        let given = pool.reserve(&bridge, ALL_FREE, &mut id).unwrap();
         let numbers: Vec<u16> = given.attachments.iter().map(|place| place.number).collect();
         assert_eq!(numbers, [2, 3]);
         let mut awsvpc = spec(2, NetworkMode::Awsvpc, &[(80, None)]);
         awsvpc.containers.push(testing::container("second"));
-        let given = pool.reserve(&awsvpc, ALL_FREE).unwrap();
+        let given = pool.reserve(&awsvpc, ALL_FREE, &mut id).unwrap();
         assert_eq!((given.attachments.len(), given.ports.len()), (1, 0));
         assert_eq!(given.attachment(NetworkMode::Awsvpc, 1).unwrap().number, 4);
     }
@@ -321,11 +345,11 @@ mod tests {
     fn addresses_end_and_come_back() {
         let mut pool = pool("10.0.0.0/28", (1, 2));
         for n in 0..13 {
-            pool.reserve(&spec(n, NetworkMode::Awsvpc, &[]), ALL_FREE).unwrap();
+            pool.reserve(&spec(n, NetworkMode::Awsvpc, &[]), ALL_FREE, &mut id).unwrap();
         }
         let one_more = spec(99, NetworkMode::Awsvpc, &[]);
-        assert_eq!(pool.reserve(&one_more, ALL_FREE), Err(NoPlace::NoAddress));
+        assert_eq!(pool.reserve(&one_more, ALL_FREE, &mut id), Err(NoPlace::NoAddress));
         pool.release(&spec(5, NetworkMode::Awsvpc, &[]).arn);
-        assert_eq!(pool.reserve(&one_more, ALL_FREE).unwrap().attachments[0].number, 7);
+        assert_eq!(pool.reserve(&one_more, ALL_FREE, &mut id).unwrap().attachments[0].number, 7);
     }
 }

@@ -90,6 +90,8 @@ fn guard(links: &str) -> Vec<String> {
     vec![
         format!("iifname {links} fib saddr . iif oif missing drop"),
         format!("iifname {links} ip daddr 127.0.0.0/8 drop"),
+        // What others on the host's links send to it is meant for somebody else.
+        format!("iifname != {{ {links}, \"lo\" }} ip daddr {METADATA_ADDRESS} drop"),
     ]
 }
 

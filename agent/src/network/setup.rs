@@ -1,8 +1,7 @@
 //! What the node has before any task: its own link, its table of nftables, and forwarding.
 
 use std::io::{self, Write as _};
-use std::net::IpAddr;
-use std::os::fd::OwnedFd;
+use std::net::{IpAddr, TcpListener};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
@@ -11,8 +10,9 @@ use std::process::{Command, Stdio};
 use nix::errno::Errno;
 
 use super::netlink::{NetlinkError, Socket, nft, route};
-use super::plan::{METADATA_ADDRESS, Plan, each};
-use super::{NetworkError, Settings, ruleset, space};
+use super::plan::{METADATA_ADDRESS, METADATA_PORT, Plan, each};
+use super::spares::Spares;
+use super::{NetworkError, Settings, ruleset};
 
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
@@ -21,6 +21,7 @@ const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 pub(super) struct Ground {
     pub(super) routes: Socket,
     pub(super) nftables: Socket,
+    pub(super) spares: Spares,
     name: String,
     /// Held: its name can be bound once in a network namespace.
     _lock: UnixListener,
@@ -40,18 +41,27 @@ impl Ground {
             }
             return Err(error);
         }
-        Ok(Self { routes, nftables, name: plan.name.clone(), _lock: lock })
-    }
-
-    /// A namespace that nobody has.
-    pub(super) fn spare(&self) -> Result<OwnedFd, NetworkError> {
-        Ok(space::make()?)
+        serve_metadata(settings);
+        let spares = Spares::start()?;
+        Ok(Self { routes, nftables, spares, name: plan.name.clone(), _lock: lock })
     }
 
     /// Removes everything but the setting of forwarding, which others may rely on by now.
     pub(super) fn clear(self) -> Result<(), NetworkError> {
         run_nft(&format!("table inet {0}\ndelete table inet {0}\n", self.name))?;
         Ok(self.routes.call(&[route::remove(&self.name)])?)
+    }
+}
+
+/// A task runs without its metadata too.
+fn serve_metadata(settings: &Settings) {
+    let listen = || -> io::Result<()> {
+        let listener = TcpListener::bind((METADATA_ADDRESS, METADATA_PORT))?;
+        listener.set_nonblocking(true)?;
+        settings.metadata.try_send(listener).map_err(io::Error::other)
+    };
+    if let Err(error) = listen() {
+        tracing::warn!(%error, "tasks have no metadata: nobody listens at {METADATA_ADDRESS}");
     }
 }
 

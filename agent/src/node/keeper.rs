@@ -50,6 +50,11 @@ pub struct Status {
     pub waiting: usize,
 }
 
+/// 128 random bits: what nobody can guess.
+fn new_id() -> String {
+    hex::encode(rand::random::<[u8; 16]>())
+}
+
 /// The node's state and its owner.
 #[derive(Debug)]
 pub struct Keeper {
@@ -232,7 +237,7 @@ impl Keeper {
         }
         let refused = self.line.reserve(&spec.arn, spec.reservation());
         refused.map_err(|refusal| refusal.to_string())?;
-        self.pool.reserve(spec, &is_free).map_err(|no_place| {
+        self.pool.reserve(spec, &is_free, &mut new_id).map_err(|no_place| {
             self.line.release(&spec.arn);
             no_place.to_string()
         })

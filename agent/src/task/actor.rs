@@ -18,6 +18,7 @@ use crate::clock::now_ms;
 use crate::failpoint;
 use crate::image::Image;
 use crate::ledger::{Entry, Ledger, LedgerError, Purpose};
+use crate::metadata::Directory;
 use crate::supervise::{Command, FailedStep, State};
 
 /// Events that wait for an actor.
@@ -36,6 +37,8 @@ pub struct Context {
     pub ledger: Ledger,
     /// Where reports go.
     pub board: Arc<Board>,
+    /// Where the tasks themselves can ask.
+    pub directory: Arc<Directory>,
     /// What makes and removes everything below a container.
     pub workshop: Arc<Workshop>,
     /// The supervisor's program.
@@ -172,7 +175,7 @@ impl Actor {
     }
 
     async fn run(&mut self, mut inbox: mpsc::Receiver<Event>) {
-        self.context.board.publish(self.task.report());
+        self.show();
         loop {
             let decision = reconcile(&self.task, &self.seen, self.clean_up, now_ms());
             let wake_at_ms = self.wake(decision.wake_at_ms);
@@ -200,6 +203,12 @@ impl Actor {
         }
     }
 
+    /// To the controller, and to the task itself.
+    fn show(&self) {
+        self.context.board.publish(self.task.report());
+        self.context.directory.publish(&self.task);
+    }
+
     fn wake(&self, wake_at_ms: Option<u64>) -> Option<u64> {
         if !self.unwritten {
             return wake_at_ms;
@@ -225,9 +234,10 @@ impl Actor {
             Ok(()) => {
                 self.unwritten = false;
                 if purpose == Purpose::Progress {
-                    self.context.board.publish(self.task.report());
+                    self.show();
                     self.hit_failpoints(&before);
                 } else {
+                    self.context.directory.publish(&self.task);
                     failpoint::hit("run-recorded");
                 }
             }

@@ -26,8 +26,10 @@ use super::probe::Probe;
 use super::record::Task;
 use super::signal;
 use crate::bundle::{self, Surroundings};
+use crate::cgroups::Usage;
 use crate::image::registry::{PullBehaviour, Puller};
 use crate::image::{Digest, Image};
+use crate::metadata::{self, Directory};
 use crate::network::{self, Network};
 use crate::rootfs;
 use crate::supervise::settings::FORMAT_VERSION;
@@ -57,6 +59,8 @@ pub struct Tools {
     pub pulls: Pulls,
     /// The tasks' networks.
     pub network: Arc<Network>,
+    /// The tasks that may ask this node about themselves.
+    pub directory: Arc<Directory>,
 }
 
 /// How images are pulled.
@@ -162,12 +166,24 @@ impl Workshop {
         })
     }
 
+    /// What a container uses, while it has a group.
+    #[must_use]
+    pub fn usage(&self, task_id: &str, container: &str) -> Option<Usage> {
+        self.groups.cgroups.usage(task_id, Some(container)).ok().flatten()
+    }
+
+    /// The processes of a task's containers.
+    #[must_use]
+    pub fn processes(&self, task_id: &str) -> Vec<i32> {
+        self.groups.cgroups.processes(task_id, None).unwrap_or_default()
+    }
+
     fn surroundings(&self, task: &Task, at: usize) -> Surroundings {
         Surroundings {
             namespace: self.tools.network.namespace(task, at),
             addresses: network::addresses_of(task, at),
             links: network::links_of(task, at),
-            environment: Vec::new(),
+            environment: metadata::environment(task, at, self.tools.directory.serves_host()),
         }
     }
 

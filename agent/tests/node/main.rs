@@ -14,6 +14,8 @@ mod life;
 #[cfg(test)]
 mod local;
 #[cfg(test)]
+mod network;
+#[cfg(test)]
 mod order;
 #[cfg(test)]
 mod restart;

@@ -4,6 +4,7 @@
 //!
 //! Blocking. A socket belongs to the network namespace that its thread was in when it was opened.
 
+pub mod diag;
 pub mod nft;
 pub mod route;
 
@@ -222,6 +223,24 @@ impl Socket {
                     None => items.push(answer.body),
                 }
             }
+        }
+    }
+
+    /// Asks for one thing, and gives its body.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn ask(&self, message: &Message) -> Result<Vec<u8>, NetlinkError> {
+        let failed = |source| NetlinkError { what: message.what.clone(), source };
+        let mut bytes = Vec::new();
+        message.clone().silent().write(1, &mut bytes);
+        let sent = send(self.fd.as_raw_fd(), &bytes, MsgFlags::empty());
+        sent.map_err(|errno| failed(errno.into()))?;
+        let answer = self.answers().map_err(failed)?.into_iter().next();
+        let answer = answer.ok_or_else(|| failed(io::ErrorKind::UnexpectedEof.into()))?;
+        match answer.errno() {
+            Some(errno) => Err(failed(io::Error::from_raw_os_error(errno))),
+            None => Ok(answer.body),
         }
     }
 

@@ -25,7 +25,8 @@ acts:  exit N  true  sleep SECONDS  spin [THREADS [SECONDS]]  eat-memory MIB [SE
        oom-child MIB SECONDS  fork COUNT SECONDS  write PATH TEXT  mkdir PATH
        echo TEXT  echo-err TEXT  lines COUNT BYTES  read-line
        trap SIGNAL CODE  ignore SIGNAL SECONDS
-net:   serve PORT TEXT  serve-udp PORT TEXT  fetch URL [METHOD]  resolve NAME  addresses
+net:   serve PORT TEXT  serve-udp PORT TEXT  fetch URL [METHOD]
+       fetch-until-200 URL  resolve NAME  addresses
 tries: try-mount  try-mknod PATH MAJOR MINOR  try-sethostname NAME  try-chroot  try-unshare
        try-open PATH MODE  try-setuid UID  try-kill PID  try-connect ADDRESS
        try-oom-adj N

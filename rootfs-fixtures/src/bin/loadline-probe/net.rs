@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -10,6 +10,8 @@ use super::{Said, number, word};
 
 /// Longest wait for the other side.
 const WAIT: Duration = Duration::from_secs(10);
+/// How long something is asked for again.
+const LONGEST: Duration = Duration::from_secs(60);
 /// Largest body that is read, in bytes.
 const BODY_BYTES_MAX: u64 = 1 << 20;
 
@@ -19,14 +21,22 @@ pub(super) fn act(words: &[&str]) -> Option<Said> {
         "serve" => serve(number(words, 1, 80), word(words, 2)),
         "serve-udp" => serve_udp(number(words, 1, 53), word(words, 2)),
         "fetch" => fetch(&expand(word(words, 1)), words.get(2).copied()),
+        "fetch-until-200" => fetch_until_200(&expand(word(words, 1))),
         "resolve" => resolve(word(words, 1)),
         "addresses" => addresses(),
         _ => return None,
     })
 }
 
-/// `$NAME` at the beginning stands for a variable of the environment.
+/// `$NAME` at the beginning stands for a variable of the environment, `$CREDENTIALS` for the address
+/// that an SDK of AWS would make of two.
 fn expand(text: &str) -> String {
+    if text == "$CREDENTIALS" {
+        let full = std::env::var("AWS_CONTAINER_CREDENTIALS_FULL_URI");
+        let relative = std::env::var("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
+        let relative = relative.map(|path| format!("http://169.254.170.2{path}"));
+        return full.or(relative).unwrap_or_default();
+    }
     let Some(rest) = text.strip_prefix('$') else { return text.to_owned() };
     let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
     let value = std::env::var(&rest[..end]).unwrap_or_default();
@@ -96,6 +106,22 @@ fn fetch(url: &str, method: Option<&str>) -> Said {
     let status = head.split_whitespace().nth(1).and_then(|word| word.parse::<u16>().ok());
     let body = serde_json::from_str(body).unwrap_or_else(|_| Value::from(body));
     Ok(json!({ "status": status, "body": body }))
+}
+
+/// Asks again and again, and shows the first good answer with the address that gave it.
+fn fetch_until_200(url: &str) -> Said {
+    let until = Instant::now() + LONGEST;
+    loop {
+        let told = fetch(url, None);
+        match told {
+            Ok(mut answer) if answer["status"] == 200 => {
+                answer["url"] = url.into();
+                return Ok(answer);
+            }
+            _ if until < Instant::now() => return told,
+            _ => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
 }
 
 fn resolve(name: &str) -> Said {
