@@ -198,6 +198,12 @@ const NEEDS: &[Need] = &[
         loses: "buildah on the runtime",
     },
     Need {
+        package: "criu",
+        present: || sh::find("criu").is_some(),
+        purpose: Purpose::Test,
+        loses: "checkpoint of a container",
+    },
+    Need {
         package: "qemu-system-x86",
         present: || sh::find("qemu-system-x86_64").is_some(),
         purpose: Purpose::Test,

@@ -223,6 +223,7 @@ fn read_libtest(lines: &[String], count: &mut Count) {
 /// can be so slow that its agent loses its lease again and again.
 const IN_MACHINES: &[(&str, vm::Init, &[&str])] = &[
     ("e2e", vm::Init::Script, &["containers::", "agent_death::tasks", "--skip", "debian"]),
+    ("checkpoint", vm::Init::Script, &[]),
     ("systemd", vm::Init::Systemd, &[]),
     ("units", vm::Init::Systemd, &[]),
 ];

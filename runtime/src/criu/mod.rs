@@ -157,11 +157,11 @@ impl Service {
     fn send(&self, request: &Request) -> Result<(), Error> {
         let bytes = request.encode_to_vec();
         let sent = send(self.socket.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL);
-        sent.map(drop).map_err(|source| Error::Talk { step: "ask", source })
+        sent.map(drop).map_err(|source| self.broken("ask", source))
     }
 
     fn receive(&self) -> Result<(Response, Option<OwnedFd>), Error> {
-        let failed = |source| Error::Talk { step: "hear from", source };
+        let failed = |source| self.broken("hear from", source);
         let mut data = vec![0; MESSAGE_BYTES_MAX];
         let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
         let (length, fd) = loop {
@@ -183,6 +183,13 @@ impl Service {
             return Err(Error::Died { reason: first_error(&self.log) });
         }
         Ok((Response::decode(&data[..length])?, fd))
+    }
+
+    fn broken(&self, step: &'static str, source: Errno) -> Error {
+        match source {
+            Errno::EPIPE | Errno::ECONNRESET => Error::Died { reason: first_error(&self.log) },
+            source => Error::Talk { step, source },
+        }
     }
 
     /// After a pre-dump criu waits for more; the end of the socket ends it.
