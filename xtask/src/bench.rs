@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::setup::{self, Purpose};
-use crate::{build, sh};
+use crate::{build, sh, vm};
 
 /// What is measured.
 #[derive(Debug, clap::Subcommand)]
@@ -17,6 +17,13 @@ pub(crate) enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// System calls and instructions of fixed runs, which a busy machine does not change, beside
+    /// the floor's and the peers'; with --vm on cgroup v2.
+    Counts {
+        /// In a virtual machine with unified cgroups. Emulated, so system calls only.
+        #[arg(long)]
+        vm: bool,
+    },
 }
 
 /// Builds what is measured and what measures, and runs it.
@@ -24,6 +31,7 @@ pub(crate) fn run(workspace: &Path, what: What) -> anyhow::Result<()> {
     setup::run(Purpose::Bench)?;
     match what {
         What::Runtime { youki, arguments } => runtime(workspace, youki, &arguments),
+        What::Counts { vm } => counts(workspace, vm),
     }
 }
 
@@ -42,4 +50,30 @@ fn runtime(workspace: &Path, youki: bool, arguments: &[String]) -> anyhow::Resul
     bench.args(["-n", "-10"]).arg(tools.join("loadline-bench-runtime"));
     bench.arg("--tools").arg(&tools).arg("--runtime").arg(runtime);
     sh::run(bench.args(arguments))
+}
+
+/// The command that compares with the budget.
+pub(crate) fn budget(workspace: &Path) -> anyhow::Result<std::process::Command> {
+    let runtime = build::runtime(workspace)?;
+    let tools = build::bench(workspace)?;
+    let mut budget = sh::command(workspace, tools.join("loadline-budget"));
+    budget.arg("--tools").arg(&tools).arg("--runtime").arg(runtime);
+    budget.args(["--budget", "benches/budget.json"]);
+    Ok(budget)
+}
+
+fn counts(workspace: &Path, in_vm: bool) -> anyhow::Result<()> {
+    let runtime = build::runtime(workspace)?;
+    let tools = build::bench(workspace)?;
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let mut command = vec![text(&tools.join("loadline-budget")), "--tools".to_owned()];
+    command.extend([text(&tools), "--runtime".to_owned(), text(&runtime)]);
+    for peer in ["crun", "runc"].into_iter().filter_map(sh::find) {
+        command.extend(["--peer".to_owned(), text(&peer)]);
+    }
+    if in_vm {
+        command.push("--calls-only".to_owned());
+        return vm::run(workspace, &command, &vm::Options::default());
+    }
+    sh::run(sh::command(workspace, &command[0]).args(&command[1..]))
 }

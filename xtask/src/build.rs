@@ -51,14 +51,15 @@ const DYNAMIC: &[(&str, &str)] = &[
     ("loadline", "loadline"),
 ];
 
-/// What [`bench`] measures with: package and program.
-const BENCH: (&str, &str) = ("loadline-bench", "loadline-bench-runtime");
+/// What [`bench`] builds: the programs of this package.
+const BENCH: (&str, &[&str]) = ("loadline-bench", &["loadline-bench-runtime", "loadline-budget"]);
 
 /// Programs in C that are measured or measure, with the flags that they are compiled with beside
 /// these: `-O2 -static`.
 const IN_C: &[(&str, &[&str])] = &[
     ("floor", &[]),
     ("spawn", &[]),
+    ("count", &[]),
     ("noop", &["-nostdlib", "-fno-stack-protector", "-fno-asynchronous-unwind-tables"]),
 ];
 
@@ -175,10 +176,12 @@ pub(crate) fn bench(workspace: &Path) -> anyhow::Result<PathBuf> {
         cc.args(["-Wall", "-O2", "-static"]).args(*flags).arg("-o").arg(folder.join(name));
         sh::run(cc.arg(format!("benches/c/{name}.c")))?;
     }
-    let (package, program) = BENCH;
+    let (package, programs) = BENCH;
     let mut cargo = sh::cargo(workspace);
-    sh::run(cargo.args(["build", "--quiet", "--package", package, "--bin", program]))?;
-    put(&target(workspace).join("debug").join(program), &folder.join(program))?;
+    sh::run(cargo.args(["build", "--quiet", "--package", package, "--bins"]))?;
+    for program in programs {
+        put(&target(workspace).join("debug").join(program), &folder.join(program))?;
+    }
     Ok(folder)
 }
 

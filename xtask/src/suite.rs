@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 
 use crate::build::{self, Profile};
 use crate::setup::{self, Purpose};
-use crate::{sh, tidy, vm};
+use crate::{bench, sh, tidy, vm};
 
 /// How much to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,11 +114,26 @@ pub(crate) fn run(workspace: &Path, extent: Extent) -> anyhow::Result<()> {
         environment(command.args(arguments));
         count.read_own(suite, &sh::tee(&mut command)?);
     }
+    budget(workspace, &mut count)?;
     virtual_machine(workspace, &bin, extent, &mut count)?;
     count.print();
     if !count.failed.is_empty() {
         bail!("{} failed", count.failed.len());
     }
+    Ok(())
+}
+
+/// What the runtime costs, in numbers that a busy machine does not change. They are of the program
+/// that is shipped, and of its C library.
+fn budget(workspace: &Path, count: &mut Count) -> anyhow::Result<()> {
+    if !build::has_musl(workspace) {
+        let needs = "budget: needs Rust's standard library for x86_64-unknown-linux-musl";
+        count.skipped.insert(needs.to_owned());
+        return Ok(());
+    }
+    let mut command = bench::budget(workspace)?;
+    sh::step("budget: system calls and instructions of the runtime");
+    count.read_own("budget", &sh::tee(&mut command)?);
     Ok(())
 }
 
