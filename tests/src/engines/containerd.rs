@@ -54,10 +54,15 @@ impl Containerd {
         Ok(containerd)
     }
 
+    /// Where it listens.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.folder.join("sock")
+    }
+
     /// Types `ctr ARGUMENTS`.
     fn typed(&self, arguments: &[&str]) -> anyhow::Result<Ran> {
         let mut command = program::command(&program::find("ctr")?);
-        command.arg("--address").arg(self.folder.join("sock")).args(arguments);
+        command.arg("--address").arg(self.socket()).args(arguments);
         program::run(&self.folder, &mut command)
     }
 

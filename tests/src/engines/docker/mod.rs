@@ -56,6 +56,10 @@ impl Docker {
         dockerd.arg("--exec-root").arg(folder.join("exec"));
         dockerd.arg("--pidfile").arg(folder.join("pid"));
         dockerd.arg("--host").arg(format!("unix://{}", socket.display()));
+        // One that dockerd starts itself gets 15 s, which a busy machine may need.
+        dockerd.arg("--containerd").arg(world.containerd()?.socket());
+        dockerd.args(["--containerd-namespace", name, "--containerd-plugins-namespace"]);
+        dockerd.arg(format!("{name}-plugins"));
         dockerd.args(["--default-runtime", "tested", "--cgroup-parent"]);
         dockerd.arg(cgroup_parent(&world.place.cgroup)).args(options);
         // It listens before it has made its networks.
