@@ -43,6 +43,14 @@ pub fn read(file: &Path) -> anyhow::Result<String> {
     Ok(text.trim().to_owned())
 }
 
+/// All of a file of the kernel.
+///
+/// # Errors
+/// Where it can't be read.
+pub fn read_text(file: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(file).with_context(|| format!("read {}", file.display()))
+}
+
 /// The value of `key` in a file of `key value` lines.
 ///
 /// # Errors

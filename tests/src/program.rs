@@ -4,12 +4,26 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
 /// Longest time that one call of a program may take, on the most loaded machine.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(90);
+
+static PATIENCE: OnceLock<Duration> = OnceLock::new();
+
+/// [`CALL_TIMEOUT`], unless [`set_patience`] said otherwise.
+#[must_use]
+pub fn patience() -> Duration {
+    PATIENCE.get().copied().unwrap_or(CALL_TIMEOUT)
+}
+
+/// Sets how long calls may take, once: for runtimes that are known to hang.
+pub fn set_patience(patience: Duration) {
+    let _ = PATIENCE.set(patience);
+}
 
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(10);
@@ -52,7 +66,7 @@ impl Ran {
     }
 }
 
-/// Runs `command` to its end, at most [`CALL_TIMEOUT`]. Output goes through files in `folder`.
+/// Runs `command` to its end, at most [`patience`]. Output goes through files in `folder`.
 ///
 /// # Errors
 /// Where it can't be started or does not end in time (it is killed then).
@@ -69,14 +83,14 @@ pub fn run_into(out: &Path, err: &Path, command: &mut Command) -> anyhow::Result
     command.stdout(open(out)?).stderr(open(err)?);
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command.spawn().with_context(|| format!("start {program}"))?;
-    let status = wait(&mut child, CALL_TIMEOUT);
+    let status = wait(&mut child, patience());
     let read = |path: &Path| -> anyhow::Result<String> {
         let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     let (stdout, stderr) = (read(out)?, read(err)?);
     let Some(status) = status? else {
-        bail!("{program} did not end in {CALL_TIMEOUT:?}: {stderr:?} {stdout:?}");
+        bail!("{program} did not end in {:?}: {stderr:?} {stdout:?}", patience());
     };
     Ok(Ran { status, stdout, stderr })
 }
@@ -104,19 +118,19 @@ pub fn wait(child: &mut Child, timeout: Duration) -> anyhow::Result<Option<ExitS
 /// Looks at `condition` until it gives a value.
 ///
 /// # Errors
-/// After [`CALL_TIMEOUT`], naming `what`; or at once where the condition itself fails.
+/// After [`patience`], naming `what`; or at once where the condition itself fails.
 pub fn until<T>(
     what: &str,
     mut condition: impl FnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<T> {
     let begun = Instant::now();
-    while begun.elapsed() < CALL_TIMEOUT {
+    while begun.elapsed() < patience() {
         if let Some(value) = condition()? {
             return Ok(value);
         }
         std::thread::sleep(POLL);
     }
-    bail!("{what}: not after {CALL_TIMEOUT:?}")
+    bail!("{what}: not after {:?}", patience())
 }
 
 /// A command without stdin.

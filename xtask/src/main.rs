@@ -5,6 +5,8 @@
 
 mod bench;
 mod build;
+mod fuzz;
+mod peers;
 mod python;
 mod setup;
 mod sh;
@@ -48,7 +50,7 @@ enum Verb {
     Tidy,
     /// Runs the conformance suite on OCI runtimes; `-- --help` tells its options.
     Conformance {
-        /// For example `--runtime /usr/sbin/runc --runtime crun`.
+        /// For example `--runtime /usr/sbin/runc --peer crun`; youki is built where it is named.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -56,6 +58,14 @@ enum Verb {
     Bench {
         #[command(subcommand)]
         what: bench::What,
+    },
+    /// Runs the fuzz targets under libFuzzer: config.json, seccomp, records, mounts, command lines.
+    Fuzz {
+        /// Only this one.
+        target: Option<String>,
+        /// How many inputs each gets.
+        #[arg(long, default_value_t = 200_000)]
+        runs: u64,
     },
     /// Runs a command in a virtual machine with unified cgroups (v2), on this machine's files.
     Vm {
@@ -108,10 +118,15 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Conformance { arguments } => {
             setup::run(Purpose::Build)?;
             let bin = build::run(&workspace, build::Profile::Dev)?;
+            let peers = peers::ready(&workspace, &arguments)?;
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let path = std::env::join_paths(std::env::split_paths(&path).chain([peers]))
+                .context("add the peers to PATH")?;
             let mut suite = sh::command(&workspace, bin.join("loadline-conformance"));
-            sh::run(suite.args(arguments).env("LOADLINE_BIN_DIR", bin))
+            sh::run(suite.args(arguments).env("LOADLINE_BIN_DIR", bin).env("PATH", path))
         }
         Verb::Bench { what } => bench::run(&workspace, what),
+        Verb::Fuzz { target, runs } => fuzz::run(&workspace, target.as_deref(), runs),
         Verb::Vm { init, memory_mib, cpus, command } => {
             let options = vm::Options { init, memory_mib, cpus, ..vm::Options::default() };
             vm::run(&workspace, &command, &options)

@@ -85,6 +85,38 @@ fn the_configuration_is_this_text() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&json).unwrap());
 }
 
+/// Labels that look like annotations, with which a runtime or the host would do something.
+#[test]
+fn cve_2026_53488_labels_are_data_and_no_annotations_of_a_runtime() {
+    let mut container = container();
+    for name in ["run.oci.handler", "org.systemd.property.ExecStopPost", "io.kubernetes.x"] {
+        container.labels.push(KeyValue { name: name.into(), value: "evil".into() });
+    }
+    let host = host(MemoryAccounting::V2);
+    let json = json(&container, &task(NetworkMode::None), &host, &root()).unwrap();
+    let annotations = json["annotations"].as_object().unwrap();
+    assert!(annotations.contains_key("loadline.label.run.oci.handler"));
+    let foreign: Vec<_> = annotations.keys().filter(|key| !key.starts_with("loadline.")).collect();
+    assert!(foreign.is_empty(), "{foreign:?}");
+}
+
+/// An image's volume or working directory that goes up, or through a link to the host.
+#[test]
+fn cve_2022_23648_an_images_volume_is_made_inside_of_its_root() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, outside) = (folder.path().join("root"), folder.path().join("outside"));
+    std::fs::create_dir(&root).unwrap();
+    std::fs::create_dir(&outside).unwrap();
+    std::os::unix::fs::symlink(&outside, root.join("absolute")).unwrap();
+    std::os::unix::fs::symlink("../outside", root.join("relative")).unwrap();
+    let opened = std::fs::File::open(&root).unwrap();
+    for path in ["/../../outside/a", "/absolute/b", "/relative/c", "/../outside/d/e"] {
+        // Made inside, or refused.
+        drop(make_dirs_inside(opened.as_fd(), path));
+    }
+    assert_eq!(outside.read_dir().unwrap().count(), 0);
+}
+
 #[test]
 fn nothing_is_inheritable_and_another_user_has_nothing_at_all() {
     let user = Identity { uid: 33, gid: 34, additional_gids: vec![34, 50], home: "/".into() };

@@ -137,11 +137,12 @@ fn decide(text: &str, passwd: &str, group: &str) -> Result<Identity, UserError> 
 }
 
 fn group_id(wanted: &str, groups: &[(&str, u32, &str)]) -> Result<u32, UserError> {
+    let number = id(wanted)?;
     if let Some((_, gid, _)) = groups.iter().find(|(name, _, _)| *name == wanted) {
         return Ok(*gid);
     }
     let unknown = || UserError::Unknown { database: "group", name: wanted.to_owned() };
-    id(wanted)?.ok_or_else(unknown)
+    number.ok_or_else(unknown)
 }
 
 /// `None` for a name. A number beyond what can be is an error, never cut to fit.
@@ -201,6 +202,16 @@ mod tests {
         check("nohome", Ok((40, 40, &[40], "/")));
         check("1000", Ok((77, 77, &[77], "/digits")));
         check(":logs", Ok((0, 50, &[50], "/root")));
+    }
+
+    /// A number that overflows is neither cut to fit nor looked up as a name: both made root.
+    #[test]
+    fn cve_2024_40635_and_2026_46680_impossible_numbers_are_refused() {
+        let passwd = "4294967296:x:0:0::/:\n2147483648:x:0:0::/:\n";
+        for text in ["4294967296", "2147483648", "4294967296:4294967296", "0:4294967296"] {
+            let error = decide(text, passwd, "4294967296:x:0:\n").expect_err(text);
+            assert!(matches!(error, UserError::OutOfRange { .. }), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -105,3 +105,54 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// CVE-2020-15257: a process of another user connects, where the socket's mode would let it.
+    #[test]
+    fn cve_2020_15257_another_user_is_no_client() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("SKIPPED cve_2020_15257_another_user_is_no_client: needs root");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        for (path, mode) in [(folder.path(), 0o755), (&path, 0o666)] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let mut server = Server { listener, clients: Vec::new() };
+        server.listener.set_nonblocking(true).unwrap();
+        let script = "import os, socket, sys; os.setgid(65534); os.setuid(65534); \
+                      s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); \
+                      print(len(s.recv(100)))";
+        let mut python = Command::new("python3");
+        python.args(["-c", script]).arg(&path).stdout(Stdio::piped());
+        let Ok(mut stranger) = python.spawn() else {
+            eprintln!("SKIPPED cve_2020_15257_another_user_is_no_client: needs python3");
+            return;
+        };
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while stranger.try_wait().unwrap().is_none() {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the stranger was neither let in nor out"
+            );
+            server.accept(b"state");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let output = stranger.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n", "it was told the state");
+        assert!(server.clients.is_empty());
+        let mut own = UnixStream::connect(&path).unwrap();
+        server.accept(b"state");
+        let mut told = [0; 5];
+        own.read_exact(&mut told).unwrap();
+        assert_eq!(&told, b"state");
+    }
+}

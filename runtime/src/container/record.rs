@@ -135,7 +135,7 @@ impl Record {
     }
 
     /// As JSON. The configuration was decoded before, so it is put in place without another look.
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Vec<u8> {
         const ROOM_BYTES: usize = 2048;
         let mut bytes = Vec::with_capacity(self.config.len() + ROOM_BYTES);
         serde_json::to_writer(&mut bytes, self).expect("a record has text keys only");

@@ -27,6 +27,9 @@ struct Arguments {
     /// Only cases whose `group/name` contains this. May be given several times.
     #[arg(long)]
     filter: Vec<String>,
+    /// How long one call of a runtime may take, in seconds: less than usual helps where one hangs.
+    #[arg(long)]
+    patience: Option<u64>,
     /// Only the names of the cases.
     #[arg(long)]
     list: bool,
@@ -61,6 +64,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     }
     if !kernel::is_root() {
         bail!("containers with cgroups and mounts need root: start this as root");
+    }
+    if let Some(seconds) = arguments.patience {
+        loadline_tests::program::set_patience(std::time::Duration::from_secs(seconds));
     }
     // What a runtime leaves behind comes to us and not to a process 1 that may not reap.
     nix::sys::prctl::set_child_subreaper(true).context("become a subreaper")?;

@@ -35,7 +35,7 @@ impl Console {
             }
         })?;
         stream.set_nonblocking(false).context("make the console connection blocking")?;
-        stream.set_read_timeout(Some(program::CALL_TIMEOUT)).context("set a timeout")?;
+        stream.set_read_timeout(Some(program::patience())).context("set a timeout")?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut name = [0; 4096];
@@ -79,6 +79,12 @@ impl Terminal {
                 bail!("the terminal says too much");
             }
         }
+    }
+
+    /// Its rows and columns.
+    pub(super) fn size(&self) -> anyhow::Result<(u16, u16)> {
+        let size = rustix::termios::tcgetwinsize(&self.file).context("ask for the size")?;
+        Ok((size.ws_row, size.ws_col))
     }
 
     pub(super) fn write(&mut self, text: &str) -> anyhow::Result<()> {

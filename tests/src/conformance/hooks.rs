@@ -15,6 +15,9 @@ cases!("hooks":
     poststart_hooks_run_after_start,
     poststop_hooks_run_at_delete,
     hooks_have_their_own_environment,
+    hooks_before_the_start_run_in_their_order,
+    create_container_hooks_are_in_the_containers_namespaces,
+    start_container_hooks_are_the_containers_programs,
     a_hook_that_fails_stops_the_create,
     a_hook_that_takes_too_long_is_ended,
 );
@@ -68,6 +71,53 @@ fn hooks_have_their_own_environment(w: &World) -> anyhow::Result<Verdict> {
     w.create(&bundle.change(|c| c["hooks"] = json!({ "createRuntime": [hook(&file)] }))?)?;
     let mark = fs::read_to_string(w.folder().join("hook.mark")).context("read the variable")?;
     claim!(mark == "here", "{mark:?}");
+    Ok(Verdict::Pass)
+}
+
+fn hooks_before_the_start_run_in_their_order(w: &World) -> anyhow::Result<Verdict> {
+    let file = w.folder().join("order");
+    let line = |name: &str| {
+        let script = format!("echo {name} >>{}", file.display());
+        json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }])
+    };
+    let bundle = w.bundle(&["sleep"])?.change(|config| {
+        config["hooks"] = json!({
+            "createContainer": line("createContainer"),
+            "createRuntime": line("createRuntime"),
+            "prestart": line("prestart"),
+        });
+    })?;
+    w.create(&bundle)?;
+    let seen = fs::read_to_string(&file).context("read the order")?;
+    claim!(seen == "prestart\ncreateRuntime\ncreateContainer\n", "{seen:?}");
+    Ok(Verdict::Pass)
+}
+
+fn create_container_hooks_are_in_the_containers_namespaces(w: &World) -> anyhow::Result<Verdict> {
+    let file = w.folder().join("namespaces");
+    let script = format!("readlink /proc/self/ns/mnt /proc/self/ns/uts >{}", file.display());
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
+    let bundle =
+        w.bundle(&["sleep"])?.change(|c| c["hooks"] = json!({ "createContainer": hook }))?;
+    let created = w.create(&bundle)?;
+    let seen = fs::read_to_string(&file).context("read what the hook saw")?;
+    let expected = ["mnt", "uts"].map(|kind| crate::kernel::namespace(created.pid, kind));
+    for (seen, expected) in seen.lines().zip(expected) {
+        let expected = expected?;
+        claim!(seen == expected, "{seen} instead of {expected}");
+    }
+    claim!(seen.lines().count() == 2, "{seen:?}");
+    Ok(Verdict::Pass)
+}
+
+fn start_container_hooks_are_the_containers_programs(w: &World) -> anyhow::Result<Verdict> {
+    let hook = json!([{ "path": "/bin/probe", "args": ["probe", "write", "/mark", "made"] }]);
+    let bundle = w.bundle(&["cat", "/mark"])?;
+    let bundle = bundle.change(|c| c["hooks"] = json!({ "startContainer": hook }))?;
+    let created = w.create(&bundle)?;
+    claim!(!bundle.rootfs().join("mark").exists(), "it ran before start");
+    w.ok(&["start", &created.id])?;
+    w.until_said(&created.id, "\"text\":\"made\"")?;
     Ok(Verdict::Pass)
 }
 

@@ -54,7 +54,7 @@ fn run_returns_128_plus_the_signal(w: &World) -> anyhow::Result<Verdict> {
     });
     up?;
     w.ok(&["kill", &id, "KILL"])?;
-    let status = program::wait(&mut child, program::CALL_TIMEOUT)?.context("run does not end")?;
+    let status = program::wait(&mut child, program::patience())?.context("run does not end")?;
     claim!(status.code() == Some(137), "{status}");
     Ok(Verdict::Pass)
 }

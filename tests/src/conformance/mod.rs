@@ -16,8 +16,10 @@ mod mounts;
 mod namespaces;
 mod process;
 pub mod report;
+mod resources;
 mod runtime;
 mod seccomp;
+mod settings;
 mod world;
 
 pub use runtime::Runtime;
@@ -76,9 +78,11 @@ pub fn all() -> Vec<Case> {
         lifecycle::CASES,
         failures::CASES,
         process::CASES,
+        settings::CASES,
         namespaces::CASES,
         mounts::CASES,
         cgroups::CASES,
+        resources::CASES,
         hooks::CASES,
         seccomp::CASES,
     ];

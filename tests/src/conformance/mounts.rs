@@ -31,6 +31,9 @@ cases!("mounts":
     the_usual_links_are_there,
     a_device_is_made_as_asked,
     the_host_root_is_gone,
+    a_recursive_read_only_bind_covers_mounts_below,
+    an_id_mapped_mount_shows_other_owners,
+    what_is_below_a_tmpfs_is_copied_up_where_asked,
 );
 
 fn add_mount(config: &mut Value, mount: Value) {
@@ -358,5 +361,75 @@ fn the_host_root_is_gone(w: &World) -> anyhow::Result<Verdict> {
         claim!(!target.contains(folder), "a mount of the host is left: {target}");
     }
     claim!(kernel::mounts().iter().all(|mount| !mount.starts_with(folder)), "a mount leaked out");
+    Ok(Verdict::Pass)
+}
+
+fn a_recursive_read_only_bind_covers_mounts_below(w: &World) -> anyhow::Result<Verdict> {
+    let source = w.folder().join("source");
+    fs::create_dir_all(source.join("below")).context("make a folder")?;
+    let bundle = w.bundle(&["try-open", "/data/below/file", "wc"])?.change(|config| {
+        add_mount(
+            config,
+            json!({
+                "destination": "/data", "type": "bind", "source": source,
+                "options": ["rbind", "rro"]
+            }),
+        );
+    })?;
+    // Something is mounted below the source, in a mount namespace of our own.
+    let inner = w.command(&["run", "--bundle", path_text(&bundle.path)?, &w.id()]);
+    let script = "mount -t tmpfs tmpfs \"$0\" && exec \"$@\"";
+    let mut outer = std::process::Command::new("unshare");
+    outer.args(["--mount", "sh", "-c", script]).arg(source.join("below"));
+    outer.arg(inner.get_program()).args(inner.get_args()).stdin(std::process::Stdio::null());
+    let ran = crate::program::run(w.folder(), &mut outer)?;
+    let facts: Value =
+        serde_json::from_str(ran.stdout.trim()).with_context(|| format!("read: {}", ran.said()))?;
+    claim!(facts["errno"] == "EROFS", "{facts}");
+    Ok(Verdict::Pass)
+}
+
+fn an_id_mapped_mount_shows_other_owners(w: &World) -> anyhow::Result<Verdict> {
+    let source = w.folder().join("source");
+    fs::create_dir(&source).context("make a folder")?;
+    fs::write(source.join("file"), "x").context("write a file")?;
+    std::os::unix::fs::chown(source.join("file"), Some(1000), Some(1000)).context("chown")?;
+    let bundle = w.bundle(&["stat", "/data/file"])?.change(|config| {
+        let map = json!([{ "containerID": 1000, "hostID": 3000, "size": 10 }]);
+        add_mount(
+            config,
+            json!({
+                "destination": "/data", "type": "bind", "source": source,
+                "options": ["bind", "idmap"], "uidMappings": map, "gidMappings": map
+            }),
+        );
+    })?;
+    let outcome = w.run(&bundle)?;
+    if outcome.stderr.contains("invalid argument") || outcome.stderr.contains("Invalid argument") {
+        return Ok(Verdict::Needs("id-mapped mounts on this file system".to_owned()));
+    }
+    let facts = outcome.facts()?;
+    let owner = (&facts["uid"], &facts["gid"]);
+    claim!(owner == (&json!(3000), &json!(3000)), "{facts}");
+    Ok(Verdict::Pass)
+}
+
+fn what_is_below_a_tmpfs_is_copied_up_where_asked(w: &World) -> anyhow::Result<Verdict> {
+    let bundle = w.bundle(&["cat", "/data/file", "--", "write", "/data/file", "new"])?;
+    fs::create_dir(bundle.rootfs().join("data")).context("make a folder")?;
+    fs::write(bundle.rootfs().join("data/file"), "of the image").context("write a file")?;
+    let bundle = bundle.change(|config| {
+        add_mount(
+            config,
+            json!({
+                "destination": "/data", "type": "tmpfs", "source": "tmpfs",
+                "options": ["tmpcopyup", "mode=755"]
+            }),
+        );
+    })?;
+    let facts = w.facts(&bundle)?;
+    claim!(facts["text"] == "of the image", "{facts}");
+    let below = fs::read_to_string(bundle.rootfs().join("data/file")).context("read a file")?;
+    claim!(below == "of the image", "the image was written: {below:?}");
     Ok(Verdict::Pass)
 }

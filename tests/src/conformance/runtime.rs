@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
+use loadline_fixtures::Bundle;
+use loadline_fixtures::bundle::PROBE;
 
 use crate::{kernel, program};
 
@@ -15,6 +17,8 @@ pub struct Runtime {
     path: PathBuf,
     /// Whether the v2 hierarchy beside v1 has to be hidden: crun refuses such machines.
     hides_unified: bool,
+    /// Whether `run` hangs where the process ends at once: youki 0.7 misses that.
+    misses_quick_ends: bool,
 }
 
 impl Runtime {
@@ -28,7 +32,22 @@ impl Runtime {
         let name = name.to_string_lossy().into_owned();
         let hybrid = Path::new(kernel::CGROUPS).join("unified").is_dir();
         let hides_unified = hybrid && name.contains("crun");
-        Ok(Self { name, path, hides_unified })
+        let misses_quick_ends = name.contains("youki");
+        Ok(Self { name, path, hides_unified, misses_quick_ends })
+    }
+
+    /// Makes the probe of a bundle wait a little first, where the runtime needs that.
+    pub(super) fn prepare(&self, bundle: &Bundle) -> anyhow::Result<()> {
+        let words = bundle.config["process"]["args"].as_array().cloned().unwrap_or_default();
+        let is_probe = words.first().is_some_and(|word| word == PROBE);
+        if !self.misses_quick_ends || !is_probe {
+            return Ok(());
+        }
+        let mut config = bundle.config.clone();
+        let wait = [PROBE, "sleep", "0.3", "--"].map(serde_json::Value::from);
+        config["process"]["args"] = wait.into_iter().chain(words.into_iter().skip(1)).collect();
+        std::fs::write(bundle.path.join("config.json"), config.to_string())
+            .context("write config.json")
     }
 
     /// The program itself.

@@ -8,6 +8,8 @@ cases!("seccomp":
     a_call_is_refused_with_the_errno_asked_for,
     a_call_that_is_not_allowed_is_refused,
     a_filter_can_look_at_arguments,
+    a_filter_can_end_the_process,
+    no_call_is_refused_where_all_are_only_logged,
 );
 
 /// A runtime that says it has no filters is not asked for one; one that says nothing is.
@@ -70,5 +72,37 @@ fn a_filter_can_look_at_arguments(w: &World) -> anyhow::Result<Verdict> {
     claim!(facts["errno"] == "ETIME", "{}", facts["errno"]);
     let facts = filtered(w, &["try-kill", "9999"], seccomp)?;
     claim!(facts["errno"] == "ESRCH", "{}", facts["errno"]);
+    Ok(Verdict::Pass)
+}
+
+fn a_filter_can_end_the_process(w: &World) -> anyhow::Result<Verdict> {
+    if let Some(missing) = missing(w)? {
+        return Ok(missing);
+    }
+    let bundle = w.bundle(&["echo", "up", "--", "try-sethostname", "x", "--", "echo", "on"])?;
+    let bundle = bundle.change(|config| {
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{ "names": ["sethostname"], "action": "SCMP_ACT_KILL_PROCESS" }]
+        });
+    })?;
+    let outcome = w.run(&bundle)?;
+    // SIGSYS is 31.
+    claim!(outcome.code == 128 + 31, "exit {}: {}", outcome.code, outcome.stderr);
+    claim!(outcome.stdout == "up\n", "{:?}", outcome.stdout);
+    Ok(Verdict::Pass)
+}
+
+fn no_call_is_refused_where_all_are_only_logged(w: &World) -> anyhow::Result<Verdict> {
+    if let Some(missing) = missing(w)? {
+        return Ok(missing);
+    }
+    let seccomp = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": ["getuid", "uname"], "action": "SCMP_ACT_LOG" }]
+    });
+    let facts = filtered(w, &["host", "--", "ids"], seccomp)?;
+    claim!(facts["seccomp"] == "2", "mode {}", facts["seccomp"]);
+    claim!(facts["hostname"] == "probe", "{facts}");
     Ok(Verdict::Pass)
 }

@@ -98,7 +98,7 @@ impl World {
     /// The cgroup that the bundle of this case asks for.
     #[must_use]
     pub fn cgroup(&self) -> String {
-        format!("/conformance/{}", self.name)
+        format!("{}/{}", cgroup_of_the_suite(), self.name)
     }
 
     /// A bundle whose process is the probe with `arguments`.
@@ -155,6 +155,7 @@ impl World {
         let id = self.id();
         self.containers.borrow_mut().push(id.clone());
         let path = path_text(&bundle.path)?;
+        self.runtime.prepare(bundle)?;
         let ran = self.call(&["run", "--bundle", path, &id])?;
         Ok(Outcome { code: ran.code(), stdout: ran.stdout, stderr: ran.stderr })
     }
@@ -168,6 +169,7 @@ impl World {
         if self.containers.borrow().is_empty() {
             self.containers.borrow_mut().push(id.clone());
         }
+        self.runtime.prepare(bundle)?;
         let ran = self.call_again(&["run", "--bundle", path, &id])?;
         Ok(Outcome { code: ran.code(), stdout: ran.stdout, stderr: ran.stderr })
     }
@@ -228,7 +230,7 @@ impl World {
         command.arg("--root").arg(self.folder().join("state")).args(&arguments);
         command.stderr(said.try_clone().context("share a file")?).stdout(said);
         let mut child = command.spawn().context("start the runtime")?;
-        let status = program::wait(&mut child, program::CALL_TIMEOUT)?.context("create hangs")?;
+        let status = program::wait(&mut child, program::patience())?.context("create hangs")?;
         if !status.success() {
             bail!("create: {status}: {}", self.said(id)?.trim());
         }
@@ -330,11 +332,16 @@ impl Drop for World {
         for folder in kernel::cgroups_named(&self.cgroup()) {
             drop(fs::remove_dir(folder));
         }
-        for folder in kernel::cgroups_named("/conformance") {
+        for folder in kernel::cgroups_named(&cgroup_of_the_suite()) {
             // Fails while other cases run, which is right.
             drop(fs::remove_dir(folder));
         }
     }
+}
+
+/// Above the cgroups of all cases, and not another suite's that runs at the same time.
+fn cgroup_of_the_suite() -> String {
+    format!("/conformance-{}", std::process::id())
 }
 
 /// A path as text: those of tests are.

@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("loadline", &["loadline-model"]),
     ("loadline-fixtures", &[]),
     ("loadline-bench", &[]),
+    ("loadline-fuzz", &["loadline-runtime"]),
     ("xtask", &[]),
     (
         "loadline-tests",

@@ -27,6 +27,8 @@ const PASSED_ON: &[&str] = &[
     "LOADLINE_PYTHON",
     "LOADLINE_TEST_FULL",
     "RUST_BACKTRACE",
+    "LOADLINE_RACE_ROUNDS",
+    "LOADLINE_FUZZ_MUTATIONS",
 ];
 
 /// What is missing to run a machine here, none where nothing is.
@@ -45,6 +47,12 @@ pub(crate) fn missing() -> Option<&'static str> {
     }
     (sh::ask("id", &["-u"]).as_deref() != Some("0")).then_some("root, to serve the root folder")
 }
+
+/// How many containers each race of the escape suite creates, where nothing else is asked for.
+const RACE_ROUNDS: &str = "20";
+
+/// How many of the last lines an error shows.
+const LAST_LINES: usize = 3;
 
 /// Kills and reaps a program that is still running at the end.
 struct Guard(Child);
@@ -82,7 +90,13 @@ fn try_both(
 ) -> anyhow::Result<sh::Seen> {
     let kernel = kernel().context("find a kernel")?;
     let name = kernel.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let environment = environment(options);
+    let mut environment = environment(options);
+    // Snapshots are compared with the work tree, which is read only there.
+    let snapshots = workspace.to_string_lossy().into_owned();
+    environment.insert(0, ("INSTA_WORKSPACE_ROOT".to_owned(), snapshots));
+    environment.insert(0, ("INSTA_UPDATE".to_owned(), "no".to_owned()));
+    // An emulated machine is slow: there a race is short, also in a whole run.
+    environment.insert(0, ("LOADLINE_RACE_ROUNDS".to_owned(), RACE_ROUNDS.to_owned()));
     let script = initramfs::script(&workspace.to_string_lossy(), &environment, command);
     let archive = folder.join("initramfs");
     fs::write(&archive, initramfs::make(&name, options.init, &script)?)
@@ -145,7 +159,10 @@ fn start(
         let left = options.timeout.saturating_sub(begun.elapsed());
         let line = match arrived.recv_timeout(left) {
             Ok(line) => line,
-            Err(mpsc::RecvTimeoutError::Timeout) => bail!("still running after {left:?}"),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let last = &seen[seen.len().saturating_sub(LAST_LINES)..];
+                bail!("still running after {:?}; its last words: {last:?}", options.timeout)
+            }
             Err(mpsc::RecvTimeoutError::Disconnected) => bail!("the machine ended too early"),
         };
         if let Some(code) = line.strip_prefix(initramfs::EXIT) {

@@ -139,8 +139,8 @@ async fn a_name_and_password_are_sent_by_basic_and_for_a_token() {
 }
 
 #[tokio::test]
-async fn credentials_do_not_follow_a_redirect_to_another_host() {
-    let test = "credentials_do_not_follow_a_redirect_to_another_host";
+async fn cve_2020_15157_credentials_do_not_follow_a_redirect_to_another_host() {
+    let test = "cve_2020_15157_credentials_do_not_follow_a_redirect_to_another_host";
     let Some(world) = World::new(test) else { return };
     let storage = world.registry(Manners::default()).await;
     let manners = Manners {

@@ -357,6 +357,29 @@ fn every_attack_is_refused_by_name_and_leaves_the_host_untouched() {
     }
 }
 
+/// CVE-2021-32760: a layer gives modes and owners to links, and to hard links of links, whose
+/// targets are files of the host.
+#[test]
+fn cve_2021_32760_modes_are_never_set_through_links() {
+    let test = "cve_2021_32760_modes_are_never_set_through_links";
+    let Some(world) = World::new(test) else { return };
+    let secret = world.dir.path().join("secret");
+    let give = |h: &mut tar::Header| {
+        h.set_mode(0o4777);
+        h.set_uid(1234);
+    };
+    let target = secret.to_str().unwrap();
+    let layer = Archive::new()
+        .entry(EntryType::Symlink, "relative", "../secret", b"", give)
+        .entry(EntryType::Symlink, "absolute", target, b"", give)
+        .entry(EntryType::Link, "hard", "relative", b"", give)
+        .entry(EntryType::Link, "hard2", "absolute", b"", give);
+    world.unpack(&layer);
+    world.check_untouched();
+    assert_eq!(secret.metadata().unwrap().uid(), nix::unistd::geteuid().as_raw());
+    assert!(world.at("hard").is_symlink() && world.at("hard2").is_symlink());
+}
+
 #[test]
 fn at_each_bound_a_layer_is_unpacked_and_one_beyond_it_is_not() {
     let test = "at_each_bound_a_layer_is_unpacked_and_one_beyond_it_is_not";

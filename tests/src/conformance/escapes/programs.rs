@@ -114,7 +114,7 @@ fn cve_2016_9962_a_process_that_enters_holds_no_way_out(w: &World) -> anyhow::Re
         claim!(ran.code() == 0, "exec: {}", ran.said());
     }
     drop(hunter.stdin.take());
-    let ended = program::wait(&mut hunter, program::CALL_TIMEOUT)?.context("the hunter hangs")?;
+    let ended = program::wait(&mut hunter, program::patience())?.context("the hunter hangs")?;
     let said = fs::read_to_string(&said).context("read what the hunter said")?;
     claim!(ended.success(), "the hunter: {ended}: {said}");
     claim!(!said.contains("way_out"), "{}", said.lines().next().unwrap_or_default());

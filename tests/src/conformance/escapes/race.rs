@@ -46,7 +46,7 @@ impl Racer {
     /// How often the paths changed places.
     pub(super) fn stop(mut self) -> anyhow::Result<u64> {
         drop(self.child.stdin.take());
-        program::wait(&mut self.child, program::CALL_TIMEOUT)?.context("the racer hangs")?;
+        program::wait(&mut self.child, program::patience())?.context("the racer hangs")?;
         let text = std::fs::read_to_string(&self.said).context("read what the racer said")?;
         let said: serde_json::Value = serde_json::from_str(&text).context("read the racer")?;
         said["exchanges"].as_u64().with_context(|| format!("the racer failed: {text}"))
