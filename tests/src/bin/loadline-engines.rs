@@ -29,6 +29,9 @@ struct Arguments {
     at_once: usize,
 }
 
+/// Most characters that are shown of a command line that was left.
+const LEFT_SHOWN_MAX: usize = 100;
+
 fn main() -> ExitCode {
     match suite(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
@@ -57,7 +60,8 @@ fn suite(arguments: &Arguments) -> anyhow::Result<bool> {
     let world = World::new(&arguments.runtime)?;
     let (passed, failed, skipped) = run(&world, &claims, arguments.at_once.max(1));
     for process in world.leave() {
-        println!("left at the end, and killed: {process}");
+        let start: String = process.chars().take(LEFT_SHOWN_MAX).collect();
+        println!("left at the end, and killed: {start}");
     }
     println!("in {} s", begun.elapsed().as_secs());
     println!("{passed} passed, {failed} failed, {skipped} skipped");

@@ -26,6 +26,8 @@ claims!("containerd":
 pub(super) struct Containerd {
     folder: PathBuf,
     runtime: String,
+    /// The cgroup of all containers.
+    cgroup: String,
     _daemon: Daemon,
 }
 
@@ -48,7 +50,8 @@ impl Containerd {
         let asked = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
         let daemon = Daemon::start(&mut command, &folder.join("log"), asked)?;
         let runtime = world.runtime.to_string_lossy().into_owned();
-        let containerd = Self { folder, runtime, _daemon: daemon };
+        let cgroup = world.place.cgroup.clone();
+        let containerd = Self { folder, runtime, cgroup, _daemon: daemon };
         let archive = world.archive.to_str().context("the path of the image is no text")?;
         containerd.out(&["image", "import", "--snapshotter", "native", archive])?;
         Ok(containerd)
@@ -74,7 +77,9 @@ impl Containerd {
 
     /// `ctr run --runc-binary RUNTIME OPTIONS IMAGE ID PROGRAM`.
     fn run(&self, options: &[&str], id: &str, program: &[&str]) -> anyhow::Result<Ran> {
+        let cgroup = format!("{}/{id}", self.cgroup);
         let run = ["run", "--runc-binary", &self.runtime, "--snapshotter", "native"];
+        let run = [&run[..], &["--cgroup", &cgroup]].concat();
         self.typed(&[&run[..], options, &[IMAGE, id], program].concat())
     }
 
@@ -119,7 +124,7 @@ fn run_sees_its_limits(w: &World) -> anyhow::Result<Verdict> {
     let options = ["--rm", "--cpus", "0.5", "--memory-limit", "67108864"];
     let script = "id -u; cat /proc/self/cgroup";
     let ran = w.containerd()?.run(&options, "limits", &["sh", "-c", script])?;
-    holds!(ran.stdout, "/default/limits\n");
+    holds!(ran.stdout, format!("{}/limits\n", w.place.cgroup));
     same!(ran.code(), 0);
     Ok(Verdict::Pass)
 }
