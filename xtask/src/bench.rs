@@ -24,6 +24,12 @@ pub(crate) enum What {
         #[arg(long)]
         vm: bool,
     },
+    /// One controller with 100, 1,000 and 10,000 simulated nodes.
+    Controller {
+        /// For example `--nodes 100,1000 --seconds 5`; `-- --help` tells all.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 /// Builds what is measured and what measures, and runs it.
@@ -32,7 +38,18 @@ pub(crate) fn run(workspace: &Path, what: What) -> anyhow::Result<()> {
     match what {
         What::Runtime { youki, arguments } => runtime(workspace, youki, &arguments),
         What::Counts { vm } => counts(workspace, vm),
+        What::Controller { arguments } => controller(workspace, &arguments),
     }
+}
+
+fn controller(workspace: &Path, arguments: &[String]) -> anyhow::Result<()> {
+    let programs = build::released(workspace, &["loadline-controller", "loadline-agent"])?;
+    let tools = build::bench_program(workspace, "loadline-bench-controller")?;
+    let mut bench = sh::command(workspace, tools.join("loadline-bench-controller"));
+    bench.arg("--controller").arg(programs.join("loadline-controller"));
+    bench.arg("--agent").arg(programs.join("loadline-agent"));
+    bench.arg("--out").arg(&tools);
+    sh::run(bench.args(arguments))
 }
 
 fn runtime(workspace: &Path, youki: bool, arguments: &[String]) -> anyhow::Result<()> {

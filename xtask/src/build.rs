@@ -51,8 +51,8 @@ const DYNAMIC: &[(&str, &str)] = &[
     ("loadline", "loadline"),
 ];
 
-/// What [`bench`] builds: the programs of this package.
-const BENCH: (&str, &[&str]) = ("loadline-bench", &["loadline-bench-runtime", "loadline-budget"]);
+/// The package of what measures.
+const BENCH: &str = "loadline-bench";
 
 /// Programs in C that are measured or measure, with the flags that they are compiled with beside
 /// these: `-O2 -static`.
@@ -176,13 +176,30 @@ pub(crate) fn bench(workspace: &Path) -> anyhow::Result<PathBuf> {
         cc.args(["-Wall", "-O2", "-static"]).args(*flags).arg("-o").arg(folder.join(name));
         sh::run(cc.arg(format!("benches/c/{name}.c")))?;
     }
-    let (package, programs) = BENCH;
+    bench_program(workspace, "loadline-budget")?;
+    bench_program(workspace, "loadline-bench-runtime")
+}
+
+/// Builds one program that measures, and gives the folder that it lies in.
+pub(crate) fn bench_program(workspace: &Path, program: &str) -> anyhow::Result<PathBuf> {
+    let folder = target(workspace).join("loadline/bench");
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     let mut cargo = sh::cargo(workspace);
-    sh::run(cargo.args(["build", "--quiet", "--package", package, "--bins"]))?;
-    for program in programs {
-        put(&target(workspace).join("debug").join(program), &folder.join(program))?;
-    }
+    sh::run(cargo.args(["build", "--quiet", "--package", BENCH, "--bin", program]))?;
+    put(&target(workspace).join("debug").join(program), &folder.join(program))?;
     Ok(folder)
+}
+
+/// Builds packages optimized, and gives the folder that cargo puts their programs in.
+pub(crate) fn released(workspace: &Path, packages: &[&str]) -> anyhow::Result<PathBuf> {
+    sh::step(&format!("build (release): {}", packages.join(", ")));
+    let mut cargo = sh::cargo(workspace);
+    cargo.args(["build", "--quiet", "--release", "--bins"]);
+    for package in packages {
+        cargo.args(["--package", package]);
+    }
+    sh::run(&mut cargo)?;
+    Ok(target(workspace).join("release"))
 }
 
 /// Replaces `to` where `from` differs; never writes over a program that may be running.
