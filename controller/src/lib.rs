@@ -25,6 +25,7 @@ pub mod scheduler;
 pub mod seeing;
 pub mod services;
 
+pub mod backup;
 pub mod engine;
 pub mod store;
 

@@ -13,6 +13,7 @@ mod options;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -34,14 +35,18 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::lock::Lock;
-use crate::options::{LogFormat, Options};
+use crate::options::{LogFormat, Options, Verb};
 
 /// Heartbeats in a lease: one that is late or lost is not yet a silent node.
 const HEARTBEATS_PER_LEASE: u64 = 3;
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    if let Err(error) = run(&options) {
+    let done = match &options.verb {
+        None => run(&options),
+        Some(Verb::Restore { backup }) => restore(&options, backup),
+    };
+    if let Err(error) = done {
         eprintln!("loadline-controller: error: {error:#}");
         return ExitCode::FAILURE;
     }
@@ -55,6 +60,14 @@ fn run(options: &Options) -> anyhow::Result<()> {
     // A call that hangs on a dead disk must not keep the process.
     runtime.shutdown_background();
     served
+}
+
+fn restore(options: &Options, backup: &Path) -> anyhow::Result<()> {
+    let folder = options.folder();
+    let _lock = Lock::take(&folder)?;
+    let records = loadline_controller::backup::restore(backup, &folder)?;
+    println!("{records} records restored in {}", folder.display());
+    Ok(())
 }
 
 fn log(format: LogFormat) -> anyhow::Result<()> {
@@ -167,7 +180,7 @@ fn seeing(options: &Options, engine: &Engine) -> anyhow::Result<Seeing> {
         .with_context(|| format!("open the audit log in {}", folder.display()))?;
     let events = Events::default();
     tokio::spawn(events.clone().follow(engine.clone()));
-    Ok(Seeing { events, audit })
+    Ok(Seeing { events, audit, folder: Some(folder) })
 }
 
 /// The engine, and whether its owner has ended.

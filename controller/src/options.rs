@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use loadline_controller::state::Scope;
 
 /// Loadline's cluster controller: speaks the AWS ECS API to clients and gRPC to node agents.
@@ -13,10 +13,15 @@ use loadline_controller::state::Scope;
 /// access key for clients.
 #[derive(Debug, Parser)]
 #[command(name = "loadline-controller", version, after_long_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = false)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+
     /// Where the cluster's state is kept, in DIR/controller; a second controller on it is refused
     #[arg(
         long,
+        global = true,
         value_name = "DIR",
         env = "LOADLINE_STATE_DIR",
         default_value = "/var/lib/loadline"
@@ -55,6 +60,16 @@ pub(crate) struct Options {
     pub(crate) log_format: LogFormat,
 }
 
+/// What to do instead of serving.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Makes the state anew from a backup of `loadline backup`, in an empty state folder
+    Restore {
+        /// The file
+        backup: PathBuf,
+    },
+}
+
 const EXAMPLES: &str = "\
 Examples:
   One machine, everything on loopback:
@@ -62,6 +77,9 @@ Examples:
 
   Nodes on other hosts (the API stays on loopback; use ssh -L 7070:127.0.0.1:7070 to reach it):
     loadline-controller --agent-listen 0.0.0.0:7071
+
+  Go on elsewhere, from what `loadline backup` wrote:
+    loadline-controller restore --state-dir /var/lib/loadline backup-1795695486900.jsonl
 
   Then, with the key that the first start made:
     export AWS_SHARED_CREDENTIALS_FILE=/var/lib/loadline/credentials AWS_REGION=us-east-1

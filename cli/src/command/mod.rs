@@ -1,5 +1,6 @@
 //! What a person can type, one file a command.
 
+mod backup;
 mod cluster;
 mod events;
 mod image;
@@ -80,6 +81,7 @@ pub(crate) enum Command {
     Service(service::Service),
     #[command(subcommand)]
     Cluster(cluster::Cluster),
+    Backup(backup::Backup),
     Completions(meta::Completions),
     Man(meta::Man),
 }
@@ -104,6 +106,7 @@ impl Line {
             Command::TaskDef(task_def) => task_def.run(&context).await,
             Command::Service(service) => service.run(&context).await,
             Command::Cluster(cluster) => cluster.run(&context).await,
+            Command::Backup(backup) => backup.run(&context).await,
             Command::Completions(completions) => completions.run(),
             Command::Man(man) => man.run(),
         }

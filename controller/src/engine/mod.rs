@@ -25,6 +25,7 @@ use std::thread::JoinHandle;
 use loadline_model::InstanceArn;
 use tokio::sync::{broadcast, oneshot};
 
+use crate::backup::Records;
 use crate::command::{Command, Operation, Refusal, Reply};
 use crate::liveness::Rules;
 use crate::services::Settings;
@@ -89,6 +90,7 @@ pub struct Engine {
 #[derive(Debug)]
 enum Message {
     Command(Box<Command>, oneshot::Sender<Result<Reply, CallError>>),
+    Backup(oneshot::Sender<Result<Records, CallError>>),
     Stop,
 }
 
@@ -167,6 +169,20 @@ impl Engine {
                 TrySendError::Full(_) => CallError::Busy { max: INBOX_MAX },
                 TrySendError::Disconnected(_) => CallError::Stopped,
             }
+        })?;
+        answered.await.unwrap_or(Err(CallError::Stopped))
+    }
+
+    /// Every record of the store as of one commit. Changes wait for as long as reading takes;
+    /// readers and the nodes' signs of life do not.
+    ///
+    /// # Errors
+    /// [`CallError`]
+    pub async fn records(&self) -> Result<Records, CallError> {
+        let (answer, answered) = oneshot::channel();
+        self.inbox.try_send(Message::Backup(answer)).map_err(|error| match error {
+            TrySendError::Full(_) => CallError::Busy { max: INBOX_MAX },
+            TrySendError::Disconnected(_) => CallError::Stopped,
         })?;
         answered.await.unwrap_or(Err(CallError::Stopped))
     }

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::publish::{Shared, Written};
 use super::{BATCH_MAX, CallError, Clock, Message, Options};
 use crate::apply::apply;
+use crate::backup::Records;
 use crate::command::{Command, CreateCluster, Reconcile, Reply, Tick};
 use crate::liveness::{self, Observed, Rules, Verdict};
 use crate::state::{ClusterName, IdSource, NodeStatus, Scope, State, View, Write};
@@ -96,9 +97,13 @@ impl Owner {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let (commands, stop) = collect(first, inbox);
+            let Collected { commands, backups, stop } = collect(first, inbox);
             if !commands.is_empty() {
                 self.batch(commands);
+            }
+            for answer in backups {
+                // A caller that no longer waits is no error.
+                let _ = answer.send(self.records());
             }
             if stop {
                 return;
@@ -109,6 +114,11 @@ impl Owner {
                 next_tick_ms = self.clock.steady_ms() + pause_ms;
             }
         }
+    }
+
+    fn records(&mut self) -> Result<Records, CallError> {
+        self.ready()?;
+        self.store.records().map_err(|error| CallError::Store(chain(&error)))
     }
 
     /// Decides commands one after the other, makes what they write durable at once, and only then
@@ -267,21 +277,27 @@ impl Owner {
     }
 }
 
+/// What was in the inbox.
+#[derive(Default)]
+struct Collected {
+    commands: Vec<(Command, Option<Answer>)>,
+    backups: Vec<oneshot::Sender<Result<Records, CallError>>>,
+    stop: bool,
+}
+
 /// The message that ended the wait and what else is there, up to a bound; and whether to stop.
-fn collect(
-    first: Option<Message>,
-    inbox: &Receiver<Message>,
-) -> (Vec<(Command, Option<Answer>)>, bool) {
-    let mut commands = Vec::new();
+fn collect(first: Option<Message>, inbox: &Receiver<Message>) -> Collected {
+    let mut all = Collected::default();
     let mut next = first;
     while let Some(message) = next {
         match message {
-            Message::Command(command, answer) => commands.push((*command, Some(answer))),
-            Message::Stop => return (commands, true),
+            Message::Command(command, answer) => all.commands.push((*command, Some(answer))),
+            Message::Backup(answer) => all.backups.push(answer),
+            Message::Stop => return Collected { stop: true, ..all },
         }
-        next = if commands.len() < BATCH_MAX { inbox.try_recv().ok() } else { None };
+        next = if all.commands.len() < BATCH_MAX { inbox.try_recv().ok() } else { None };
     }
-    (commands, false)
+    all
 }
 
 /// A caller that no longer waits is no error.

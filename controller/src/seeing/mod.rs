@@ -7,6 +7,8 @@ pub mod audit;
 pub mod events;
 pub mod why;
 
+use std::path::PathBuf;
+
 pub use audit::Audit;
 pub use events::Events;
 
@@ -17,4 +19,6 @@ pub struct Seeing {
     pub events: Events,
     /// Who asked for what.
     pub audit: Audit,
+    /// The controller's folder, in which backups are made.
+    pub folder: Option<PathBuf>,
 }

@@ -117,6 +117,21 @@ pub trait Store: Send {
     /// [`Store::recover`] has been called and the tables have been read anew.
     fn commit(&mut self, mutations: &[Mutation]) -> Result<(), StoreError>;
 
+    /// Every record of every table, as of one commit.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn records(&mut self) -> Result<Vec<(Table, Vec<u8>, Vec<u8>)>, StoreError> {
+        let mut records = Vec::new();
+        for table in Table::ALL {
+            self.scan(table, &mut |key, value| {
+                records.push((table, key.to_vec(), value.to_vec()));
+                true
+            })?;
+        }
+        Ok(records)
+    }
+
     /// Opens the store anew after a failure.
     ///
     /// # Errors

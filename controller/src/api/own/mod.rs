@@ -22,6 +22,8 @@ operations! {
     "ListAccessKeys" => keys::list, keys::ListAccessKeysRequest => keys::ListAccessKeysResponse;
     "DeleteAccessKey" => keys::delete,
         keys::DeleteAccessKeyRequest => keys::DeleteAccessKeyResponse;
+    "CreateBackup" => seeing::backup,
+        seeing::CreateBackupRequest => seeing::CreateBackupResponse;
     "ReadEvents" => seeing::events,
         seeing::ReadEventsRequest => seeing::ReadEventsResponse;
     "DescribeReasons" => seeing::reasons,

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::api::ecs::{cluster_name, find_service, find_task};
+use crate::api::ecs::{cluster_name, find_service, find_task, from_call};
 use crate::api::wire::shape;
-use crate::api::{Api, ApiError};
+use crate::api::{Api, ApiError, Code};
+use crate::backup;
 use crate::engine::{Clock as _, SystemClock};
 use crate::seeing::events::{Event, Query};
 use crate::seeing::why::{self, Reason, Why};
@@ -106,6 +107,45 @@ shape! {
         /// For people.
         detail: "detail" => String,
     }
+}
+
+shape! {
+    /// CreateBackup's input.
+    CreateBackupRequest = "" {}
+}
+
+shape! {
+    /// CreateBackup's output.
+    CreateBackupResponse = "" {
+        /// Where it is on the controller's machine.
+        path: "path" => String,
+        /// How many records it holds.
+        records: "records" => u64,
+    }
+}
+
+pub(super) async fn backup(
+    api: &Api,
+    _request: CreateBackupRequest,
+) -> Result<CreateBackupResponse, ApiError> {
+    let Some(folder) = api.seeing.folder.clone() else {
+        return Err(ApiError::new(Code::Client, "this controller keeps its state nowhere"));
+    };
+    let records = api.engine.records().await.map_err(from_call)?;
+    let count = records.len() as u64;
+    let now_ms = SystemClock::new().unix_ms();
+    let written =
+        tokio::task::spawn_blocking(move || backup::write(&folder, &records, now_ms)).await;
+    let path = written
+        .map_err(|error| ApiError::new(Code::Server, error))?
+        .map_err(|error| ApiError::new(Code::Server, whole(&error)))?;
+    Ok(CreateBackupResponse { path: path.display().to_string(), records: count })
+}
+
+/// An error with its causes, in one line.
+fn whole(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 pub(super) async fn events(
