@@ -27,7 +27,7 @@ use loadline_controller::keyring;
 use loadline_controller::liveness::Rules;
 use loadline_controller::nodes::pki::{self, Authority};
 use loadline_controller::nodes::{self, AgentPort, LogsRelay, Timing};
-use loadline_controller::seeing::{Audit, Events, Seeing};
+use loadline_controller::seeing::{Audit, Calls, Events, Seeing, port};
 use loadline_controller::store::RedbStore;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -106,6 +106,7 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
     let (closing, closed) = watch::channel(false);
     let relay = LogsRelay::new();
     let seeing = seeing(options, &engine)?;
+    serve_metrics(options, &engine, &seeing).await?;
     let api = Api {
         engine: engine.clone(),
         gate,
@@ -180,7 +181,20 @@ fn seeing(options: &Options, engine: &Engine) -> anyhow::Result<Seeing> {
         .with_context(|| format!("open the audit log in {}", folder.display()))?;
     let events = Events::default();
     tokio::spawn(events.clone().follow(engine.clone()));
-    Ok(Seeing { events, audit, folder: Some(folder) })
+    let (calls, folder) = (Calls::default(), Some(folder));
+    Ok(Seeing { events, audit, calls, folder })
+}
+
+/// The port of its own for Prometheus, where one is wanted.
+async fn serve_metrics(options: &Options, engine: &Engine, seeing: &Seeing) -> anyhow::Result<()> {
+    let Some(address) = options.metrics_listen else { return Ok(()) };
+    let listener = listen(address, "--metrics-listen").await?;
+    let folder = options.folder();
+    let token = port::token(&folder)
+        .with_context(|| format!("read or make {}/metrics-token", folder.display()))?;
+    tracing::info!("metrics on {}", listener.local_addr()?);
+    tokio::spawn(port::serve(listener, token, engine.clone(), seeing.calls.clone()));
+    Ok(())
 }
 
 /// The engine, and whether its owner has ended.

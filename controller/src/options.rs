@@ -42,6 +42,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7071")]
     pub(crate) agent_listen: SocketAddr,
 
+    /// Where Prometheus scrapes /metrics, with the bearer token of DIR/controller/metrics-token;
+    /// closed unless it is given
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
+
     /// The region in ARNs; fixed at the first start
     #[arg(long, default_value = "us-east-1", value_parser = region)]
     region: String,

@@ -77,6 +77,7 @@ pub(super) async fn answer(
     let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let About { format, operation, key_id, who, subject } = about;
     tracing::debug!(request_id = %id, %peer, key_id, operation, code, took_us, "api request");
+    api.seeing.calls.count(&operation, code, took_us);
     if changes(&operation) {
         let (request_id, code) = (id.clone(), code.to_owned());
         let (peer, at_ms) = (peer.to_string(), SystemClock::new().unix_ms());

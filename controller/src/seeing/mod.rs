@@ -1,16 +1,19 @@
-//! Seeing what goes on: the events stream, the audit log, and (with `metrics`) numbers.
+//! Seeing what goes on: the events stream, why something waits, the audit log, and numbers.
 //!
 //! Invariants: nothing here changes the cluster's state or holds a commit up; everything is
 //! bounded, and what a bound drops is said.
 
 pub mod audit;
 pub mod events;
+pub mod metrics;
+pub mod port;
 pub mod why;
 
 use std::path::PathBuf;
 
 pub use audit::Audit;
 pub use events::Events;
+pub use metrics::Calls;
 
 /// What the API shows of it. The default has no audit log, and events that nobody fills.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +22,8 @@ pub struct Seeing {
     pub events: Events,
     /// Who asked for what.
     pub audit: Audit,
+    /// How often what was called, and how long it took.
+    pub calls: Calls,
     /// The controller's folder, in which backups are made.
     pub folder: Option<PathBuf>,
 }
