@@ -30,9 +30,6 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// What is never part of one: the store itself, the lock, logs and backups.
 const LEFT_OUT: [&str; 3] = ["state.redb", "lock", "audit.jsonl"];
 
-/// Every record of a store, as of one commit.
-pub type Records = Vec<(Table, Vec<u8>, Vec<u8>)>;
-
 /// A backup can't be made or restored.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
@@ -89,7 +86,11 @@ enum Line {
 ///
 /// # Errors
 /// [`BackupError`]
-pub fn write(folder: &Path, records: &Records, now_ms: u64) -> Result<PathBuf, BackupError> {
+pub fn write(
+    folder: &Path,
+    records: &[(Table, Vec<u8>, Vec<u8>)],
+    now_ms: u64,
+) -> Result<PathBuf, BackupError> {
     let backups = folder.join("backups");
     DirBuilder::new()
         .recursive(true)
@@ -249,6 +250,7 @@ fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BackupEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Records;
 
     fn records(store: &mut dyn Store) -> Records {
         store.records().unwrap()

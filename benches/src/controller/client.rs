@@ -102,8 +102,8 @@ impl Client {
             }
             if status.is_none() {
                 status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
-            } else if let Some(("content-length", value)) =
-                line.split_once(": ").map(|(name, value)| (&*name.to_ascii_lowercase(), value))
+            } else if let Some((name, value)) = line.split_once(": ")
+                && name.eq_ignore_ascii_case("content-length")
             {
                 length = value.parse().context("read content-length")?;
             }

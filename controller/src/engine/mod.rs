@@ -25,12 +25,11 @@ use std::thread::JoinHandle;
 use loadline_model::InstanceArn;
 use tokio::sync::{broadcast, oneshot};
 
-use crate::backup::Records;
 use crate::command::{Command, Operation, Refusal, Reply};
 use crate::liveness::Rules;
 use crate::services::Settings;
 use crate::state::{IdSource, Scope, SessionId, View};
-use crate::store::{CodecError, Store};
+use crate::store::{CodecError, Records, Store};
 
 pub use clock::{Clock, PulseClock, RandomIds, SystemClock};
 pub use publish::{Commit, NODE_CHANGES_MAX, NodeChange, NodeWatch};

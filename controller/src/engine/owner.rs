@@ -10,11 +10,10 @@ use tokio::sync::oneshot;
 use super::publish::{Shared, Written};
 use super::{BATCH_MAX, CallError, Clock, Message, Options};
 use crate::apply::apply;
-use crate::backup::Records;
 use crate::command::{Command, CreateCluster, Reconcile, Reply, Tick};
 use crate::liveness::{self, Observed, Rules, Verdict};
 use crate::state::{ClusterName, IdSource, NodeStatus, Scope, State, View, Write};
-use crate::store::{Store, load, mutations};
+use crate::store::{Records, Store, load, mutations};
 
 /// Between two attempts to open a failed store again, milliseconds.
 const RECOVER_EVERY_MS: u64 = 1_000;

@@ -99,6 +99,9 @@ pub struct StoreError {
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
+/// Every record: its table, key and value.
+pub type Records = Vec<(Table, Vec<u8>, Vec<u8>)>;
+
 /// Takes one record during a scan; says whether to go on.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> bool + 'a;
 
@@ -121,7 +124,7 @@ pub trait Store: Send {
     ///
     /// # Errors
     /// [`StoreError`]
-    fn records(&mut self) -> Result<Vec<(Table, Vec<u8>, Vec<u8>)>, StoreError> {
+    fn records(&mut self) -> Result<Records, StoreError> {
         let mut records = Vec::new();
         for table in Table::ALL {
             self.scan(table, &mut |key, value| {
