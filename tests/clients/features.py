@@ -119,6 +119,9 @@ task, _ = describe(arns[0]) if arns else ({}, {})
 equal("a service replaces a task that is not well", task.get("stoppedReason"),
       "Task failed container health checks")
 ecs.delete_service(service="sick", force=True)
+left = [arn for desired in ("RUNNING", "STOPPED")
+        for arn in ecs.list_tasks(family="sick", desiredStatus=desired)["taskArns"]]
+ecs.get_waiter("tasks_stopped").wait(tasks=left, WaiterConfig=WAIT)
 
 # Linux parameters, seen from inside.
 inside = define("inside", [sh(
