@@ -182,15 +182,23 @@ fn prepare(preserve_fds: u32) -> Result<(), Failed> {
     Ok(sys::fd::cloexec_from(3 + preserve_fds)?)
 }
 
-/// An ordinary user's records lie in the folder of the session; so do those of root in a user
-/// namespace, unless the environment says that this is root's own session.
-/// A folder of this user that a restart of the machine empties.
+/// A folder of this user that a restart of the machine empties: an ordinary user's is in that of
+/// the session; so is that of root in a user namespace, unless the environment says that this is
+/// root's own session.
 fn own_folder(name: &str) -> PathBuf {
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
     match runtime_dir {
-        Some(dir) if !nix::unistd::geteuid().is_root() => PathBuf::from(dir).join(name),
+        Some(dir) if is_ordinary_user() => PathBuf::from(dir).join(name),
         _ => Path::new("/run").join(name),
     }
+}
+
+fn is_ordinary_user() -> bool {
+    if !nix::unistd::geteuid().is_root() {
+        return true;
+    }
+    let is_own_session = std::env::var_os("USER").is_some_and(|user| user == "root");
+    !is_own_session && !sys::creds::in_initial_user_namespace()
 }
 
 fn list(global: &Global, store: &Store, json: bool, quiet: bool) -> Result<String, Failed> {

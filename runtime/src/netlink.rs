@@ -33,10 +33,12 @@ pub struct Netlink {
 }
 
 /// A network interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// Its number in its namespace.
     pub index: u32,
+    /// Its name there.
+    pub name: String,
     /// Whether it is up.
     pub is_up: bool,
 }
@@ -81,7 +83,11 @@ impl Netlink {
         let entries = self.dump(libc::RTM_GETLINK, &[0; LINK_BYTES], libc::RTM_NEWLINK)?;
         let link = |entry: &Vec<u8>| {
             let (index, flags) = (number(entry, 4)?, number(entry, 8)?);
-            Some(Link { index, is_up: flags & libc::IFF_UP as u32 != 0 })
+            let name = attributes(entry.get(LINK_BYTES..)?)
+                .find(|(kind, _)| *kind == libc::IFLA_IFNAME)
+                .map(|(_, value)| value.split(|byte| *byte == 0).next().unwrap_or_default())?;
+            let name = String::from_utf8_lossy(name).into_owned();
+            Some(Link { index, name, is_up: flags & libc::IFF_UP as u32 != 0 })
         };
         Ok(entries.iter().filter_map(link).collect())
     }
@@ -238,29 +244,36 @@ fn attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
     body.resize(body.len().next_multiple_of(4), 0);
 }
 
+/// The attributes in what follows an entry's head: kind and value.
+fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(u16::from_ne_bytes([*bytes.first()?, *bytes.get(1)?]));
+        let kind = u16::from_ne_bytes([*bytes.get(2)?, *bytes.get(3)?]);
+        let value = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
+}
+
 fn address(entry: &[u8], index: u32) -> Option<Address> {
-    let (head, mut rest) = entry.split_at_checked(ADDRESS_BYTES)?;
+    let (head, rest) = entry.split_at_checked(ADDRESS_BYTES)?;
     let (family, prefix_length, scope) = (head[0], head[1], head[3]);
     let mut flags = u32::from(head[2]);
-    let mut attributes = Vec::new();
-    while rest.len() >= 4 {
-        let length = usize::from(u16::from_ne_bytes([rest[0], rest[1]]));
-        let kind = u16::from_ne_bytes([rest[2], rest[3]]);
-        let value = rest.get(4..length)?;
+    let mut kept = Vec::new();
+    for (kind, value) in attributes(rest) {
         match kind {
             libc::IFA_FLAGS => flags = number(value, 0)?,
             libc::IFA_ADDRESS | libc::IFA_LOCAL | libc::IFA_BROADCAST => {
-                attributes.push((kind, value.to_vec()));
+                kept.push((kind, value.to_vec()));
             }
             _ => {}
         }
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     let is_kept = number(head, 4) == Some(index)
         && scope == libc::RT_SCOPE_UNIVERSE
         && flags & libc::IFA_F_PERMANENT != 0;
-    attributes.push((libc::IFA_FLAGS, (flags & KEPT_FLAGS).to_ne_bytes().to_vec()));
-    is_kept.then_some(Address { family, prefix_length, attributes })
+    kept.push((libc::IFA_FLAGS, (flags & KEPT_FLAGS).to_ne_bytes().to_vec()));
+    is_kept.then_some(Address { family, prefix_length, attributes: kept })
 }
 
 #[cfg(test)]
@@ -270,7 +283,7 @@ mod tests {
     #[test]
     fn the_loopback_interface_is_found() {
         let links = Netlink::open().unwrap().links().unwrap();
-        assert!(links.iter().any(|link| link.index == 1), "{links:?}");
+        assert!(links.iter().any(|link| link.index == 1 && link.name == "lo"), "{links:?}");
     }
 
     #[test]

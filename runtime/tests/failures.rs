@@ -137,6 +137,24 @@ fn a_failing_nth_step_is_named_and_leaves_nothing() {
 }
 
 #[test]
+fn a_failing_nth_step_of_a_plain_run_leaves_no_file_with_its_pid() {
+    let Some(world) = World::new("nthplain") else { return };
+    world.script("true", |_| {});
+    let pid_file = world.path("pid");
+    let flags = ["--pid-file", pid_file.to_str().unwrap()];
+    let plan = world.with_bundle("run", &[&flags[..], &["--dry-run"]].concat()).out;
+    for (number, step) in steps(&plan) {
+        let ran = world.with_bundle("run", &[&flags[..], &["--fail-step", number]].concat());
+        assert_eq!(ran.code, 1, "step {number} ({step}): {ran:?}");
+        assert_named(&ran, number, step);
+        assert!(!pid_file.exists(), "step {number} ({step})");
+        world.assert_nothing_is_left();
+    }
+    assert_eq!(world.with_bundle("run", &flags).code, 0);
+    assert!(pid_file.exists());
+}
+
+#[test]
 fn a_failing_nth_step_for_root_is_named_and_leaves_nothing() {
     let Some(world) = World::new("nthroot") else { return };
     world.script("true", |config| rich_for_root(&world, config));

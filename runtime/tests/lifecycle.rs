@@ -307,3 +307,26 @@ fn features_are_json() {
     assert_eq!(features["ociVersionMin"], "1.0.0");
     assert!(features["mountOptions"].as_array().unwrap().contains(&json!("rro")));
 }
+
+#[test]
+fn a_container_of_run_is_creating_until_its_program_is_executed() {
+    let Some(world) = World::new("untilexec") else { return };
+    world.script("sleep 1000", |config| {
+        let wait = "until [ -e /tmp/go ]; do sleep 0.05; done";
+        let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", wait] }]);
+        config["hooks"] = json!({ "startContainer": hook });
+    });
+    let bundle = world.bundle();
+    let args = ["run", "--detach", "--bundle", bundle.to_str().unwrap(), &world.id];
+    let mut command = world.command(&args);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut running = command.spawn().unwrap();
+    world.await_status("creating");
+    let ran = world.runtime(&["exec", &world.id, "true"]);
+    assert!(ran.code != 0 && ran.err.contains("not been created"), "{ran:?}");
+    fs::write(world.rootfs().join("tmp/go"), "").unwrap();
+    assert!(running.wait().unwrap().success());
+    assert_eq!(world.status(), "running");
+    assert_eq!(world.runtime(&["exec", &world.id, "true"]).code, 0);
+    assert_eq!(world.runtime(&["delete", "--force", &world.id]).code, 0);
+}

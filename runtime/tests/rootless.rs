@@ -170,3 +170,26 @@ fn an_ordinary_user_without_a_user_namespace_is_told_so() {
     assert!(ran.err.contains("needs a user namespace when an ordinary user"), "{ran:?}");
     world.assert_nothing_is_left();
 }
+
+/// A file in the place of the folder, so that the error of `list` names it.
+#[test]
+fn root_of_a_user_namespace_keeps_records_in_the_session_s_folder() {
+    let Some(world) = nobody_s_world("rootlessfolder") else { return };
+    fs::write(world.path("loadline-runtime"), "").unwrap();
+    let list = |user: &str| {
+        let output = Command::new("setpriv")
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"])
+            .args(["unshare", "--user", "--map-root-user"])
+            .arg(world.path("runtime"))
+            .arg("list")
+            .env("XDG_RUNTIME_DIR", world.path(""))
+            .env("USER", user)
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let session = world.path("loadline-runtime").display().to_string();
+    let (ordinary, root) = (list("somebody"), list("root"));
+    assert!(ordinary.contains(&session), "{ordinary}");
+    assert!(!root.contains(&session), "{root}");
+}

@@ -87,13 +87,10 @@ fn decided(record: &Record) -> Result<(Spec, Plan), Error> {
     Ok((spec, plan))
 }
 
-/// Opens a folder, made where it is missing.
+/// Opens a folder, made where it is missing, as are those above it.
 pub(super) fn make(path: &Path) -> Result<File, Error> {
     let failed = |source| Error::io("make folder", path, source);
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
-        _ => {}
-    }
+    DirBuilder::new().mode(0o700).recursive(true).create(path).map_err(failed)?;
     File::open(path).map_err(failed)
 }
 

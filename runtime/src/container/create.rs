@@ -1,5 +1,6 @@
 //! `create`, and the first half of `run`.
 
+use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -67,19 +68,16 @@ pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Resul
     let (bundle, spec, plan) = decide(store, id, options)?;
     let mut folder = store.reserve(id)?;
     bundle.config.keep(&spec, &store.filters());
-    let draft = Draft::new(id, &bundle, &spec);
+    let executes_at_once = options.begin == Begin::AtOnce;
+    let draft = Draft { executes_at_once, ..Draft::new(id, &bundle, &spec) };
     let folder_path = folder.path().to_owned();
     let mut written = None;
+    let mut pid_file = PidFile::at(options.pid_file.as_deref());
     let mut write_record = |known: Known<'_>, progress| {
         let record = draft.record(&bundle, known, progress);
         folder.write_record(&record)?;
         written = Some(record);
-        match &options.pid_file {
-            Some(path) if progress == Progress::Done => {
-                write_atomically(path, known.pid.to_string().as_bytes(), 0o644)
-            }
-            _ => Ok(()),
-        }
+        if progress == Progress::Done { pid_file.write(known.pid) } else { Ok(()) }
     };
     let setting = Setting {
         folder: &folder_path,
@@ -91,9 +89,43 @@ pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Resul
     let Launched { process, group, console } = launch(&plan, setting)?;
     // From here on nothing fails: the guards let go.
     folder.keep();
+    pid_file.keep();
     group.map(cgroup::Group::release);
     let pid = process.pid();
     Ok(Created { pid, pidfd: process.release(), console, record: written })
+}
+
+/// The file that names the first process, removed on drop unless it is kept.
+#[derive(Debug)]
+pub(super) struct PidFile<'a> {
+    path: Option<&'a Path>,
+    is_written: bool,
+}
+
+impl<'a> PidFile<'a> {
+    pub(super) fn at(path: Option<&'a Path>) -> PidFile<'a> {
+        PidFile { path, is_written: false }
+    }
+
+    pub(super) fn write(&mut self, pid: i32) -> Result<(), Error> {
+        let Some(path) = self.path else { return Ok(()) };
+        write_atomically(path, pid.to_string().as_bytes(), 0o644)?;
+        self.is_written = true;
+        Ok(())
+    }
+
+    pub(super) fn keep(mut self) {
+        self.is_written = false;
+    }
+}
+
+impl Drop for PidFile<'_> {
+    fn drop(&mut self) {
+        if let (Some(path), true) = (self.path, self.is_written) {
+            // The step that failed is told.
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 /// The plan that `create` would carry out, as text.
@@ -170,6 +202,8 @@ pub(super) struct Draft {
     pub(super) rootfs: PathBuf,
     created: String,
     owns_pid_namespace: bool,
+    /// Whether the program is executed without a further word, after the record is written.
+    executes_at_once: bool,
 }
 
 impl Draft {
@@ -186,6 +220,7 @@ impl Draft {
             rootfs: bundle.path.join(Path::new(&spec.rootfs)),
             created: clock::rfc3339(SystemTime::now()),
             owns_pid_namespace: spec.linux.creates(NamespaceKind::Pid),
+            executes_at_once: false,
         }
     }
 
@@ -207,6 +242,7 @@ impl Draft {
             resctrl: known.resctrl.cloned(),
             owns_pid_namespace: self.owns_pid_namespace,
             is_creating: progress == Progress::Creating,
+            is_creating_until_exec: self.executes_at_once,
             config: bundle.text.clone(),
         }
     }

@@ -7,8 +7,9 @@
 //!
 //! The record is written by `create`, and only the limits in it are changed, by `update`; what
 //! changes otherwise is derived: a container is created as long as its start socket exists and its
-//! first process has executed nothing, stopped when that is gone or a zombie, and paused when its
-//! cgroup is frozen. So no crash can leave a record that lies.
+//! first process has executed nothing (one of `run`, without such a socket, is being created that
+//! long), stopped when that is gone or a zombie, and paused when its cgroup is frozen. So no crash
+//! can leave a record that lies.
 
 mod checkpoint;
 mod clock;

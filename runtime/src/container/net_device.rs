@@ -73,9 +73,12 @@ pub(super) fn move_into(
     let before = inside.links()?;
     // The kernel moves it and then gives it its name: it may be there even if this fails.
     let done = here.move_link(index, name, namespace);
-    // Its number may be another there, and so may be its name, if that is a template.
-    let is_new = |link: &Link| !before.iter().any(|old| old.index == link.index);
-    let Some(moved) = inside.links()?.into_iter().find(is_new) else {
+    // Its number may be another there, and so may be its name, if that is a template. In a joined
+    // namespace others may make interfaces at the same time.
+    let may_be_named = |new: &str| name.contains('%') || new == name || new == device;
+    let is_moved =
+        |link: &Link| may_be_named(&link.name) && !before.iter().any(|old| old.index == link.index);
+    let Some(moved) = inside.links()?.into_iter().find(is_moved) else {
         return Err(done.err().unwrap_or(Errno::ENODEV));
     };
     let name = device.to_owned();

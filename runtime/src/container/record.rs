@@ -59,6 +59,10 @@ pub struct Record {
     /// Whether the set-up is still under way.
     #[serde(default)]
     pub is_creating: bool,
+    /// Whether the set-up goes on until the first process executes its program: it is written down
+    /// before that.
+    #[serde(default)]
+    pub is_creating_until_exec: bool,
     /// config.json as it was read. In the record it is a value, not a text.
     #[serde(skip_serializing, deserialize_with = "text_of")]
     pub config: String,

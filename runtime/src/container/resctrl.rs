@@ -46,6 +46,8 @@ pub enum Error {
 #[derive(Debug, Default)]
 pub(super) struct Guard {
     groups: Groups,
+    /// A class that others may join later: it is only removed where the container was not made.
+    class: Option<PathBuf>,
 }
 
 impl Guard {
@@ -58,6 +60,8 @@ impl Guard {
         };
         if is_new && wanted.make == RdtMake::Own {
             self.groups.made.push(path.clone());
+        } else if is_new {
+            self.class = Some(path.clone());
         }
         let schemata = path.join("schemata");
         if is_new || wanted.make == RdtMake::Own {
@@ -83,12 +87,16 @@ impl Guard {
     /// Lets it stay.
     pub(super) fn release(mut self) {
         self.groups.made.clear();
+        self.class = None;
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         let _ = remove(&self.groups);
+        if let Some(class) = &self.class {
+            let _ = fs::remove_dir(class);
+        }
     }
 }
 
@@ -190,12 +198,14 @@ mod tests {
     #[test]
     fn what_was_made_goes_when_a_later_step_fails() {
         let dir = tempfile::tempdir().unwrap();
-        let own = dir.path().join("web");
-        let mut guard = Guard::default();
-        // Only resctrl itself puts files into a new directory.
-        assert!(guard.make(&wanted(&own, RdtMake::Own, "L3:0=f")).is_err());
-        assert!(own.exists());
-        drop(guard);
-        assert!(!own.exists());
+        let group = dir.path().join("web");
+        for make in [RdtMake::Own, RdtMake::Shared] {
+            let mut guard = Guard::default();
+            // Only resctrl itself puts files into a new directory.
+            assert!(guard.make(&wanted(&group, make, "L3:0=f")).is_err());
+            assert!(group.exists());
+            drop(guard);
+            assert!(!group.exists(), "{make:?}");
+        }
     }
 }

@@ -16,9 +16,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::Pid;
 
 use super::checkpoint::{DESCRIPTORS, make, resolved};
-use super::create::{self, CreateOptions, Created, Draft};
+use super::create::{self, CreateOptions, Created, Draft, PidFile};
 use super::launch::{Known, Progress};
-use super::store::write_atomically;
 use super::{ContainerId, Error, Store};
 use crate::cgroup::{Existing, Group};
 use crate::criu::request::{self, Prepared, Restore};
@@ -73,6 +72,7 @@ pub fn restore(
     };
     let mut console = None;
     let mut written = None;
+    let mut pid_file = PidFile::at(options.pid_file.as_deref());
     let request = request::restore(asked, &spec, &prepared);
     let response = service.ask(&request, |notice: Notice| {
         let cgroup = group.as_ref().map(Group::location);
@@ -86,9 +86,7 @@ pub fn restore(
                 let record = draft.record(&bundle, known, Progress::Done);
                 folder.write_record(&record)?;
                 written = Some(record);
-                let file = options.pid_file.as_deref();
-                let pid = notice.pid.to_string();
-                file.map_or(Ok(()), |path| write_atomically(path, pid.as_bytes(), 0o644))
+                pid_file.write(notice.pid)
             }
             STAGE_TERMINAL => {
                 console = hand_over(notice.fd, options.console_socket.as_deref())?;
@@ -100,6 +98,7 @@ pub fn restore(
     let pid = response.restored.map_or(0, |restored| restored.pid);
     let pidfd = pidfd_open(pid).map_err(|source| Error::Signal { pid, source })?;
     folder.keep();
+    pid_file.keep();
     group.map(Group::release);
     Ok(Created { pid, pidfd, console, record: written })
 }

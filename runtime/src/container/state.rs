@@ -60,7 +60,8 @@ pub(super) fn report(record: Record, status: Status) -> StateReport {
 /// Where a container is in its life.
 pub(super) fn status(record: &Record, awaits_start: bool) -> Result<Status, Error> {
     let Some((_, process)) = record.look()? else { return Ok(Status::Stopped) };
-    if record.is_creating {
+    // Whoever entered it now would be on the host's file systems.
+    if record.is_creating || record.is_creating_until_exec && !process.has_executed {
         return Ok(Status::Creating);
     }
     let is_frozen = match record.group()? {

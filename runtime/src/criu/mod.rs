@@ -115,6 +115,10 @@ impl Service {
         let child = command
             .spawn()
             .map_err(|source| Error::Start { program: program.to_owned(), source })?;
+        // Hooks that run meanwhile are not given them.
+        for fd in inherited {
+            fcntl(*fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(failed)?;
+        }
         Ok(Service { socket, child, log })
     }
 

@@ -11,7 +11,10 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicUsize,
+    Ordering::{AcqRel, Relaxed},
+};
 
 /// Size of the arena. Pages that are never touched cost nothing.
 const ARENA_BYTES: usize = 1024 * 1024;
@@ -77,7 +80,8 @@ impl Arena {
             }
             let block = next.next_multiple_of(layout.align());
             let after = block.checked_add(layout.size()).filter(|after| *after <= end)?;
-            match self.next.compare_exchange(next, after, Relaxed, Relaxed) {
+            // What another thread did with a block that it gave back is done before this.
+            match self.next.compare_exchange(next, after, AcqRel, Relaxed) {
                 Ok(_) => return Some(ptr::with_exposed_provenance_mut(block)),
                 Err(other) => next = other,
             }
@@ -87,7 +91,7 @@ impl Arena {
     /// Moves the end of the block that ends at `old`, if that is the last one.
     fn move_end(&self, old: usize, new: usize) -> bool {
         let end = self.start.load(Relaxed) + ARENA_BYTES;
-        new <= end && self.next.compare_exchange(old, new, Relaxed, Relaxed).is_ok()
+        new <= end && self.next.compare_exchange(old, new, AcqRel, Relaxed).is_ok()
     }
 }
 
