@@ -16,7 +16,7 @@
 //!   others ever: links and table carry the network's name. `net.ipv4.ip_forward` is the one
 //!   setting that is turned on, and it is said so.
 //! - What a task has is decided by [`pool`] and in the ledger before anything of it is made. A
-//!   namespace is pinned last: one that is pinned is whole, one that is not vanishes with the agent.
+//!   namespace is pinned last: one that is pinned is whole, another vanishes with the agent.
 //! - A lock in the network namespace itself keeps two agents from one network.
 
 mod error;
@@ -221,8 +221,8 @@ impl Network {
         Ok(())
     }
 
-    /// At the agent's start: makes the rules anew for the tasks that go on, and removes what belongs
-    /// to none of them. Where nothing was ever made, nothing is touched.
+    /// At the agent's start: makes the rules anew for the tasks that go on, and removes what
+    /// belongs to none of them. Where nothing was ever made, nothing is touched.
     ///
     /// # Errors
     /// [`NetworkError`].

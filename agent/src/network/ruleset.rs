@@ -105,16 +105,15 @@ fn arriving(links: &str) -> Vec<String> {
     rules
 }
 
-/// What is sent to an address of the host's at a published port goes to its container.
+/// What is sent to an address of the host's at a published port goes to its container. The kernel
+/// lets nothing from `::1` leave the host: there the port is closed, and clients try IPv4 at once.
 fn published() -> Vec<String> {
-    let rule = |family: &str, map: &str| {
-        format!(
-            "meta nfproto {family} fib daddr type local dnat {} to meta l4proto . th dport map \
-             @{map}",
-            if family == "ipv4" { "ip" } else { "ip6" }
-        )
-    };
-    vec![rule("ipv4", "published4"), rule("ipv6", "published6")]
+    let lead = "fib daddr type local dnat";
+    let port = "meta l4proto . th dport map";
+    vec![
+        format!("meta nfproto ipv4 {lead} ip to {port} @published4"),
+        format!("meta nfproto ipv6 ip6 daddr != ::1 {lead} ip6 to {port} @published6"),
+    ]
 }
 
 /// The host's loopback, and a container that reaches another by the host's port, speak with the

@@ -100,3 +100,61 @@ fn a_published_port_leads_to_its_container_from_everywhere() {
     assert_eq!(told[1]["eth0"][0], "10.213.0.3", "{told:?}");
     end(cluster);
 }
+
+#[test]
+fn dynamic_ports_and_datagrams_reach_their_container_and_a_fixed_port_has_one_task() {
+    require!("dynamic_ports_and_datagrams_reach_their_container_and_a_fixed_port_has_one_task":
+        Facility::Root, Facility::Program("nft"));
+    let cluster = cluster();
+    let ports = json!({ "portMappings": [
+        { "containerPort": 53, "protocol": "udp" }, { "containerPort": 53, "hostPort": 5353,
+          "protocol": "udp" }
+    ] });
+    let echo = probe("echo", &["serve-udp", "53", "you said "], ports);
+    let task = run(&cluster, "echo", "bridge", json!([echo]));
+    let bindings = cluster.api.task(&task).unwrap()["containers"][0]["networkBindings"].clone();
+    let ports: Vec<u64> =
+        bindings.as_array().unwrap().iter().map(|b| b["hostPort"].as_u64().unwrap()).collect();
+    assert!(ports.contains(&5353) && ports.iter().all(|port| 1024 < *port), "{bindings}");
+    for port in ports {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+        let answer = until("the datagram's answer", || {
+            socket.send_to(b"hi", ("127.0.0.1", u16::try_from(port)?))?;
+            let mut buffer = [0; 64];
+            let count = socket.recv(&mut buffer);
+            Ok(count.ok().map(|count| String::from_utf8_lossy(&buffer[..count]).into_owned()))
+        });
+        assert_eq!(answer.unwrap(), "you said hi", "port {port}");
+    }
+    let again = cluster.api.ecs("RunTask", &json!({ "taskDefinition": "echo" })).unwrap();
+    assert_eq!(again["failures"][0]["reason"], "RESOURCE:PORTS", "{again}");
+    end(cluster);
+}
+
+#[test]
+fn an_awsvpc_task_is_reached_by_its_own_address_and_a_bridge_task_only_by_its_ports() {
+    require!("an_awsvpc_task_is_reached_by_its_own_address_and_a_bridge_task_only_by_its_ports":
+        Facility::Root, Facility::Program("nft"), Facility::Program("curl"));
+    let cluster = cluster();
+    let outside = Outside::new().unwrap();
+    outside.add_route("10.213.0.0/16").unwrap();
+    let serve = |text| json!([probe("web", &["serve", "80", text], json!({}))]);
+    let open = run(&cluster, "open", "awsvpc", serve("open"));
+    let closed = run(&cluster, "closed", "bridge", serve("closed"));
+    let shown = cluster.api.task(&open).unwrap();
+    let address = shown["containers"][0]["networkInterfaces"][0]["privateIpv4Address"].clone();
+    assert_eq!(shown["attachments"][0]["details"][0]["value"], address, "{shown}");
+    let ask = |address: &str| {
+        let url = format!("http://{address}/");
+        netns::run(outside.command("curl").args(["-sS", "-m", "5", &url]))
+    };
+    let address = address.as_str().unwrap();
+    assert_eq!(get(&format!("{address}:80"))["text"], "open");
+    let seen: Value = serde_json::from_str(&ask(address).unwrap()).unwrap();
+    assert_eq!(seen["peer"], outside.address().unwrap());
+    // Its address follows the other's.
+    assert_eq!(get("10.213.0.3:80")["text"], "closed", "the host itself may");
+    assert!(ask("10.213.0.3").is_err(), "{closed} can be reached from outside");
+    end(cluster);
+}

@@ -28,8 +28,8 @@ pub(super) fn act(words: &[&str]) -> Option<Said> {
     })
 }
 
-/// `$NAME` at the beginning stands for a variable of the environment, `$CREDENTIALS` for the address
-/// that an SDK of AWS would make of two.
+/// `$NAME` at the beginning stands for a variable of the environment, `$CREDENTIALS` for the
+/// address that an SDK of AWS would make of two.
 fn expand(text: &str) -> String {
     if text == "$CREDENTIALS" {
         let full = std::env::var("AWS_CONTAINER_CREDENTIALS_FULL_URI");
