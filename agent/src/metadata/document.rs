@@ -40,7 +40,7 @@ pub fn task(task: &Task) -> Value {
         "Containers": containers,
         "LaunchType": "EC2",
     });
-    put(&mut all, "Limits", (!limits.is_empty()).then(|| Value::Object(limits)));
+    put(&mut all, "Limits", (!limits.is_empty()).then_some(Value::Object(limits)));
     put(&mut all, "ExecutionStoppedAt", time(task.stopped_at_ms));
     all
 }
