@@ -2,11 +2,14 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, bail};
 
 /// A network of its own for the demo (from the block for benchmarks, RFC 2544).
 const NETWORK: &str = "198.18";
+
+static NETWORKS: AtomicU32 = AtomicU32::new(0);
 
 /// Removes the namespace and its devices when dropped.
 #[derive(Debug)]
@@ -24,7 +27,9 @@ impl Network {
     /// Where `ip` is missing or refuses.
     pub fn new() -> anyhow::Result<Self> {
         let pid = std::process::id();
-        let name = format!("loadline-{pid}");
+        // A process may have several, each beside another network.
+        let number = NETWORKS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("loadline-{pid}-{number}");
         // A network of four addresses of its own for each process: demos can run side by side.
         let (third, fourth) = (pid / 64 % 256, pid % 64 * 4);
         let host_address = format!("{NETWORK}.{third}.{}", fourth + 1);
