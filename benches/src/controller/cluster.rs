@@ -27,6 +27,7 @@ pub(crate) struct Cluster {
     pub(crate) api: String,
     agent_port: String,
     pub(crate) key: Key,
+    pub(crate) started: Instant,
 }
 
 /// What a process has used so far.
@@ -66,8 +67,8 @@ impl Cluster {
         };
         let (api, agent_port) = (word("api=")?, word("agents=")?);
         let key = key(&folder.path().join("credentials"))?;
-        let (agent, agents) = (agent.to_owned(), Vec::new());
-        Ok(Self { folder, agent, controller: child, agents, api, agent_port, key })
+        let (agent, agents, started) = (agent.to_owned(), Vec::new(), Instant::now());
+        Ok(Self { folder, agent, controller: child, agents, api, agent_port, key, started })
     }
 
     pub(crate) fn client(&self) -> anyhow::Result<Client> {

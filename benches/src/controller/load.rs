@@ -13,6 +13,8 @@ use crate::report::Times;
 
 /// Tasks of one RunTask: as many as ECS allows.
 const TASKS_PER_CALL: u64 = 10;
+/// As little memory as a container may have, in MiB.
+const TASK_MIB: u64 = 4;
 
 pub(crate) struct Loaded {
     pub(crate) placements: u64,
@@ -22,7 +24,7 @@ pub(crate) struct Loaded {
 }
 
 pub(crate) fn run(cluster: &Cluster, clients: usize, how_long: Duration) -> anyhow::Result<Loaded> {
-    define(&mut cluster.client()?, "load", 1, 1)?;
+    define(&mut cluster.client()?, "load", 1, TASK_MIB)?;
     let connections: Vec<Client> =
         (0..clients).map(|_| cluster.client()).collect::<anyhow::Result<_>>()?;
     let reader = cluster.client()?;
