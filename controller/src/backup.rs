@@ -1,5 +1,5 @@
-//! A backup: all that a controller needs to go on elsewhere, in one file of JSON lines that a person
-//! can read.
+//! A backup: all that a controller needs to go on elsewhere, in one file of JSON lines that a
+//! person can read.
 //!
 //! ```text
 //!  {"loadlineBackup":1,"madeAtMs":…}

@@ -24,8 +24,8 @@ pub(super) struct Files([Vec<u8>; 3]);
 
 impl Files {
     /// On the host's network its files, else the container's own. A file of the host that is
-    /// missing or unreadable is as if it were empty: name resolution then fails where it is used, and says
-    /// so there.
+    /// missing or unreadable is as if it were empty: name resolution then fails where it is used,
+    /// and says so there.
     pub(super) fn of(
         mode: NetworkMode,
         container: &ContainerSpec,

@@ -155,7 +155,8 @@ pub struct Platform {
     pub constraints: Vec<PlacementConstraint>,
 }
 
-/// A port of the host that a container uses, by its number. No two held tasks of a node have the same one.
+/// A port of the host that a container uses, by its number. No two held tasks of a node have the
+/// same one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostPort {
     /// Which container of the definition.
