@@ -115,7 +115,8 @@ fn run_container(
     let created = container::create(store, id, options)?;
     let record = created.record.as_ref().ok_or(Error::NotFound)?;
     if let Err(failed) = container::after_start(record) {
-        warn(global, container::delete(store, id, container::Force::Yes)?);
+        // What matters more is why.
+        warn(global, container::delete(store, id, container::Force::Yes).unwrap_or_else(Some));
         return Err(failed.into());
     }
     if !options.stays {

@@ -236,3 +236,32 @@ fn a_mount_namespace_can_be_joined() {
     assert!(ran.err.contains("mounts[0] needs a new mount namespace"), "{ran:?}");
     assert!(ran.err.contains("root.readonly needs a new mount namespace"), "{ran:?}");
 }
+
+#[test]
+fn an_exec_has_the_container_s_root_in_a_joined_mount_namespace() {
+    let Some(world) = World::new("mntnsexec") else { return };
+    let mut other = Command::new("unshare").args(["--mount", "sleep", "1000"]).spawn().unwrap();
+    let path = format!("/proc/{}/ns/mnt", other.id());
+    let own = fs::read_link("/proc/self/ns/mnt").unwrap();
+    world::wait_for("the namespace", || fs::read_link(&path).is_ok_and(|theirs| theirs != own));
+    fs::write(world.rootfs().join("mark"), "of the container\n").unwrap();
+    world.script("sleep 1000", |config| {
+        for namespace in config["linux"]["namespaces"].as_array_mut().unwrap() {
+            if namespace["type"] == "mount" {
+                namespace["path"] = json!(path);
+            }
+        }
+        config["root"]["readonly"] = json!(false);
+        config["mounts"] = json!([]);
+        config["linux"]["maskedPaths"] = json!([]);
+        config["linux"]["readonlyPaths"] = json!([]);
+    });
+    let ran = world.with_bundle("run", &["--detach"]);
+    let inside = world.runtime(&["exec", &world.id, "cat", "/mark"]);
+    let deleted = world.runtime(&["delete", "--force", &world.id]);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(inside.out, "of the container\n", "{inside:?}");
+    assert_eq!(deleted.code, 0, "{deleted:?}");
+}

@@ -69,6 +69,8 @@ fn merge(old: &mut Value, new: Value, name: &str) {
             }
         }
         zero if zero == 0 && !ZERO_IS_A_VALUE.contains(&name) => {}
+        // Sets of CPUs and memory nodes, which callers give empty where they do not change.
+        Value::String(text) if text.is_empty() => {}
         other => *old = other,
     }
 }
@@ -81,12 +83,13 @@ mod tests {
     #[test]
     fn new_limits_replace_old_ones_and_unset_ones_stay() {
         let old = json!({ "linux": { "resources": {
-            "memory": { "limit": 1000, "swap": 2000 }, "cpu": { "shares": 7 } } } });
-        let new = json!({ "memory": { "limit": 500, "swap": 0 }, "pids": { "limit": 0 } });
+            "memory": { "limit": 1000, "swap": 2000 }, "cpu": { "shares": 7, "cpus": "0" } } } });
+        let new = json!({ "memory": { "limit": 500, "swap": 0 }, "pids": { "limit": 0 },
+            "cpu": { "cpus": "" } });
         let new = with_resources(&old.to_string(), &serde_json::from_value(new).unwrap());
         let new: Value = serde_json::from_str(&new).unwrap();
         let expected = json!({
-            "memory": { "limit": 500, "swap": 2000 }, "cpu": { "shares": 7 },
+            "memory": { "limit": 500, "swap": 2000 }, "cpu": { "shares": 7, "cpus": "0" },
             "pids": { "limit": 0 } });
         assert_eq!(new["linux"]["resources"], expected);
     }

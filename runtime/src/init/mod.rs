@@ -324,6 +324,7 @@ impl Init<'_> {
         std::mem::forget(std::mem::take(&mut self.start.slots));
         std::mem::forget(self.root.take());
         std::mem::forget(self.procfs.take());
+        std::mem::forget(std::mem::take(&mut self.kernel_mounts));
         std::mem::forget(self.null.take());
         std::mem::forget(self.empty.take());
         std::mem::forget(self.node_dir.take());

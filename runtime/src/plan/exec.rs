@@ -108,7 +108,8 @@ fn enter(b: &mut Builder<'_>, inside: &Inside, slot: Slot) {
         b.child.push(ChildStep::BecomeRoot);
     }
     b.child.push(ChildStep::NewSession);
-    if !has(NamespaceKind::Mount) {
+    // A container that has not made its mount namespace is at a place in it, not at its root.
+    if !has(NamespaceKind::Mount) || !b.creates(NamespaceKind::Mount) {
         b.child.push(ChildStep::ChangeRoot { path: inside.rootfs.clone() });
     }
     b.child.push(ChildStep::UseRoot);
