@@ -58,9 +58,11 @@ pub fn restore(
     let borrowed: Vec<BorrowedFd<'_>> = kept.iter().map(AsFd::as_fd).collect();
     let log = asked.common.work_path.as_ref().unwrap_or(&asked.common.image_path);
     let log = log.join(request::RESTORE_LOG);
+    // Before criu, so that criu is gone when it is removed.
+    let mut group = None;
     let service = Service::start(&asked.common.program, &borrowed, log)?;
     // What criu starts is in its own cgroups.
-    let group = enter_cgroup(&plan, service.pid())?;
+    enter_cgroup(&plan, service.pid(), &mut group)?;
     let externals = resolved(&rootfs, &request::externals(&plan));
     let prepared = Prepared {
         images_dir_fd: images.as_raw_fd(),
@@ -181,8 +183,8 @@ fn inherited(spec: &Spec, images: &Path) -> Result<Inherited, Error> {
 }
 
 /// Puts criu into the container's cgroup, made as by `create`.
-fn enter_cgroup(plan: &Plan, pid: i32) -> Result<Option<Group>, Error> {
-    let Some(cgroup) = &plan.cgroup else { return Ok(None) };
+fn enter_cgroup(plan: &Plan, pid: i32, made: &mut Option<Group>) -> Result<(), Error> {
+    let Some(cgroup) = &plan.cgroup else { return Ok(()) };
     let failed = |step| move |source| Error::Cgroup { step, source };
     let pid = Pid::from_raw(pid);
     let existing = match &cgroup.unit {
@@ -194,9 +196,9 @@ fn enter_cgroup(plan: &Plan, pid: i32) -> Result<Option<Group>, Error> {
     };
     let wanted = cgroup.decision.controllers();
     let group = Group::create(&cgroup.location, wanted, existing).map_err(failed("create"))?;
+    let group = made.insert(group);
     group.apply(&cgroup.decision).map_err(failed("limit"))?;
-    group.attach(pid).map_err(failed("enter"))?;
-    Ok(Some(group))
+    group.attach(pid).map_err(failed("enter"))
 }
 
 /// The cgroups of a process as (controller, path), as criu names them.
