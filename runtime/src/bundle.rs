@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::config::Config;
 use crate::seccomp::Cache;
-
-use crate::spec::table;
+use crate::spec::{table, take_unknown};
 
 /// The largest config.json that is read: 16 MiB, several hundred times what engines write.
 pub const CONFIG_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -17,10 +18,12 @@ pub const CONFIG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub struct Bundle {
     /// The directory's absolute path, without links.
     pub path: PathBuf,
-    /// config.json as it was read, for the record.
+    /// config.json as it was read, for the record; without the capabilities that are not known.
     pub text: String,
     /// The same, decoded and not yet validated.
     pub config: Config,
+    /// The names in `process.capabilities` that are no capability.
+    pub unknown_capabilities: Vec<String>,
 }
 
 /// Why a bundle cannot be read.
@@ -75,10 +78,27 @@ impl Bundle {
             .map_err(|source| Error::Directory { path: path.to_owned(), source })?;
         let file = path.join("config.json");
         let text = read(&file)?;
-        let config = Config::decode(&text, cache)
-            .map_err(|source| Error::Decode { path: file.clone(), source })?;
-        Ok(Bundle { path, text, config })
+        let source = match Config::decode(&text, cache) {
+            Ok(config) => {
+                return Ok(Bundle { path, text, config, unknown_capabilities: Vec::new() });
+            }
+            Err(source) => source,
+        };
+        // Only now, because a start should not pay for what hardly any bundle has.
+        let failed = |source| Error::Decode { path: file.clone(), source };
+        let Some((text, unknown_capabilities)) = without_unknown_capabilities(&text) else {
+            return Err(failed(source));
+        };
+        let config = Config::decode(&text, cache).map_err(failed)?;
+        Ok(Bundle { path, text, config, unknown_capabilities })
     }
+}
+
+/// The text without the capabilities that are not known, and their names; `None` where it has none.
+fn without_unknown_capabilities(text: &str) -> Option<(String, Vec<String>)> {
+    let mut config: Value = serde_json::from_str(text).ok()?;
+    let unknown = take_unknown(config.get_mut("process")?);
+    (!unknown.is_empty()).then(|| (format!("{config:#}"), unknown))
 }
 
 /// Reads a file of the form of config.json, or of a part of it.

@@ -72,7 +72,8 @@ fn act(global: &Global, verb: Verb) -> Result<u8, Failed> {
         Verb::Create { id, options, .. } => {
             let options = with_sockets(options);
             prepare(options.preserve_fds)?;
-            container::create(&store(), &id, &options)?;
+            let created = container::create(&store(), &id, &options)?;
+            warn_of_capabilities(global, &created);
         }
         Verb::Start(id) => container::start(&store(), &id)?,
         Verb::Run { id, options, keep, .. } => {
@@ -113,6 +114,7 @@ fn run_container(
     keep: bool,
 ) -> Result<u8, Failed> {
     let created = container::create(store, id, options)?;
+    warn_of_capabilities(global, &created);
     let record = created.record.as_ref().ok_or(Error::NotFound)?;
     if let Err(failed) = container::after_start(record) {
         // What matters more is why.
@@ -211,7 +213,7 @@ fn list(global: &Global, store: &Store, json: bool, quiet: bool) -> Result<Strin
         return Ok(containers.iter().map(|c| format!("{}\n", c.id)).collect());
     }
     if json {
-        return Ok(serde_json::to_string(&containers)?);
+        return Ok(serde_json::to_string(&containers)? + "\n");
     }
     let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
     rows.extend(containers.into_iter().map(|c| {
@@ -256,6 +258,16 @@ fn chain(error: &dyn StdError) -> String {
 fn warn(global: &Global, failed: Option<Error>) {
     if let Some(error) = failed {
         tell(global, Level::Warning, &chain(&error));
+    }
+}
+
+/// The specification wants a warning of what cannot be granted because no kernel has it.
+fn warn_of_capabilities(global: &Global, created: &container::Created) {
+    let names = &created.unknown_capabilities;
+    if !names.is_empty() {
+        let message =
+            format!("process.capabilities has what is no capability: {}", names.join(", "));
+        tell(global, Level::Warning, &message);
     }
 }
 

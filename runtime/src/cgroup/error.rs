@@ -80,7 +80,7 @@ pub enum Error {
     #[error("find a cgroup mount: none is visible; mount cgroup2 on /sys/fs/cgroup")]
     NoMount,
     /// A cgroupsPath that is not acceptable.
-    #[error("cgroupsPath {path:?}: {why}")]
+    #[error("{path:?}: {why}")]
     BadPath {
         /// As configured.
         path: PathBuf,

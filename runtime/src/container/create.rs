@@ -58,6 +58,8 @@ pub struct Created {
     pub console: Option<OwnedFd>,
     /// The container's record; `None` for a further process of a container.
     pub record: Option<Record>,
+    /// The names in config.json's `process.capabilities` that are no capability.
+    pub unknown_capabilities: Vec<String>,
 }
 
 /// Creates a container; with [`Begin::AtOnce`] its program runs when this returns.
@@ -92,7 +94,8 @@ pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Resul
     pid_file.keep();
     group.map(cgroup::Group::release);
     let pid = process.pid();
-    Ok(Created { pid, pidfd: process.release(), console, record: written })
+    let unknown_capabilities = bundle.unknown_capabilities;
+    Ok(Created { pid, pidfd: process.release(), console, record: written, unknown_capabilities })
 }
 
 /// The file that names the first process, removed on drop unless it is kept.

@@ -104,7 +104,8 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<Cr
     if let Some(path) = &options.pid_file {
         write_atomically(path, pid.to_string().as_bytes(), 0o644)?;
     }
-    Ok(Created { pid, pidfd: process.release(), console, record: None })
+    let unknown_capabilities = Vec::new();
+    Ok(Created { pid, pidfd: process.release(), console, record: None, unknown_capabilities })
 }
 
 /// No hook runs, so nobody reads it.

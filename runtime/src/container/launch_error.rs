@@ -124,7 +124,14 @@ pub(super) fn hint(step: &str, error: &StepError) -> Option<&'static str> {
              a pid or network namespace of its own",
         ),
         ("limit", Errno::EPERM) => Some("raising a hard limit needs CAP_SYS_RESOURCE"),
+        ("open", Errno::ENOENT) if step.contains(" namespace ") => {
+            Some("there is no such namespace; the process that it belonged to may have ended")
+        }
         ("open" | "take", Errno::ENOENT) => Some("root.path does not exist"),
+        ("attach", Errno::EINVAL) => Some("root.path may be no directory"),
+        ("mount", Errno::ENOENT) if step.starts_with("mount bind ") => {
+            Some("the source does not exist")
+        }
         _ => None,
     }
 }

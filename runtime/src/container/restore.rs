@@ -102,7 +102,7 @@ pub fn restore(
     folder.keep();
     pid_file.keep();
     group.map(Group::release);
-    Ok(Created { pid, pidfd, console, record: written })
+    Ok(Created { pid, pidfd, console, record: written, unknown_capabilities: Vec::new() })
 }
 
 /// What criu cannot restore, and nobody does in its place.

@@ -2,6 +2,8 @@
 
 use oci_spec::runtime as oci;
 use oci_spec::runtime::Capability as Cap;
+use serde::Deserialize;
+use serde_json::Value;
 
 /// A set of capabilities.
 pub type CapMask = u64;
@@ -80,6 +82,26 @@ impl Capabilities {
     }
 }
 
+/// Takes the names that are no capability out of the sets of a process, and returns them. The
+/// specification (config.md, `capabilities`) wants a warning about them and no failure.
+pub fn take_unknown(process: &mut Value) -> Vec<String> {
+    let mut unknown = Vec::new();
+    let sets = process.get_mut("capabilities").and_then(Value::as_object_mut);
+    for set in sets.into_iter().flat_map(|sets| sets.values_mut()) {
+        let Some(names) = set.as_array_mut() else { continue };
+        names.retain(|name| match name.as_str() {
+            Some(text) if Cap::deserialize(name).is_err() => {
+                unknown.push(text.to_owned());
+                false
+            }
+            _ => true,
+        });
+    }
+    unknown.sort();
+    unknown.dedup();
+    unknown
+}
+
 fn mask(set: Option<&oci::Capabilities>) -> CapMask {
     set.into_iter().flatten().fold(0, |mask, cap| mask | 1 << number(*cap))
 }
@@ -132,7 +154,22 @@ fn number(cap: Cap) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::{NAMES, number};
+    use serde_json::json;
+
+    use super::{NAMES, number, take_unknown};
+
+    #[test]
+    fn only_names_of_no_capability_are_taken_out() {
+        let mut process = json!({ "args": ["a"], "capabilities": {
+            "bounding": ["CAP_NEW", "CAP_KILL"], "permitted": ["CAP_KILL", "CAP_NEW", "CAP_OLD"],
+            "ambient": [7], "effective": null } });
+        assert_eq!(take_unknown(&mut process), ["CAP_NEW", "CAP_OLD"]);
+        let left = json!({ "args": ["a"], "capabilities": {
+            "bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"],
+            "ambient": [7], "effective": null } });
+        assert_eq!(process, left);
+        assert!(take_unknown(&mut json!([])).is_empty());
+    }
 
     #[test]
     fn every_capability_has_the_number_of_its_name() {

@@ -24,7 +24,7 @@ use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime as oci;
 
-pub use capability::{CapMask, Capabilities, NAMES as CAPABILITY_NAMES};
+pub use capability::{CapMask, Capabilities, NAMES as CAPABILITY_NAMES, take_unknown};
 pub use hook::{Hook, HookKind, Hooks};
 pub use linux::{Device, DeviceKind, IdMap, Linux, Namespace, NamespaceKind, Propagation};
 pub use mount::{IdMapping, Mount, MountKind, Tmpcopyup};
