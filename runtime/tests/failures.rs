@@ -351,11 +351,11 @@ fn what_this_kernel_lacks_is_named() {
 fn a_capability_that_no_kernel_has_is_left_out_with_a_warning() {
     let Some(world) = World::new("capability") else { return };
     world.script("grep CapBnd /proc/self/status", |config| {
-        config["process"]["capabilities"] =
-            json!({ "bounding": ["CAP_KILL", "CAP_OF_TOMORROW"], "permitted": ["CAP_OF_TOMORROW"] });
+        let sets = json!({ "bounding": ["CAP_KILL", "CAP_NEXT"], "permitted": ["CAP_NEXT"] });
+        config["process"]["capabilities"] = sets;
     });
     let ran = world.run();
-    let told = "warning: process.capabilities has what is no capability: CAP_OF_TOMORROW\n";
+    let told = "warning: process.capabilities has what is no capability: CAP_NEXT\n";
     assert!(ran.code == 0 && ran.err.ends_with(told), "{ran:?}");
     assert_eq!(ran.out.trim(), "CapBnd:\t0000000000000020");
     world.assert_nothing_is_left();
