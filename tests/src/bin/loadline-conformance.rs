@@ -58,6 +58,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         arguments.filter.is_empty() || arguments.filter.iter().any(|part| name.contains(part))
     };
     let cases: Vec<Case> = all().into_iter().filter(wanted).collect();
+    if cases.is_empty() {
+        bail!("no case has {} in its name: --list has the names", arguments.filter.join(" or "));
+    }
     if arguments.list {
         cases.iter().for_each(|case| println!("{}/{}", case.group, case.name));
         return Ok(true);
@@ -94,17 +97,18 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
 }
 
 fn finish(arguments: &Arguments, report: &Report) -> anyhow::Result<bool> {
-    if let Some(path) = &arguments.tap {
-        std::fs::write(path, report.tap()).with_context(|| format!("write {}", path.display()))?;
-    }
-    if let Some(path) = &arguments.junit {
-        let text = report.junit();
-        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
-    }
     print!("{}", report.matrix());
     print!("{}", report.reasons(arguments.runtime.len()));
     let (passed, failed, skipped) = report.count(arguments.runtime.len());
     println!("{passed} passed, {failed} failed, {skipped} skipped");
+    if let Some(path) = &arguments.tap {
+        let text = report.tap(arguments.runtime.len());
+        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    if let Some(path) = &arguments.junit {
+        let text = report.junit(arguments.runtime.len());
+        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+    }
     Ok(failed == 0)
 }
 

@@ -49,6 +49,9 @@ fn suite(arguments: &Arguments) -> anyhow::Result<bool> {
         arguments.filter.is_empty() || arguments.filter.iter().any(|part| name.contains(part))
     };
     let claims: Vec<Claim> = all().into_iter().filter(wanted).collect();
+    if claims.is_empty() {
+        bail!("no claim has {} in its name: --list has the names", arguments.filter.join(" or "));
+    }
     if arguments.list {
         claims.iter().for_each(|claim| println!("{claim:?}"));
         return Ok(true);
