@@ -23,7 +23,7 @@ use crate::host::HostFacts;
 use crate::image::registry::{PullOptions, Puller};
 use crate::image::{CleanupRules, ImageStore};
 use crate::ledger::{Contents, Ledger};
-use crate::metadata::{self, CredentialStore, Directory};
+use crate::metadata::{self, CredentialStore, Directory, SecretStore};
 use crate::network::Network;
 use crate::node::Keeper;
 use crate::options::RunOptions;
@@ -109,11 +109,13 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
     tracing::info!(node = %identity.container_instance_arn, "this node");
     let workshop = sweep(workshop, &contents).await?;
     let (stopped, stopped_inbox) = mpsc::channel(STOPPED_MAX);
+    let (credentials, secrets): (Arc<CredentialStore>, Arc<SecretStore>) = Default::default();
     let context = actor::Context {
         ledger,
         board: Arc::clone(&board),
         directory: Arc::clone(&directory),
         workshop: Arc::clone(&workshop),
+        secrets: Arc::clone(&secrets),
         supervisor,
         makers: Arc::new(Semaphore::new(makers())),
         checkers: Arc::new(Semaphore::new(CHECKS_MAX)),
@@ -126,7 +128,6 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
     let keeper = tokio::spawn(keeper.run(inbox, stopped_inbox));
     tokio::spawn(clean_up_images(Arc::clone(&images), Arc::clone(&workshop)));
     let logs = Arc::new(Places { workshop: Arc::clone(&workshop), board: Arc::clone(&board) });
-    let credentials = Arc::new(CredentialStore::default());
     let run_id = hex::encode(rand::rng().random::<[u8; 16]>());
     let settings = session::Settings {
         controller: options.controller.clone(),
@@ -136,6 +137,7 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
         run_id,
         logs,
         credentials: Arc::clone(&credentials),
+        secrets,
         token,
     };
     let link = Link::new(settings, identity, node.clone(), Arc::clone(&board));

@@ -101,6 +101,7 @@ async fn live(n: u32, options: HollowOptions, dir: PathBuf, identity: Identity, 
         run_id: hex::encode(rand::rng().random::<[u8; 16]>()),
         logs: Arc::new(NoLogs),
         credentials: Arc::default(),
+        secrets: Arc::default(),
         token: None,
     };
     let mut identity = Some(identity);

@@ -1,5 +1,5 @@
-//! JSON from outside. A name that is there twice is refused: which of its values counts differs from
-//! reader to reader, so one of them would be ignored in silence.
+//! JSON from outside. A name that is there twice is refused: which of its values counts differs
+//! from reader to reader, so one of them would be ignored in silence.
 
 use std::fmt;
 

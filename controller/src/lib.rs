@@ -6,16 +6,18 @@
 //!                                                   └ scheduler, liveness (pure)
 //! ```
 //!
-//! Modules in reading order: `keyring`, `iam` (who may what), `state` (the records), `command` (what
-//! can be asked), `apply` (what then happens), `scheduler`, `services` and `liveness` (the large
-//! decisions), `store`, `engine` (the owner), and the two edges `api` and `nodes`.
+//! Modules in reading order: `keyring`, `iam` (who may what), `state` (the records), `command`
+//! (what can be asked), `apply` (what then happens), `scheduler`, `services` and `liveness` (the
+//! large decisions), `store`, `engine` (the owner), and the two edges `api` and `nodes`.
 
 #![forbid(unsafe_code)]
 
 pub mod iam;
 mod json;
 pub mod keyring;
+pub mod logs;
 pub mod state;
+pub mod vault;
 
 pub mod command;
 

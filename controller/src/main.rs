@@ -23,10 +23,11 @@ use clap::Parser as _;
 use loadline_controller::api::auth::credentials;
 use loadline_controller::api::{self, Api, Gate};
 use loadline_controller::engine::{self, Engine, PulseClock};
-use loadline_controller::keyring;
+use loadline_controller::keyring::{self, Keyring};
 use loadline_controller::liveness::Rules;
+use loadline_controller::logs::LogStore;
 use loadline_controller::nodes::pki::{self, Authority};
-use loadline_controller::nodes::{self, AgentPort, LogsRelay, Timing};
+use loadline_controller::nodes::{self, AgentPort, LogsRelay, Shipper, Timing};
 use loadline_controller::seeing::{Audit, Calls, Events, Seeing, port};
 use loadline_controller::store::RedbStore;
 use tokio::net::TcpListener;
@@ -102,6 +103,7 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
         Arc::new(pki::load_or_create(&options.folder().join("ca.pem"), SystemTime::now())?);
     let keyring = Arc::new(keyring::load_or_create(&options.folder().join("secrets.key"))?);
     let (engine, mut owner) = open_engine(options)?;
+    let logs = LogStore::open(&options.folder().join("logs.redb"))?;
 
     let (closing, closed) = watch::channel(false);
     let relay = LogsRelay::new();
@@ -112,11 +114,14 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
         gate,
         relay: relay.clone(),
         keyring: Arc::clone(&keyring),
+        logs: logs.clone(),
         replays: Arc::default(),
         seeing,
         ca_hash: authority.hash(),
     };
-    let port = agent_port(options, &engine, &authority, relay);
+    let shipper = Shipper::new(engine.clone(), relay.clone(), logs);
+    tokio::spawn(shipper.run(closed.clone()));
+    let port = agent_port(options, &engine, &authority, &keyring, relay);
     let mut api = tokio::spawn(api::serve(api_listener, api, closed.clone()));
     let mut agents = tokio::spawn(nodes::serve(agent_listener, port, closed));
     ready(api_at, agents_at);
@@ -219,6 +224,7 @@ fn agent_port(
     options: &Options,
     engine: &Engine,
     authority: &Arc<Authority>,
+    keyring: &Arc<Keyring>,
     relay: LogsRelay,
 ) -> AgentPort {
     let lease_ms = Rules::default().lease_ms;
@@ -232,6 +238,7 @@ fn agent_port(
         authority: Arc::clone(authority),
         scope: options.scope(),
         relay,
+        keyring: Arc::clone(keyring),
         timing,
     }
 }

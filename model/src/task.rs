@@ -41,6 +41,10 @@ pub struct TaskSpec {
     /// The role whose credentials its containers get, an IAM ARN.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_role_arn: Option<String>,
+    /// Whether its containers wait for values of their environment that come apart, and are kept in
+    /// memory only.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub awaits_secrets: bool,
     /// At least one container, with distinct names; at least one is essential.
     pub containers: Vec<ContainerSpec>,
     /// What its containers can mount, with distinct names.
@@ -66,6 +70,7 @@ impl TaskSpec {
             memory_mib: None,
             network_mode: NetworkMode::None,
             task_role_arn: None,
+            awaits_secrets: false,
             containers,
             volumes: Vec::new(),
             pid_mode: PidMode::Container,

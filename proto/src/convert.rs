@@ -6,6 +6,7 @@ mod credentials;
 mod network;
 mod node;
 mod report;
+mod secrets;
 mod task;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use loadline_model::InvalidId;
 pub use credentials::TaskCredentials;
 pub use node::{ATTRIBUTES_MAX, Attribute};
 pub use report::{REPORTS_MAX, reports_from_wire};
+pub use secrets::TaskSecrets;
 pub use task::CONTAINERS_MAX;
 
 /// A message that breaks the protocol: which field, and what is wrong with it.

@@ -19,12 +19,14 @@ pub mod document;
 mod introspection;
 mod limit;
 mod owner;
+pub mod secrets;
 pub mod server;
 
 use loadline_model::{KeyValue, NetworkMode};
 
 pub use credentials::CredentialStore;
 pub use directory::Directory;
+pub use secrets::SecretStore;
 
 use crate::network::plan::{METADATA_ADDRESS, METADATA_PORT};
 use crate::task::Task;

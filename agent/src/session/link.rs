@@ -26,7 +26,7 @@ use super::stream;
 use super::token::JoinToken;
 use crate::board::Board;
 use crate::clock::now_ms;
-use crate::metadata::CredentialStore;
+use crate::metadata::{CredentialStore, SecretStore};
 use crate::node;
 use crate::text::chain;
 
@@ -53,6 +53,8 @@ pub struct Settings {
     pub logs: Arc<dyn LogPlaces>,
     /// Where the tasks' credentials go.
     pub credentials: Arc<CredentialStore>,
+    /// Where the tasks' secrets go.
+    pub secrets: Arc<SecretStore>,
     /// With what the node may join again, should it have been removed, or should this be another
     /// cluster's controller.
     pub token: Option<JoinToken>,
@@ -265,6 +267,7 @@ impl Link {
             board: Arc::clone(&self.board),
             logs: Arc::clone(&self.settings.logs),
             credentials: Arc::clone(&self.settings.credentials),
+            secrets: Arc::clone(&self.settings.secrets),
             run_id: self.settings.run_id.clone(),
             generation: Arc::clone(&self.generation),
             was_away: self.away,

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use loadline_model::{Assignment, TaskArn};
 use loadline_proto::PROTOCOL_VERSION;
-use loadline_proto::convert::{REPORTS_MAX, TaskCredentials};
+use loadline_proto::convert::{REPORTS_MAX, TaskCredentials, TaskSecrets};
 use loadline_proto::v1::agent_message::Kind as Ours;
 use loadline_proto::v1::controller_message::Kind as Theirs;
 use loadline_proto::v1::node_client::NodeClient;
@@ -31,7 +31,7 @@ use tonic::transport::Channel;
 use super::link::{LinkError, LogPlaces};
 use crate::board::Board;
 use crate::clock::now_ms;
-use crate::metadata::CredentialStore;
+use crate::metadata::{CredentialStore, SecretStore};
 use crate::node::desired::TASKS_MAX;
 use crate::node::{self, Update};
 use crate::session_logs;
@@ -82,6 +82,7 @@ pub(super) struct Parts {
     pub(super) board: Arc<Board>,
     pub(super) logs: Arc<dyn LogPlaces>,
     pub(super) credentials: Arc<CredentialStore>,
+    pub(super) secrets: Arc<SecretStore>,
     pub(super) run_id: String,
     /// The newest generation that a session of this link applied.
     pub(super) generation: Arc<AtomicU64>,
@@ -244,6 +245,7 @@ impl Session {
         board.drop_retracted(&mut self.sent);
         let is_here = |task: &TaskArn| board.get(task).is_some();
         self.parts.credentials.retain(is_here, now_ms());
+        self.parts.secrets.retain(is_here, now_ms());
         // Also what an earlier full outbox or a missed wake-up left behind.
         self.report().await
     }
@@ -264,6 +266,7 @@ impl Session {
             Some(Theirs::ReportAcks(acks)) => self.acknowledged(acks),
             Some(Theirs::ReadLogs(request)) => self.read_logs(request),
             Some(Theirs::TaskCredentials(wire)) => self.credentials(wire),
+            Some(Theirs::TaskSecrets(wire)) => self.secrets(wire),
             Some(Theirs::Goodbye(goodbye)) => {
                 return Ok(Some(if goodbye.reconnect_at_once {
                     Ended::Planned
@@ -286,6 +289,17 @@ impl Session {
                 }
             }
             Err(invalid) => tracing::warn!(%invalid, "credentials of a task are not understood"),
+        }
+    }
+
+    fn secrets(&self, wire: v1::TaskSecrets) {
+        match TaskSecrets::try_from(wire) {
+            Ok(secrets) => {
+                if !self.parts.secrets.put(secrets, now_ms()) {
+                    tracing::warn!("secrets of too many tasks: new ones are dropped");
+                }
+            }
+            Err(invalid) => tracing::warn!(%invalid, "secrets of a task are not understood"),
         }
     }
 

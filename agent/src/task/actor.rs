@@ -18,7 +18,7 @@ use crate::clock::now_ms;
 use crate::failpoint;
 use crate::image::Image;
 use crate::ledger::{Entry, Ledger, LedgerError, Purpose};
-use crate::metadata::Directory;
+use crate::metadata::{Directory, SecretStore};
 use crate::supervise::{Command, FailedStep, State};
 
 /// Events that wait for an actor.
@@ -41,6 +41,8 @@ pub struct Context {
     pub directory: Arc<Directory>,
     /// What makes and removes everything below a container.
     pub workshop: Arc<Workshop>,
+    /// What the controller tells tasks and nobody else.
+    pub secrets: Arc<SecretStore>,
     /// The supervisor's program.
     pub supervisor: PathBuf,
     /// How many containers are made ready at once: more would only slow each other down.
@@ -445,9 +447,14 @@ impl Actor {
         let Some(image) = self.images[at].take() else { return };
         self.seen[at].stage = Stage::Preparing;
         let (context, events) = (self.context.clone(), self.events.clone());
-        let task = self.task.clone();
+        let mut task = self.task.clone();
         tokio::spawn(async move {
-            let made = context.blocking(move |workshop| workshop.prepare(&task, at, &image)).await;
+            let made = match context.told(&mut task, at).await {
+                Ok(()) => {
+                    context.blocking(move |workshop| workshop.prepare(&task, at, &image)).await
+                }
+                Err(reason) => Err(reason),
+            };
             let _ = events.send(Event::Prepared(at, made)).await;
         });
     }
@@ -561,6 +568,19 @@ impl Actor {
 }
 
 impl Context {
+    /// Puts a container's secrets into this copy of its task, which never meets the ledger.
+    async fn told(&self, task: &mut Task, at: usize) -> Result<(), String> {
+        if !task.spec.awaits_secrets {
+            return Ok(());
+        }
+        let name = task.spec.containers[at].name.clone();
+        let secrets = self.secrets.of(&task.spec.arn, &name).await?;
+        let environment = &mut task.spec.containers[at].environment;
+        environment.retain(|have| !secrets.iter().any(|secret| secret.name == have.name));
+        environment.extend(secrets);
+        Ok(())
+    }
+
     /// Runs what blocks on a thread for that, as one of the makers.
     async fn blocking<T, F>(&self, work: F) -> Result<T, String>
     where

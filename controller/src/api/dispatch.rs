@@ -18,13 +18,15 @@ use super::guard::{self, Need};
 use super::holders::Holders;
 use super::query::{self, Form};
 use super::reply::{self, Format};
-use super::{Api, ApiError, Code, ecs, iam, own, sts, wire};
+use super::{Api, ApiError, Code, ecs, iam, logs, own, sts, vault, wire};
 use crate::engine::{Clock as _, SystemClock};
 use crate::seeing::audit;
 use crate::state::View;
 
 /// Largest body of a request, in bytes.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Largest body of a request to the service logs, in bytes.
+const LOGS_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a client may take for a body.
 const BODY_S_MAX: u64 = 20;
 /// Longest name of an operation that a log line repeats, in characters.
@@ -36,15 +38,21 @@ const TARGET_SHOWN_CHARS_MAX: usize = 128;
 enum Service {
     Ecs,
     Own,
+    Secrets,
+    Parameters,
+    Logs,
 }
 
 impl Service {
-    const ALL: [Self; 2] = [Self::Ecs, Self::Own];
+    const ALL: [Self; 5] = [Self::Ecs, Self::Own, Self::Secrets, Self::Parameters, Self::Logs];
 
     const fn target_prefix(self) -> &'static str {
         match self {
             Self::Ecs => "AmazonEC2ContainerServiceV20141113.",
             Self::Own => "Loadline_20261126.",
+            Self::Secrets => "secretsmanager.",
+            Self::Parameters => "AmazonSSM.",
+            Self::Logs => "Logs_20140328.",
         }
     }
 
@@ -53,6 +61,9 @@ impl Service {
         match self {
             Self::Ecs => &["ecs"],
             Self::Own => &["ecs", "loadline"],
+            Self::Secrets => &["secretsmanager"],
+            Self::Parameters => &["ssm"],
+            Self::Logs => &["logs"],
         }
     }
 }
@@ -142,7 +153,7 @@ async fn outcome(
     let view = api.engine.snapshot();
     let holders = Holders { view: &view, keyring: &api.keyring };
     let admitted = api.gate.admit(head, now_s(), &holders)?;
-    let body = read_body(body).await?;
+    let body = read_body(body, body_bytes_max(&parts.headers)).await?;
     let caller = admitted.verify(head, &body)?;
     about.key_id = Some(caller.key_id.clone());
     about.who = Some(caller.principal.arn(&view.scope));
@@ -198,11 +209,17 @@ impl Call<'_> {
         let needs = match service {
             Service::Ecs => ecs::needs(self.view, operation, &body),
             Service::Own => own::needs(self.view, operation, &body),
+            Service::Secrets => vault::secret_needs(self.view, operation, &body),
+            Service::Parameters => vault::parameter_needs(self.view, operation, &body),
+            Service::Logs => logs::needs(self.view, operation, &body),
         };
         self.may(needs)?;
         match service {
             Service::Ecs => ecs::run(self.api, operation, body).await,
             Service::Own => own::run(self.api, operation, body).await,
+            Service::Secrets => vault::secrets::run(self.api, operation, body).await,
+            Service::Parameters => vault::parameters::run(self.api, operation, body).await,
+            Service::Logs => logs::run(self.api, operation, body).await,
         }
     }
 
@@ -237,12 +254,18 @@ fn shown(text: &str) -> String {
     text.chars().take(TARGET_SHOWN_CHARS_MAX).collect()
 }
 
-async fn read_body(body: Incoming) -> Result<Bytes, ApiError> {
-    let body = Limited::new(body, BODY_BYTES_MAX).collect();
+/// A batch of log events has up to 1 MiB of messages, which JSON writes longer than they are.
+fn body_bytes_max(headers: &HeaderMap) -> usize {
+    let logs = target_text(headers).starts_with(Service::Logs.target_prefix());
+    if logs { LOGS_BODY_BYTES_MAX } else { BODY_BYTES_MAX }
+}
+
+async fn read_body(body: Incoming, most: usize) -> Result<Bytes, ApiError> {
+    let body = Limited::new(body, most).collect();
     match tokio::time::timeout(Duration::from_secs(BODY_S_MAX), body).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            let message = format!("a request body is at most {BODY_BYTES_MAX} bytes");
+            let message = format!("a request body is at most {most} bytes");
             Err(ApiError::new(Code::RequestEntityTooLarge, message))
         }
         Ok(Err(error)) => {

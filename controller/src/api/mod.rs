@@ -16,11 +16,13 @@ mod error;
 mod guard;
 mod holders;
 mod iam;
+mod logs;
 mod own;
 mod query;
 mod reply;
 mod server;
 mod sts;
+pub(crate) mod vault;
 mod wire;
 
 #[cfg(test)]
@@ -30,6 +32,7 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::keyring::Keyring;
+use crate::logs::LogStore;
 use crate::nodes::LogsRelay;
 use crate::seeing::Seeing;
 use crate::state::Sha256Hash;
@@ -49,6 +52,8 @@ pub struct Api {
     pub relay: LogsRelay,
     /// Opens what is kept sealed.
     pub keyring: Arc<Keyring>,
+    /// Keeps log events.
+    pub logs: LogStore,
     /// Signatures that were seen.
     pub replays: Arc<auth::Replays>,
     /// Events and the audit log.

@@ -8,9 +8,10 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::wire::{OperationShapes, Shape};
-use super::{Api, Code, Gate, ecs, iam, own, sts};
+use super::{Api, Code, Gate, ecs, iam, logs, own, sts, vault};
 use crate::engine::{Engine, Options};
 use crate::keyring::Keyring;
+use crate::logs::LogStore;
 use crate::nodes::LogsRelay;
 use crate::seeing::Seeing;
 use crate::state::{Scope, Sha256Hash};
@@ -34,7 +35,14 @@ fn published(test: &str) -> Option<Value> {
 
 /// Every service of AWS's by botocore's name, and its operations.
 fn services() -> Vec<(&'static str, Vec<OperationShapes>)> {
-    vec![("ecs", ecs::shapes()), ("iam", iam::shapes()), ("sts", sts::shapes())]
+    vec![
+        ("ecs", ecs::shapes()),
+        ("iam", iam::shapes()),
+        ("sts", sts::shapes()),
+        ("secretsmanager", vault::secrets::shapes()),
+        ("ssm", vault::parameters::shapes()),
+        ("logs", logs::shapes()),
+    ]
 }
 
 fn members<'a>(model: &'a Value, shape: &str) -> Vec<&'a str> {
@@ -158,6 +166,7 @@ fn api(folder: &std::path::Path) -> Api {
         gate: Gate::AnyKey,
         relay: LogsRelay::new(),
         keyring: Arc::new(Keyring::new(&[7; 32])),
+        logs: LogStore::open(&folder.join("logs.redb")).unwrap(),
         replays: Arc::default(),
         seeing: Seeing::default(),
         ca_hash: Sha256Hash([0; 32]),

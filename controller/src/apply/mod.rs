@@ -24,6 +24,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod vault;
 
 use std::collections::BTreeMap;
 
@@ -75,6 +76,7 @@ pub fn apply(
         Command::NodeDisconnected(command) => Ok(node::disconnected(state, command)),
         Command::NodeApplied(command) => Ok(node::applied(state, command)),
         Command::TaskReports(command) => report::reports(state, command, now_ms),
+        Command::Vault(command) => vault::apply(state, command, now_ms, ids),
         Command::Iam(command) => iam::apply(state, command, now_ms, ids),
         Command::Tick(command) => Ok(tick::tick(state, command, now_ms)),
     }

@@ -101,6 +101,10 @@ fn expire(draft: &mut Draft<'_>, tasks_expired: &mut usize, now_ms: u64) -> bool
     let most = EXPIRED_PER_TICK_MAX;
     let tasks = ledger.stopped_until(until(STOPPED_KEPT_MS)).take(most);
     let tasks: Vec<_> = tasks.map(|arn| Write::ForgetTask(arn.clone())).collect();
+    let ended = draft.state.view.vault.ended_until(now_ms).take(most);
+    let ended: Vec<_> = ended.map(|key| Write::ForgetVault(key.clone())).collect();
+    draft.writes.extend(ended);
+    let ledger = &draft.state.ledger;
     let run_tokens = ledger.run_tokens_until(now_ms).take(most);
     let run_tokens: Vec<_> = run_tokens
         .map(|(cluster, token)| Write::ForgetRunToken(cluster.clone(), token.to_owned()))

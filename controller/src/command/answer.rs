@@ -36,6 +36,8 @@ pub enum Reply {
     Acks(Acks),
     /// Of `ProtectTasks`, `SetTags`, `SetAttributes`, `NodeDisconnected` and `NodeApplied`.
     Noted(()),
+    /// Of a command about a secret or parameter: as it is now, or as it was.
+    Vault(crate::vault::Record),
     /// Of an IAM command: the user, role or policy as it is now, or as it was.
     Iam(crate::iam::Record),
     /// Of `Tick`.

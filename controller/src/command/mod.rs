@@ -82,6 +82,8 @@ pub enum Command {
     TaskReports(TaskReports),
     /// See [`NodeApplied`].
     NodeApplied(NodeApplied),
+    /// See [`crate::vault::Command`].
+    Vault(Box<crate::vault::Command>),
     /// See [`crate::iam::Command`].
     Iam(Box<crate::iam::Command>),
     /// See [`Tick`].

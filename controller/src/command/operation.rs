@@ -46,6 +46,23 @@ macro_rules! operations {
     };
 }
 
+impl From<crate::vault::Command> for Command {
+    fn from(command: crate::vault::Command) -> Self {
+        Self::Vault(Box::new(command))
+    }
+}
+
+impl Operation for crate::vault::Command {
+    type Answer = crate::vault::Record;
+
+    fn answer(reply: Reply) -> Option<Self::Answer> {
+        match reply {
+            Reply::Vault(record) => Some(record),
+            _ => None,
+        }
+    }
+}
+
 impl From<crate::iam::Command> for Command {
     fn from(command: crate::iam::Command) -> Self {
         Self::Iam(Box::new(command))

@@ -113,6 +113,9 @@ pub enum Refusal {
          your IAM user has permissions to pass this role."
     )]
     RoleNotAssumable(String),
+    /// Of a command about a secret or parameter, in its service's words.
+    #[error("{0}")]
+    Vault(crate::vault::Refusal),
     /// Of an IAM command, in IAM's words.
     #[error("{0}")]
     Iam(crate::iam::Refusal),

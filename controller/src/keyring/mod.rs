@@ -70,6 +70,7 @@ pub enum OpenError {
 pub struct Keyring {
     id: String,
     keys: [LessSafeKey; 3],
+    fingerprints: [u8; 32],
 }
 
 impl fmt::Debug for Keyring {
@@ -88,13 +89,25 @@ impl Keyring {
             let key = UnboundKey::new(&AES_256_GCM, &derived);
             LessSafeKey::new(key.expect("AES-256 takes 32 bytes, which HMAC-SHA256 gives"))
         });
-        Self { id: hex::encode(&hash.finalize()[..8]), keys }
+        let fingerprints = derive(master, "loadline fingerprint 1");
+        Self { id: hex::encode(&hash.finalize()[..8]), keys, fingerprints }
     }
 
     /// Names the key, as records do.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Tells equal values from others without telling what they are.
+    #[must_use]
+    pub fn fingerprint(&self, name: &str, value: &[u8]) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.fingerprints)
+            .expect("HMAC takes a key of any length (RFC 2104)");
+        mac.update(name.as_bytes());
+        mac.update(&[0]);
+        mac.update(value);
+        hex::encode(mac.finalize().into_bytes())
     }
 
     /// Seals a value of this name.

@@ -11,11 +11,13 @@
 //! certificate says and speaks for nobody else; every queue between a node and us is bounded, and a
 //! node that does not read loses its session, not our memory.
 
+mod awslogs;
 mod caller;
 mod enrolment;
 mod listen;
 mod node;
 pub mod pki;
+mod private;
 mod relay;
 mod session;
 mod status;
@@ -32,6 +34,7 @@ use tokio::sync::watch;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
+pub use awslogs::Shipper;
 pub use relay::{
     EVENTS_MAX, LogLine, LogPage, LogQuery, LogStream, LogsError, LogsRelay, WAIT_MS_MAX,
 };
@@ -43,6 +46,7 @@ use self::enrolment::Enrolment;
 use self::node::Node;
 use self::pki::{Authority, ServerIdentity};
 use crate::engine::Engine;
+use crate::keyring::Keyring;
 use crate::state::Scope;
 
 /// Largest `EnrolRequest`, in bytes: a token and a certificate request.
@@ -66,6 +70,8 @@ pub struct AgentPort {
     pub scope: Scope,
     /// Where the API asks for logs.
     pub relay: LogsRelay,
+    /// Makes credentials of tasks and opens their secrets.
+    pub keyring: Arc<Keyring>,
     /// Heartbeats and lease.
     pub timing: Timing,
 }

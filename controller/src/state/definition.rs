@@ -1,5 +1,7 @@
 //! Task definitions: immutable but for their status.
 
+use std::collections::BTreeMap;
+
 use loadline_model::{
     ContainerName, ContainerSpec, HealthStatus, IpcMode, KeyValue, NetworkMode, PidMode, Protocol,
     Right, TaskArn, TaskSpec, Volume,
@@ -46,6 +48,12 @@ pub struct DefinitionBody {
     /// Whose rights its tasks have.
     #[serde(default)]
     pub roles: Roles,
+    /// Variables whose values are looked up when a task is placed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<ContainerSecret>,
+    /// Where containers' output goes besides their node.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub logs: BTreeMap<ContainerName, AwsLogs>,
     /// The definition's tags.
     pub tags: Vec<KeyValue>,
 }
@@ -56,6 +64,8 @@ impl DefinitionBody {
     pub fn new(family: Family, containers: Vec<ContainerSpec>) -> Self {
         Self {
             roles: Roles::default(),
+            secrets: Vec::new(),
+            logs: BTreeMap::new(),
             family,
             cpu_units: None,
             memory_mib: None,
@@ -116,6 +126,31 @@ pub struct VolumeDefinition {
     pub volume: Volume,
     /// The labels of its `dockerVolumeConfiguration`; `None` where it was declared as `host`.
     pub docker: Option<Vec<KeyValue>>,
+}
+
+/// The log driver awslogs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AwsLogs {
+    /// The log group.
+    pub group: String,
+    /// What the streams' names begin with.
+    pub stream_prefix: Option<String>,
+    /// Whether the group is made where it is missing.
+    pub create_group: bool,
+    /// The options as they were given.
+    pub options: BTreeMap<String, String>,
+}
+
+/// A variable of a container whose value is kept by secretsmanager or ssm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerSecret {
+    /// Which container of the definition.
+    pub container: ContainerName,
+    /// The variable.
+    pub name: String,
+    /// The name or ARN of a parameter, or the ARN of a secret, which a key of its JSON, a label
+    /// and a version may follow.
+    pub value_from: String,
 }
 
 /// The roles of a task: ARNs of this account's IAM.
@@ -223,6 +258,7 @@ impl TaskDefinition {
             memory_mib: self.body.memory_mib,
             network_mode: self.body.network_mode,
             task_role_arn: self.roles(overrides).task,
+            awaits_secrets: !self.body.secrets.is_empty(),
             containers: self.body.containers.clone(),
             volumes: self.body.volumes.iter().map(|volume| volume.volume.clone()).collect(),
             pid_mode: self.body.pid_mode,

@@ -22,8 +22,8 @@ mod write;
 pub use agenda::{Agenda, Happened};
 pub use cluster::{Cluster, ClusterEntry, ClusterStatus};
 pub use definition::{
-    ContainerOverride, DefinitionBody, DefinitionStatus, HostPort, Platform, Roles, TaskDefinition,
-    TaskOverrides, VolumeDefinition,
+    AwsLogs, ContainerOverride, ContainerSecret, DefinitionBody, DefinitionStatus, HostPort,
+    Platform, Roles, TaskDefinition, TaskOverrides, VolumeDefinition,
 };
 pub use ids::{
     ClusterName, CountingIds, DefinitionKey, Family, IdSource, Scope, ServiceKey, ServiceName,

@@ -74,6 +74,8 @@ impl State {
                 }
                 self.view.run_tokens.remove_mut(&key);
             }
+            Write::Vault(record) => self.view.vault.absorb(record),
+            Write::ForgetVault(key) => self.view.vault.forget(key),
             Write::Iam(record) => self.view.iam.absorb(record),
             Write::ForgetIam(key) => self.view.iam.forget(key),
             Write::Service(service) => self.service(service),

@@ -27,6 +27,8 @@ pub struct View {
     pub(crate) run_tokens: HashTrieMapSync<(ClusterName, String), Arc<RunToken>>,
     /// Users, roles and policies.
     pub iam: crate::iam::Directory,
+    /// Secrets and parameters.
+    pub vault: crate::vault::Vault,
 }
 
 /// A family's revisions.
@@ -53,6 +55,7 @@ impl View {
             tokens: RedBlackTreeMapSync::new_sync(),
             run_tokens: HashTrieMapSync::new_sync(),
             iam: crate::iam::Directory::default(),
+            vault: crate::vault::Vault::default(),
         }
     }
 

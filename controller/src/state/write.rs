@@ -38,6 +38,10 @@ pub enum Write {
     RunToken(Arc<RunToken>),
     /// A client token is forgotten.
     ForgetRunToken(ClusterName, String),
+    /// A secret's or parameter's new value.
+    Vault(crate::vault::Record),
+    /// A secret or parameter is gone, by its key.
+    ForgetVault(String),
     /// A user's, role's or policy's new value.
     Iam(crate::iam::Record),
     /// A user, role or policy is gone, by its key.

@@ -152,6 +152,8 @@ fn key_of(write: &Write) -> Option<(Table, Vec<u8>)> {
         Write::ForgetJoinToken(id) => (Table::JoinTokens, id.to_string()),
         Write::RunToken(token) => (Table::RunTokens, format!("{}/{}", token.cluster, token.token)),
         Write::ForgetRunToken(cluster, token) => (Table::RunTokens, format!("{cluster}/{token}")),
+        Write::Vault(record) => (Table::Vault, record.key()),
+        Write::ForgetVault(key) => (Table::Vault, key.clone()),
         Write::Iam(record) => (Table::Iam, record.key()),
         Write::ForgetIam(key) => (Table::Iam, key.clone()),
         Write::Service(service) => (Table::Services, service.key.to_string()),
@@ -170,6 +172,7 @@ fn value_of(write: &Write) -> Option<Vec<u8>> {
         Write::Generation(_, generation) => Some(json(generation)),
         Write::JoinToken(token) => Some(json(token.as_ref())),
         Write::RunToken(token) => Some(json(token.as_ref())),
+        Write::Vault(record) => Some(record.to_bytes().expect("records have string keys only")),
         Write::Iam(record) => Some(record.to_bytes().expect("records have string keys only")),
         Write::Service(service) => Some(json(service.as_ref())),
         Write::ForgetTask(_)
@@ -178,6 +181,7 @@ fn value_of(write: &Write) -> Option<Vec<u8>> {
         | Write::ForgetJoinToken(_)
         | Write::ForgetRunToken(..)
         | Write::ForgetIam(_)
+        | Write::ForgetVault(_)
         | Write::Connection(..)
         | Write::Wake(..) => None,
     }
@@ -199,6 +203,11 @@ fn decode(table: Table, key: &[u8], value: &[u8]) -> Result<Option<Write>, Codec
         Table::Tasks => Write::Task(Arc::new(parse(table, key, value)?)),
         Table::JoinTokens => Write::JoinToken(Arc::new(parse(table, key, value)?)),
         Table::RunTokens => Write::RunToken(Arc::new(parse(table, key, value)?)),
+        Table::Vault => {
+            let name = String::from_utf8_lossy(key);
+            let record = crate::vault::Record::from_bytes(&name, value);
+            Write::Vault(record.map_err(|source| damaged(table, key, source))?)
+        }
         Table::Iam => {
             let name = String::from_utf8_lossy(key);
             let record = crate::iam::Record::from_bytes(&name, value);

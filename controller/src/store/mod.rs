@@ -38,11 +38,13 @@ pub enum Table {
     RunTokens,
     /// Users, roles and policies, by kind and name.
     Iam,
+    /// Secrets and parameters, sealed, by kind and name.
+    Vault,
 }
 
 impl Table {
     /// Every table, in the order in which they are read at open: what is referred to first.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Meta,
         Self::Clusters,
         Self::Families,
@@ -54,6 +56,7 @@ impl Table {
         Self::JoinTokens,
         Self::RunTokens,
         Self::Iam,
+        Self::Vault,
     ];
 
     /// Its name on disk; never changes.
@@ -71,6 +74,7 @@ impl Table {
             Self::JoinTokens => "join_tokens",
             Self::RunTokens => "run_tokens",
             Self::Iam => "iam",
+            Self::Vault => "vault",
         }
     }
 }

@@ -91,6 +91,17 @@ async fn users_and_roles_may_what_their_policies_say() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_and_parameters_are_kept_and_told_to_whom_may_know() {
+    let test = "secrets_and_parameters_are_kept_and_told_to_whom_may_know";
+    check(test, "vault.py", "boto3").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_events_are_kept_and_found() {
+    check("log_events_are_kept_and_found", "logs.py", "boto3").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_is_kept_and_rolled_forward() {
     check("a_service_is_kept_and_rolled_forward", "services.py", "boto3").await;
 }

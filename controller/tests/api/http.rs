@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use loadline_controller::api::{AccessKeys, Api, Gate, ServeError, serve};
 use loadline_controller::keyring::Keyring;
+use loadline_controller::logs::LogStore;
 use loadline_controller::nodes::LogsRelay;
 use loadline_controller::state::Sha256Hash;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -76,11 +77,13 @@ async fn closing_ends_idle_connections_and_the_port() {
 async fn development_mode_is_refused_off_loopback() {
     let world = World::new().await;
     let check = async |gate: Gate, address: &str| {
+        let folder = tempfile::tempdir().unwrap();
         let api = Api {
             engine: world.engine.clone(),
             gate,
             relay: LogsRelay::new(),
             keyring: Arc::new(Keyring::new(&[7; 32])),
+            logs: LogStore::open(&folder.path().join("logs.redb")).unwrap(),
             replays: Arc::default(),
             seeing: Default::default(),
             ca_hash: Sha256Hash([0; 32]),

@@ -8,6 +8,7 @@ use loadline_controller::api::auth::credentials;
 use loadline_controller::api::{Api, Gate, serve};
 use loadline_controller::engine::{Engine, Options};
 use loadline_controller::keyring::Keyring;
+use loadline_controller::logs::LogStore;
 use loadline_controller::nodes::LogsRelay;
 use loadline_controller::state::{Scope, Sha256Hash};
 use loadline_controller::store::RedbStore;
@@ -47,6 +48,7 @@ impl World {
             gate: Gate::Keys { keys, region: REGION.into() },
             relay: LogsRelay::new(),
             keyring: Arc::new(Keyring::new(&[7; 32])),
+            logs: LogStore::open(&folder.path().join("logs.redb")).unwrap(),
             replays: Arc::default(),
             seeing: Default::default(),
             ca_hash: Sha256Hash([7; 32]),

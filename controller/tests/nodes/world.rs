@@ -49,6 +49,7 @@ impl World {
         let authority = Arc::new(authority.unwrap());
         let relay = LogsRelay::new();
         let port = AgentPort {
+            keyring: Arc::new(loadline_controller::keyring::Keyring::new(&[7; 32])),
             engine: engine.clone(),
             authority: Arc::clone(&authority),
             scope,

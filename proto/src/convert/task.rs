@@ -72,6 +72,7 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             memory_mib: wire.memory_mib,
             network_mode: network::mode_from_wire(wire.network_mode)?,
             task_role_arn: wire.task_role_arn,
+            awaits_secrets: wire.awaits_secrets,
             containers,
             volumes,
             pid_mode: match namespace_mode("pid_mode", wire.pid_mode)? {
@@ -98,6 +99,7 @@ impl From<TaskSpec> for v1::TaskSpec {
             memory_mib: task.memory_mib,
             network_mode: network::mode_to_wire(task.network_mode).into(),
             task_role_arn: task.task_role_arn,
+            awaits_secrets: task.awaits_secrets,
             containers: task.containers.into_iter().map(Into::into).collect(),
             volumes: task.volumes.into_iter().map(Into::into).collect(),
             pid_mode: match task.pid_mode {

@@ -48,3 +48,38 @@ fn boto3_runs_containers_that_wait_for_each_other_with_volumes_and_limits() {
     script(&cluster, "features.py");
     end(cluster);
 }
+
+#[test]
+fn a_task_is_told_its_secrets_and_its_output_becomes_log_events() {
+    require!(
+        "a_task_is_told_its_secrets_and_its_output_becomes_log_events": Facility::Root,
+        Facility::Python("boto3"),
+        Facility::Program("busybox"),
+    );
+    let cluster = cluster(1024);
+    cluster.import(0, &Image::busybox("busybox:latest").unwrap()).unwrap();
+    script(&cluster, "told.py");
+    let mut state = Vec::new();
+    for folder in walk(cluster.folder.path()) {
+        let text = std::fs::read(&folder).unwrap_or_default();
+        let told = text.windows(6).any(|six| six == b"hush-1");
+        if told && !folder.to_string_lossy().contains("/log") {
+            state.push(folder);
+        }
+    }
+    assert!(state.is_empty(), "a secret lies on disk in the clear: {state:?}");
+    end(cluster);
+}
+
+/// Every file below a folder.
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => files.extend(walk(&entry.path())),
+            Ok(kind) if kind.is_file() => files.push(entry.path()),
+            _ => {}
+        }
+    }
+    files
+}

@@ -15,6 +15,7 @@ pub(in crate::api) fn from_call(error: CallError) -> ApiError {
 
 fn from_refusal(refusal: Refusal) -> ApiError {
     let (code, words) = match &refusal {
+        Refusal::Vault(refusal) => return crate::api::vault::refusal(refusal),
         Refusal::Iam(refusal) => return crate::api::iam::refusal(refusal),
         Refusal::ClusterNotFound(_) => (Code::ClusterNotFound, "Cluster not found."),
         Refusal::ClusterContainsTasks { .. } => {

@@ -1,8 +1,8 @@
 //! The middle of a session: three sources of events, one owner.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use loadline_model::InstanceArn;
+use loadline_model::{Assignment, DesiredStatus, InstanceArn, TaskArn};
 use loadline_proto::convert::reports_from_wire;
 use loadline_proto::v1::agent_message::Kind as FromAgent;
 use loadline_proto::v1::controller_message::Kind as ToAgent;
@@ -17,8 +17,12 @@ use super::sent::{Heard, Sent, snapshot_parts};
 use super::{AgentPort, End, Outgoing, message, status, welcome};
 use crate::command::{NodeApplied, TaskReports};
 use crate::engine::{NodeChange, NodeWatch};
+use crate::nodes::private::{self, Given};
 use crate::nodes::relay::Question;
-use crate::state::SessionId;
+use crate::state::{SessionId, View};
+
+/// How often it is looked whether credentials have to be sent anew.
+const REFRESH_EVERY: Duration = Duration::from_secs(60);
 
 /// A little past the moment at which a lease would lapse.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -31,6 +35,7 @@ pub(super) struct Talk<'a> {
     outgoing: Outgoing,
     sent: Sent,
     questions: Questions,
+    given: Given,
     /// When to look whether the agent is silent.
     look_at: Instant,
 }
@@ -44,7 +49,8 @@ impl<'a> Talk<'a> {
     ) -> Self {
         let look_at = Instant::now() + port.timing.lease();
         let (sent, questions) = (Sent::default(), Questions::default());
-        Self { port, node, session, outgoing, sent, questions, look_at }
+        let given = Given::default();
+        Self { port, node, session, outgoing, sent, questions, given, look_at }
     }
 
     /// Goes on until something ends it.
@@ -68,6 +74,7 @@ impl<'a> Talk<'a> {
     ) -> Result<std::convert::Infallible, End> {
         self.send(welcome(self.port.timing)).await?;
         self.send_snapshot(&mut watch).await?;
+        let mut refresh = tokio::time::interval(REFRESH_EVERY);
         loop {
             tokio::select! {
                 Some(heard) = heard.recv() => match heard {
@@ -79,6 +86,7 @@ impl<'a> Talk<'a> {
                     None => self.watch_again(&mut watch).await?,
                 },
                 Some(question) = asked.recv() => self.ask(question).await?,
+                _ = refresh.tick() => self.refresh().await?,
                 () = sleep_until(self.look_at) => self.look_for_silence()?,
             }
         }
@@ -121,10 +129,7 @@ impl<'a> Talk<'a> {
         if answer.acks.is_empty() {
             return Ok(());
         }
-        let ack = |(task, version): (loadline_model::TaskArn, u64)| ReportAck {
-            task_arn: task.into(),
-            version,
-        };
+        let ack = |(task, version): (TaskArn, u64)| ReportAck { task_arn: task.into(), version };
         let acks = answer.acks.into_iter().map(ack).collect();
         self.send(ToAgent::ReportAcks(ReportAcks { acks })).await
     }
@@ -170,8 +175,44 @@ impl<'a> Talk<'a> {
     async fn send_snapshot(&mut self, watch: &mut NodeWatch) -> Result<(), End> {
         let assignments = std::mem::take(&mut watch.assignments);
         self.sent.snapshot(watch.generation);
+        let new = running(&assignments);
         for part in snapshot_parts(watch.generation, assignments) {
             self.send(ToAgent::Snapshot(part)).await?;
+        }
+        self.send_private(&new).await
+    }
+
+    /// What only the node of these tasks may know of them.
+    async fn send_private(&mut self, tasks: &[TaskArn]) -> Result<(), End> {
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        let view = self.port.engine.snapshot();
+        for task in tasks {
+            let keyring = &self.port.keyring;
+            if let Some(secrets) = private::secrets(&view, keyring, task, now_s()) {
+                if let Err(why) = &secrets.values {
+                    tracing::warn!(node = %self.node, %task, "no secrets for a task: {why}");
+                }
+                self.send(ToAgent::TaskSecrets(secrets.into())).await?;
+            }
+            self.send_credentials(&view, task).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_credentials(&mut self, view: &View, task: &TaskArn) -> Result<(), End> {
+        let made = private::credentials(view, &self.port.keyring, task, now_s());
+        let Some(credentials) = made else { return Ok(()) };
+        self.given.note(&credentials);
+        self.send(ToAgent::TaskCredentials(credentials.into())).await
+    }
+
+    /// New credentials for those whose time comes.
+    async fn refresh(&mut self) -> Result<(), End> {
+        let view = self.port.engine.snapshot();
+        for task in self.given.due(&view, now_s()) {
+            self.send_credentials(&view, &task).await?;
         }
         Ok(())
     }
@@ -179,13 +220,15 @@ impl<'a> Talk<'a> {
     async fn send_change(&mut self, change: NodeChange) -> Result<(), End> {
         self.sent.change(change.generation);
         let forget = change.forget.into_iter().map(String::from).collect();
+        let new = running(&change.assignments);
         self.send(ToAgent::Change(Change {
             generation: change.generation,
             base_generation: change.base_generation,
             assignments: change.assignments.into_iter().map(Into::into).collect(),
             forget_task_arns: forget,
         }))
-        .await
+        .await?;
+        self.send_private(&new).await
     }
 
     async fn ask(&mut self, question: Question) -> Result<(), End> {
@@ -209,4 +252,15 @@ impl<'a> Talk<'a> {
             Err(_) => Err(End::Silent),
         }
     }
+}
+
+/// The tasks of these assignments that shall run.
+fn running(assignments: &[Assignment]) -> Vec<TaskArn> {
+    let wanted = assignments.iter().filter(|one| one.desired == DesiredStatus::Running);
+    wanted.map(|one| one.task.arn.clone()).collect()
+}
+
+fn now_s() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }

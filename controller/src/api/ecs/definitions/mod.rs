@@ -2,8 +2,10 @@
 
 mod lifecycle;
 mod linux;
+mod logs;
 mod network;
 mod read;
+mod secrets;
 mod shapes;
 mod show;
 mod storage;

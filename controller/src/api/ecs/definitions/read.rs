@@ -6,13 +6,12 @@ use loadline_model::{ContainerName, ContainerSpec, KeyValue, NetworkMode};
 
 use super::super::shapes::NameValue;
 use super::super::{check, roles};
-use super::network;
 use super::shapes::{
     ContainerDefinition, RegisterTaskDefinitionRequest, RuntimePlatform,
     TaskDefinitionPlacementConstraint,
 };
 use super::units::{MEMORY_MIB_MIN, cpu_units, memory_mib};
-use super::{lifecycle, linux, storage};
+use super::{lifecycle, linux, logs, network, secrets, storage};
 use crate::api::ApiError;
 use crate::scheduler::query::Expression;
 use crate::state::{DefinitionBody, Family, PlacementConstraint, Platform, Scope};
@@ -48,7 +47,10 @@ pub(super) fn definition(
     let task_cpu = request.cpu.as_deref().map(|cpu| cpu_units("cpu", cpu)).transpose()?;
     let task_memory = request.memory.as_deref().map(|m| memory_mib("memory", m)).transpose()?;
     let network_mode = network::mode(request.network_mode.as_deref())?;
+    let roles = roles::read(scope, request.task_role_arn, request.execution_role_arn)?;
     let given = request.container_definitions;
+    let secrets = secrets::read(&given, &roles)?;
+    let logs = logs::read(scope, &given)?;
     let containers = containers(given, network_mode, task_cpu, task_memory)?;
     let mut body = DefinitionBody {
         family,
@@ -57,6 +59,8 @@ pub(super) fn definition(
         network_mode,
         ports: network::together(&containers, network_mode)?,
         containers,
+        secrets,
+        logs,
         requires_compatibilities: compatibilities,
         platform: request.runtime_platform.map(platform).transpose()?,
         placement_constraints: constraints(request.placement_constraints.unwrap_or_default())?,
@@ -64,7 +68,7 @@ pub(super) fn definition(
         volumes: storage::read_volumes(request.volumes.unwrap_or_default())?,
         pid_mode: linux::pid_mode(request.pid_mode.as_deref())?,
         ipc_mode: linux::ipc_mode(request.ipc_mode.as_deref())?,
-        roles: roles::read(scope, request.task_role_arn, request.execution_role_arn)?,
+        roles,
         tags: check::tags(request.tags)?,
     };
     lifecycle::check_dependencies(&body.containers)?;

@@ -70,6 +70,10 @@ shape! {
         command: "command" => Option<Vec<String>>,
         /// On top of the image's environment.
         environment: "environment" => Option<Vec<NameValue>>,
+        /// The same, with values that are looked up when a task is placed.
+        secrets: "secrets" => Option<Vec<Secret>>,
+        /// Where its output goes besides its node.
+        log_configuration: "logConfiguration" => Option<LogConfiguration>,
         /// The definition's volumes that it sees.
         mount_points: "mountPoints" => Option<Vec<MountPointShape>>,
         /// Containers whose mounts it sees too.
@@ -114,10 +118,31 @@ shape! {
         system_controls: "systemControls" => Option<Vec<SystemControl>>,
     }
     unsupported [
-        "repositoryCredentials", "environmentFiles", "secrets", "versionConsistency",
-        "disableNetworking", "interactive", "pseudoTerminal", "logConfiguration",
+        "repositoryCredentials", "environmentFiles", "versionConsistency",
+        "disableNetworking", "interactive", "pseudoTerminal",
         "resourceRequirements", "firelensConfiguration", "credentialSpecs",
     ]
+}
+
+shape! {
+    /// A log driver, in both directions.
+    LogConfiguration = "LogConfiguration" {
+        /// `awslogs`
+        log_driver: "logDriver" => String,
+        /// The driver's own.
+        options: "options" => Option<BTreeMap<String, String>>,
+    }
+    unsupported ["secretOptions"]
+}
+
+shape! {
+    /// A variable whose value is kept elsewhere, in both directions.
+    Secret = "Secret" {
+        /// The variable.
+        name: "name" => String,
+        /// Name or ARN of a parameter, or ARN of a secret.
+        value_from: "valueFrom" => String,
+    }
 }
 
 shape! {

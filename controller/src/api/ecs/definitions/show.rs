@@ -10,7 +10,7 @@ use super::shapes::{
     ContainerDefinition, RuntimePlatform, TaskDefinition as Shown,
     TaskDefinitionPlacementConstraint,
 };
-use super::{lifecycle, linux, storage};
+use super::{lifecycle, linux, logs, secrets, storage};
 use crate::api::wire::EpochSeconds;
 use crate::state::{DefinitionBody, PlacementConstraint, Scope, TaskDefinition};
 
@@ -65,6 +65,8 @@ fn container(spec: &ContainerSpec, body: &DefinitionBody) -> ContainerDefinition
         entry_point: spec.entry_point.clone(),
         command: spec.command.clone(),
         environment: Some(show_pairs(&spec.environment)),
+        secrets: secrets::show(&body.secrets, &spec.name),
+        log_configuration: logs::show(&body.logs, &spec.name),
         mount_points: None,
         volumes_from: None,
         depends_on: None,

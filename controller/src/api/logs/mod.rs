@@ -1,0 +1,99 @@
+//! CloudWatch Logs: groups, streams, events. [`crate::logs`] keeps them.
+
+mod events;
+mod groups;
+mod needs;
+mod shapes;
+
+pub(super) use self::groups::{group_name, stream_name};
+pub(super) use self::needs::needs;
+use crate::api::wire::operations;
+use crate::api::{Api, ApiError, Code};
+use crate::logs::{LogStore, LogsError, Refusal, Stream, Write, Written};
+
+operations! {
+    "CreateLogGroup" => groups::create, shapes::CreateLogGroupRequest => shapes::Nothing;
+    "DeleteLogGroup" => groups::delete, shapes::DeleteLogGroupRequest => shapes::Nothing;
+    "DescribeLogGroups" => groups::describe,
+        shapes::DescribeLogGroupsRequest => shapes::DescribeLogGroupsResponse;
+    "PutRetentionPolicy" => groups::retain, shapes::PutRetentionPolicyRequest => shapes::Nothing;
+    "DeleteRetentionPolicy" => groups::keep,
+        shapes::DeleteRetentionPolicyRequest => shapes::Nothing;
+    "TagResource" => groups::tag, shapes::TagResourceRequest => shapes::Nothing;
+    "UntagResource" => groups::untag, shapes::UntagResourceRequest => shapes::Nothing;
+    "ListTagsForResource" => groups::list_tags,
+        shapes::ListTagsForResourceRequest => shapes::ListTagsForResourceResponse;
+    "CreateLogStream" => groups::create_stream,
+        shapes::CreateLogStreamRequest => shapes::Nothing;
+    "DeleteLogStream" => groups::delete_stream,
+        shapes::DeleteLogStreamRequest => shapes::Nothing;
+    "DescribeLogStreams" => groups::describe_streams,
+        shapes::DescribeLogStreamsRequest => shapes::DescribeLogStreamsResponse;
+    "PutLogEvents" => events::put, shapes::PutLogEventsRequest => shapes::PutLogEventsResponse;
+    "GetLogEvents" => events::get, shapes::GetLogEventsRequest => shapes::GetLogEventsResponse;
+    "FilterLogEvents" => events::filter,
+        shapes::FilterLogEventsRequest => shapes::FilterLogEventsResponse;
+}
+
+fn refusal(error: LogsError) -> ApiError {
+    let code = match &error {
+        LogsError::Refused(Refusal::NotFound(_)) => Code::ResourceNotFound,
+        LogsError::Refused(Refusal::Exists(_)) => Code::of("ResourceAlreadyExistsException", 400),
+        LogsError::Refused(Refusal::Limit { .. }) => Code::LimitExceeded,
+        LogsError::Busy => Code::Throttling,
+        LogsError::Store(_) => Code::of("ServiceUnavailableException", 500),
+    };
+    ApiError::new(code, error)
+}
+
+async fn write(api: &Api, write: Write) -> Result<Written, ApiError> {
+    api.logs.write(write, events::now_ms()).await.map_err(refusal)
+}
+
+/// A question to the store, which blocks.
+async fn ask<T: Send + 'static>(
+    api: &Api,
+    question: impl FnOnce(&LogStore) -> Result<T, LogsError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let store = api.logs.clone();
+    let answered = tokio::task::spawn_blocking(move || question(&store)).await;
+    answered.map_err(|error| ApiError::new(Code::Server, error))?.map_err(refusal)
+}
+
+/// The group that is named, by its name or ARN.
+fn group_of(name: Option<String>, identifier: Option<String>) -> Result<String, ApiError> {
+    let given = match (name, identifier) {
+        (Some(name), None) | (None, Some(name)) => name,
+        _ => {
+            let message = "one of logGroupName and logGroupIdentifier is required";
+            return Err(ApiError::invalid(message));
+        }
+    };
+    match given.split_once(":log-group:") {
+        Some((_, name)) => Ok(name.trim_end_matches(":*").to_owned()),
+        None => Ok(given),
+    }
+}
+
+async fn stream(api: &Api, group: String, name: String) -> Result<Stream, ApiError> {
+    ask(api, move |store| {
+        if store.group(&group)?.is_none() {
+            return Err(Refusal::NotFound("group").into());
+        }
+        let found = store.stream(&group, &name)?;
+        found.ok_or(LogsError::Refused(Refusal::NotFound("stream")))
+    })
+    .await
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// A number of results.
+fn limit(given: Option<i64>, default: usize, max: usize) -> Result<usize, ApiError> {
+    let Some(given) = given else { return Ok(default) };
+    usize::try_from(given).ok().filter(|n| (1..=max).contains(n)).ok_or_else(|| {
+        ApiError::invalid(format_args!("limit must be between 1 and {max}, not {given}"))
+    })
+}

@@ -1,0 +1,304 @@
+//! What only the node of a task may know of it: credentials of its role, and its secrets.
+//!
+//! Nothing of it is in the desired state, in a record or on a disk of ours: it is made anew from
+//! the view for each session, sent behind what assigns the task, and kept by the agent in memory
+//! only.
+
+use std::collections::BTreeMap;
+
+use loadline_model::{ContainerName, KeyValue, TaskArn};
+use loadline_proto::convert::{TaskCredentials, TaskSecrets};
+
+use crate::iam::{Context, Denied, Principal, Request, Session, TaskRole, authorize, mint};
+use crate::keyring::{Keyring, Purpose};
+use crate::state::{ContainerSecret, Task, View};
+use crate::vault::{Parameter, Secret, ValueKind, parameter_key, secret_key};
+
+/// How long credentials of a task hold, in seconds (ECS: six hours).
+const CREDENTIALS_S: i64 = 6 * 3600;
+/// They are sent anew so long before they expire, in seconds.
+const REFRESH_BEFORE_S: i64 = 3600;
+/// Longest reason that a node is told, in characters: it becomes the task's `stoppedReason`.
+const REASON_CHARS_MAX: usize = 1000;
+
+/// Which tasks of a session have credentials, and until when they hold.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    until_s: BTreeMap<TaskArn, i64>,
+}
+
+impl Given {
+    /// Credentials were sent.
+    pub(super) fn note(&mut self, credentials: &TaskCredentials) {
+        let until_s = i64::try_from(credentials.expires_at_ms / 1000).unwrap_or(i64::MAX);
+        self.until_s.insert(credentials.task.clone(), until_s);
+    }
+
+    /// Tasks that need new ones by now; those that are gone are forgotten.
+    pub(super) fn due(&mut self, view: &View, now_s: i64) -> Vec<TaskArn> {
+        self.until_s.retain(|task, _| view.task(task).is_some_and(|task| task.held));
+        let due = self.until_s.iter().filter(|(_, until)| **until <= now_s + REFRESH_BEFORE_S);
+        due.map(|(task, _)| task.clone()).collect()
+    }
+}
+
+/// A session of one of the task's roles.
+fn session(view: &View, task: &Task, role: &str, of: TaskRole, until_s: i64) -> Option<Session> {
+    let identity = view.iam.role_by_arn(&view.scope, role)?;
+    let mut session = Session::of(identity, task.arn.id(), until_s);
+    session.task = Some((task.arn.to_string(), of));
+    Some(session)
+}
+
+/// Fresh credentials of the task's role; `None` where it has none, or the role is gone.
+pub(super) fn credentials(
+    view: &View,
+    keyring: &Keyring,
+    task: &TaskArn,
+    now_s: i64,
+) -> Option<TaskCredentials> {
+    let task = view.task(task)?;
+    let definition = view.definitions.get(&task.definition)?;
+    let role_arn = definition.roles(task.overrides.as_deref()).task?;
+    let session = session(view, task, &role_arn, TaskRole::Task, now_s + CREDENTIALS_S)?;
+    let made = mint(keyring, session);
+    Some(TaskCredentials {
+        task: task.arn.clone(),
+        role_arn,
+        access_key_id: made.access_key_id,
+        secret_access_key: made.secret_access_key,
+        session_token: made.session_token,
+        expires_at_ms: u64::try_from(made.expires_at_s).unwrap_or(0).saturating_mul(1000),
+    })
+}
+
+/// The task's secrets, looked up with the rights of its execution role; `None` where it has none.
+pub(super) fn secrets(
+    view: &View,
+    keyring: &Keyring,
+    task: &TaskArn,
+    now_s: i64,
+) -> Option<TaskSecrets> {
+    let task = view.task(task)?;
+    let definition = view.definitions.get(&task.definition)?;
+    let wanted = &definition.body.secrets;
+    if wanted.is_empty() {
+        return None;
+    }
+    let role = definition.roles(task.overrides.as_deref()).execution;
+    let session = role.and_then(|role| session(view, task, &role, TaskRole::Execution, now_s + 60));
+    let values = match session {
+        Some(session) => {
+            let looker = Looker { view, keyring, principal: Principal::Session(session.into()) };
+            looker.all(wanted)
+        }
+        None => Err(Fault::NoRole),
+    };
+    let values = values.map_err(|fault| {
+        let text = format!(
+            "ResourceInitializationError: unable to pull secrets or registry auth: {fault}"
+        );
+        text.chars().take(REASON_CHARS_MAX).collect()
+    });
+    Some(TaskSecrets { task: task.arn.clone(), values })
+}
+
+/// Why a secret can't be had.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("the task's execution role is not there")]
+    NoRole,
+    #[error("{0:?} is neither the name or ARN of a parameter nor the ARN of a secret")]
+    Reference(String),
+    #[error("unable to retrieve secret from asm: {0}: {1}")]
+    Secret(String, Why),
+    #[error("unable to retrieve secrets from ssm: {0}: {1}")]
+    Parameter(String, Why),
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Why {
+    #[error("AccessDeniedException: {0}")]
+    Denied(#[from] Denied),
+    #[error("ResourceNotFoundException: Secrets Manager can't find the specified secret.")]
+    NoSecret,
+    #[error("InvalidRequestException: the secret was marked for deletion")]
+    Deleted,
+    #[error("ResourceNotFoundException: it has no such version")]
+    NoVersion,
+    #[error("it has no text, and a variable can hold nothing else")]
+    NotText,
+    #[error("its value is no JSON object with the key {0:?}")]
+    NoKey(String),
+    #[error("invalid parameters: it is not there")]
+    NoParameter,
+    #[error("{0}")]
+    Sealed(#[from] crate::keyring::OpenError),
+}
+
+/// Where a `valueFrom` points.
+#[derive(Debug, PartialEq, Eq)]
+enum Place<'a> {
+    Parameter(&'a str),
+    Secret { arn: String, key: &'a str, stage: &'a str, version: &'a str },
+}
+
+/// Reads a `valueFrom`. Behind a secret's ARN may stand `:json-key:version-stage:version-id`, each
+/// of them empty or left out (ECS developer guide, "Pass Secrets Manager secrets").
+fn place(value_from: &str) -> Option<Place<'_>> {
+    if !value_from.starts_with("arn:") {
+        return Some(Place::Parameter(value_from));
+    }
+    let parts: Vec<&str> = value_from.split(':').collect();
+    match parts.as_slice() {
+        [_, _, "ssm", _, _, name] if name.starts_with("parameter/") => {
+            Some(Place::Parameter(value_from))
+        }
+        [_, _, "secretsmanager", _, _, "secret", _, rest @ ..] if rest.len() <= 3 => {
+            let more = |n: usize| rest.get(n).copied().unwrap_or_default();
+            let arn = parts[..7].join(":");
+            Some(Place::Secret { arn, key: more(0), stage: more(1), version: more(2) })
+        }
+        _ => None,
+    }
+}
+
+struct Looker<'a> {
+    view: &'a View,
+    keyring: &'a Keyring,
+    principal: Principal,
+}
+
+impl Looker<'_> {
+    fn all(
+        &self,
+        wanted: &[ContainerSecret],
+    ) -> Result<BTreeMap<ContainerName, Vec<KeyValue>>, Fault> {
+        let mut values: BTreeMap<ContainerName, Vec<KeyValue>> = BTreeMap::new();
+        for secret in wanted {
+            let value = self.value(&secret.value_from)?;
+            let pair = KeyValue { name: secret.name.clone(), value };
+            values.entry(secret.container.clone()).or_default().push(pair);
+        }
+        Ok(values)
+    }
+
+    fn value(&self, from: &str) -> Result<String, Fault> {
+        match place(from).ok_or_else(|| Fault::Reference(from.to_owned()))? {
+            Place::Parameter(name) => {
+                self.parameter(name).map_err(|why| Fault::Parameter(from.to_owned(), why))
+            }
+            Place::Secret { arn, key, stage, version } => {
+                let value = self.secret(&arn, stage, version).and_then(|text| of_key(text, key));
+                value.map_err(|why| Fault::Secret(from.to_owned(), why))
+            }
+        }
+    }
+
+    fn may(&self, action: &str, resource: &str) -> Result<(), Denied> {
+        let View { scope, iam, .. } = self.view;
+        let mut context = Context::default();
+        context.put("aws:RequestedRegion", &scope.region);
+        context.extend(&self.principal.context(scope, iam));
+        authorize(scope, iam, &self.principal, Request { action, resource, context: &context })
+    }
+
+    fn parameter(&self, name: &str) -> Result<String, Why> {
+        let scope = &self.view.scope;
+        let found = self.view.vault.parameter(scope, name);
+        let own = |found: &std::sync::Arc<Parameter>| Parameter::arn(scope, &found.name);
+        let arn = match found {
+            Some(parameter) => own(parameter),
+            None if name.starts_with("arn:") => name.to_owned(),
+            None => Parameter::arn(scope, name),
+        };
+        // Whether there is such a parameter is not told to whom may not know.
+        self.may("ssm:GetParameters", &arn)?;
+        let parameter = found.ok_or(Why::NoParameter)?;
+        let version = parameter.newest().ok_or(Why::NoParameter)?;
+        let name = parameter_key(&parameter.name);
+        let value = self.keyring.open(Purpose::Value, &name, &version.sealed)?;
+        String::from_utf8(value).map_err(|_| Why::NotText)
+    }
+
+    fn secret(&self, arn: &str, stage: &str, version: &str) -> Result<String, Why> {
+        let scope = &self.view.scope;
+        let found = self.view.vault.secret(scope, arn);
+        let own = found.map_or_else(|| arn.to_owned(), |secret| Secret::arn(secret, scope));
+        self.may("secretsmanager:GetSecretValue", &own)?;
+        let secret = found.ok_or(Why::NoSecret)?;
+        if secret.delete_at_ms.is_some() {
+            return Err(Why::Deleted);
+        }
+        let filled = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let (version, stage) = (filled(version), filled(stage));
+        let found = secret.version(version.as_deref(), stage.as_deref());
+        let (_, version) = found.ok_or(Why::NoVersion)?;
+        if version.payload.kind != ValueKind::Text {
+            return Err(Why::NotText);
+        }
+        let name = secret_key(&secret.name);
+        let value = self.keyring.open(Purpose::Value, &name, &version.payload.sealed)?;
+        String::from_utf8(value).map_err(|_| Why::NotText)
+    }
+}
+
+/// The whole text, or one key of the JSON object that it is.
+fn of_key(text: String, key: &str) -> Result<String, Why> {
+    if key.is_empty() {
+        return Ok(text);
+    }
+    let missing = || Why::NoKey(key.to_owned());
+    let value: serde_json::Value = serde_json::from_str(&text).map_err(|_| missing())?;
+    match value.get(key).ok_or_else(missing)? {
+        serde_json::Value::String(text) => Ok(text.clone()),
+        other => Ok(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_from_is_a_parameter_or_a_part_of_a_secret() {
+        let secret = |key, stage, version| {
+            let arn = "arn:aws:secretsmanager:r:1:secret:db-a1b2c3".to_owned();
+            Some(Place::Secret { arn, key, stage, version })
+        };
+        for (text, expected) in [
+            ("password", Some(Place::Parameter("password"))),
+            ("/app/password", Some(Place::Parameter("/app/password"))),
+            (
+                "arn:aws:ssm:r:1:parameter/app",
+                Some(Place::Parameter("arn:aws:ssm:r:1:parameter/app")),
+            ),
+            ("arn:aws:secretsmanager:r:1:secret:db-a1b2c3", secret("", "", "")),
+            ("arn:aws:secretsmanager:r:1:secret:db-a1b2c3:user::", secret("user", "", "")),
+            (
+                "arn:aws:secretsmanager:r:1:secret:db-a1b2c3::AWSPREVIOUS:",
+                secret("", "AWSPREVIOUS", ""),
+            ),
+            ("arn:aws:secretsmanager:r:1:secret:db-a1b2c3:::v1", secret("", "", "v1")),
+            ("arn:aws:secretsmanager:r:1:secret:db-a1b2c3:a:b:c:d", None),
+            ("arn:aws:s3:::bucket/x", None),
+            ("arn:aws:ssm:r:1:document/x", None),
+        ] {
+            assert_eq!(place(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_a_secret_is_its_text_or_its_json() {
+        let check = |text: &str, key: &str, expected: Option<&str>| {
+            assert_eq!(of_key(text.to_owned(), key).ok().as_deref(), expected, "{text} {key}");
+        };
+        check("plain", "", Some("plain"));
+        check(r#"{"a":"x","b":{"c":1},"n":7}"#, "a", Some("x"));
+        check(r#"{"a":"x","b":{"c":1},"n":7}"#, "b", Some(r#"{"c":1}"#));
+        check(r#"{"a":"x","b":{"c":1},"n":7}"#, "n", Some("7"));
+        check(r#"{"a":"x"}"#, "z", None);
+        check("plain", "a", None);
+        check("[1]", "a", None);
+    }
+}
