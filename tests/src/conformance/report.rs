@@ -107,7 +107,7 @@ impl Report {
     }
 
     /// Version 13 of the Test Anything Protocol. What failed on a peer (a column from `columns` on)
-    /// is a `TODO`, which no reader counts.
+    /// gets the directive that says "not yet", which no reader counts.
     #[must_use]
     pub fn tap(&self, columns: usize) -> String {
         let count = self.rows.len() * self.runtimes.len();
