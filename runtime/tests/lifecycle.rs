@@ -42,6 +42,17 @@ fn a_container_is_created_started_killed_and_deleted() {
 }
 
 #[test]
+fn a_run_with_too_little_memory_to_begin_says_so() {
+    let Some(world) = World::new("little") else { return };
+    world.script("true", |config| {
+        config["linux"]["resources"]["memory"] = json!({ "limit": 4096 });
+    });
+    let ran = world.run();
+    assert!(ran.code != 0 && ran.err.contains("memory"), "{ran:?}");
+    world.assert_nothing_is_left();
+}
+
+#[test]
 fn a_poststop_hook_that_fails_keeps_no_other_from_running() {
     let Some(world) = World::new("poststop") else { return };
     let mark = world.path("mark");

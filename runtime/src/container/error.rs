@@ -146,6 +146,15 @@ pub enum Error {
     /// The listener of the program's filter.
     #[error(transparent)]
     Notify(#[from] super::notify::NotifyError),
+    /// The first process was there, and never became the program.
+    #[error(
+        "the process was killed by {signal} before it ran the program{}",
+        killed_hint(*.signal)
+    )]
+    KilledBeforeExec {
+        /// Which signal.
+        signal: nix::sys::signal::Signal,
+    },
     /// A hook after the set-up.
     #[error("run {kind} hook")]
     Hook {
@@ -170,6 +179,13 @@ pub enum Error {
         #[source]
         source: nix::errno::Errno,
     },
+}
+
+fn killed_hint(signal: nix::sys::signal::Signal) -> &'static str {
+    match signal {
+        nix::sys::signal::Signal::SIGKILL => ": is linux.resources.memory.limit too small?",
+        _ => "",
+    }
 }
 
 fn exec_hint(status: Status) -> &'static str {

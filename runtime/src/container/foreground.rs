@@ -14,6 +14,7 @@ use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{read, write};
 
+use super::record::process_stat;
 use super::{Created, Error};
 use crate::sys::fd::{self, received};
 use crate::sys::process::pidfd_send_signal;
@@ -97,7 +98,15 @@ fn pass_signal(signals: &SignalFd, created: &Created, terminal: Option<&Terminal
 
 fn exit_status(created: &Created) -> Result<i32, Error> {
     let pid = created.pid;
-    match waitid(Id::PIDFd(created.pidfd.as_fd()), WaitPidFlag::WEXITED) {
+    let ended = |flags| waitid(Id::PIDFd(created.pidfd.as_fd()), flags);
+    // Asked before the process is reaped, and with it what the kernel says of it.
+    if let Ok(WaitStatus::Signaled(_, signal, _)) =
+        ended(WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
+        && process_stat(pid).is_some_and(|stat| !stat.has_executed)
+    {
+        return Err(Error::KilledBeforeExec { signal });
+    }
+    match ended(WaitPidFlag::WEXITED) {
         Ok(WaitStatus::Exited(_, code)) => Ok(code),
         Ok(WaitStatus::Signaled(_, signal, _)) => Ok(128 + signal as i32),
         Ok(_) => Ok(255),
