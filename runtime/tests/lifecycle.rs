@@ -200,7 +200,7 @@ fn a_detached_run_returns_at_once_and_is_listed() {
     let ids = world.runtime(&["list", "--quiet"]);
     assert_eq!(ids.out, format!("{}\n", world.id));
     assert_eq!(world.runtime(&["delete", "--force", &world.id]).code, 0);
-    assert_eq!(world.runtime(&["list", "-f", "json"]).out, "[]");
+    assert_eq!(world.runtime(&["list", "-f", "json"]).out, "[]\n");
     world.assert_nothing_is_left();
 }
 
