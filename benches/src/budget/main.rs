@@ -79,7 +79,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         println!("0 passed, 0 failed, 1 skipped");
         return Ok(true);
     }
-    if let Err(error) = world::isolate() {
+    let programs = [&arguments.tools, &arguments.runtime].into_iter().chain(&arguments.peer);
+    let programs: Vec<PathBuf> = programs.filter_map(|path| path.canonicalize().ok()).collect();
+    if let Err(error) = world::isolate(&programs) {
         println!("SKIPPED counts: needs a cgroup2 mount in a mount namespace: {error:#}");
         println!("0 passed, 0 failed, 1 skipped");
         return Ok(true);

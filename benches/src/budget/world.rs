@@ -6,18 +6,31 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 use syscalls::x86_64::Sysno;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// A mount namespace with cgroup v2 alone, whatever the host has, so that all hosts do the same.
-pub(crate) fn isolate() -> anyhow::Result<()> {
+/// Mounts that every machine has.
+const KEPT: &[&str] = &["/", "/proc", "/sys", "/dev"];
+
+/// A mount namespace with cgroup v2 alone, whatever the host has, so that all hosts do the same. The
+/// host's other mounts go too, for the runtime reads the table of mounts: but for those that
+/// `programs` lie on.
+pub(crate) fn isolate(programs: &[PathBuf]) -> anyhow::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("unshare")?;
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("make private")?;
+    let table = fs::read_to_string("/proc/self/mountinfo").context("read the mounts")?;
+    let places = table.lines().rev().filter_map(|line| line.split(' ').nth(4));
+    for place in places.filter(|place| !KEPT.contains(place)) {
+        if !programs.iter().any(|program| program.starts_with(place)) {
+            // One that is covered by another is gone with it or stays, and costs one line.
+            let _ = umount2(place, MntFlags::MNT_DETACH);
+        }
+    }
     if !Path::new(CGROUPS).join("cgroup.procs").exists() {
         mount(Some("cgroup2"), CGROUPS, Some("cgroup2"), MsFlags::empty(), none)
             .context("mount cgroup2")?;

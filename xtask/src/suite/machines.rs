@@ -36,11 +36,17 @@ const MACHINES: &[Machine] = &[
             "mounts",
             "rootless",
             "escapes",
-            "failures",
         ],
         init: vm::Init::Script,
         tests: &[],
         extent: Extent::Usual,
+    },
+    Machine {
+        name: "failing steps on cgroup v2",
+        targets: &["failures"],
+        init: vm::Init::Script,
+        tests: &[],
+        extent: Extent::Full,
     },
     Machine {
         name: "runtime on cgroup v2 with systemd",
