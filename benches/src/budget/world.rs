@@ -16,8 +16,8 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 /// Mounts that every machine has.
 const KEPT: &[&str] = &["/", "/proc", "/sys", "/dev"];
 
-/// A mount namespace with cgroup v2 alone, whatever the host has, so that all hosts do the same. The
-/// host's other mounts go too, for the runtime reads the table of mounts: but for those that
+/// A mount namespace with cgroup v2 alone, whatever the host has, so that all hosts do the same.
+/// The host's other mounts go too, for the runtime reads the table of mounts: but for those that
 /// `programs` lie on.
 pub(crate) fn isolate(programs: &[PathBuf]) -> anyhow::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("unshare")?;
