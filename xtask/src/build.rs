@@ -70,12 +70,16 @@ const MUSL: &str = "x86_64-unknown-linux-musl";
 /// The package whose programs need no C compiler for that target.
 const RUST_ONLY: &str = "loadline-runtime";
 
+/// The package of the tests, and the program that runs the conformance suite.
+const CONFORMANCE: (&str, &str) = ("loadline-tests", "loadline-conformance");
+
+/// What the conformance suite runs and what containers in it run, besides peers.
+const CONFORMANCE_STATIC: &[&str] =
+    &["loadline-runtime", "loadline-probe", "loadline-leaky-runtime"];
+
 /// Programs of the tests.
-const TESTS: &[(&str, &str)] = &[
-    ("loadline-tests", "loadline-conformance"),
-    ("loadline-tests", "loadline-engines"),
-    ("loadline-tests", "loadline-demo"),
-];
+const TESTS: &[(&str, &str)] =
+    &[CONFORMANCE, ("loadline-tests", "loadline-engines"), ("loadline-tests", "loadline-demo")];
 
 /// Programs that are one file.
 const STATIC: &[(&str, &str)] = &[
@@ -95,22 +99,43 @@ pub(crate) fn target(workspace: &Path) -> PathBuf {
 
 /// Builds everything and gives the folder with the programs.
 pub(crate) fn run(workspace: &Path, profile: Profile) -> anyhow::Result<PathBuf> {
+    sh::step(&format!("build ({}): agent, controller, cli, tests", profile.name()));
+    let folder = dynamic_programs(workspace, profile, &[DYNAMIC, TESTS].concat())?;
+    for (package, program) in STATIC {
+        static_program(workspace, profile, package, program)?;
+    }
+    Ok(folder)
+}
+
+/// Builds what the conformance suite needs and nothing else, and gives the folder.
+pub(crate) fn conformance(workspace: &Path) -> anyhow::Result<PathBuf> {
+    let profile = Profile::Dev;
+    sh::step(&format!("build ({}): {}", profile.name(), CONFORMANCE.1));
+    let folder = dynamic_programs(workspace, profile, &[CONFORMANCE])?;
+    for (package, program) in STATIC.iter().filter(|(_, p)| CONFORMANCE_STATIC.contains(p)) {
+        static_program(workspace, profile, package, program)?;
+    }
+    Ok(folder)
+}
+
+/// Builds programs that are linked with the machine's libraries, and gives their folder.
+fn dynamic_programs(
+    workspace: &Path,
+    profile: Profile,
+    programs: &[(&str, &str)],
+) -> anyhow::Result<PathBuf> {
     let target = target(workspace);
     let folder = target.join(profile.folder());
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     let built = target.join(profile.cargo_folder());
-    sh::step(&format!("build ({}): agent, controller, cli, tests", profile.name()));
     let mut cargo = sh::cargo(workspace);
     cargo.args(["build", "--quiet", "--profile", profile.name()]);
-    for (package, program) in DYNAMIC.iter().chain(TESTS) {
+    for (package, program) in programs {
         cargo.args(["--package", package, "--bin", program]);
     }
     sh::run(&mut cargo)?;
-    for (_, program) in DYNAMIC.iter().chain(TESTS) {
+    for (_, program) in programs {
         put(&built.join(program), &folder.join(program))?;
-    }
-    for (package, program) in STATIC {
-        static_program(workspace, profile, package, program)?;
     }
     Ok(folder)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
+use crate::setup::{self, Purpose};
 use crate::{build, sh};
 
 /// The targets, as `fuzz/src/lib.rs` names them.
@@ -33,12 +34,10 @@ const MEMORY_MIB_MAX: u32 = 1024;
 /// Runs one target, or each in turn, `runs` times. What they find new is kept below the target
 /// folder, and is where the next run begins.
 pub(crate) fn run(workspace: &Path, target: Option<&str>, runs: u64) -> anyhow::Result<()> {
-    if sh::find("c++").is_none() {
-        bail!("libFuzzer is C++, and there is no compiler for it: apt-get install g++");
-    }
     if let Some(name) = target.filter(|name| !TARGETS.contains(name)) {
         bail!("no fuzz target {name:?}; there are {}", TARGETS.join(", "));
     }
+    setup::run(Purpose::Fuzz)?;
     let folder = build::target(workspace).join("fuzz");
     sh::step("build the fuzz targets");
     let mut cargo = sh::cargo(workspace);

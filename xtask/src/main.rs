@@ -42,9 +42,12 @@ enum Verb {
     Demo,
     /// Runs every check and every suite, and counts them at the end.
     Test {
-        /// Long repetitions too.
+        /// Long repetitions too; writes docs/full-run.md.
         #[arg(long)]
         full: bool,
+        /// Only suites that have this in their names. May be given several times.
+        #[arg(long)]
+        suite: Vec<String>,
     },
     /// Checks the style rules: one line for each finding, exit 0 where there is none.
     Tidy,
@@ -110,14 +113,14 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             let bin = build::run(&workspace, build::Profile::Dev)?;
             sh::run(sh::command(&workspace, bin.join("loadline-demo")).env("LOADLINE_BIN_DIR", bin))
         }
-        Verb::Test { full } => {
+        Verb::Test { full, suite } => {
             let extent = if full { suite::Extent::Full } else { suite::Extent::Usual };
-            suite::run(&workspace, extent)
+            suite::run(&workspace, extent, &suite)
         }
         Verb::Tidy => tidy::run(&workspace),
         Verb::Conformance { arguments } => {
             setup::run(Purpose::Build)?;
-            let bin = build::run(&workspace, build::Profile::Dev)?;
+            let bin = build::conformance(&workspace)?;
             let peers = peers::ready(&workspace, &arguments)?;
             let path = std::env::var_os("PATH").unwrap_or_default();
             let path = std::env::join_paths(std::env::split_paths(&path).chain([peers]))

@@ -19,6 +19,36 @@ pub(crate) enum Purpose {
     Test,
     /// Compare with peers; what is tested is not needed for that.
     Bench,
+    /// Fuzz under libFuzzer.
+    Fuzz,
+    /// Build youki from its sources.
+    Youki,
+}
+
+impl Purpose {
+    /// What needs more includes what needs less.
+    const fn level(self) -> u8 {
+        match self {
+            Self::Build => 0,
+            Self::Demo => 1,
+            Self::Test | Self::Bench => 2,
+            Self::Fuzz | Self::Youki => 3,
+        }
+    }
+
+    /// Whether `need` is one of this purpose.
+    fn wants(self, need: &Need) -> bool {
+        match self {
+            Self::Bench => need.purpose == Self::Build || PEERS.contains(&need.package),
+            Self::Fuzz | Self::Youki => need.purpose == Self::Build || need.purpose == self,
+            _ => need.purpose.level() <= self.level(),
+        }
+    }
+
+    /// Whether there is no going on without `need`.
+    fn stands_on(self, need: &Need) -> bool {
+        need.purpose == Self::Build || (self.level() == 3 && need.purpose == self)
+    }
 }
 
 /// Tries of apt-get before giving up: mirrors are flaky.
@@ -38,15 +68,7 @@ struct Need {
 
 /// Installs what `purpose` needs and is missing. Says what it does.
 pub(crate) fn run(purpose: Purpose) -> anyhow::Result<()> {
-    let level = |purpose| match purpose {
-        Purpose::Build => 0,
-        Purpose::Demo => 1,
-        Purpose::Test | Purpose::Bench => 2,
-    };
-    let wanted = NEEDS.iter().filter(|need| match purpose {
-        Purpose::Bench => need.purpose == Purpose::Build || PEERS.contains(&need.package),
-        _ => level(need.purpose) <= level(purpose),
-    });
+    let wanted = NEEDS.iter().filter(|need| purpose.wants(need));
     let missing: Vec<&Need> = wanted.filter(|need| !(need.present)()).collect();
     if missing.is_empty() {
         return Ok(());
@@ -63,7 +85,7 @@ pub(crate) fn run(purpose: Purpose) -> anyhow::Result<()> {
     for need in &still {
         eprintln!("setup: {} could not be installed: no {}", need.package, need.loses);
     }
-    match still.iter().find(|need| need.purpose == Purpose::Build) {
+    match still.iter().find(|need| purpose.stands_on(need)) {
         Some(need) => bail!("nothing can be built without {}", need.package),
         None => Ok(()),
     }
@@ -221,4 +243,35 @@ const NEEDS: &[Need] = &[
         purpose: Purpose::Test,
         loses: "first program of the virtual machine",
     },
+    Need {
+        package: "g++",
+        present: || sh::find("c++").is_some(),
+        purpose: Purpose::Fuzz,
+        loses: "libFuzzer, which is C++",
+    },
+    Need {
+        package: "libseccomp-dev",
+        present: || Path::new("/usr/include/seccomp.h").exists(),
+        purpose: Purpose::Youki,
+        loses: "filters of youki",
+    },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packages(purpose: Purpose) -> Vec<&'static str> {
+        NEEDS.iter().filter(|need| purpose.wants(need)).map(|need| need.package).collect()
+    }
+
+    #[test]
+    fn each_purpose_has_what_it_needs_and_no_more() {
+        assert_eq!(packages(Purpose::Build), ["gcc", "libc6-dev"]);
+        assert_eq!(packages(Purpose::Fuzz), ["gcc", "libc6-dev", "g++"]);
+        assert_eq!(packages(Purpose::Youki), ["gcc", "libc6-dev", "libseccomp-dev"]);
+        let test = packages(Purpose::Test);
+        assert!(test.contains(&"runc") && !test.contains(&"g++"), "{test:?}");
+        assert!(packages(Purpose::Demo).len() < test.len());
+    }
+}

@@ -12,6 +12,8 @@ mod escapes;
 mod failures;
 mod hooks;
 mod lifecycle;
+mod listener;
+mod mount_options;
 mod mounts;
 mod namespaces;
 mod process;
@@ -81,6 +83,7 @@ pub fn all() -> Vec<Case> {
         settings::CASES,
         namespaces::CASES,
         mounts::CASES,
+        mount_options::CASES,
         cgroups::CASES,
         resources::CASES,
         hooks::CASES,

@@ -36,19 +36,19 @@ cases!("mounts":
     what_is_below_a_tmpfs_is_copied_up_where_asked,
 );
 
-fn add_mount(config: &mut Value, mount: Value) {
+pub(super) fn add_mount(config: &mut Value, mount: Value) {
     if let Some(mounts) = config["mounts"].as_array_mut() {
         mounts.push(mount);
     }
 }
 
-fn mount_at<'a>(facts: &'a Value, target: &str) -> anyhow::Result<&'a Value> {
+pub(super) fn mount_at<'a>(facts: &'a Value, target: &str) -> anyhow::Result<&'a Value> {
     let mounts = facts["mounts"].as_array().context("the probe told no mounts")?;
     let found = mounts.iter().rev().find(|mount| mount["target"] == target);
     found.with_context(|| format!("nothing is mounted at {target}"))
 }
 
-fn has(list: &Value, word: &str) -> bool {
+pub(super) fn has(list: &Value, word: &str) -> bool {
     list.as_array().is_some_and(|list| list.contains(&json!(word)))
 }
 

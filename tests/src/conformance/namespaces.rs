@@ -6,6 +6,7 @@ use std::os::unix::fs::chown;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
+use super::world::Created;
 use super::{Verdict, World, cases, claim};
 use crate::kernel;
 
@@ -19,6 +20,9 @@ cases!("namespaces":
     loopback_is_up_in_a_new_network,
     a_cgroup_namespace_hides_the_path,
     a_user_namespace_maps_ids,
+    a_user_namespace_maps_several_ranges,
+    a_user_namespace_is_joined,
+    a_pid_namespace_is_joined,
     sysctls_are_set_in_their_namespace,
     a_sysctl_of_the_host_is_refused,
 );
@@ -178,6 +182,97 @@ fn a_user_namespace_maps_ids(w: &World) -> anyhow::Result<Verdict> {
     let meta = std::fs::metadata(bundle.rootfs().join("mine")).context("look at the file")?;
     use std::os::unix::fs::MetadataExt as _;
     claim!((meta.uid(), meta.gid()) == (100_000, 200_000), "a file of {}", meta.uid());
+    Ok(Verdict::Pass)
+}
+
+/// The ids of /proc/PID/uid_map and gid_map: inside, outside, and how many.
+fn ranges(lines: &Value) -> Vec<Vec<String>> {
+    let lines = lines.as_array().into_iter().flatten().filter_map(Value::as_str);
+    lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+}
+
+fn a_user_namespace_maps_several_ranges(w: &World) -> anyhow::Result<Verdict> {
+    let bundle = w.bundle(&["ids"])?.change(|config| {
+        if let Some(namespaces) = config["linux"]["namespaces"].as_array_mut() {
+            namespaces.push(json!({ "type": "user" }));
+        }
+        config["linux"]["uidMappings"] = json!([
+            { "containerID": 0, "hostID": 100_000, "size": 1000 },
+            { "containerID": 5000, "hostID": 300_000, "size": 10 }
+        ]);
+        config["linux"]["gidMappings"] = json!([
+            { "containerID": 0, "hostID": 200_000, "size": 2000 },
+            { "containerID": 7000, "hostID": 400_000, "size": 20 }
+        ]);
+        config["process"]["user"] = json!({ "uid": 5003, "gid": 7004 });
+    })?;
+    chown(bundle.rootfs(), Some(100_000), Some(200_000)).context("give the rootfs away")?;
+    let facts = w.facts(&bundle)?;
+    let (uids, gids) = (ranges(&facts["uid_map"]), ranges(&facts["gid_map"]));
+    claim!(uids == [["0", "100000", "1000"], ["5000", "300000", "10"]], "uids {uids:?}");
+    claim!(gids == [["0", "200000", "2000"], ["7000", "400000", "20"]], "gids {gids:?}");
+    claim!(facts["uid"] == 5003 && facts["gid"] == 7004, "{}:{}", facts["uid"], facts["gid"]);
+    Ok(Verdict::Pass)
+}
+
+/// A container that joins namespaces of `holder`, and whose cgroup is its own.
+fn joining(
+    w: &World,
+    holder: &Created,
+    kinds: &[(&str, &str)],
+    verbs: &[&str],
+) -> anyhow::Result<Created> {
+    let bundle = w.bundle(verbs)?.change(|config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut();
+        if let Some(namespaces) = namespaces {
+            for (kind, file) in kinds {
+                namespaces.retain(|namespace| namespace["type"] != *kind);
+                let path = format!("/proc/{}/ns/{file}", holder.pid);
+                namespaces.push(json!({ "type": kind, "path": path }));
+            }
+        }
+        config["linux"]["cgroupsPath"] = json!(format!("{}-joined", w.cgroup()));
+    })?;
+    let id = format!("{}-joined", w.id());
+    let joined = w.create_as(&bundle, &id, &[])?;
+    w.ok(&["start", &id])?;
+    w.until_said(&id, "up")?;
+    Ok(joined)
+}
+
+fn a_user_namespace_is_joined(w: &World) -> anyhow::Result<Verdict> {
+    let map = json!([{ "containerID": 0, "hostID": 0, "size": 65536 }]);
+    let bundle = w.bundle(&["sleep"])?.change(|config| {
+        if let Some(namespaces) = config["linux"]["namespaces"].as_array_mut() {
+            namespaces.push(json!({ "type": "user" }));
+        }
+        config["linux"]["uidMappings"] = map.clone();
+        config["linux"]["gidMappings"] = map.clone();
+    })?;
+    let holder = w.create(&bundle)?;
+    let joined = joining(w, &holder, &[("user", "user")], &["echo", "up", "--", "sleep"])?;
+    let (seen, expected) =
+        (kernel::namespace(joined.pid, "user")?, kernel::namespace(holder.pid, "user")?);
+    claim!(seen == expected && seen != own("user")?, "{seen} is not {expected}");
+    let (seen, other) =
+        (kernel::namespace(joined.pid, "mnt")?, kernel::namespace(holder.pid, "mnt")?);
+    claim!(seen != other, "the mount namespace was to be new");
+    w.ok(&["delete", "--force", &joined.id])?;
+    Ok(Verdict::Pass)
+}
+
+fn a_pid_namespace_is_joined(w: &World) -> anyhow::Result<Verdict> {
+    let holder = w.started(&w.bundle(&["echo", "up", "--", "sleep"])?, "up")?;
+    let verbs = ["ids", "--", "echo", "up", "--", "sleep"];
+    let joined = joining(w, &holder, &[("pid", "pid")], &verbs)?;
+    let (seen, expected) =
+        (kernel::namespace(joined.pid, "pid")?, kernel::namespace(holder.pid, "pid")?);
+    claim!(seen == expected, "{seen} is not {expected}");
+    let said = w.said(&joined.id)?;
+    let facts: Value = serde_json::from_str(said.lines().next().unwrap_or_default())
+        .with_context(|| format!("read the facts: {said:?}"))?;
+    claim!(facts["pid"].as_u64().is_some_and(|pid| 1 < pid), "pid {}", facts["pid"]);
+    w.ok(&["delete", "--force", &joined.id])?;
     Ok(Verdict::Pass)
 }
 

@@ -20,12 +20,15 @@ cases!("resources":
     the_oom_killer_is_switched_off,
     the_throttle_of_a_disk_is_set,
     the_weight_of_input_and_output_is_set,
+    the_weight_of_a_disk_is_set,
     huge_pages_are_limited,
     network_classes_are_set,
     network_priorities_are_set,
     rdma_is_limited,
     files_of_version_2_are_written,
     update_changes_a_running_container,
+    an_update_below_the_memory_in_use_is_refused_where_asked,
+    the_cgroup_belongs_to_the_root_of_the_user_namespace,
     a_paused_container_stands_still,
 );
 
@@ -141,15 +144,39 @@ fn disk() -> Option<(String, u64, u64)> {
 
 fn the_throttle_of_a_disk_is_set(w: &World) -> anyhow::Result<Verdict> {
     let Some((number, major, minor)) = disk() else { return lacks("a disk") };
-    let resources = json!({ "blockIO": { "throttleReadBpsDevice": [
-        { "major": major, "minor": minor, "rate": 1_048_576 }
-    ] } });
-    let expected = (
+    let rate = |rate: u64| json!([{ "major": major, "minor": minor, "rate": rate }]);
+    let resources = json!({ "blockIO": {
+        "throttleReadBpsDevice": rate(1_048_576), "throttleWriteBpsDevice": rate(2_097_152),
+        "throttleReadIOPSDevice": rate(300), "throttleWriteIOPSDevice": rate(400)
+    } });
+    let first = ("blkio", "blkio.throttle.read_bps_device", "io.max");
+    let (one, all) = (
         format!("{number} 1048576"),
-        format!("{number} rbps=1048576 wbps=max riops=max wiops=max"),
+        format!("{number} rbps=1048576 wbps=2097152 riops=300 wiops=400"),
     );
-    let names = ("blkio", "blkio.throttle.read_bps_device", "io.max");
-    check(w, names, &resources, (&expected.0, &expected.1))
+    let verdict = check(w, first, &resources, (&one, &all))?;
+    if kernel::is_unified() || verdict != Verdict::Pass {
+        return Ok(verdict);
+    }
+    for (name, rate) in [("write_bps", 2_097_152), ("read_iops", 300), ("write_iops", 400)] {
+        let path = file(w, "blkio", &format!("blkio.throttle.{name}_device"), "io.max");
+        let seen = kernel::read(&path.with_context(|| format!("no throttle of {name}"))?)?;
+        claim!(seen == format!("{number} {rate}"), "{name}: {seen:?}");
+    }
+    Ok(Verdict::Pass)
+}
+
+fn the_weight_of_a_disk_is_set(w: &World) -> anyhow::Result<Verdict> {
+    let Some((number, major, minor)) = disk() else { return lacks("a disk") };
+    let scheduler = kernel::read(Path::new(&format!("/sys/dev/block/{number}/queue/scheduler")));
+    if !scheduler.is_ok_and(|scheduler| scheduler.contains("[bfq]")) {
+        return lacks("a disk whose scheduler is BFQ");
+    }
+    let weight = json!([{ "major": major, "minor": minor, "weight": 200 }]);
+    let resources = json!({ "blockIO": { "weightDevice": weight } });
+    let names = ("blkio", "blkio.bfq.weight_device", "io.bfq.weight");
+    let expected = format!("{number} 200");
+    check(w, names, &resources, (&expected, &expected))
 }
 
 fn the_weight_of_input_and_output_is_set(w: &World) -> anyhow::Result<Verdict> {
@@ -212,6 +239,58 @@ fn update_changes_a_running_container(w: &World) -> anyhow::Result<Verdict> {
     claim!(seen == "50331648", "memory {seen}");
     let seen = kernel::read(&pids.context("no pids controller")?)?;
     claim!(seen == "33", "pids {seen}");
+    Ok(Verdict::Pass)
+}
+
+fn an_update_below_the_memory_in_use_is_refused_where_asked(w: &World) -> anyhow::Result<Verdict> {
+    let bundle = w.bundle(&["eat-memory", "24", "1000"])?.change(|config| {
+        config["linux"]["resources"]["memory"] = json!({ "limit": 64 << 20 });
+    })?;
+    let created = w.create(&bundle)?;
+    w.ok(&["start", &created.id])?;
+    let usage = file(w, "memory", "memory.usage_in_bytes", "memory.current");
+    let usage = usage.context("no memory controller")?;
+    crate::program::until("the memory is in use", || {
+        let used: u64 = kernel::read(&usage)?.parse().context("read the memory in use")?;
+        Ok((24 << 20 < used).then_some(()))
+    })?;
+    let path = w.folder().join("resources.json");
+    let asked = json!({ "memory": { "limit": 8 << 20, "checkBeforeUpdate": true } });
+    std::fs::write(&path, asked.to_string()).context("write the resources")?;
+    let path = path.to_str().context("the path is no text")?;
+    w.refused(&["update", "--resources", path, &created.id])?;
+    let status = w.state(&created.id)?["status"].clone();
+    claim!(status == "running", "the container is {status}");
+    let limit = file(w, "memory", "memory.limit_in_bytes", "memory.max");
+    let seen = kernel::read(&limit.context("no memory controller")?)?;
+    claim!(seen == (64_u64 << 20).to_string(), "the limit is {seen}");
+    Ok(Verdict::Pass)
+}
+
+/// Where the container may write to its cgroup (config-linux.md, "Cgroup ownership").
+fn the_cgroup_belongs_to_the_root_of_the_user_namespace(w: &World) -> anyhow::Result<Verdict> {
+    if !kernel::is_unified() {
+        return lacks("cgroup version 2 alone");
+    }
+    let bundle = w.bundle(&["stat", "/sys/fs/cgroup/cgroup.procs"])?.change(|config| {
+        if let Some(namespaces) = config["linux"]["namespaces"].as_array_mut() {
+            namespaces.extend([json!({ "type": "user" }), json!({ "type": "cgroup" })]);
+        }
+        config["linux"]["uidMappings"] =
+            json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+        config["linux"]["gidMappings"] =
+            json!([{ "containerID": 0, "hostID": 200_000, "size": 65536 }]);
+        if let Some(mounts) = config["mounts"].as_array_mut() {
+            mounts.push(json!({
+                "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+                "options": ["nosuid", "noexec", "nodev", "rw"]
+            }));
+        }
+    })?;
+    std::os::unix::fs::chown(bundle.rootfs(), Some(100_000), Some(200_000))
+        .context("give the rootfs away")?;
+    let facts = w.facts(&bundle)?;
+    claim!(facts["uid"] == 0, "it belongs to {}", facts["uid"]);
     Ok(Verdict::Pass)
 }
 

@@ -13,9 +13,11 @@ use crate::{kernel, program};
 
 cases!("settings":
     the_scheduler_is_set,
+    a_priority_of_real_time_is_set,
     the_io_priority_is_set,
     an_exec_gets_its_processors,
     the_memory_policy_is_set,
+    the_memory_policy_has_its_flags,
     the_personality_is_set,
     clocks_are_shifted,
     the_domain_name_is_set,
@@ -23,6 +25,7 @@ cases!("settings":
     a_network_device_is_moved_in,
     an_apparmor_profile_is_set,
     a_selinux_label_is_set,
+    a_label_of_mounts_is_set,
     an_rdt_class_is_joined,
 );
 
@@ -47,6 +50,23 @@ fn the_scheduler_is_set(w: &World) -> anyhow::Result<Verdict> {
     // SCHED_BATCH is 3 (sched(7)).
     claim!(policy == "3", "policy {policy}");
     claim!(nice == "7", "nice {nice}");
+    Ok(Verdict::Pass)
+}
+
+fn a_priority_of_real_time_is_set(w: &World) -> anyhow::Result<Verdict> {
+    if Path::new(kernel::CGROUPS).join("cpu/cpu.rt_runtime_us").exists() {
+        let needs = "a kernel in which new cgroups may run in real time (no RT_GROUP_SCHED)";
+        return Ok(Verdict::Needs(needs.to_owned()));
+    }
+    let created = sleeping(w, |config| {
+        config["process"]["scheduler"] = json!({
+            "policy": "SCHED_RR", "priority": 7, "flags": ["SCHED_FLAG_RESET_ON_FORK"]
+        });
+    })?;
+    let (policy, priority) = (stat_field(created.pid, 41)?, stat_field(created.pid, 40)?);
+    // SCHED_RR is 2 (sched(7)).
+    claim!(policy == "2", "policy {policy}");
+    claim!(priority == "7", "priority {priority}");
     Ok(Verdict::Pass)
 }
 
@@ -92,6 +112,21 @@ fn the_memory_policy_is_set(w: &World) -> anyhow::Result<Verdict> {
     Ok(Verdict::Pass)
 }
 
+fn the_memory_policy_has_its_flags(w: &World) -> anyhow::Result<Verdict> {
+    if !Path::new("/proc/self/numa_maps").exists() {
+        return Ok(Verdict::Needs("NUMA in the kernel (/proc/self/numa_maps)".to_owned()));
+    }
+    let bundle = w.bundle(&["cat", "/proc/self/numa_maps"])?.change(|config| {
+        config["linux"]["memoryPolicy"] = json!({
+            "mode": "MPOL_PREFERRED", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]
+        });
+    })?;
+    let facts = w.facts(&bundle)?;
+    let text = facts["text"].as_str().unwrap_or_default();
+    claim!(text.contains("prefer=static:0"), "{}", text.lines().next().unwrap_or_default());
+    Ok(Verdict::Pass)
+}
+
 fn the_personality_is_set(w: &World) -> anyhow::Result<Verdict> {
     let bundle = w.bundle(&["cat", "/proc/self/personality"])?.change(|config| {
         config["linux"]["personality"] = json!({ "domain": "LINUX32" });
@@ -109,15 +144,18 @@ fn clocks_are_shifted(w: &World) -> anyhow::Result<Verdict> {
         if let Some(namespaces) = config["linux"]["namespaces"].as_array_mut() {
             namespaces.push(json!({ "type": "time" }));
         }
-        config["linux"]["timeOffsets"] =
-            json!({ "boottime": { "secs": 1_000_000, "nanosecs": 0 } });
+        config["linux"]["timeOffsets"] = json!({
+            "boottime": { "secs": 1_000_000, "nanosecs": 0 },
+            "monotonic": { "secs": 2_000, "nanosecs": 5 }
+        });
     })?;
     let own = kernel::namespace(u64::from(std::process::id()), "time")?;
     claim!(kernel::namespace(created.pid, "time")? != own, "the time namespace is the host's");
     let text = kernel::read_text(Path::new(&format!("/proc/{}/timens_offsets", created.pid)))?;
-    let line = text.lines().find(|line| line.starts_with("boottime")).unwrap_or_default();
-    let words: Vec<&str> = line.split_whitespace().collect();
-    claim!(words == ["boottime", "1000000", "0"], "{text}");
+    for expected in [["boottime", "1000000", "0"], ["monotonic", "2000", "5"]] {
+        let mut lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        claim!(lines.any(|words| words == expected), "{text}");
+    }
     Ok(Verdict::Pass)
 }
 
@@ -190,6 +228,19 @@ fn a_selinux_label_is_set(w: &World) -> anyhow::Result<Verdict> {
     let facts = w.facts(&bundle)?;
     let seen = facts["text"].as_str().unwrap_or_default();
     claim!(seen.trim_end_matches('\0') == label, "{seen}");
+    Ok(Verdict::Pass)
+}
+
+fn a_label_of_mounts_is_set(w: &World) -> anyhow::Result<Verdict> {
+    if !Path::new("/sys/fs/selinux/enforce").exists() {
+        return Ok(Verdict::Needs("SELinux in the kernel".to_owned()));
+    }
+    let label = "system_u:object_r:container_file_t:s0:c1,c2";
+    let bundle = w.bundle(&["mounts"])?.change(|c| c["linux"]["mountLabel"] = json!(label))?;
+    let facts = w.facts(&bundle)?;
+    let mut mounts = facts["mounts"].as_array().into_iter().flatten();
+    let shm = mounts.find(|mount| mount["target"] == "/dev/shm").context("no /dev/shm")?;
+    claim!(shm["super"].to_string().contains(label), "{shm}");
     Ok(Verdict::Pass)
 }
 

@@ -1,41 +1,23 @@
-//! What the suites found: read from their output, summed, and told in one line.
+//! What one suite found, read from its output: its own lines, nextest's report, libtest's lines.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
-use super::table::Row;
 use crate::sh;
 
-/// What the suites found.
-#[derive(Debug, Default)]
+/// What one suite found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Count {
     pub(super) passed: usize,
     /// By name.
     pub(super) failed: Vec<String>,
     /// The text after `SKIPPED `.
     pub(super) skipped: BTreeSet<String>,
-    /// What each suite found.
-    pub(super) rows: Vec<Row>,
 }
 
 /// What a test prints that can't run here: `SKIPPED <test>: needs <facility>`.
 pub(super) const SKIPPED: &str = "SKIPPED ";
 
 impl Count {
-    /// Runs a suite, whose results become a row.
-    pub(super) fn suite(&mut self, name: &str, run: impl FnOnce(&mut Self)) {
-        let (passed, failed, skipped) = (self.passed, self.failed.len(), self.skipped.len());
-        let begun = Instant::now();
-        run(self);
-        self.rows.push(Row {
-            suite: name.to_owned(),
-            passed: self.passed - passed,
-            failed: self.failed.len() - failed,
-            skipped: self.skipped.len() - skipped,
-            took: begun.elapsed(),
-        });
-    }
-
     /// One check that either passes or fails.
     pub(super) fn check(&mut self, name: &str, result: anyhow::Result<()>) {
         match result {
@@ -48,51 +30,28 @@ impl Count {
     }
 
     /// The lines of one of our own suites: `SKIPPED …`, `FAILED …` and the closing line.
-    pub(super) fn read_own(&mut self, suite: &str, seen: &sh::Seen) {
+    pub(super) fn read_own(&mut self, seen: &sh::Seen) {
         let closing = seen.lines.iter().rev().find_map(|line| closing_line(line));
         let mut failed = 0;
         for line in &seen.lines {
             if let Some(skipped) = line.strip_prefix(SKIPPED) {
-                self.skipped.insert(format!("{suite} {skipped}"));
+                self.skipped.insert(skipped.to_owned());
             } else if let Some(name) = line.strip_prefix("FAILED ") {
-                self.failed.push(format!("{suite} {name}"));
+                self.failed.push(name.to_owned());
                 failed += 1;
             }
         }
         match closing {
             Some((passed, _)) => self.passed += passed,
-            None => self.failed.push(format!("{suite}: ended without its closing line")),
+            None => self.failed.push("it ended without its closing line".to_owned()),
         }
         if !seen.status.success() && failed == 0 && closing.is_some() {
-            self.failed.push(format!("{suite}: {}", seen.status));
+            self.failed.push(seen.status.to_string());
         }
     }
 
-    pub(super) fn print(&self) {
-        for skipped in &self.skipped {
-            println!("skipped: {skipped}");
-        }
-        for failed in &self.failed {
-            println!("failed: {failed}");
-        }
-        let (failed, skipped) = (self.failed.len(), self.skipped.len());
-        println!("{} passed, {failed} failed, {skipped} skipped", self.passed);
-    }
-}
-
-/// Reads `N passed, N failed, N skipped`: passed and failed.
-pub(super) fn closing_line(line: &str) -> Option<(usize, usize)> {
-    let mut parts = line.split(", ");
-    let passed = parts.next()?.strip_suffix(" passed")?.parse().ok()?;
-    let failed = parts.next()?.strip_suffix(" failed")?.parse().ok()?;
-    parts.next()?.strip_suffix(" skipped")?;
-    Some((passed, failed))
-}
-
-impl Count {
     /// The report of nextest. Skips are lines in the output of tests that passed.
     pub(super) fn read_junit(&mut self, text: &str) {
-        let count = self;
         let (mut tests, mut failed, mut skipped) = (0, Vec::new(), BTreeSet::new());
         let mut current = String::new();
         for line in text.lines() {
@@ -117,29 +76,37 @@ impl Count {
             }
         }
         failed.dedup();
-        count.passed += tests - failed.len() - skipped.len().min(tests - failed.len());
-        count.failed.extend(failed);
-        count.skipped.extend(skipped);
+        self.passed += tests - failed.len() - skipped.len().min(tests - failed.len());
+        self.failed.extend(failed);
+        self.skipped.extend(skipped);
     }
 
     /// The output of `cargo test -- --show-output`.
     pub(super) fn read_libtest(&mut self, lines: &[String]) {
-        let count = self;
         let mut skipped = BTreeSet::new();
         for line in lines {
             if let Some(text) = line.strip_prefix(SKIPPED) {
                 skipped.insert(text.to_owned());
             } else if let Some(test) = line.strip_prefix("test ") {
                 if line.ends_with(" ... ok") {
-                    count.passed += 1;
+                    self.passed += 1;
                 } else if let Some(name) = test.strip_suffix(" ... FAILED") {
-                    count.failed.push(name.to_owned());
+                    self.failed.push(name.to_owned());
                 }
             }
         }
-        count.passed -= skipped.len().min(count.passed);
-        count.skipped.extend(skipped);
+        self.passed -= skipped.len().min(self.passed);
+        self.skipped.extend(skipped);
     }
+}
+
+/// Reads `N passed, N failed, N skipped`: passed and failed.
+pub(super) fn closing_line(line: &str) -> Option<(usize, usize)> {
+    let mut parts = line.split(", ");
+    let passed = parts.next()?.strip_suffix(" passed")?.parse().ok()?;
+    let failed = parts.next()?.strip_suffix(" failed")?.parse().ok()?;
+    parts.next()?.strip_suffix(" skipped")?;
+    Some((passed, failed))
 }
 
 #[cfg(test)]

@@ -9,22 +9,30 @@ use super::Extent;
 use super::count::Count;
 use crate::{sh, vm};
 
-/// Tests that run in one machine: the names of cargo's test targets, what is process 1, and which
-/// of their tests.
-struct Machine {
-    name: &'static str,
+/// What runs in one machine: the conformance suite, or tests.
+pub(super) struct Machine {
+    pub(super) name: &'static str,
+    /// The names of cargo's test targets; none where the conformance suite runs.
     targets: &'static [&'static str],
     init: vm::Init,
+    /// Which of the tests.
     tests: &'static [&'static str],
     /// Whether only `--full` runs them.
-    extent: Extent,
+    pub(super) extent: Extent,
 }
 
 /// The runtime's own tests of the kernel differ on version 2 and with systemd. Those of `e2e` are
 /// about cgroups and processes, and so differ too; all of them would take too long under emulation,
 /// and an emulated machine on a busy host can be so slow that its agent loses its lease again and
 /// again.
-const MACHINES: &[Machine] = &[
+pub(super) const MACHINES: &[Machine] = &[
+    Machine {
+        name: "conformance on cgroup v2",
+        targets: &[],
+        init: vm::Init::Script,
+        tests: &[],
+        extent: Extent::Usual,
+    },
     Machine {
         name: "runtime on cgroup v2",
         targets: &[
@@ -96,48 +104,30 @@ for pair; do
 done
 exit $status"#;
 
-/// The conformance suite and some tests again, on unified cgroups and with systemd.
+/// Runs what one machine is for.
 pub(super) fn run(
     workspace: &Path,
     bin: &Path,
-    extent: Extent,
+    machine: &Machine,
     count: &mut Count,
 ) -> anyhow::Result<()> {
     if let Some(why) = vm::missing() {
-        count.skipped.insert(format!("vm conformance, runtime, e2e and systemd: needs {why}"));
+        count.skipped.insert(format!("{}: needs {why}", machine.name));
         return Ok(());
     }
-    let options = vm::Options { bin: Some(bin.to_owned()), ..vm::Options::default() };
-    sh::step("conformance on cgroup v2, in a virtual machine");
-    let suite = bin.join("loadline-conformance");
-    let suite = suite.to_str().context("the path of the suite is no text")?;
-    let command = [suite, "--runtime", "loadline-runtime"].map(str::to_owned);
-    count.suite("vm: conformance on cgroup v2", |count| {
-        match vm::run_seen(workspace, &command, &options) {
-            Ok(seen) => count.read_own("vm conformance", &seen),
-            Err(error) => count.check("vm conformance", Err(error)),
-        }
-    });
-    for machine in MACHINES {
-        if machine.extent == Extent::Full && extent != Extent::Full {
-            println!("{} in a virtual machine is part of --full", machine.name);
-            continue;
-        }
-        sh::step(&format!("{}, in a virtual machine", machine.name));
-        let command = command_of(workspace, machine)?;
-        let options = vm::Options { init: machine.init, ..options.clone() };
-        count.suite(&format!("vm: {}", machine.name), |count| {
-            let failed = count.failed.len();
-            match vm::run_seen(workspace, &command, &options) {
-                Ok(seen) => {
-                    count.read_libtest(&seen.lines);
-                    if !seen.status.success() && count.failed.len() == failed {
-                        count.failed.push(format!("vm {}: {}", machine.name, seen.status));
-                    }
-                }
-                Err(error) => count.check(&format!("vm {}", machine.name), Err(error)),
-            }
-        });
+    let bin_option = Some(bin.to_owned());
+    let options = vm::Options { init: machine.init, bin: bin_option, ..vm::Options::default() };
+    if machine.targets.is_empty() {
+        let suite = bin.join("loadline-conformance");
+        let suite = suite.to_str().context("the path of the suite is no text")?;
+        let command = [suite, "--runtime", "loadline-runtime"].map(str::to_owned);
+        count.read_own(&vm::run_seen(workspace, &command, &options)?);
+        return Ok(());
+    }
+    let seen = vm::run_seen(workspace, &command_of(workspace, machine)?, &options)?;
+    count.read_libtest(&seen.lines);
+    if !seen.status.success() && count.failed.is_empty() {
+        count.failed.push(seen.status.to_string());
     }
     Ok(())
 }
