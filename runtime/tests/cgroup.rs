@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use loadline_runtime::cgroup::{
     CgroupPath, Controller, Controllers, Current, Error, Existing, Group, HierarchyId, Layout,
-    Location, Mode, Readiness, Version, decide, remove,
+    Location, Mode, Readiness, Version, decide, remove, remove_if_idle,
 };
 use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -190,6 +190,28 @@ fn a_released_group_stays_until_it_is_removed() {
     assert_gone(&location);
     remove(&location).expect("removing what is gone is fine");
     assert!(Group::open(&location).unwrap().is_none());
+}
+
+/// As systemd does it with a scope whose last process has ended.
+#[test]
+fn a_group_that_somebody_removes_while_it_is_open_holds_nobody() {
+    let Some(world) = World::new("removed", &[]) else { return };
+    let location = world.group().release();
+    let open = || Group::open(&location).unwrap().expect("it is there");
+    let groups = [open(), open()];
+    for path in paths(&location) {
+        fs::remove_dir(path).unwrap();
+    }
+    for group in &groups {
+        assert!(group.processes().unwrap().is_empty());
+        assert!(group.all_processes().unwrap().is_empty());
+        group.kill_all().unwrap();
+        group.signal_all(Signal::SIGTERM).unwrap();
+        group.thaw().unwrap();
+    }
+    let [first, second] = groups;
+    first.remove().unwrap();
+    assert!(remove_if_idle(second.location()).unwrap());
 }
 
 #[test]

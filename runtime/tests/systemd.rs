@@ -107,6 +107,22 @@ fn the_same_id_can_be_used_again() {
     assert_eq!(systemctl(&["show", "--value", "--property", "LoadState", &unit]), "not-found");
 }
 
+/// systemd removes the group of a scope when its last process has ended, which is at the same time
+/// as `run` does: whoever comes second finds nothing, and that is fine.
+#[test]
+fn a_run_whose_scope_systemd_removes_too_ends_well() {
+    const RUNS: usize = 8;
+    let Some(world) = world("systemd-race") else { return };
+    world.config(|config| config["process"]["args"] = json!(["true"]));
+    let bundle = world.bundle();
+    for round in 0..RUNS {
+        let ran = runtime(&world, &["run", "--bundle", bundle.to_str().unwrap(), &world.id]);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "round {round}: {ran:?}");
+        assert_eq!(world.left_cgroups(), Vec::<String>::new(), "round {round}");
+    }
+    world.assert_nothing_is_left();
+}
+
 /// By the user's own manager, which has the controllers that it was given.
 #[test]
 fn an_ordinary_users_container_is_a_scope_of_the_users_manager() {
@@ -116,11 +132,14 @@ fn an_ordinary_users_container_is_a_scope_of_the_users_manager() {
     if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         return skip("cgroup v2");
     }
-    systemctl(&["start", &format!("user@{NOBODY}.service")]);
+    let manager = format!("user@{NOBODY}.service");
+    let started = Command::new("systemctl").args(["start", &manager]).output().unwrap();
     let runtime_dir = PathBuf::from(format!("/run/user/{NOBODY}"));
     if !runtime_dir.join("systemd/private").exists() {
+        eprintln!("systemctl start {manager}: {started:?}");
         return skip("a systemd that manages users (logind)");
     }
+    assert!(started.status.success(), "systemctl start {manager}: {started:?}");
     world::copy_program(env!("CARGO_BIN_EXE_loadline-runtime"), &world.path("runtime"));
     let as_user = |words: &[&str]| {
         let output = Command::new("setpriv")
@@ -148,10 +167,19 @@ fn an_ordinary_users_container_is_a_scope_of_the_users_manager() {
     written["linux"]["resources"] = json!({ "memory": { "limit": 64 << 20 } });
     std::fs::write(&config, written.to_string()).unwrap();
     let ran = as_user(&["run", "--bundle", bundle.to_str().unwrap(), &world.id]);
-    let expected = format!("/user@{NOBODY}.service/user.slice/loadline-{}.scope", world.id);
-    assert!(ran.code == 0 && ran.out.contains(&expected), "{ran:?}");
+    let expected = format!("/{manager}/user.slice/loadline-{}.scope", world.id);
+    if ran.code != 0 || !ran.out.contains(&expected) || !ran.err.is_empty() {
+        panic!("no {expected} in {ran:?}\n{}", journal(&manager));
+    }
     assert_eq!(world.left_cgroups(), Vec::<String>::new());
-    systemctl(&["stop", &format!("user@{NOBODY}.service")]);
+    systemctl(&["stop", &manager]);
+}
+
+/// What systemd and a user's manager said: what a failure of one of them is understood by.
+fn journal(manager: &str) -> String {
+    let wanted = ["--no-pager", "--lines", "60", "--unit", manager, "--unit", "dbus.service"];
+    let seen = Command::new("journalctl").args(wanted).output().unwrap();
+    format!("{}{}", String::from_utf8_lossy(&seen.stdout), String::from_utf8_lossy(&seen.stderr))
 }
 
 #[test]

@@ -45,9 +45,12 @@ impl Group {
         Ok(())
     }
 
-    /// Lets the group go on.
+    /// Lets the group go on. One that is gone holds nobody.
     pub fn thaw(&self) -> Result<(), Error> {
-        set(self.freezer("thaw the group")?, false)
+        match set(self.freezer("thaw the group")?, false) {
+            Err(error) if error.is_not_found() => Ok(()),
+            done => done,
+        }
     }
 
     /// Whether somebody asked for the group to be frozen, and it is.

@@ -315,8 +315,11 @@ fn join(member: &Member, pid: Pid) -> Result<(), Error> {
     member.dir.write("cgroup.procs", &value)
 }
 
+/// The processes of one group. One that is gone has none: systemd removes a scope by itself as soon
+/// as its last process has ended, perhaps just after it was opened here.
 pub(super) fn pids_in(dir: &Dir) -> Result<Vec<Pid>, Error> {
     let text = match dir.read("cgroup.procs") {
+        Err(error) if error.is_not_found() => return Ok(Vec::new()),
         Err(Error::Io { source, .. }) if source.raw_os_error() == Some(libc::EOPNOTSUPP) => {
             // A threaded group shows its processes in the domain above it.
             return Ok(Vec::new());
@@ -331,7 +334,11 @@ pub(super) fn collect_pids(dir: &Dir, pids: &mut Vec<Pid>, depth: usize) -> Resu
         return Err(Error::io("list cgroup", dir.path(), Errno::ELOOP));
     }
     pids.extend(pids_in(dir)?);
-    for name in dir.children()? {
+    let children = match dir.children() {
+        Err(error) if error.is_not_found() => return Ok(()),
+        children => children?,
+    };
+    for name in children {
         match dir.child(&name) {
             Ok(child) => collect_pids(&child, pids, depth + 1)?,
             Err(error) if error.is_not_found() => {}

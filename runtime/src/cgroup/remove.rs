@@ -61,7 +61,7 @@ pub fn remove_if_idle(location: &Location) -> Result<bool, Error> {
             continue;
         }
         match nix::unistd::unlinkat(AT_FDCWD, &place.path(), UnlinkatFlags::RemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => {}
+            Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => {}
             Err(Errno::EBUSY | Errno::ENOTEMPTY) => return Ok(false),
             Err(errno) => return Err(Error::io("remove cgroup", &place.path(), errno)),
         }
@@ -94,7 +94,7 @@ fn remove_tree(parent: &Dir, name: &Path, deadline: Instant) -> Result<(), Error
     let mut pause = PAUSE_FIRST;
     loop {
         let errno = match parent.remove_child(name) {
-            Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+            Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
             Err(errno) => errno,
         };
         let path = parent.path().join(name);
@@ -104,10 +104,10 @@ fn remove_tree(parent: &Dir, name: &Path, deadline: Instant) -> Result<(), Error
         if Instant::now() >= deadline {
             return Err(still_busy(parent, name));
         }
-        match parent.child(name) {
-            Ok(child) => remove_descendants(&child, 0)?,
+        match parent.child(name).and_then(|child| remove_descendants(&child, 0)) {
+            // Somebody else, such as systemd, removes it too.
             Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) => return Err(error),
+            done => done?,
         }
         thread::sleep(pause);
         pause = (pause * 2).min(PAUSE_LAST);
@@ -121,10 +121,9 @@ fn remove_descendants(dir: &Dir, depth: usize) -> Result<(), Error> {
     }
     for name in dir.children()? {
         if dir.remove_child(&name) == Err(Errno::EBUSY) {
-            match dir.child(&name) {
-                Ok(child) => remove_descendants(&child, depth + 1)?,
+            match dir.child(&name).and_then(|child| remove_descendants(&child, depth + 1)) {
                 Err(error) if error.is_not_found() => continue,
-                Err(error) => return Err(error),
+                done => done?,
             }
             // EBUSY again means a process; the caller's next round sees it.
             let _ = dir.remove_child(&name);

@@ -188,9 +188,12 @@ impl World {
         self.cgroups()
     }
 
+    /// By the name that the cgroupfs driver gives them, or systemd.
     fn cgroups(&self) -> Vec<String> {
+        let scope = format!("*-{}.scope", self.id);
         let find = Command::new("find")
-            .args(["/sys/fs/cgroup", "-maxdepth", "6", "-type", "d", "-name", &self.id])
+            .args(["/sys/fs/cgroup", "-maxdepth", "6", "-type", "d"])
+            .args(["(", "-name", &self.id, "-o", "-name", &scope, ")"])
             .output()
             .unwrap();
         String::from_utf8(find.stdout).unwrap().lines().map(str::to_owned).collect()
