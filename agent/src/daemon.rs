@@ -247,7 +247,7 @@ fn lock(state_dir: &Path) -> anyhow::Result<Flock<std::fs::File>> {
 }
 
 /// The default soft limit of 1024 is below what a full node needs; the hard one is the host's say.
-fn raise_open_files() {
+pub(crate) fn raise_open_files() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
     let wanted = OPEN_FILES_WANTED.min(hard);

@@ -45,6 +45,7 @@ pub async fn run(options: HollowOptions) -> anyhow::Result<()> {
         "--count {} is not within 1 to {NODES_MAX}",
         options.count
     );
+    crate::daemon::raise_open_files();
     let token = read_token(&options)?;
     let results = open_results(options.results.as_deref())?;
     for n in 0..options.count {

@@ -1,7 +1,9 @@
 //! How many durable placements a second one controller makes, on a growing cluster, against a floor
 //! measured in the same run: the same bytes appended to a file and fsynced as often.
 //!
-//! `cargo bench -p loadline-controller` prints the table; `-- TASKS CALLERS` changes the load.
+//! Then every task is reported as running, and the resident set says what a running task takes.
+//! `cargo bench -p loadline-controller` prints the table; `-- TASKS CALLERS [NODES]` changes the
+//! load.
 //! Quote the ratios, not the figures: they hold for the machine and its load at that moment.
 
 use std::fs::File;
@@ -11,12 +13,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use loadline_controller::command::{
-    DefinitionRef, NodeConnected, PropagateTags, RegisterNode, RegisterTaskDefinition, RunTask,
+    DefinitionRef, NodeConnected, PropagateTags, REPORTS_MAX, RegisterNode, RegisterTaskDefinition,
+    RunTask, TaskReports,
 };
 use loadline_controller::engine::{Engine, Options};
 use loadline_controller::state::{ClusterName, DefinitionBody, Family, Scope};
 use loadline_controller::store::RedbStore;
-use loadline_model::{ContainerName, ContainerSpec, Resources};
+use loadline_model::{
+    ContainerName, ContainerReport, ContainerSpec, ContainerStatus, HealthStatus, Resources,
+    TaskArn, TaskReport, TaskStatus,
+};
+
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Nodes of each round.
 const NODES: [u64; 3] = [100, 1_000, 10_000];
@@ -29,7 +39,8 @@ fn main() -> Result<()> {
     println!("{tasks} tasks, {callers} callers at once");
     println!("| nodes | placements/s | floor/s | ratio | p50 ms | p99 ms | bytes/task | open s |");
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
-    for nodes in NODES {
+    let rounds = numbers.get(2).map_or_else(|| NODES.to_vec(), |nodes| vec![*nodes]);
+    for nodes in rounds {
         let folder = tempfile::tempdir().context("make a folder")?;
         let round = runtime.block_on(round(folder.path(), nodes, tasks, callers))?;
         let floor = floor(folder.path(), tasks, callers, round.record_bytes)?;
@@ -50,7 +61,7 @@ struct Round {
     per_s: f64,
     p50: Duration,
     p99: Duration,
-    /// Growth of the resident set over the placements.
+    /// Growth of the resident set over the placements and the reports that follow.
     memory_bytes: u64,
     /// Of one task on disk.
     record_bytes: usize,
@@ -76,6 +87,7 @@ async fn round(folder: &Path, nodes: u64, tasks: u64, callers: u64) -> Result<Ro
     let took = start.elapsed();
     times.sort_unstable();
     ensure!(!times.is_empty(), "fewer tasks than callers: nothing was placed");
+    run_all(&engine).await?;
     let memory_bytes = resident_bytes()?.saturating_sub(before);
     let view = engine.snapshot();
     let some = view.tasks_in(&cluster()?, None).next().context("no task was placed")?;
@@ -95,6 +107,48 @@ async fn round(folder: &Path, nodes: u64, tasks: u64, callers: u64) -> Result<Ro
         memory_bytes,
         record_bytes,
         open,
+    })
+}
+
+/// Every task is reported as running, as its node would.
+async fn run_all(engine: &Engine) -> Result<()> {
+    let view = engine.snapshot();
+    for node in view.nodes_in(&cluster()?, None) {
+        let tasks: Vec<_> = node.tasks.iter().collect();
+        for some in tasks.chunks(REPORTS_MAX) {
+            let reports = some.iter().map(|arn| running(arn)).collect::<Result<_>>()?;
+            let node = node.record.arn.clone();
+            engine.call(TaskReports { node, reports }).await?;
+        }
+    }
+    Ok(())
+}
+
+fn running(arn: &TaskArn) -> Result<TaskReport> {
+    let container = ContainerReport {
+        name: ContainerName::parse("main")?,
+        runtime_id: Some(format!("{}-main", arn.id())),
+        image_digest: Some(format!("sha256:{}", "0a".repeat(32))),
+        status: ContainerStatus::Running,
+        exit_code: None,
+        reason: None,
+        started_at_ms: Some(1),
+        finished_at_ms: None,
+        health: HealthStatus::Unknown,
+        restarts: 0,
+        network_bindings: Vec::new(),
+        addresses: None,
+    };
+    Ok(TaskReport {
+        task: arn.clone(),
+        version: 1,
+        status: TaskStatus::Running,
+        containers: vec![container],
+        stop_code: None,
+        stopped_reason: None,
+        started_at_ms: Some(1),
+        stopping_at_ms: None,
+        stopped_at_ms: None,
     })
 }
 

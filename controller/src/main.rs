@@ -38,6 +38,11 @@ use tracing_subscriber::EnvFilter;
 use crate::lock::Lock;
 use crate::options::{LogFormat, Options, Verb};
 
+/// A million tasks are many millions of small pieces, made by one thread and freed by others: the
+/// C library's own allocator takes more time for them and keeps more between them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Heartbeats in a lease: one that is late or lost is not yet a silent node.
 const HEARTBEATS_PER_LEASE: u64 = 3;
 
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> anyhow::Result<()> {
     log(options.log_format)?;
+    raise_open_files();
     let runtime = tokio::runtime::Runtime::new().context("start the async runtime")?;
     let served = runtime.block_on(serve(options));
     // A call that hangs on a dead disk must not keep the process.
@@ -84,6 +90,17 @@ fn log(format: LogFormat) -> anyhow::Result<()> {
         LogFormat::Json => builder.json().init(),
     }
     Ok(())
+}
+
+/// Each node is a connection: the default soft limit of 1024 would be a limit of nodes. The hard
+/// one is the host's say.
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files can't be raised");
+    }
 }
 
 async fn serve(options: &Options) -> anyhow::Result<()> {

@@ -16,13 +16,13 @@ pub(super) fn set(state: &State, command: &SetAttributes) -> Result<Applied, Ref
     let mut changed: BTreeMap<InstanceArn, Node> = BTreeMap::new();
     for (arn, attribute) in &command.of {
         let before = &in_cluster(state, &command.cluster, arn)?.record;
-        let node = changed.entry(arn.clone()).or_insert_with(|| before.clone());
+        let node = changed.entry(arn.clone()).or_insert_with(|| Node::clone(before));
         match command.change {
             AttributeChange::Put => put(node, attribute)?,
             AttributeChange::Delete => delete(node, attribute),
         }
     }
-    let is_new = |node: &Node| state.view.node(&node.arn).is_some_and(|old| old.record != *node);
+    let is_new = |node: &Node| state.view.node(&node.arn).is_some_and(|old| *old.record != *node);
     let writes = changed.into_values().filter(is_new).map(|node| {
         let version = node.version + 1;
         Write::Node(Arc::new(Node { version, ..node }))

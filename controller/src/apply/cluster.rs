@@ -8,7 +8,7 @@ use crate::state::{Cluster, ClusterStatus, State, Write};
 
 pub(super) fn create(state: &State, command: &CreateCluster, now_ms: u64) -> Applied {
     if let Ok(entry) = active_cluster(&state.view, &command.cluster) {
-        return (Vec::new(), Reply::Cluster(Arc::new(entry.record.clone())));
+        return (Vec::new(), Reply::Cluster(Arc::clone(&entry.record)));
     }
     let cluster = Arc::new(Cluster {
         name: command.cluster.clone(),
@@ -31,7 +31,7 @@ pub(super) fn delete(state: &State, command: &DeleteCluster) -> Result<Applied, 
     if 0 < entry.live_tasks {
         return Err(Refusal::ClusterContainsTasks { cluster, tasks: entry.live_tasks });
     }
-    let record = Cluster { status: ClusterStatus::Inactive, ..entry.record.clone() };
+    let record = Cluster { status: ClusterStatus::Inactive, ..Cluster::clone(&entry.record) };
     let cluster = Arc::new(record);
     Ok((vec![Write::Cluster(Arc::clone(&cluster))], Reply::Cluster(cluster)))
 }

@@ -52,7 +52,7 @@ pub(super) fn register(
         removed_at_ms: None,
         tags,
     };
-    if before == Some(&node) {
+    if before.is_some_and(|before| **before == node) {
         return Ok((Vec::new(), Reply::Registered(Registered { node: Arc::new(node) })));
     }
     let version = before.map_or(1, |node| node.version + 1);
@@ -71,12 +71,12 @@ pub(super) fn set_status(state: &State, command: &SetNodeStatus) -> Result<Appli
         return Err(Refusal::Invalid { field: "status", why });
     }
     if entry.record.status == command.status {
-        return Ok((Vec::new(), Reply::Node(Arc::new(entry.record.clone()))));
+        return Ok((Vec::new(), Reply::Node(Arc::clone(&entry.record))));
     }
     let node = Arc::new(Node {
         status: command.status,
         version: entry.record.version + 1,
-        ..entry.record.clone()
+        ..Node::clone(&entry.record)
     });
     Ok((vec![Write::Node(Arc::clone(&node))], Reply::Node(node)))
 }
@@ -103,7 +103,7 @@ pub(super) fn deregister(
         status: NodeStatus::Inactive,
         removed_at_ms: Some(now_ms),
         version: entry.record.version + 1,
-        ..entry.record.clone()
+        ..Node::clone(&entry.record)
     });
     draft.moves(&node.arn);
     draft.writes.push(Write::Node(Arc::clone(&node)));
@@ -128,7 +128,7 @@ pub(super) fn connected(
     }
     let mut writes = Vec::new();
     if entry.record.lost_at_ms.is_some() {
-        let record = entry.record.clone();
+        let record = Node::clone(&entry.record);
         let version = record.version + 1;
         writes.push(Write::Node(Arc::new(Node { lost_at_ms: None, version, ..record })));
     }

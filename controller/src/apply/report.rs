@@ -10,7 +10,7 @@ use loadline_model::{
 
 use super::{Applied, Draft};
 use crate::command::{Acks, REPORTS_MAX, Refusal, Reply, TaskReports};
-use crate::state::{State, Task, TaskDefinition, Write};
+use crate::state::{Pool, State, Task, TaskDefinition, Write};
 
 /// ECS's reason for a task that an essential container ended.
 const ESSENTIAL_EXITED: &str = "Essential container in task exited";
@@ -59,7 +59,8 @@ fn newest_of_each(reports: &[TaskReport]) -> impl Iterator<Item = &TaskReport> {
 
 fn take(draft: &mut Draft<'_>, task: &Task, report: &TaskReport, now_ms: u64) {
     let definition = draft.state.view.definitions.get(&task.definition);
-    let next = step(task, report, definition.map(Arc::as_ref), now_ms);
+    let pool = draft.state.ledger.pool();
+    let next = step(pool, task, report, definition.map(Arc::as_ref), now_ms);
     if next.held != task.held || next.desired != task.desired {
         draft.moves(&task.node);
     }
@@ -68,6 +69,7 @@ fn take(draft: &mut Draft<'_>, task: &Task, report: &TaskReport, now_ms: u64) {
 
 /// The task after a report that is newer than the last one.
 fn step(
+    pool: &Pool,
     task: &Task,
     report: &TaskReport,
     definition: Option<&TaskDefinition>,
@@ -76,7 +78,7 @@ fn step(
     let mut next = task.clone();
     next.version += 1;
     next.report_version = report.version;
-    take_containers(&mut next, report);
+    take_containers(pool, &mut next, report);
     // A task that was given up is STOPPED already: the node's word only ends the holding.
     let given_up = task.last_status == TaskStatus::Stopped;
     next.last_status = task.last_status.advance(report.status).unwrap_or(task.last_status);
@@ -90,7 +92,7 @@ fn step(
         next.desired = DesiredStatus::Stopped;
         next.stopping_at_ms = task.stopping_at_ms.or(report.stopping_at_ms).or(Some(now_ms));
         next.stop_code = task.stop_code.or(report.stop_code);
-        let theirs = report.stopped_reason.as_deref().map(clip_reason);
+        let theirs = report.stopped_reason.as_deref().map(|text| pool.text(&clip_reason(text)));
         next.stopped_reason = task.stopped_reason.clone().or(theirs);
     }
     if report.status == TaskStatus::Stopped {
@@ -99,13 +101,13 @@ fn step(
         if !given_up {
             next.stopped_at_ms = Some(now_ms);
         }
-        name_the_cause(&mut next, definition);
+        name_the_cause(pool, &mut next, definition);
     }
     next
 }
 
 /// Containers by name; one that the task does not have is not believed.
-fn take_containers(task: &mut Task, report: &TaskReport) {
+fn take_containers(pool: &Pool, task: &mut Task, report: &TaskReport) {
     for said in &report.containers {
         let Some(container) = task.containers.iter_mut().find(|have| have.name == said.name) else {
             continue;
@@ -113,17 +115,19 @@ fn take_containers(task: &mut Task, report: &TaskReport) {
         container.last_status = said.status;
         container.health = said.health;
         container.restarts = said.restarts;
-        if said.runtime_id.is_some() {
-            container.runtime_id.clone_from(&said.runtime_id);
+        if let Some(id) = &said.runtime_id
+            && container.runtime_id.as_deref() != Some(id)
+        {
+            container.runtime_id = Some(id.as_str().into());
         }
-        if said.image_digest.is_some() {
-            container.image_digest.clone_from(&said.image_digest);
+        if let Some(digest) = &said.image_digest {
+            container.image_digest = Some(pool.text(digest));
         }
         container.exit_code = said.exit_code.or(container.exit_code);
         container.network_bindings.clone_from(&said.network_bindings);
         container.addresses = said.addresses.or(container.addresses);
         if let Some(reason) = &said.reason {
-            container.reason = Some(clip_reason(reason));
+            container.reason = Some(pool.text(&clip_reason(reason)));
         }
     }
     if report.status == TaskStatus::Stopped {
@@ -134,7 +138,7 @@ fn take_containers(task: &mut Task, report: &TaskReport) {
 }
 
 /// A stopped task always says why, also where its agent did not: from its containers.
-fn name_the_cause(task: &mut Task, definition: Option<&TaskDefinition>) {
+fn name_the_cause(pool: &Pool, task: &mut Task, definition: Option<&TaskDefinition>) {
     let essential = |name: &ContainerName| {
         let body = definition.map(|definition| &definition.body);
         body.is_none_or(|body| body.containers.iter().any(|c| c.essential && c.name == *name))
@@ -151,5 +155,5 @@ fn name_the_cause(task: &mut Task, definition: Option<&TaskDefinition>) {
         StopCode::TaskFailedToStart => FAILED_TO_START,
         _ => reason,
     };
-    task.stopped_reason.get_or_insert_with(|| reason.to_owned());
+    task.stopped_reason.get_or_insert_with(|| pool.text(reason));
 }

@@ -11,8 +11,8 @@ use super::{Draft, roles};
 use crate::command::{PlacementFailure, Ran};
 use crate::scheduler::{self, Placer};
 use crate::state::{
-    ClusterName, IdSource, ServiceName, State, Task, TaskContainer, TaskDefinition, TaskOverrides,
-    Write,
+    ClusterName, IdSource, Pool, ServiceName, State, Task, TaskContainer, TaskDefinition,
+    TaskOverrides, Write,
 };
 
 /// What the tasks of one request have in common.
@@ -85,7 +85,7 @@ impl Seed<'_> {
             .scope
             .task_arn(self.cluster, id)
             .expect("an id is 32 hex digits and a cluster's name is plain");
-        let task = Arc::new(self.task(arn, node, reserved, ids));
+        let task = Arc::new(self.task(draft.state.ledger.pool(), arn, node, reserved, ids));
         draft.moves(node);
         draft.writes.push(Write::Task(Arc::clone(&task)));
         task
@@ -93,6 +93,7 @@ impl Seed<'_> {
 
     fn task(
         &self,
+        pool: &Pool,
         arn: TaskArn,
         node: &InstanceArn,
         reserved: Resources,
@@ -100,7 +101,7 @@ impl Seed<'_> {
     ) -> Task {
         let containers = self.definition.body.containers.iter().map(|container| TaskContainer {
             name: container.name.clone(),
-            id: uuid(&ids.fresh()),
+            id: uuid(&ids.fresh()).into(),
             last_status: ContainerStatus::Pending,
             runtime_id: None,
             image_digest: None,
@@ -113,7 +114,7 @@ impl Seed<'_> {
         });
         Task {
             arn,
-            cluster: self.cluster.clone(),
+            cluster: pool.cluster(self.cluster),
             node: node.clone(),
             definition: self.definition.key(),
             overrides: self.overrides.cloned().map(Box::new),
@@ -123,9 +124,9 @@ impl Seed<'_> {
             held: true,
             version: 1,
             report_version: 0,
-            group: self.group.to_owned(),
+            group: pool.text(self.group),
             service: self.service.cloned(),
-            started_by: self.started_by.map(str::to_owned),
+            started_by: self.started_by.map(|by| pool.text(by)),
             tags: self.tags.clone(),
             containers: containers.collect(),
             stop_code: None,

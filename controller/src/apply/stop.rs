@@ -27,7 +27,7 @@ pub(super) fn stop(state: &State, command: &StopTask, now_ms: u64) -> Result<App
         desired: DesiredStatus::Stopped,
         version: task.version + 1,
         stop_code: Some(StopCode::UserInitiated),
-        stopped_reason: Some(clip_reason(reason)),
+        stopped_reason: Some(clip_reason(reason).into()),
         stopping_at_ms: Some(now_ms),
         ..Task::clone(task)
     });
@@ -45,7 +45,7 @@ pub(super) fn give_up(task: &Task, reason: &str, now_ms: u64) -> Task {
         last_status: TaskStatus::Stopped,
         version: task.version + 1,
         stop_code: task.stop_code.or(Some(StopCode::InfrastructureHealth)),
-        stopped_reason: task.stopped_reason.clone().or_else(|| Some(clip_reason(reason))),
+        stopped_reason: task.stopped_reason.clone().or_else(|| Some(clip_reason(reason).into())),
         stopping_at_ms: task.stopping_at_ms.or(Some(now_ms)),
         stopped_at_ms: Some(now_ms),
         ..task.clone()

@@ -19,7 +19,7 @@ pub(super) fn set(state: &State, command: &SetTags) -> Result<Applied, Refusal> 
         Tagged::Cluster(name) => {
             let record = &active_cluster(view, name)?.record;
             let tags = change(&record.tags)?;
-            Write::Cluster(Arc::new(Cluster { tags, ..record.clone() }))
+            Write::Cluster(Arc::new(Cluster { tags, ..Cluster::clone(record) }))
         }
         Tagged::Definition(reference) => {
             let missing = || Refusal::DefinitionNotFound(reference.clone());
@@ -36,7 +36,7 @@ pub(super) fn set(state: &State, command: &SetTags) -> Result<Applied, Refusal> 
                 .filter(|record| record.status != ServiceStatus::Inactive)
                 .ok_or_else(|| Refusal::ServiceNotFound(key.clone()))?;
             let tags = change(&record.tags)?;
-            Write::Service(Arc::new(Service { tags, ..record.clone() }))
+            Write::Service(Arc::new(Service { tags, ..Service::clone(record) }))
         }
         Tagged::Task(arn) => {
             let record = view.task(arn).ok_or_else(|| Refusal::TaskNotFound(arn.clone()))?;
@@ -50,7 +50,7 @@ pub(super) fn set(state: &State, command: &SetTags) -> Result<Applied, Refusal> 
                 .filter(|record| record.status != NodeStatus::Inactive)
                 .ok_or_else(|| Refusal::NodeNotFound(arn.clone()))?;
             let tags = change(&record.tags)?;
-            Write::Node(Arc::new(Node { tags, ..record.clone() }))
+            Write::Node(Arc::new(Node { tags, ..Node::clone(record) }))
         }
     };
     Ok((vec![write], Reply::Noted(())))

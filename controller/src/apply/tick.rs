@@ -52,7 +52,7 @@ pub(super) fn tick(state: &State, command: &Tick, now_ms: u64) -> Applied {
 fn lose(draft: &mut Draft<'_>, node: &InstanceArn, now_ms: u64) -> usize {
     let Some(entry) = draft.state.view.node(node) else { return 0 };
     if entry.record.lost_at_ms.is_none() {
-        let record = entry.record.clone();
+        let record = Node::clone(&entry.record);
         let version = record.version + 1;
         let mut losses_ms = record.losses_ms.clone();
         losses_ms.push(now_ms);
@@ -68,7 +68,7 @@ fn lose(draft: &mut Draft<'_>, node: &InstanceArn, now_ms: u64) -> usize {
 
 fn end_quarantine(draft: &mut Draft<'_>, node: &InstanceArn) {
     let Some(entry) = draft.state.view.node(node) else { return };
-    let record = entry.record.clone();
+    let record = Node::clone(&entry.record);
     let version = record.version + 1;
     let (losses_ms, quarantined_until_ms) = (Vec::new(), None);
     let free = Node { losses_ms, quarantined_until_ms, version, ..record };

@@ -32,7 +32,7 @@ use crate::state::{IdSource, Scope, SessionId, View};
 use crate::store::{CodecError, Records, Store};
 
 pub use clock::{Clock, PulseClock, RandomIds, SystemClock};
-pub use publish::{Commit, NODE_CHANGES_MAX, NodeChange, NodeWatch};
+pub use publish::{Commit, NODE_CHANGES_MAX, NodeChange, NodeWatch, Told};
 
 #[cfg(test)]
 pub(crate) use publish::node_changes;

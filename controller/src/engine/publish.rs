@@ -9,7 +9,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc};
 
 use super::Clock;
-use crate::state::{NodeStatus, SessionId, View, Write};
+use crate::state::{NodeStatus, SessionId, Task, TaskDefinition, View, Write};
 
 /// Most changes that wait for one watcher of a node.
 pub const NODE_CHANGES_MAX: usize = 1024;
@@ -37,9 +37,25 @@ pub struct NodeChange {
     /// The generation after.
     pub generation: u64,
     /// New tasks, or ones with a changed desired status.
-    pub assignments: Vec<Assignment>,
+    pub assignments: Vec<Told>,
     /// Tasks whose STOPPED is durable: the node may forget them.
     pub forget: Vec<TaskArn>,
+}
+
+/// A task that a node shall know of. It is spelled out where it is sent: not by the owner of the
+/// state, for whom everybody waits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    task: Arc<Task>,
+    definition: Arc<TaskDefinition>,
+}
+
+impl Told {
+    /// The task as its node is told about it.
+    #[must_use]
+    pub fn assignment(&self) -> Assignment {
+        self.definition.assignment(&self.task)
+    }
 }
 
 /// What one command changed, once it is durable.
@@ -236,7 +252,10 @@ pub(crate) fn node_changes(
             let earlier = earlier.or_else(|| before.task(&task.arn).map(|task| task.desired));
             if earlier != Some(task.desired) {
                 told.insert(task.arn.clone(), task.desired);
-                change.assignments.extend(view.assignment(task));
+                // There is one: the state's invariants exclude a task without its definition.
+                let definition = view.definitions.get(&task.definition).cloned();
+                let told = |definition| Told { task: Arc::clone(task), definition };
+                change.assignments.extend(definition.map(told));
             }
         }
         changes.push((node.clone(), change));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use loadline_model::{DesiredStatus, TaskStatus};
 
-use super::{CallError, Clock, Engine, NodeChange, Options};
+use super::{CallError, Clock, Engine, NodeChange, Options, Told};
 use crate::apply::testing::{cluster, connect, definition, node_arn, register, report, run, scope};
 use crate::command::{PlacementReason, StopTask, TaskReports};
 use crate::state::CountingIds;
@@ -184,7 +184,7 @@ async fn a_disk_that_breaks_at_any_step_loses_nothing_and_passes_no_line() {
 fn follow(held: &mut Vec<(String, DesiredStatus)>, generation: &mut u64, change: NodeChange) {
     assert_eq!(change.base_generation, *generation, "no gap");
     *generation = change.generation;
-    for assignment in change.assignments {
+    for assignment in change.assignments.iter().map(Told::assignment) {
         let id = assignment.task.arn.id().to_owned();
         held.retain(|(have, _)| *have != id);
         held.push((id, assignment.desired));

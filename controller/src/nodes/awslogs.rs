@@ -72,6 +72,10 @@ impl Shipper {
 
     fn follow(&self, view: &View, task: &Arc<Task>) {
         let Some(definition) = view.definitions.get(&task.definition) else { return };
+        let over = |at: u64| at.saturating_add(REST_MS) < now_ms();
+        if definition.body.logs.is_empty() || task.stopped_at_ms.is_some_and(over) {
+            return;
+        }
         for (container, logs) in &definition.body.logs {
             let key = (task.arn.clone(), container.clone());
             let new = self.locked().insert(key.clone());
@@ -101,7 +105,7 @@ fn stream_name(task: &Task, container: &ContainerName, logs: &AwsLogs) -> String
     let own = task.containers.iter().find(|have| have.name == *container);
     match &logs.stream_prefix {
         Some(prefix) => format!("{prefix}/{container}/{}", task.arn.id()),
-        None => own.map_or_else(|| task.arn.id().to_owned(), |own| own.id.clone()),
+        None => own.map_or_else(|| task.arn.id().to_owned(), |own| own.id.to_string()),
     }
 }
 

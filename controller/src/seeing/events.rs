@@ -256,9 +256,9 @@ impl Known {
             subject: task.arn.to_string(),
             status: task.last_status.as_str().to_owned(),
             desired_status: Some(task.desired),
-            group: Some(task.group.clone()),
+            group: Some(task.group.to_string()),
             node: Some(task.node.clone()),
-            reason: task.stopped_reason.clone(),
+            reason: task.stopped_reason.clone().map(String::from),
         })
     }
 

@@ -6,7 +6,7 @@ use loadline_model::{Assignment, DesiredStatus, Line, Resources, TaskArn, TaskRe
 
 use crate::apply::testing::report;
 use crate::command::REPORTS_MAX;
-use crate::engine::NodeChange;
+use crate::engine::{NodeChange, Told};
 use crate::state::SessionId;
 
 /// From the controller, in a session.
@@ -79,7 +79,7 @@ impl Agent {
                 for arn in &change.forget {
                     self.forget(arn);
                 }
-                self.assign(change.assignments);
+                self.assign(change.assignments.iter().map(Told::assignment).collect());
             }
             Some(Down::Acks(acks)) => {
                 for (arn, version) in acks {

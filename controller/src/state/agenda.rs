@@ -43,16 +43,16 @@ impl Happened {
             && after.started_at_ms.is_none()
             && !ours.contains(&after.stop_code)
         {
-            happened.failed.insert(deployment.clone(), 1);
+            happened.failed.insert(deployment.to_string(), 1);
         }
         if reached(TaskStatus::Running) {
-            happened.ran.insert(deployment.clone());
+            happened.ran.insert(deployment.to_string());
         }
         let is_well = |task: &Task| {
             task.containers.iter().filter(|c| c.health == HealthStatus::Healthy).count()
         };
         if is_well(before) < is_well(after) {
-            happened.well.insert(deployment.clone());
+            happened.well.insert(deployment.to_string());
         }
         happened
     }

@@ -1,5 +1,7 @@
 //! Clusters.
 
+use std::sync::Arc;
+
 use loadline_model::KeyValue;
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +44,7 @@ impl ClusterStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterEntry {
     /// What is stored.
-    pub record: Cluster,
+    pub record: Arc<Cluster>,
     /// Tasks whose `lastStatus` is RUNNING.
     pub running_tasks: u32,
     /// Tasks before RUNNING (PROVISIONING, PENDING, ACTIVATING).

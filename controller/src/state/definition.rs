@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use loadline_model::{
-    ContainerName, ContainerSpec, HealthStatus, IpcMode, KeyValue, NetworkMode, PidMode, Protocol,
-    Right, TaskArn, TaskSpec, Volume,
+    Assignment, ContainerName, ContainerSpec, DesiredStatus, HealthStatus, IpcMode, KeyValue,
+    NetworkMode, PidMode, Protocol, Right, TaskArn, TaskSpec, Volume,
 };
 use serde::{Deserialize, Serialize};
 
@@ -245,6 +245,17 @@ impl TaskDefinition {
         let checked = self.body.containers.iter().zip(&task.containers);
         let checked = checked.filter(|(spec, _)| spec.essential && spec.health_check.is_some());
         HealthStatus::of_task(checked.map(|(_, container)| container.health))
+    }
+
+    /// A task of this definition as its node is told about it.
+    #[must_use]
+    pub fn assignment(&self, task: &Task) -> Assignment {
+        let stopping = task.desired == DesiredStatus::Stopped;
+        Assignment {
+            task: self.task_spec(task.arn.clone(), task.overrides.as_deref()),
+            desired: task.desired,
+            stop_reason: task.stopped_reason.clone().filter(|_| stopping).map(String::from),
+        }
     }
 
     /// The work of a task of this definition: the definition with the overrides laid over it.

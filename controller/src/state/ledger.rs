@@ -7,8 +7,8 @@ use loadline_model::{InstanceArn, Line, Resources, TaskArn};
 
 use super::agenda::{Agenda, Happened};
 use super::{
-    ClusterName, JoinToken, Node, NodeEntry, NodeStatus, Service, ServiceKey, SessionId, Task,
-    TokenId,
+    ClusterName, JoinToken, Node, NodeEntry, NodeStatus, Pool, Service, ServiceKey, SessionId,
+    Task, Text, TokenId,
 };
 
 /// Lines and indexes.
@@ -16,7 +16,8 @@ use super::{
 pub struct Ledger {
     lines: HashMap<InstanceArn, Shelf>,
     rooms: HashMap<ClusterName, Rooms>,
-    groups: HashMap<(ClusterName, String), BTreeMap<InstanceArn, u32>>,
+    groups: HashMap<ClusterName, HashMap<Text, BTreeMap<InstanceArn, u32>>>,
+    pool: Pool,
     stopped: BTreeSet<(u64, TaskArn)>,
     quarantined: BTreeSet<(u64, InstanceArn)>,
     run_tokens: BTreeSet<(u64, ClusterName, String)>,
@@ -64,7 +65,7 @@ impl Ledger {
     /// How many live tasks of a group each node has.
     #[must_use]
     pub fn group(&self, cluster: &ClusterName, group: &str) -> Option<&BTreeMap<InstanceArn, u32>> {
-        self.groups.get(&(cluster.clone(), group.to_owned()))
+        self.groups.get(cluster)?.get(group)
     }
 
     /// Stopped tasks that no node holds and that stopped at `until_ms` or before, oldest first.
@@ -110,6 +111,16 @@ impl Ledger {
     /// No new session gets a number up to this one.
     pub fn sessions_until(&mut self, last: SessionId) {
         self.last_session = self.last_session.max(last.0);
+    }
+
+    /// Texts that tasks have in common.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    pub(super) fn pool_mut(&mut self) -> &mut Pool {
+        &mut self.pool
     }
 
     /// What services have to be looked at, and why.
@@ -170,6 +181,7 @@ impl Ledger {
         }
         if let Some(task) = after {
             self.index_in(task);
+            self.pool.note(task);
         }
         let Some(task) = after.or(before) else { return Resources::ZERO };
         let shelf = self.shelf(&task.node, Resources::ZERO);
@@ -239,8 +251,9 @@ impl Ledger {
 
     fn index_in(&mut self, task: &Task) {
         if counts_in_group(task) {
-            let key = (task.cluster.clone(), task.group.clone());
-            *self.groups.entry(key).or_default().entry(task.node.clone()).or_default() += 1;
+            let groups = self.groups.entry(task.cluster.clone()).or_default();
+            let nodes = groups.entry(task.group.clone()).or_default();
+            *nodes.entry(task.node.clone()).or_default() += 1;
         }
         if let Some(at) = forgettable_from(task) {
             self.stopped.insert((at, task.arn.clone()));
@@ -249,8 +262,10 @@ impl Ledger {
 
     fn index_out(&mut self, task: &Task) {
         if counts_in_group(task) {
-            let key = (task.cluster.clone(), task.group.clone());
-            if let Some(nodes) = self.groups.get_mut(&key) {
+            let groups = self.groups.get_mut(&task.cluster);
+            if let Some(groups) = groups
+                && let Some(nodes) = groups.get_mut(&task.group)
+            {
                 if let Some(count) = nodes.get_mut(&task.node) {
                     *count -= 1;
                     if *count == 0 {
@@ -258,7 +273,7 @@ impl Ledger {
                     }
                 }
                 if nodes.is_empty() {
-                    self.groups.remove(&key);
+                    groups.remove(&task.group);
                 }
             }
         }

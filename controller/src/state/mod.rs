@@ -13,6 +13,7 @@ mod ledger;
 mod node;
 mod owned;
 mod placement;
+mod pool;
 mod service;
 mod task;
 mod token;
@@ -27,12 +28,13 @@ pub use definition::{
 };
 pub use ids::{
     ClusterName, CountingIds, DefinitionKey, Family, IdSource, Scope, ServiceKey, ServiceName,
-    TokenId,
+    Text, TokenId,
 };
 pub use ledger::{Ledger, takes_tasks};
 pub use node::{Connection, Node, NodeAttribute, NodeEntry, NodeStatus, SessionId};
 pub use owned::State;
 pub use placement::{BinpackField, PlacementConstraint, PlacementStrategy};
+pub use pool::Pool;
 pub use service::{
     Breaker, DEPLOYMENTS_MAX, Deployment, DeploymentConfig, EVENTS_MAX, Rollout, Scheduling,
     Service, ServiceEntry, ServiceEvent, ServiceStatus, ServiceTags, Throttle,

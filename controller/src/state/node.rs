@@ -1,5 +1,7 @@
 //! Nodes: ECS's container instances.
 
+use std::sync::Arc;
+
 use loadline_model::{InstanceArn, KeyValue, Resources, TaskArn};
 use rpds::RedBlackTreeSetSync;
 use serde::{Deserialize, Serialize};
@@ -125,7 +127,7 @@ pub struct SessionId(pub u64);
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeEntry {
     /// What is stored.
-    pub record: Node,
+    pub record: Arc<Node>,
     /// Of its desired state: grows by one with each change, durable, never back.
     pub generation: u64,
     /// Its agent's session, if one is alive (ECS `agentConnected`).

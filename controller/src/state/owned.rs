@@ -32,6 +32,15 @@ impl State {
         Self { view: View::empty(scope), ledger: Ledger::default(), settings: Settings::default() }
     }
 
+    /// Lets a record that was read from the store share what others have as well.
+    pub fn share(&mut self, write: &mut Write) {
+        if let Write::Task(task) = write
+            && let Some(task) = Arc::get_mut(task)
+        {
+            self.ledger.pool_mut().share(task);
+        }
+    }
+
     /// Takes in a write: from `apply`, or from the store at open. Costs a few map steps.
     pub fn absorb(&mut self, write: &Write) {
         match write {
@@ -86,9 +95,11 @@ impl State {
 
     fn cluster(&mut self, record: &Arc<Cluster>) {
         let entry = match self.view.clusters.get(&record.name) {
-            Some(entry) => ClusterEntry { record: Cluster::clone(record), ..**entry },
+            Some(entry) => {
+                ClusterEntry { record: Arc::clone(record), ..ClusterEntry::clone(entry) }
+            }
             None => ClusterEntry {
-                record: Cluster::clone(record),
+                record: Arc::clone(record),
                 running_tasks: 0,
                 pending_tasks: 0,
                 live_tasks: 0,
@@ -163,11 +174,9 @@ impl State {
         let old = self.view.services.get(&record.key);
         let before = old.map_or(0, |entry| alive(entry.record.status));
         let entry = match old {
-            Some(old) => {
-                ServiceEntry { record: Service::clone(record), ..ServiceEntry::clone(old) }
-            }
+            Some(old) => ServiceEntry { record: Arc::clone(record), ..ServiceEntry::clone(old) },
             None => ServiceEntry {
-                record: Service::clone(record),
+                record: Arc::clone(record),
                 tasks: RedBlackTreeSetSync::new_sync(),
                 running_tasks: 0,
                 pending_tasks: 0,
@@ -198,9 +207,9 @@ impl State {
         let old = self.view.nodes.get(&record.arn);
         let before = old.map_or(0, |entry| counts(entry.record.status));
         let entry = match old {
-            Some(entry) => NodeEntry { record: Node::clone(record), ..NodeEntry::clone(entry) },
+            Some(entry) => NodeEntry { record: Arc::clone(record), ..NodeEntry::clone(entry) },
             None => NodeEntry {
-                record: Node::clone(record),
+                record: Arc::clone(record),
                 generation: 0,
                 connection: None,
                 reserved: loadline_model::Resources::ZERO,

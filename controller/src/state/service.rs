@@ -1,5 +1,7 @@
 //! Services: a number of tasks that is kept, and rolled forward from one deployment to the next.
 
+use std::sync::Arc;
+
 use loadline_model::{KeyValue, TaskArn};
 use rpds::RedBlackTreeSetSync;
 use serde::{Deserialize, Serialize};
@@ -224,7 +226,7 @@ pub struct Throttle {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceEntry {
     /// What is stored.
-    pub record: Service,
+    pub record: Arc<Service>,
     /// Its tasks that are not STOPPED.
     pub tasks: RedBlackTreeSetSync<TaskArn>,
     /// Of them, those that are RUNNING.

@@ -7,7 +7,7 @@ use loadline_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{ClusterName, DefinitionKey, ServiceName, TaskOverrides};
+use super::{ClusterName, DefinitionKey, ServiceName, TaskOverrides, Text};
 
 /// A task. What it runs is its definition with `overrides` laid over it
 /// ([`super::TaskDefinition::task_spec`]); both never change.
@@ -39,13 +39,13 @@ pub struct Task {
     /// The newest report of the node that was taken; 0 before the first.
     pub report_version: u64,
     /// `family:NAME`, `service:NAME`, or what RunTask said.
-    pub group: String,
+    pub group: Text,
     /// The service that it belongs to; `started_by` then is the deployment's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceName>,
     /// RunTask's `startedBy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_by: Option<String>,
+    pub started_by: Option<Text>,
     /// The service's scale-in and deployments leave it alone until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protected_until_ms: Option<u64>,
@@ -59,7 +59,7 @@ pub struct Task {
     pub stop_code: Option<StopCode>,
     /// The same for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stopped_reason: Option<String>,
+    pub stopped_reason: Option<Text>,
     /// When it was placed, Unix milliseconds, as all times here.
     pub created_at_ms: u64,
     /// When it reached RUNNING.
@@ -90,21 +90,21 @@ pub struct TaskContainer {
     /// Its name in the task.
     pub name: ContainerName,
     /// The last part of its ARN ([`super::Scope::container_arn`]).
-    pub id: String,
+    pub id: Text,
     /// Where it stands.
     pub last_status: ContainerStatus,
     /// The OCI runtime's id, once it exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runtime_id: Option<String>,
+    pub runtime_id: Option<Text>,
     /// The image's digest, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image_digest: Option<String>,
+    pub image_digest: Option<Text>,
     /// Once it has ended, if anybody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// For example `OutOfMemoryError: Container killed due to memory usage`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Text>,
     /// The host's ports that lead to it, as its node said.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub network_bindings: Vec<NetworkBinding>,

@@ -201,13 +201,7 @@ impl View {
     /// state's invariants exclude.
     #[must_use]
     pub fn assignment(&self, task: &Task) -> Option<Assignment> {
-        let definition = self.definitions.get(&task.definition)?;
-        let stopping = task.desired == loadline_model::DesiredStatus::Stopped;
-        Some(Assignment {
-            task: definition.task_spec(task.arn.clone(), task.overrides.as_deref()),
-            desired: task.desired,
-            stop_reason: if stopping { task.stopped_reason.clone() } else { None },
-        })
+        Some(self.definitions.get(&task.definition)?.assignment(task))
     }
 
     /// The host's ports that the node's held tasks use.

@@ -80,7 +80,8 @@ pub fn load(store: &mut dyn Store, scope: &Scope) -> Result<Loaded, CodecError> 
     for table in Table::ALL {
         let mut failed = None;
         store.scan(table, &mut |key, value| match decode(table, key, value) {
-            Ok(Some(write)) => {
+            Ok(Some(mut write)) => {
+                state.share(&mut write);
                 state.absorb(&write);
                 true
             }

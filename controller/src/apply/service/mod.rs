@@ -33,7 +33,7 @@ pub(super) fn create(
         && there.status != ServiceStatus::Inactive
     {
         if there.status == ServiceStatus::Active && there.fingerprint == fingerprint {
-            return Ok((Vec::new(), Reply::Service(Arc::new(there.clone()))));
+            return Ok((Vec::new(), Reply::Service(Arc::clone(there))));
         }
         return Err(Refusal::ServiceExists(command.key.clone()));
     }
@@ -71,7 +71,7 @@ pub(super) fn update(
     now_ms: u64,
     ids: &mut dyn IdSource,
 ) -> Result<Applied, Refusal> {
-    let mut service = active(state, &command.key)?.record.clone();
+    let mut service = Service::clone(&active(state, &command.key)?.record);
     let strategy = command.strategy.as_ref().is_some_and(|strategy| !strategy.is_empty());
     check(service.scheduling, command.desired_count, strategy)?;
     if service.scheduling == Scheduling::Daemon && command.desired_count.is_some() {
@@ -113,7 +113,7 @@ pub(super) fn delete(
         return Err(Refusal::ServiceWantsTasks(command.key.clone()));
     }
     let status = ServiceStatus::Draining;
-    Ok(answer(Service { status, desired_count: 0, ..entry.record.clone() }))
+    Ok(answer(Service { status, desired_count: 0, ..Service::clone(&entry.record) }))
 }
 
 fn answer(service: Service) -> Applied {

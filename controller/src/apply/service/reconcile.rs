@@ -31,7 +31,7 @@ pub(crate) fn reconcile(
     let mut look = Look {
         draft: Draft::new(state),
         entry,
-        service: entry.record.clone(),
+        service: Service::clone(&entry.record),
         wake_ms: None,
         now_ms,
         ids,
@@ -241,7 +241,7 @@ impl<'a> Look<'a> {
                 desired: DesiredStatus::Stopped,
                 version: task.version + 1,
                 stop_code: Some(StopCode::ServiceSchedulerInitiated),
-                stopped_reason: Some(clip_reason(reason)),
+                stopped_reason: Some(clip_reason(reason).into()),
                 stopping_at_ms: Some(self.now_ms),
                 ..Task::clone(task)
             });
@@ -281,13 +281,13 @@ impl<'a> Look<'a> {
         }
         let view = &self.draft.state.view;
         let started = self.draft.writes.iter().filter_map(|write| match write {
-            Write::Task(task) => task.started_by.clone(),
+            Write::Task(task) => task.started_by.as_deref(),
             _ => None,
         });
-        let there = self.entry.tasks.iter().filter_map(|arn| view.task(arn)?.started_by.clone());
-        let with_tasks: BTreeSet<String> = started.chain(there).collect();
+        let there = self.entry.tasks.iter().filter_map(|arn| view.task(arn)?.started_by.as_deref());
+        let with_tasks: BTreeSet<&str> = started.chain(there).collect();
         history::prune(&mut self.service, |id| with_tasks.contains(id));
-        if self.service != self.entry.record {
+        if self.service != *self.entry.record {
             self.draft.writes.push(Write::Service(Arc::new(self.service)));
         }
         let wake = Write::Wake(self.entry.record.key.clone(), self.wake_ms);

@@ -16,7 +16,7 @@ use super::questions::Questions;
 use super::sent::{Heard, Sent, snapshot_parts};
 use super::{AgentPort, End, Outgoing, message, status, welcome};
 use crate::command::{NodeApplied, TaskReports};
-use crate::engine::{NodeChange, NodeWatch};
+use crate::engine::{NodeChange, NodeWatch, Told};
 use crate::nodes::private::{self, Given};
 use crate::nodes::relay::Question;
 use crate::state::{SessionId, View};
@@ -220,11 +220,12 @@ impl<'a> Talk<'a> {
     async fn send_change(&mut self, change: NodeChange) -> Result<(), End> {
         self.sent.change(change.generation);
         let forget = change.forget.into_iter().map(String::from).collect();
-        let new = running(&change.assignments);
+        let assignments: Vec<_> = change.assignments.iter().map(Told::assignment).collect();
+        let new = running(&assignments);
         self.send(ToAgent::Change(Change {
             generation: change.generation,
             base_generation: change.base_generation,
-            assignments: change.assignments.into_iter().map(Into::into).collect(),
+            assignments: assignments.into_iter().map(Into::into).collect(),
             forget_task_arns: forget,
         }))
         .await?;

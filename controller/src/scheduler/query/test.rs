@@ -56,7 +56,7 @@ impl Subject {
             Self::RunningTasksCount => vec![node.running_tasks.to_string()],
             Self::TaskGroup => {
                 let tasks = node.tasks.iter().filter_map(|arn| view.task(arn));
-                tasks.map(|task| task.group.clone()).collect()
+                tasks.map(|task| task.group.to_string()).collect()
             }
         }
     }

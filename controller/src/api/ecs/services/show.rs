@@ -89,7 +89,8 @@ impl Counts {
     pub(super) fn of(view: &View, entry: &ServiceEntry, deployment: &Deployment) -> Self {
         let mut counts = Self::default();
         let tasks = entry.tasks.iter().filter_map(|arn| view.task(arn));
-        for task in tasks.filter(|task| task.started_by.as_ref() == Some(&deployment.id)) {
+        for task in tasks.filter(|task| task.started_by.as_deref() == Some(deployment.id.as_str()))
+        {
             match task.last_status {
                 TaskStatus::Running => counts.running += 1,
                 TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Activating => {

@@ -189,7 +189,7 @@ impl Filter {
         task.desired.as_str() == self.desired
             && self.node.as_ref().is_none_or(|node| task.node == *node)
             && self.family.as_deref().is_none_or(|f| task.definition.family.as_str() == f)
-            && self.started_by.as_ref().is_none_or(|by| task.started_by.as_ref() == Some(by))
+            && self.started_by.as_ref().is_none_or(|by| task.started_by.as_deref() == Some(by))
             && self.service.as_ref().is_none_or(|name| task.service.as_ref() == Some(name))
             && self.launch_type.as_deref().is_none_or(|launch_type| launch_type == "EC2")
     }

@@ -18,7 +18,7 @@ fn a_service_starts_its_tasks_and_says_when_it_is_steady() {
     assert!(last_event(&world).starts_with("(service web) has started 4 tasks: (task "));
     let task = &tasks(&world)[0];
     assert_eq!(task.group, "service:web");
-    assert_eq!(task.started_by.as_ref(), Some(&service(&world).primary().id));
+    assert_eq!(task.started_by.as_deref(), Some(service(&world).primary().id.as_str()));
     assert_eq!(task.tags.len(), 2, "aws:ecs:clusterName and aws:ecs:serviceName");
     agents_obey(&mut world);
     assert_eq!(counts(&world), "4/0/0");
