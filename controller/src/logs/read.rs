@@ -3,9 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use redb::ReadableDatabase as _;
-
-use super::store::{EVENTS, GROUPS, Group, LogStore, LogsError, STREAMS, Stream};
+use super::store::{EVENTS, GROUPS, Group, LogStore, LogsError, Refusal, STREAMS, Stream};
 use super::{Event, Pattern};
 
 /// Most bytes of messages of one page (CloudWatch: 1 MB).
@@ -64,10 +62,10 @@ impl LogStore {
     /// # Errors
     /// [`LogsError::Store`]
     pub fn group(&self, name: &str) -> Result<Option<Group>, LogsError> {
-        let read = self.database.begin_read().map_err(LogsError::store)?;
+        let read = self.shelf.read()?;
         let groups = read.open_table(GROUPS).map_err(LogsError::store)?;
         let bytes = groups.get(name).map_err(LogsError::store)?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(bytes.value()).ok()))
+        bytes.map(|bytes| record(bytes.value())).transpose()
     }
 
     /// Groups by name, those that `keep` takes, beginning after a name.
@@ -80,7 +78,7 @@ impl LogStore {
         most: usize,
         keep: impl Fn(&Group) -> bool,
     ) -> Result<Vec<Group>, LogsError> {
-        let read = self.database.begin_read().map_err(LogsError::store)?;
+        let read = self.shelf.read()?;
         let groups = read.open_table(GROUPS).map_err(LogsError::store)?;
         let mut found = Vec::new();
         for row in groups.range(after..).map_err(LogsError::store)? {
@@ -88,8 +86,7 @@ impl LogStore {
             if key.value() == after && !after.is_empty() {
                 continue;
             }
-            let group = serde_json::from_slice(value.value()).ok().filter(&keep);
-            found.extend(group);
+            found.extend(Some(record(value.value())?).filter(&keep));
             if most <= found.len() {
                 break;
             }
@@ -102,10 +99,10 @@ impl LogStore {
     /// # Errors
     /// [`LogsError::Store`]
     pub fn stream(&self, group: &str, name: &str) -> Result<Option<Stream>, LogsError> {
-        let read = self.database.begin_read().map_err(LogsError::store)?;
+        let read = self.shelf.read()?;
         let streams = read.open_table(STREAMS).map_err(LogsError::store)?;
         let bytes = streams.get((group, name)).map_err(LogsError::store)?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(bytes.value()).ok()))
+        bytes.map(|bytes| record(bytes.value())).transpose()
     }
 
     /// A group's streams by name, those that `keep` takes.
@@ -117,7 +114,7 @@ impl LogStore {
         group: &str,
         keep: impl Fn(&Stream) -> bool,
     ) -> Result<Vec<Stream>, LogsError> {
-        let read = self.database.begin_read().map_err(LogsError::store)?;
+        let read = self.shelf.read()?;
         let streams = read.open_table(STREAMS).map_err(LogsError::store)?;
         let mut found = Vec::new();
         for row in streams.range((group, "")..).map_err(LogsError::store)? {
@@ -125,7 +122,7 @@ impl LogStore {
             if key.value().0 != group {
                 break;
             }
-            found.extend(serde_json::from_slice(value.value()).ok().filter(&keep));
+            found.extend(Some(record(value.value())?).filter(&keep));
         }
         Ok(found)
     }
@@ -135,7 +132,7 @@ impl LogStore {
     /// # Errors
     /// [`LogsError::Store`]
     pub fn events(&self, stream: &Stream, range: &Range, most: usize) -> Result<Page, LogsError> {
-        let read = self.database.begin_read().map_err(LogsError::store)?;
+        let read = self.shelf.read()?;
         let events = read.open_table(EVENTS).map_err(LogsError::store)?;
         let (id, last) = (stream.id, (u64::MAX, u64::MAX));
         let from = range.after.map_or((range.from_ms.unwrap_or(0), 0), |(at, n)| (at, n + 1));
@@ -172,14 +169,19 @@ impl LogStore {
     /// # Errors
     /// [`LogsError::Store`]
     pub fn search(&self, streams: &[Stream], filter: &Filter) -> Result<Found, LogsError> {
-        let read = self.database.begin_read().map_err(LogsError::store)?;
+        let read = self.shelf.read()?;
         let table = read.open_table(EVENTS).map_err(LogsError::store)?;
         let from = filter.after.map_or((0, 0), |(at, n)| (at, n + 1));
         let from = from.max((filter.from_ms.unwrap_or(0), 0));
         let until = filter.until_ms.unwrap_or(u64::MAX);
         let mut sources = Vec::new();
         let mut heads = BinaryHeap::new();
-        for (n, stream) in streams.iter().take(STREAMS_MAX).enumerate() {
+        let may_have = |stream: &Stream| stream.last_event_ms.is_some_and(|last| from.0 <= last);
+        for (n, stream) in streams.iter().enumerate().filter(|(_, stream)| may_have(stream)) {
+            if STREAMS_MAX <= sources.len() {
+                let what = "log streams of one search: narrow it by time, names or a prefix";
+                return Err(Refusal::Limit { what, max: STREAMS_MAX as u64 }.into());
+            }
             let id = stream.id;
             let rows = if from < (until, 0) {
                 table.range((id, from.0, from.1)..(id, until, 0)).map_err(LogsError::store)?
@@ -189,24 +191,22 @@ impl LogStore {
             let mut rows =
                 rows.map(|row| row.map(|(key, value)| event(key.value(), value.value())));
             if let Some(first) = rows.next().transpose().map_err(LogsError::store)? {
-                heads.push(Reverse((first.timestamp_ms, first.number, n)));
-                sources.push((Some(first), rows));
-            } else {
-                sources.push((None, rows));
+                heads.push(Reverse((first.timestamp_ms, first.number, sources.len())));
+                sources.push((n, Some(first), rows));
             }
         }
         let (mut found, mut looked_at, mut bytes) = (Vec::new(), 0, 0);
-        while let Some(Reverse((at, number, n))) = heads.pop() {
-            let (head, rows) = &mut sources[n];
+        while let Some(Reverse((at, number, source))) = heads.pop() {
+            let (n, head, rows) = &mut sources[source];
             let Some(event) = head.take() else { continue };
             looked_at += 1;
             if let Some(next) = rows.next().transpose().map_err(LogsError::store)? {
-                heads.push(Reverse((next.timestamp_ms, next.number, n)));
+                heads.push(Reverse((next.timestamp_ms, next.number, source)));
                 *head = Some(next);
             }
             if filter.pattern.matches(&event.message) {
                 bytes += event.message.len();
-                found.push((n, event));
+                found.push((*n, event));
             }
             let full = filter.limit <= found.len() || PAGE_BYTES_MAX < bytes;
             if (full || LOOKED_AT_MAX <= looked_at) && !heads.is_empty() {
@@ -215,6 +215,11 @@ impl LogStore {
         }
         Ok((found, None))
     }
+}
+
+/// A record that is none is an error, not one that is missing.
+fn record<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, LogsError> {
+    serde_json::from_slice(bytes).map_err(LogsError::store)
 }
 
 fn event((_, timestamp_ms, number): (u64, u64, u64), (at, message): (u64, &str)) -> Event {

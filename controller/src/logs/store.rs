@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use redb::{Builder, Database, TableDefinition};
+use redb::{
+    Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase as _, TableDefinition,
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -194,10 +196,61 @@ pub(super) struct Job {
     pub(super) answer: oneshot::Sender<Result<Written, LogsError>>,
 }
 
+type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
+
+/// The open file. After a failure redb does nothing more with it, so it is then opened anew.
+pub(super) struct Shelf {
+    opener: Opener,
+    /// `None` only after it could not be opened again.
+    database: RwLock<Option<Database>>,
+}
+
+impl Shelf {
+    fn open(opener: Opener) -> Result<Self, LogsError> {
+        let database = RwLock::new(Some(opener().map_err(LogsError::store)?));
+        Ok(Self { opener, database })
+    }
+
+    /// Works on the open database. Where that fails it is opened anew, for whoever comes next.
+    pub(super) fn with<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, redb::Error> {
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+            self.reopen()?;
+        }
+        let done = match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(database) => work(database),
+            None => Err(redb::Error::DatabaseAlreadyOpen),
+        };
+        if done.is_err()
+            && let Err(error) = self.reopen()
+        {
+            tracing::error!("the log store can't be opened again yet: {error}");
+        }
+        done
+    }
+
+    /// A transaction that reads.
+    pub(super) fn read(&self) -> Result<ReadTransaction, LogsError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let closed = || LogsError::Store("it could not be opened again after a failure".to_owned());
+        database.as_ref().ok_or_else(closed)?.begin_read().map_err(LogsError::store)
+    }
+
+    /// The old handle must be gone first: it holds the file's lock.
+    fn reopen(&self) -> Result<(), redb::Error> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        *database = None;
+        *database = Some((self.opener)()?);
+        Ok(())
+    }
+}
+
 /// A handle; clones speak to the same store. The writer ends when the last one is gone.
 #[derive(Clone)]
 pub struct LogStore {
-    pub(super) database: Arc<Database>,
+    pub(super) shelf: Arc<Shelf>,
     inbox: SyncSender<Job>,
 }
 
@@ -214,16 +267,22 @@ impl LogStore {
     /// [`LogsError::Store`]
     pub fn open(path: &Path) -> Result<Self, LogsError> {
         private(path).map_err(LogsError::store)?;
-        let builder = Builder::new().set_cache_size(CACHE_BYTES_MAX).create(path);
-        let database = Arc::new(builder.map_err(LogsError::store)?);
-        writer::make_tables(&database).map_err(LogsError::store)?;
+        let file = path.to_owned();
+        let opener = move || Builder::new().set_cache_size(CACHE_BYTES_MAX).create(&file);
+        Self::on(Box::new(opener))
+    }
+
+    /// A store on any redb backend: tests break it.
+    pub(super) fn on(opener: Opener) -> Result<Self, LogsError> {
+        let shelf = Arc::new(Shelf::open(opener)?);
+        shelf.with(writer::make_tables).map_err(LogsError::store)?;
         let (inbox, jobs) = std::sync::mpsc::sync_channel(INBOX_MAX);
-        let own = Arc::clone(&database);
+        let own = Arc::clone(&shelf);
         std::thread::Builder::new()
             .name("logs-writer".to_owned())
             .spawn(move || writer::run(&own, &jobs))
             .map_err(LogsError::store)?;
-        Ok(Self { database, inbox })
+        Ok(Self { shelf, inbox })
     }
 
     /// Carries out a write and answers once it is durable.

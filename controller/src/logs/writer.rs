@@ -3,11 +3,14 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, WriteTransaction};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
+    ReadableTableMetadata as _, Table, WriteTransaction,
+};
 
 use super::store::{
     COUNTERS, EVENT_OVERHEAD_BYTES, EVENTS, GROUPS, Group, Job, LogsError, NewEvent, Refusal,
-    STORED_BYTES_MAX, STREAMS, Stream, TRASH, Write, Written,
+    STORED_BYTES_MAX, STREAMS, Shelf, Stream, TRASH, Write, Written,
 };
 
 /// Most requests of one transaction.
@@ -33,17 +36,17 @@ pub(super) fn make_tables(database: &Database) -> Result<(), redb::Error> {
 }
 
 /// Until nobody is left who could ask.
-pub(super) fn run(database: &Database, jobs: &Receiver<Job>) {
+pub(super) fn run(shelf: &Shelf, jobs: &Receiver<Job>) {
     let mut swept_at = Instant::now();
     loop {
         match jobs.recv_timeout(SWEEP_EVERY) {
-            Ok(first) => batch(database, first, jobs),
+            Ok(first) => batch(shelf, first, jobs),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         if SWEEP_EVERY <= swept_at.elapsed() {
             swept_at = Instant::now();
-            if let Err(error) = sweep(database, now_ms()) {
+            if let Err(error) = shelf.with(|database| sweep(database, now_ms())) {
                 tracing::warn!("can't drop old log events: {error}");
             }
         }
@@ -55,14 +58,14 @@ fn now_ms() -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn batch(database: &Database, first: Job, jobs: &Receiver<Job>) {
+fn batch(shelf: &Shelf, first: Job, jobs: &Receiver<Job>) {
     let mut all = vec![first];
     while all.len() < BATCH_MAX
         && let Ok(job) = jobs.try_recv()
     {
         all.push(job);
     }
-    let done = write_all(database, &all);
+    let done = shelf.with(|database| write_all(database, &all));
     match done {
         Ok(results) => {
             for (job, result) in all.into_iter().zip(results) {
@@ -167,7 +170,7 @@ impl<'a> Tables<'a> {
     }
 
     fn group(&self, name: &str) -> Result<Option<Group>, redb::Error> {
-        Ok(self.groups.get(name)?.and_then(|bytes| serde_json::from_slice(bytes.value()).ok()))
+        self.groups.get(name)?.map(|bytes| record(bytes.value())).transpose()
     }
 
     fn put_group(&mut self, group: &Group) -> Result<(), redb::Error> {
@@ -178,7 +181,7 @@ impl<'a> Tables<'a> {
 
     fn stream(&self, group: &str, name: &str) -> Result<Option<Stream>, redb::Error> {
         let bytes = self.streams.get((group, name))?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(bytes.value()).ok()))
+        bytes.map(|bytes| record(bytes.value())).transpose()
     }
 
     fn put_stream(&mut self, stream: &Stream) -> Result<(), redb::Error> {
@@ -259,7 +262,7 @@ impl<'a> Tables<'a> {
             if key.value().0 != name {
                 break;
             }
-            streams.extend(serde_json::from_slice::<Stream>(value.value()).ok());
+            streams.push(record(value.value())?);
         }
         for stream in &streams {
             self.forget_stream(stream)?;
@@ -330,6 +333,11 @@ impl<'a> Tables<'a> {
     }
 }
 
+/// A record that is none is an error, not one that is missing.
+fn record<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, redb::Error> {
+    serde_json::from_slice(bytes).map_err(|error| redb::Error::Corrupted(error.to_string()))
+}
+
 fn missing(what: &'static str) -> Result<Written, Refusal> {
     Err(Refusal::NotFound(what))
 }
@@ -339,12 +347,11 @@ fn exists(what: &'static str) -> Result<Written, Refusal> {
 }
 
 /// Streams whose oldest event is past their group's retention, with the time.
-fn overdue(database: &Database, now_ms: u64) -> Result<Vec<(Stream, u64)>, redb::Error> {
-    let read = database.begin_read()?;
+fn overdue(read: &ReadTransaction, now_ms: u64) -> Result<Vec<(Stream, u64)>, redb::Error> {
     let (groups, streams) = (read.open_table(GROUPS)?, read.open_table(STREAMS)?);
     let mut all = Vec::new();
     for row in groups.iter()? {
-        let Ok(group) = serde_json::from_slice::<Group>(row?.1.value()) else { continue };
+        let group: Group = record(row?.1.value())?;
         let Some(days) = group.retention_days else { continue };
         let before_ms = now_ms.saturating_sub(u64::from(days) * DAY_MS);
         for row in streams.range((group.name.as_str(), "")..)? {
@@ -352,7 +359,7 @@ fn overdue(database: &Database, now_ms: u64) -> Result<Vec<(Stream, u64)>, redb:
             if key.value().0 != group.name {
                 break;
             }
-            let Ok(stream) = serde_json::from_slice::<Stream>(value.value()) else { continue };
+            let stream: Stream = record(value.value())?;
             if stream.first_event_ms.is_some_and(|first| first < before_ms) {
                 all.push((stream, before_ms));
             }
@@ -362,7 +369,13 @@ fn overdue(database: &Database, now_ms: u64) -> Result<Vec<(Stream, u64)>, redb:
 }
 
 fn sweep(database: &Database, now_ms: u64) -> Result<(), redb::Error> {
-    let overdue = overdue(database, now_ms)?;
+    let read = database.begin_read()?;
+    let overdue = overdue(&read, now_ms)?;
+    // Nothing to drop costs no commit.
+    if overdue.is_empty() && read.open_table(TRASH)?.is_empty()? {
+        return Ok(());
+    }
+    drop(read);
     let transaction = database.begin_write()?;
     {
         let mut tables = Tables::open(&transaction)?;
@@ -398,9 +411,13 @@ fn sweep(database: &Database, now_ms: u64) -> Result<(), redb::Error> {
 mod tests {
     use super::*;
     use crate::logs::{LogStore, Range};
+    use crate::store::faulty::Disk;
 
     async fn store(folder: &std::path::Path) -> LogStore {
-        let store = LogStore::open(&folder.join("logs.redb")).unwrap();
+        filled(LogStore::open(&folder.join("logs.redb")).unwrap()).await
+    }
+
+    async fn filled(store: LogStore) -> LogStore {
         let group =
             Write::CreateGroup { name: "g".into(), tags: Default::default(), may_exist: true };
         store.write(group, 0).await.unwrap();
@@ -442,16 +459,33 @@ mod tests {
         let kept = again.stream("g", "s").unwrap().unwrap();
         assert_eq!(kept.cursor.as_deref(), Some("here"));
         again.write(Write::Retention("g".into(), Some(3)), 1).await.unwrap();
-        sweep(&again.database, 14 * DAY_MS).unwrap();
+        again.shelf.with(|database| sweep(database, 14 * DAY_MS)).unwrap();
         assert_eq!(times(&again), [12 * DAY_MS]);
         let after = again.stream("g", "s").unwrap().unwrap();
         assert_eq!(after.first_event_ms, Some(12 * DAY_MS));
         assert!(after.stored_bytes < kept.stored_bytes);
         again.write(Write::DeleteStream("g".into(), "s".into()), 1).await.unwrap();
-        sweep(&again.database, 14 * DAY_MS).unwrap();
-        let read = again.database.begin_read().unwrap();
+        again.shelf.with(|database| sweep(database, 14 * DAY_MS)).unwrap();
+        let read = again.shelf.read().unwrap();
         assert_eq!(read.open_table(EVENTS).unwrap().iter().unwrap().count(), 0);
         assert_eq!(again.group("g").unwrap().unwrap().stored_bytes, 0);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_said_and_survived() {
+        let disk = Disk::default();
+        let opener = disk.opener();
+        let store = filled(LogStore::on(Box::new(opener)).unwrap()).await;
+        store.write(put(&[1]), 1).await.unwrap();
+        disk.fill_up();
+        let failed = store.write(put(&[2]), 1).await.unwrap_err();
+        assert!(matches!(failed, LogsError::Store(_)), "{failed}");
+        disk.make_room();
+        // The first may find the file closed still.
+        let _ = store.write(put(&[3]), 1).await;
+        store.write(put(&[4]), 1).await.unwrap();
+        let there = times(&store);
+        assert!(there.starts_with(&[1]) && there.ends_with(&[4]), "{there:?}");
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use redb::{Builder, StorageBackend};
+use redb::{Builder, Database, DatabaseError, StorageBackend};
 
 use super::RedbStore;
 
@@ -84,9 +84,13 @@ impl Disk {
 
     /// A store on this disk.
     pub(crate) fn store(&self) -> RedbStore {
+        RedbStore::with("a disk in memory".to_owned(), Box::new(self.opener())).unwrap()
+    }
+
+    /// Opens what is on this disk.
+    pub(crate) fn opener(&self) -> impl Fn() -> Result<Database, DatabaseError> + use<> {
         let disk = self.clone();
-        let opener = move || Builder::new().create_with_backend(disk.clone());
-        RedbStore::with("a disk in memory".to_owned(), Box::new(opener)).unwrap()
+        move || Builder::new().create_with_backend(disk.clone())
     }
 }
 
