@@ -2,7 +2,7 @@
 
 import { createRequire } from "node:module";
 
-const require = createRequire(process.env.CLIENT_MODULES + "/");
+const require = createRequire(process.env.LOADLINE_NODE_MODULES + "/");
 const sdk = require("@aws-sdk/client-ecs");
 
 const region = process.env.AWS_DEFAULT_REGION;

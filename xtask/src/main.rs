@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod fuzz;
+mod node;
 mod peers;
 mod python;
 mod setup;

@@ -9,7 +9,6 @@ use crate::{build, sh};
 const MODULES: &[(&str, &str)] = &[
     ("boto3", "boto3"),
     ("awscli", "awscli"),
-    ("awscli", "awscli"),
     ("ecs-deploy", "ecs_deploy"),
     ("grpcio", "grpc"),
     ("grpcio-tools", "grpc_tools"),

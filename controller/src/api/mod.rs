@@ -26,6 +26,8 @@ pub(crate) mod vault;
 mod wire;
 
 #[cfg(test)]
+mod mutations;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -20,12 +20,21 @@ async fn check(test: &str, script: &str, module: &str) {
         eprintln!("SKIPPED {test}: needs {module} (python3 -m pip install {module})");
         return;
     }
-    run(&python(), script).await;
+    run(&python(), script, 1).await;
+}
+
+/// The same with two nodes.
+async fn check_on_two(test: &str, script: &str, module: &str) {
+    if !has_python_module(module) {
+        eprintln!("SKIPPED {test}: needs {module} (python3 -m pip install {module})");
+        return;
+    }
+    run(&python(), script, 2).await;
 }
 
 /// Runs a script of `tests/clients` against a world of its own.
-async fn run(program: &str, script: &str) {
-    let world = World::new().await;
+async fn run(program: &str, script: &str, nodes: u8) {
+    let world = World::with_nodes(nodes).await;
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/clients");
     let mut client = tokio::process::Command::new(program);
     client
@@ -107,12 +116,18 @@ async fn a_service_is_kept_and_rolled_forward() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_revision_is_rolled_back_and_a_node_is_drained() {
+    let test = "a_bad_revision_is_rolled_back_and_a_node_is_drained";
+    check_on_two(test, "trouble.py", "boto3").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ecs_deploy_deploys_a_revision() {
     check("ecs_deploy_deploys_a_revision", "deploy.py", "ecs_deploy").await;
 }
 
 /// Where Node finds the JavaScript SDK: a folder in which `npm install @aws-sdk/client-ecs` ran.
-const MODULES: &str = "CLIENT_MODULES";
+const MODULES: &str = "LOADLINE_NODE_MODULES";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_javascript_sdk_lists_and_refuses() {
@@ -124,7 +139,7 @@ async fn the_javascript_sdk_lists_and_refuses() {
         );
         return;
     }
-    run("node", "list.mjs").await;
+    run("node", "list.mjs", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use loadline_controller::command::{
     CreateJoinToken, NodeConnected, RegisterNode, TaskReports, UseJoinToken,
 };
-use loadline_controller::engine::{Engine, NodeWatch};
+use loadline_controller::engine::{Engine, NodeWatch, Told};
 use loadline_controller::state::{ClusterName, NodeAttribute, Sha256Hash, TokenId};
 use loadline_model::{
     Assignment, ContainerReport, ContainerStatus, DesiredStatus, InstanceArn, Resources, Right,
@@ -21,9 +21,14 @@ fn features() -> impl Iterator<Item = NodeAttribute> {
     features.chain(rights).map(|name| NodeAttribute { name, value: None })
 }
 
-/// Brings in a node of the cluster `default`, and keeps it alive.
-pub(crate) async fn join(engine: &Engine, cpu_units: u64, memory_mib: u64) -> InstanceArn {
-    let id = TokenId::parse("00112233445566aa").unwrap();
+/// Brings in a node of the cluster `default`, and keeps it alive. `number` tells it from others.
+pub(crate) async fn join(
+    engine: &Engine,
+    number: u8,
+    cpu_units: u64,
+    memory_mib: u64,
+) -> InstanceArn {
+    let id = TokenId::parse(&format!("00112233445566{number:02x}")).unwrap();
     let hash = Sha256Hash([1; 32]);
     let cluster = ClusterName::parse("default").unwrap();
     let token = CreateJoinToken {
@@ -38,7 +43,7 @@ pub(crate) async fn join(engine: &Engine, cpu_units: u64, memory_mib: u64) -> In
         name: name.to_owned(),
         value: Some(value.to_owned()),
     };
-    let key_hash = Sha256Hash([2; 32]);
+    let key_hash = Sha256Hash([number; 32]);
     let node = engine.call(UseJoinToken { id, secret_hash: hash, key_hash }).await.unwrap();
     let register = RegisterNode {
         node: node.clone(),
@@ -87,7 +92,7 @@ async fn live(engine: Engine, node: InstanceArn, mut watch: NodeWatch) {
             }
         }
         match watch.changes.recv().await {
-            Some(change) => assignments = change.assignments.clone(),
+            Some(change) => assignments = change.assignments.iter().map(Told::assignment).collect(),
             None => return,
         }
     }
@@ -96,13 +101,16 @@ async fn live(engine: Engine, node: InstanceArn, mut watch: NodeWatch) {
 fn report(assignment: &Assignment, version: u64) -> TaskReport {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let now_ms = u64::try_from(now.as_millis()).unwrap();
-    let stopped = assignment.desired == DesiredStatus::Stopped;
+    let told = assignment.desired == DesiredStatus::Stopped;
+    // What is made of the image `…:bad` ends before it runs.
+    let bad = assignment.task.containers.iter().any(|spec| spec.image.ends_with(":bad"));
+    let stopped = told || bad;
     let container = |spec: &loadline_model::ContainerSpec| ContainerReport {
         name: spec.name.clone(),
         runtime_id: Some("hollow".into()),
         image_digest: None,
         status: if stopped { ContainerStatus::Stopped } else { ContainerStatus::Running },
-        exit_code: stopped.then_some(143),
+        exit_code: stopped.then_some(if bad { 1 } else { 143 }),
         reason: None,
         started_at_ms: Some(now_ms),
         finished_at_ms: stopped.then_some(now_ms),
@@ -116,9 +124,13 @@ fn report(assignment: &Assignment, version: u64) -> TaskReport {
         version,
         status: if stopped { TaskStatus::Stopped } else { TaskStatus::Running },
         containers: assignment.task.containers.iter().map(container).collect(),
-        stop_code: stopped.then_some(StopCode::UserInitiated),
+        stop_code: stopped.then_some(if told {
+            StopCode::UserInitiated
+        } else {
+            StopCode::TaskFailedToStart
+        }),
         stopped_reason: assignment.stop_reason.clone(),
-        started_at_ms: Some(now_ms),
+        started_at_ms: (!bad).then_some(now_ms),
         stopping_at_ms: stopped.then_some(now_ms),
         stopped_at_ms: stopped.then_some(now_ms),
     }

@@ -31,6 +31,11 @@ pub(crate) const REGION: &str = "us-east-1";
 impl World {
     /// With one node of 4 vCPU and 4 GiB.
     pub(crate) async fn new() -> Self {
+        Self::with_nodes(1).await
+    }
+
+    /// With so many nodes of that size.
+    pub(crate) async fn with_nodes(nodes: u8) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let scope = Scope {
             partition: "aws".into(),
@@ -57,7 +62,9 @@ impl World {
         let address = listener.local_addr().unwrap();
         let (closing, closed) = watch::channel(false);
         let served = tokio::spawn(async move { serve(listener, api, closed).await.unwrap() });
-        hollow::join(&engine, 4096, 4096).await;
+        for number in 0..nodes {
+            hollow::join(&engine, number, 4096, 4096).await;
+        }
         Self { address, credentials, closing, served, engine, _folder: folder }
     }
 }

@@ -24,6 +24,10 @@ mod nodes;
 #[cfg(test)]
 mod services;
 #[cfg(test)]
+mod silence;
+#[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod up;
 #[cfg(test)]
 mod world;

@@ -111,6 +111,7 @@ struct Ground<'a> {
     workspace: &'a Path,
     bin: PathBuf,
     python: Option<PathBuf>,
+    node: Option<PathBuf>,
     extent: Extent,
 }
 
@@ -119,6 +120,9 @@ impl Ground<'_> {
         command.env("LOADLINE_BIN_DIR", &self.bin).env("RUST_BACKTRACE", "1");
         if let Some(python) = &self.python {
             command.env("LOADLINE_PYTHON", python);
+        }
+        if let Some(node) = &self.node {
+            command.env("LOADLINE_NODE_MODULES", node);
         }
         if self.extent == Extent::Full {
             command.env("LOADLINE_TEST_FULL", "1");
@@ -197,8 +201,8 @@ fn run_one<'a>(
     }
     if ground.is_none() {
         let bin = build::run(workspace, Profile::Dev)?;
-        let python = crate::python::ready(workspace);
-        *ground = Some(Ground { workspace, bin, python, extent });
+        let (python, node) = (crate::python::ready(workspace), crate::node::ready(workspace));
+        *ground = Some(Ground { workspace, bin, python, node, extent });
     }
     let ground = ground.as_ref().context("the programs were built")?;
     match &suite.what {
