@@ -1,6 +1,6 @@
 //! The load: clients that run tasks as fast as they get answers, and one that reads meanwhile.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use crate::client::{Client, ECS};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Usage};
 use crate::report::Times;
 
 /// Tasks of one RunTask: as many as ECS allows.
@@ -19,27 +19,47 @@ const TASK_MIB: u64 = 4;
 pub(crate) struct Loaded {
     pub(crate) placements: u64,
     pub(crate) took: Duration,
+    /// Of the controller at the end.
+    pub(crate) usage: Usage,
     pub(crate) run_task_ms: Times,
     pub(crate) read_ms: Times,
+    /// What the controller's resident set grew by for each task of the second half: what a store
+    /// and an allocator keep in any case is there by then.
+    pub(crate) bytes_per_task: f64,
 }
 
-pub(crate) fn run(cluster: &Cluster, clients: usize, how_long: Duration) -> anyhow::Result<Loaded> {
+/// How long a load lasts: both must be reached.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    pub(crate) how_long: Duration,
+    pub(crate) tasks: u64,
+}
+
+/// How often it is looked how far a load is.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long the nodes may take to report what they were given, before the memory is read.
+const REPORT: Duration = Duration::from_secs(5);
+
+pub(crate) fn run(cluster: &Cluster, clients: usize, extent: Extent) -> anyhow::Result<Loaded> {
     define(&mut cluster.client()?, "load", 1, TASK_MIB)?;
     let connections: Vec<Client> =
         (0..clients).map(|_| cluster.client()).collect::<anyhow::Result<_>>()?;
     let reader = cluster.client()?;
-    let over = AtomicBool::new(false);
+    let (over, count) = (AtomicBool::new(false), AtomicU64::new(0));
     let began = Instant::now();
-    let (callers, read) = thread::scope(|scope| {
-        let over = &over;
-        let callers: Vec<_> =
-            connections.into_iter().map(|client| scope.spawn(|| place(client, over))).collect();
+    let (callers, read, half) = thread::scope(|scope| {
+        let (over, count) = (&over, &count);
+        let callers: Vec<_> = connections
+            .into_iter()
+            .map(|client| scope.spawn(|| place(client, over, count)))
+            .collect();
         let reader = scope.spawn(|| look(reader, over));
-        thread::sleep(how_long);
+        let half = wait(cluster, extent, count, began);
         over.store(true, Ordering::Relaxed);
-        (callers.into_iter().map(join).collect::<Vec<_>>(), join(reader))
+        (callers.into_iter().map(join).collect::<Vec<_>>(), join(reader), half)
     });
-    let took = began.elapsed();
+    let (took, usage) = (began.elapsed(), cluster.usage()?);
+    let (half_tasks, half_bytes) = half?;
     let (mut placements, mut times) = (0, Vec::new());
     for caller in callers {
         let (placed, of) = caller?;
@@ -47,7 +67,30 @@ pub(crate) fn run(cluster: &Cluster, clients: usize, how_long: Duration) -> anyh
         times.extend(of);
     }
     let (run_task_ms, read_ms) = (Times::of(times), Times::of(read?));
-    Ok(Loaded { placements, took, run_task_ms, read_ms })
+    thread::sleep(REPORT);
+    let grown = cluster.usage()?.resident_bytes.saturating_sub(half_bytes);
+    let bytes_per_task = grown as f64 / placements.saturating_sub(half_tasks).max(1) as f64;
+    Ok(Loaded { placements, took, usage, run_task_ms, read_ms, bytes_per_task })
+}
+
+/// Waits for the end; how many tasks there were at half of it, and the resident set then.
+fn wait(
+    cluster: &Cluster,
+    extent: Extent,
+    count: &AtomicU64,
+    began: Instant,
+) -> anyhow::Result<(u64, u64)> {
+    let mut half = None;
+    loop {
+        let (tasks, elapsed) = (count.load(Ordering::Relaxed), began.elapsed());
+        if half.is_none() && extent.tasks <= tasks * 2 && extent.how_long <= elapsed * 2 {
+            half = Some((tasks, cluster.usage()?.resident_bytes));
+        }
+        if extent.tasks <= tasks && extent.how_long <= elapsed {
+            return half.context("the load ended before its half");
+        }
+        thread::sleep(LOOK_EVERY);
+    }
 }
 
 /// The panic of a thread is that of the program.
@@ -69,14 +112,20 @@ pub(crate) fn define(
 }
 
 /// How many tasks one client placed, and how long each call took, in milliseconds.
-fn place(mut client: Client, over: &AtomicBool) -> anyhow::Result<(u64, Vec<f64>)> {
+fn place(
+    mut client: Client,
+    over: &AtomicBool,
+    count: &AtomicU64,
+) -> anyhow::Result<(u64, Vec<f64>)> {
     let input = json!({ "taskDefinition": "load", "count": TASKS_PER_CALL });
     let (mut placed, mut times) = (0, Vec::new());
     while !over.load(Ordering::Relaxed) {
         let began = Instant::now();
         let answer = client.call(ECS, "RunTask", &input)?;
         times.push(began.elapsed().as_secs_f64() * 1e3);
-        placed += answer["tasks"].as_array().map_or(0, Vec::len) as u64;
+        let tasks = answer["tasks"].as_array().map_or(0, Vec::len) as u64;
+        placed += tasks;
+        count.fetch_add(tasks, Ordering::Relaxed);
     }
     Ok((placed, times))
 }

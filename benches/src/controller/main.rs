@@ -44,6 +44,9 @@ struct Options {
     /// How long each load lasts, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     seconds: u64,
+    /// Tasks that each load places at least, however long it takes.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    tasks: u64,
     /// Clients that run tasks at once.
     #[arg(long, value_name = "N", default_value_t = 64)]
     clients: usize,
@@ -75,21 +78,22 @@ fn round(options: &Options, nodes: u32) -> anyhow::Result<Round> {
     std::thread::sleep(Duration::from_secs(REST_S));
     let rest_cpu_percent = cluster.usage()?.cpu_percent_since(&idle, REST_S);
     let before = cluster.usage()?;
-    let loaded = load::run(&cluster, options.clients, Duration::from_secs(options.seconds))?;
-    let after = cluster.usage()?;
-    let grown = after.resident_bytes.saturating_sub(before.resident_bytes);
+    let how_long = Duration::from_secs(options.seconds);
+    let extent = load::Extent { how_long, tasks: options.tasks };
+    let loaded = load::run(&cluster, options.clients, extent)?;
+    let resident_bytes = cluster.usage()?.resident_bytes;
     let replaced_ms = death::measure(&mut cluster)?;
     Ok(Round {
         nodes,
         joined_s,
         rest_cpu_percent,
-        load_cpu_percent: after.cpu_percent_since(&before, options.seconds),
+        load_cpu_percent: loaded.usage.cpu_percent_since(&before, loaded.took.as_secs()),
         placements: loaded.placements,
         placements_per_s: loaded.placements as f64 / loaded.took.as_secs_f64(),
         run_task_ms: loaded.run_task_ms,
         read_ms: loaded.read_ms,
-        resident_mib: after.resident_bytes as f64 / MIB,
-        mib_per_100k_tasks: grown as f64 / MIB * 100_000.0 / loaded.placements.max(1) as f64,
+        resident_mib: resident_bytes as f64 / MIB,
+        mib_per_100k_tasks: loaded.bytes_per_task * 100_000.0 / MIB,
         replaced_ms,
     })
 }

@@ -1,4 +1,4 @@
-//! Growth as a picture: four small diagrams over the number of nodes, which is drawn by powers.
+//! Growth as a picture: six small diagrams over the number of nodes, which is drawn by powers.
 
 use std::fmt::Write as _;
 
@@ -12,11 +12,13 @@ type Value = fn(&Round) -> f64;
 
 /// An SVG document.
 pub(crate) fn svg(rounds: &[Round]) -> String {
-    let panels: [(&str, Value); 4] = [
+    let panels: [(&str, Value); 6] = [
         ("durable placements a second", |round| round.placements_per_s),
         ("RunTask of 10 tasks, p99 in ms", |round| round.run_task_ms.p99),
         ("processor at rest, % of one", |round| round.rest_cpu_percent),
         ("node's death to replacement, ms", |round| round.replaced_ms),
+        ("DescribeClusters under load, p99 in ms", |round| round.read_ms.p99),
+        ("MiB for each 100,000 tasks", |round| round.mib_per_100k_tasks),
     ];
     let mut body = String::new();
     for (n, (title, value)) in panels.into_iter().enumerate() {
@@ -25,7 +27,7 @@ pub(crate) fn svg(rounds: &[Round]) -> String {
         panel(&mut body, title, rounds, value);
         body.push_str("</g>\n");
     }
-    let (width, height) = (2.0 * WIDTH, 2.0 * HEIGHT);
+    let (width, height) = (2.0 * WIDTH, 3.0 * HEIGHT);
     format!(
         r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}">
 <style>text {{ font: 11px sans-serif; fill: #222 }} .b {{ font-weight: bold }}</style>
