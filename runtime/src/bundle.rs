@@ -1,14 +1,19 @@
 //! A bundle: a directory with a config.json, read once.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
 use serde_json::Value;
 
 use crate::config::Config;
 use crate::seccomp::Cache;
 use crate::spec::{table, take_unknown};
+use crate::sys::path::real;
 
 /// The largest config.json that is read: 16 MiB, several hundred times what engines write.
 pub const CONFIG_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -73,9 +78,10 @@ impl Bundle {
     /// # Errors
     /// When the directory or the file is missing, too large, or no configuration.
     pub fn open(path: &Path, cache: &Cache) -> Result<Bundle, Error> {
-        let path = path
-            .canonicalize()
-            .map_err(|source| Error::Directory { path: path.to_owned(), source })?;
+        let failed = |source| Error::Directory { path: path.to_owned(), source };
+        let name = CString::new(path.as_os_str().as_bytes());
+        let found = name.map_err(|_| failed(io::ErrorKind::InvalidInput.into()))?;
+        let path = real(&found).map_err(|errno| failed(errno.into()))?;
         let file = path.join("config.json");
         let text = read(&file)?;
         let source = match Config::decode(&text, cache) {
@@ -107,7 +113,10 @@ fn without_unknown_capabilities(text: &str) -> Option<(String, Vec<String>)> {
 /// When the file is missing or too large.
 pub fn read(path: &Path) -> Result<String, Error> {
     let failed = |source| Error::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
+    // Not by the C library's `open`, which takes a call more.
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let file = openat(AT_FDCWD, path, flags, Mode::empty());
+    let file = File::from(file.map_err(|errno| failed(errno.into()))?);
     let length = file.metadata().map_or(0, |metadata| metadata.len()).min(CONFIG_BYTES_MAX);
     // One byte more than there is, so that the end is seen without growing.
     let mut text = String::with_capacity(length as usize + 1);

@@ -30,7 +30,7 @@ pub(super) struct Dir {
 impl Dir {
     /// Opens a mount point.
     pub(super) fn open(path: &Path) -> Result<Dir, Error> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = openat(AT_FDCWD, path, flags, Mode::empty())
             .map_err(|errno| Error::io("open cgroup mount", path, errno))?;
         Ok(Dir { fd, path: path.to_owned(), written: Mutex::default() })
@@ -38,7 +38,7 @@ impl Dir {
 
     /// Opens a child directory, never through a link.
     pub(super) fn child(&self, name: &Path) -> Result<Dir, Error> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let path = self.path.join(name);
         match openat(&self.fd, name, flags, Mode::empty()) {
             Ok(fd) => Ok(Dir { fd, path, written: Mutex::default() }),

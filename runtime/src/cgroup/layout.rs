@@ -106,10 +106,13 @@ fn read(path: impl AsRef<Path>) -> Result<String, Error> {
 impl Layout {
     /// Reads the calling thread's own view; a thread can have a mount namespace of its own.
     pub fn probe() -> Result<Layout, Error> {
-        let own_groups = read("/proc/thread-self/cgroup")?;
+        // The first thread's way is the shorter one, and the only one of a program without others.
+        let is_first = nix::unistd::gettid() == nix::unistd::getpid();
+        let own = Path::new(if is_first { "/proc/self" } else { "/proc/thread-self" });
+        let own_groups = read(own.join("cgroup"))?;
         let mut layout = match usual::layout(&own_groups) {
             Some(layout) => layout,
-            None => Layout::parse(&read("/proc/thread-self/mountinfo")?, &own_groups)?,
+            None => Layout::parse(&read(own.join("mountinfo"))?, &own_groups)?,
         };
         let is_initial = crate::sys::creds::in_initial_user_namespace();
         let own_id = nix::unistd::geteuid();
@@ -287,7 +290,7 @@ impl<'a> Mount<'a> {
 /// Whether a walk to the mount's path ends on this mount: component by component, the walk steps
 /// onto whatever is mounted on the current mount at that point.
 fn is_visible(mount: &Mount<'_>, mounts: &[Mount<'_>]) -> bool {
-    let target = Path::new(mount.mount_point.as_ref());
+    let target = mount.mount_point.as_ref();
     let orphan = |m: &&Mount<'_>| !mounts.iter().any(|other| other.id == m.parent);
     let at_root = mounts.iter().filter(orphan).find(|m| m.mount_point == "/");
     // In a chroot that is no mount point, the mount that holds the root is not listed.
@@ -298,7 +301,7 @@ fn is_visible(mount: &Mount<'_>, mounts: &[Mount<'_>]) -> bool {
         let next = mounts
             .iter()
             .filter(|m| m.parent == current && m.id != current)
-            .filter(|m| target.starts_with(m.mount_point.as_ref()))
+            .filter(|m| is_on_way(&m.mount_point, target))
             .min_by_key(|m| m.mount_point.len());
         match next {
             Some(next) => current = next.id,
@@ -306,6 +309,13 @@ fn is_visible(mount: &Mount<'_>, mounts: &[Mount<'_>]) -> bool {
         }
     }
     current == mount.id
+}
+
+/// Whether a walk to `target` passes this path. Both are as the kernel writes them: absolute, with
+/// single slashes, and none at the end.
+fn is_on_way(path: &str, target: &str) -> bool {
+    let rest = target.strip_prefix(path);
+    path == "/" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Undoes the octal escapes (`\040` for a space) of mountinfo.

@@ -48,7 +48,8 @@ pub fn wait(created: &Created) -> Result<i32, Error> {
             other => other.map_err(|source| Error::Signal { pid: created.pid, source })?,
         };
         let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
-        if ready[1] {
+        // What ended takes no signal.
+        if ready[1] && !ready[0] {
             pass_signal(&signals, created, terminal.as_ref());
         }
         if let Some(terminal) = &mut terminal {

@@ -33,7 +33,9 @@ use crate::init::procfs::Procfs;
 use crate::init::sync::{self, Cause, Failure, FromChild, Last, ParentEnd};
 use crate::plan::{ParentStep, Plan, Slot, c_path};
 use crate::spec::{Hook, HookKind, NamespaceKind, NetDevice};
+use crate::sys::heap::take_own_pages;
 use crate::sys::mount::{AT_RECURSIVE, OPEN_TREE_CLONE, open_tree};
+use crate::sys::network::{self, Making};
 use crate::sys::process::{Clone3, Side, clone3, pidfd_open};
 
 /// A container that was set up. Dropped, it is undone.
@@ -107,6 +109,7 @@ pub(super) fn launch<'a>(plan: &'a Plan, setting: Setting<'a>) -> Result<Launche
         interfaces: Vec::new(),
         process: None,
         group: None,
+        network: None,
         is_in_v2: false,
         rdt: resctrl::Guard::default(),
     };
@@ -135,6 +138,8 @@ struct Launch<'a> {
     interfaces: Vec<Moved>,
     process: Option<Process>,
     group: Option<Group>,
+    /// The network namespace that is made aside.
+    network: Option<Making>,
     /// Whether the process is in the v2 side of its cgroup since it is there.
     is_in_v2: bool,
     rdt: resctrl::Guard,
@@ -181,6 +186,7 @@ impl Launch<'_> {
             ParentStep::SendPidfd => self.send_pidfd(),
             ParentStep::ListenForStart => self.listen_for_start(),
             ParentStep::StartScope => self.start_scope(),
+            ParentStep::MakeNetwork => self.make_network(),
             ParentStep::CreateCgroup => self.create_cgroup(),
             ParentStep::GiveCgroup { uid } => {
                 Ok(self.group.as_ref().map_or(Ok(()), |group| group.give_to(*uid))?)
@@ -213,6 +219,13 @@ impl Launch<'_> {
             ParentStep::WriteRecord => self.write_record(Progress::Done),
             ParentStep::AwaitExec => self.await_exec(),
         }
+    }
+
+    /// First with pages of this process's own: the thread shares its memory.
+    fn make_network(&mut self) -> Result<(), StepError> {
+        take_own_pages();
+        let network = self.network.as_mut().ok_or(Errno::EBADF)?;
+        Ok(network.begin()?)
     }
 
     fn move_interface(&mut self, device: &NetDevice, slot: Option<Slot>) -> Result<(), StepError> {
@@ -310,6 +323,10 @@ impl Launch<'_> {
             self.console = Some(given);
             self.kept_console = Some(kept);
         }
+        let network = match self.plan.parent.contains(&ParentStep::MakeNetwork) {
+            true => network::pair().map(|(near, far)| (Some(near), Some(far)))?,
+            false => (None, None),
+        };
         let flags = namespaces.iter().fold(0, |flags, kind| flags | kind.flag());
         let what = Clone3 {
             namespaces: if first.is_empty() { flags } else { 0 },
@@ -319,6 +336,7 @@ impl Launch<'_> {
         self.is_in_v2 = what.cgroup.is_some();
         let start = init::Start {
             sync: child,
+            network: network.1,
             listener: self.listener.take(),
             console: self.console.take(),
             slots: std::mem::take(&mut self.slots),
@@ -329,6 +347,7 @@ impl Launch<'_> {
             Side::Child => {
                 // So that the runtime's death is seen as the end of the socket.
                 drop(parent);
+                drop(network.0);
                 if first.is_empty() {
                     init::run(self.plan, start)
                 }
@@ -337,6 +356,7 @@ impl Launch<'_> {
             Side::Parent { pid, pidfd } => {
                 self.process = Some(Process::new(pid, pidfd));
                 self.slots = start.slots;
+                self.network = network.0;
                 self.sync = Some(parent);
                 if first.is_empty() { Ok(()) } else { self.take_sibling() }
             }

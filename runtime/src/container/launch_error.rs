@@ -110,7 +110,9 @@ pub(super) fn hint(step: &str, error: &StepError) -> Option<&'static str> {
             "user namespaces may be forbidden: see sysctl kernel.unprivileged_userns_clone, \
              kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces",
         ),
-        ("clone", Errno::ENOSPC) => Some("a limit in sysctl user.max_*_namespaces is reached"),
+        ("clone" | "enter", Errno::ENOSPC) => {
+            Some("a limit in sysctl user.max_*_namespaces is reached")
+        }
         ("clone", Errno::EINVAL) => Some("the kernel lacks one of these namespaces"),
         (_, Errno::ENOSYS) => Some("Linux 5.12 or newer is needed"),
         ("move", Errno::EEXIST) => Some("the container's namespace has an interface of this name"),

@@ -3,10 +3,12 @@
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{AT_FDCWD, Flock, FlockArg};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, Flock, FlockArg, OFlag, openat};
+use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::record::{CGROUP_LINK, RECORD_FILE, Record, START_SOCKET};
@@ -105,11 +107,12 @@ impl Store {
 }
 
 fn lock(path: PathBuf, is_new: bool) -> Result<Folder, Error> {
-    let directory = match File::open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::NotFound),
-        other => other.map_err(|source| Error::io("open", &path, source))?,
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let directory = match openat(AT_FDCWD, &path, flags, Mode::empty()) {
+        Err(Errno::ENOENT) => return Err(Error::NotFound),
+        other => other.map_err(|errno| Error::io("open", &path, errno.into()))?,
     };
-    let lock = Flock::lock(directory, FlockArg::LockExclusive)
+    let lock = Flock::lock(File::from(directory), FlockArg::LockExclusive)
         .map_err(|(_, errno)| Error::io("lock", &path, errno.into()))?;
     // Whoever held the lock may have removed the folder meanwhile.
     if !is_new && !path.exists() {
@@ -202,8 +205,9 @@ pub(super) fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<(
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}", std::process::id()));
     let temporary = PathBuf::from(temporary);
-    let mut options = File::options();
-    let file = options.write(true).create(true).truncate(true).mode(mode).open(&temporary);
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC;
+    let file = openat(AT_FDCWD, &temporary, flags, Mode::from_bits_truncate(mode));
+    let file = file.map(File::from).map_err(io::Error::from);
     let written = file.and_then(|mut file| file.write_all(bytes));
     let renamed = written.and_then(|()| fs::rename(&temporary, path));
     renamed.map_err(|error| {

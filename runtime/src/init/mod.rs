@@ -28,6 +28,7 @@ mod tail;
 mod terminal;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
@@ -36,6 +37,7 @@ use crate::plan::{ChildStep, ParentStep, Plan, Slot};
 use crate::spec::{Hook, HookKind, NamespaceKind};
 use crate::sys;
 use crate::sys::creds::CapSets;
+use crate::sys::network::Arrival;
 use crate::sys::process::{Clone3, Side, clone3};
 use procfs::Procfs;
 use sync::{Cause, ChildEnd, Failure, FromChild};
@@ -52,6 +54,8 @@ pub struct Start {
     pub listener: Option<OwnedFd>,
     /// Where the terminal's master goes.
     pub console: Option<OwnedFd>,
+    /// Where the network namespace arrives that the parent makes.
+    pub network: Option<Arrival>,
     /// What the parent opened, by slot.
     pub slots: Vec<Option<OwnedFd>>,
     /// The state that hooks read, in the form of a template.
@@ -71,7 +75,9 @@ struct Init<'p> {
     procfs: Option<Procfs>,
     /// The mounts of /proc and /sys, with their places: what is hidden there is found from them, as
     /// somebody who can change the image could exchange the directories meanwhile.
-    kernel_mounts: Vec<(std::path::PathBuf, OwnedFd)>,
+    kernel_mounts: Vec<(std::path::PathBuf, Rc<OwnedFd>)>,
+    /// Where the container has a new tmpfs that nobody else has written to.
+    new_places: Vec<std::path::PathBuf>,
     /// The host's /dev/null, checked.
     null: Option<OwnedFd>,
     /// An empty read-only directory.
@@ -97,6 +103,7 @@ pub fn run(plan: &Plan, start: Start) -> ! {
         root: None,
         procfs: None,
         kernel_mounts: Vec::new(),
+        new_places: Vec::new(),
         null: None,
         empty: None,
         node_dir: None,
@@ -164,7 +171,7 @@ impl Init<'_> {
             }
             S::NewSession => Ok(nix::unistd::setsid().map(|_| ())?),
             S::UnshareTime { offsets } => identity::unshare_time(offsets),
-            S::UnshareNetwork => Ok(nix::sched::unshare(CloneFlags::CLONE_NEWNET)?),
+            S::EnterNetwork => self.enter_network(),
             S::UnshareCgroup => identity::unshare_cgroup(),
             S::RaiseLoopback => Ok(sys::net::raise_loopback()?),
             S::SetHostname { name } => Ok(nix::unistd::sethostname(os_str(name))?),
@@ -271,6 +278,12 @@ impl Init<'_> {
         Ok(setns(&fd, flag)?)
     }
 
+    fn enter_network(&mut self) -> Done {
+        let arrival = self.start.network.take().ok_or(Cause::Kernel(Errno::EBADF))?;
+        let namespace = arrival.receive()?;
+        Ok(setns(&namespace, CloneFlags::CLONE_NEWNET)?)
+    }
+
     fn run_hooks(&self, kind: HookKind, hooks: &[Hook]) -> Done {
         let state = self.start.hook_state.clone().inside(kind);
         let files = match kind {
@@ -321,6 +334,7 @@ impl Init<'_> {
         keep.sort_unstable();
         // Their owners must not close numbers that may belong to others by then.
         std::mem::forget(self.start.console.take());
+        std::mem::forget(self.start.network.take());
         std::mem::forget(std::mem::take(&mut self.start.slots));
         std::mem::forget(self.root.take());
         std::mem::forget(self.procfs.take());

@@ -3,11 +3,12 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
 use nix::mount::{MntFlags, MsFlags, umount2};
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::procfs::Procfs;
@@ -17,7 +18,8 @@ use super::{Done, Init, copy_up, nodes};
 use crate::plan::{Content, Finding, Target, c_path};
 use crate::spec::{MountOptions, Tmpcopyup};
 use crate::sys::mount::{
-    self, AT_RECURSIVE, OPEN_TREE_CLONE, SetAttr, mount_setattr, move_mount, open_tree,
+    self, AT_RECURSIVE, OPEN_TREE_CLONE, SetAttr, clone_tree, mount_setattr, move_mount,
+    move_mount_to, open_tree,
 };
 
 /// Files of procfs that containers hide behind files of their own, by custom (lxcfs and others).
@@ -44,17 +46,15 @@ impl Init<'_> {
         target: &Target,
         options: &MountOptions,
     ) -> Done {
-        let mount = self.detached(content, options)?;
-        let place = self.place(&mount, target)?;
-        if let Content::Filesystem { copy_up: Tmpcopyup::Yes, .. } = content {
-            copy_up::copy(place.as_fd(), mount.as_fd())?;
+        let mount = Rc::new(self.detached(content, options)?);
+        if !self.mount_in_new_place(&mount, content, &target.path)? {
+            let place = self.place(&mount, target)?;
+            if let Content::Filesystem { copy_up: Tmpcopyup::Yes, .. } = content {
+                copy_up::copy(place.as_fd(), mount.as_fd())?;
+            }
+            move_mount(mount.as_fd(), place.as_fd())?;
         }
-        move_mount(mount.as_fd(), place.as_fd())?;
-        self.forget_directory(&target.path);
-        self.kernel_mounts.retain(|(place, _)| !place.starts_with(&target.path));
-        if target.finding == Finding::NoLinks {
-            self.kernel_mounts.push((target.path.clone(), mount.try_clone().map_err(errno)?));
-        }
+        self.note(&mount, content, target);
         if options.tree_set | options.tree_clear != 0 {
             let change = SetAttr {
                 set: options.tree_set,
@@ -81,8 +81,50 @@ impl Init<'_> {
         Ok(())
     }
 
+    /// Mounts on a new directory of a filesystem that the container was just given: nobody else
+    /// can have put anything there. False where that is not so, and the place has to be found.
+    fn mount_in_new_place(
+        &mut self,
+        mount: &OwnedFd,
+        content: &Content,
+        path: &Path,
+    ) -> Result<bool, Cause> {
+        let is_new = path.parent().is_some_and(|dir| self.new_places.iter().any(|new| new == dir));
+        if !is_new || matches!(content, Content::Filesystem { copy_up: Tmpcopyup::Yes, .. }) {
+            return Ok(false);
+        }
+        let is_filesystem = matches!(content, Content::Filesystem { .. });
+        if !is_filesystem && !is_directory(mount.as_fd())? {
+            return Ok(false);
+        }
+        let (dir, name) = self.node_dir(path)?;
+        match mkdirat(dir, name, Mode::from_bits_truncate(rooted::MODE)) {
+            Ok(()) => move_mount_to(mount.as_fd(), dir, &c_path(Path::new(name)))?,
+            Err(Errno::EEXIST) => return Ok(false),
+            Err(errno) => return Err(errno.into()),
+        }
+        Ok(true)
+    }
+
+    /// What later steps want to know of a mount.
+    fn note(&mut self, mount: &Rc<OwnedFd>, content: &Content, target: &Target) {
+        let path = &target.path;
+        self.forget_directory(path);
+        self.kernel_mounts.retain(|(place, _)| !place.starts_with(path));
+        self.new_places.retain(|place| !place.starts_with(path));
+        if target.finding == Finding::NoLinks {
+            self.kernel_mounts.push((path.clone(), Rc::clone(mount)));
+        }
+        if let Content::Filesystem { kind, copy_up: Tmpcopyup::No, .. } = content
+            && kind.to_bytes() == b"tmpfs"
+        {
+            self.new_places.push(path.clone());
+        }
+    }
+
     /// Makes the mount, attached nowhere, with its attributes.
     fn detached(&mut self, content: &Content, options: &MountOptions) -> Result<OwnedFd, Cause> {
+        let change = SetAttr { set: options.set, clear: options.clear, ..SetAttr::default() };
         let tree = match content {
             Content::Filesystem { kind, source, parameters, .. } => {
                 let is_block = !SOURCELESS.contains(&kind.to_bytes());
@@ -90,13 +132,15 @@ impl Init<'_> {
                 return filesystem(kind, source.as_deref(), parameters, read_only, options.set);
             }
             Content::ClonedTree { slot, .. } => self.take_slot(*slot)?,
+            Content::HostTree { path, recursive } if options.set | options.clear != 0 => {
+                return Ok(clone_tree(AT_FDCWD, &c_path(path), *recursive, change)?);
+            }
             Content::HostTree { path, recursive } => {
                 let flags = if *recursive { AT_RECURSIVE } else { 0 };
                 open_tree(AT_FDCWD, &c_path(path), OPEN_TREE_CLONE | flags)?
             }
         };
         if options.set | options.clear != 0 {
-            let change = SetAttr { set: options.set, clear: options.clear, ..SetAttr::default() };
             mount_setattr(tree.as_fd(), change, None)?;
         }
         Ok(tree)
@@ -159,9 +203,8 @@ impl Init<'_> {
             Err(Cause::Kernel(Errno::ENOENT)) => return Ok(()),
             other => other?,
         };
-        let tree = open_tree(place.as_fd(), c"", OPEN_TREE_CLONE | AT_RECURSIVE)?;
         let change = SetAttr { set: RDONLY, recursive: true, ..SetAttr::default() };
-        mount_setattr(tree.as_fd(), change, None)?;
+        let tree = clone_tree(place.as_fd(), c"", true, change)?;
         Ok(move_mount(tree.as_fd(), place.as_fd())?)
     }
 
@@ -174,11 +217,10 @@ impl Init<'_> {
         if is_directory(place.as_fd())? {
             return self.hide_directory(place.as_fd());
         }
-        let cover = open_tree(self.null()?, c"", OPEN_TREE_CLONE)?;
         // It is the host's own node, whose mode and owner the container's root could change. A
         // read-only mount refuses that, and lets devices be written to.
         let change = SetAttr { set: RDONLY, ..SetAttr::default() };
-        mount_setattr(cover.as_fd(), change, None)?;
+        let cover = clone_tree(self.null()?, c"", false, change)?;
         Ok(move_mount(cover.as_fd(), place.as_fd())?)
     }
 
@@ -282,10 +324,6 @@ fn filesystem_with_long_options(
     let change = SetAttr { set: attr, ..SetAttr::default() };
     mount_setattr(tree.as_fd(), change, None)?;
     Ok(tree)
-}
-
-fn errno(error: std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
 fn is_directory(fd: BorrowedFd<'_>) -> Result<bool, Errno> {

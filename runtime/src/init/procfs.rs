@@ -6,6 +6,7 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
@@ -17,7 +18,7 @@ use crate::sys::mount::{self, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_X
 
 /// A descriptor of procfs's root.
 #[derive(Debug)]
-pub struct Procfs(OwnedFd);
+pub struct Procfs(Rc<OwnedFd>);
 
 impl Procfs {
     /// The host's, at /proc.
@@ -26,15 +27,15 @@ impl Procfs {
     /// [`Cause::NotProcfs`] when something else is mounted there.
     pub fn of_host() -> Result<Procfs, Cause> {
         let fd = mount::openat2(AT_FDCWD, c"/proc", libc::O_PATH | libc::O_DIRECTORY, 0, 0)?;
-        Procfs::from_mount(fd)
+        Procfs::from_mount(Rc::new(fd))
     }
 
     /// A procfs that was just mounted, detached or not.
     ///
     /// # Errors
     /// [`Cause::NotProcfs`] when it is another filesystem.
-    pub fn from_mount(fd: OwnedFd) -> Result<Procfs, Cause> {
-        let kind = fstatfs(&fd)?.filesystem_type();
+    pub fn from_mount(fd: Rc<OwnedFd>) -> Result<Procfs, Cause> {
+        let kind = fstatfs(fd.as_fd())?.filesystem_type();
         if kind == PROC_SUPER_MAGIC { Ok(Procfs(fd)) } else { Err(Cause::NotProcfs) }
     }
 
@@ -45,7 +46,7 @@ impl Procfs {
     pub fn detached() -> Result<Procfs, Cause> {
         let fs = mount::fsopen(c"proc")?;
         mount::fsconfig_create(fs.as_fd())?;
-        Procfs::from_mount(mount::fsmount(fs.as_fd(), 0)?)
+        Procfs::from_mount(Rc::new(mount::fsmount(fs.as_fd(), 0)?))
     }
 
     /// Opens a file, such as `self/oom_score_adj`.
@@ -82,7 +83,7 @@ impl Procfs {
     pub fn chmod(&self, handle: BorrowedFd<'_>, mode: u32) -> Result<(), Cause> {
         let path = format!("self/fd/{}", handle.as_raw_fd());
         let mode = Mode::from_bits_truncate(mode);
-        Ok(fchmodat(&self.0, path.as_str(), mode, FchmodatFlags::FollowSymlink)?)
+        Ok(fchmodat(self.0.as_fd(), path.as_str(), mode, FchmodatFlags::FollowSymlink)?)
     }
 }
 

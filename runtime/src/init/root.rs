@@ -13,13 +13,13 @@ use super::{Done, Init};
 use crate::plan::Slot;
 use crate::spec::Propagation;
 use crate::sys::mount::{
-    AT_RECURSIVE, OPEN_TREE_CLONE, SetAttr, mount_setattr, move_mount, open_tree, pivot_root_here,
+    AT_RECURSIVE, OPEN_TREE_CLONE, SetAttr, mount_setattr, mount_setattr_at, move_mount_to,
+    open_tree, pivot_root_here,
 };
 
 /// Sets the propagation of all mounts that this namespace copied from the host.
 pub(super) fn propagate(propagation: Propagation) -> Done {
-    let root = handle(Path::new("/"))?;
-    change_propagation(&root, propagation)
+    Ok(mount_setattr_at(c"/", to(propagation))?)
 }
 
 /// The root without a mount namespace: nothing can be mounted, so a change of root is all.
@@ -39,7 +39,8 @@ impl Init<'_> {
     /// A tree that the parent cloned is still a peer of the host's mounts.
     pub(super) fn take_root(&mut self, slot: Slot) -> Done {
         let tree = self.take_slot(slot)?;
-        change_propagation(&tree, Propagation { flag: libc::MS_SLAVE, recursive: true })?;
+        let slave = Propagation { flag: libc::MS_SLAVE, recursive: true };
+        mount_setattr(tree.as_fd(), to(slave), None)?;
         self.root = Some(tree);
         Ok(())
     }
@@ -47,8 +48,7 @@ impl Init<'_> {
     /// On the host's root: where it is attached does not matter, because it becomes the root, and
     /// there the bundle's path need not be looked up again.
     pub(super) fn attach_root(&mut self) -> Done {
-        let place = handle(Path::new("/"))?;
-        Ok(move_mount(self.root()?, place.as_fd())?)
+        Ok(move_mount_to(self.root()?, AT_FDCWD, c"/")?)
     }
 
     /// After `setns` this is the container's: the kernel has put the process on its root.
@@ -77,22 +77,13 @@ impl Init<'_> {
     }
 
     pub(super) fn propagate_root(&mut self, propagation: Propagation) -> Done {
-        let change = SetAttr {
-            propagation: propagation.flag,
-            recursive: propagation.recursive,
-            ..SetAttr::default()
-        };
-        Ok(mount_setattr(self.root()?, change, None)?)
+        Ok(mount_setattr(self.root()?, to(propagation), None)?)
     }
 }
 
-fn change_propagation(mount: &OwnedFd, propagation: Propagation) -> Done {
-    let change = SetAttr {
-        propagation: propagation.flag,
-        recursive: propagation.recursive,
-        ..SetAttr::default()
-    };
-    Ok(mount_setattr(mount.as_fd(), change, None)?)
+fn to(propagation: Propagation) -> SetAttr {
+    let Propagation { flag, recursive } = propagation;
+    SetAttr { propagation: flag, recursive, ..SetAttr::default() }
 }
 
 fn handle(path: &Path) -> Result<OwnedFd, Cause> {

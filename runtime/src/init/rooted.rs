@@ -24,7 +24,7 @@ const RESOLVE_TRIES_MAX: u32 = 128;
 const LINKS_MAX: u32 = 32;
 
 /// The permissions of what is made.
-const MODE: u32 = 0o755;
+pub(super) const MODE: u32 = 0o755;
 
 /// What is made where the last component is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

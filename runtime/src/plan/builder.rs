@@ -6,7 +6,9 @@ use super::step::{ChildStep, ParentStep, Program, Slot};
 use super::{Ask, Begin, CgroupDriver, Console};
 use crate::cgroup::Mode;
 use crate::host::Host;
-use crate::spec::{Capabilities, HookKind, IdMap, MountKind, NamespaceKind, Spec, Tmpcopyup};
+use crate::spec::{
+    Capabilities, HookKind, IdMap, MountKind, Namespace, NamespaceKind, Spec, Tmpcopyup,
+};
 
 /// The plan while it is made.
 pub(super) struct Builder<'a> {
@@ -23,13 +25,17 @@ pub(super) struct Builder<'a> {
     pub(super) mounts: Option<Slot>,
     /// Whether the child has waited for what the parent does after the clone.
     has_awaited: bool,
+    /// Whether the child has entered the network namespace that is made aside.
+    has_network: bool,
+    /// See [`Builder::can_mount_late`].
+    pub(super) mounts_late: bool,
 }
 
 impl<'a> Builder<'a> {
     pub(super) fn new(spec: &'a Spec, host: &'a Host, ask: &'a Ask) -> Builder<'a> {
         let parent = Vec::with_capacity(16);
         let child = Vec::with_capacity(96);
-        Builder {
+        let mut builder = Builder {
             spec,
             host,
             ask,
@@ -40,7 +46,11 @@ impl<'a> Builder<'a> {
             network: None,
             mounts: None,
             has_awaited: false,
-        }
+            has_network: false,
+            mounts_late: false,
+        };
+        builder.mounts_late = builder.can_mount_late();
+        builder
     }
 
     pub(super) fn slot(&mut self) -> Slot {
@@ -131,13 +141,25 @@ impl<'a> Builder<'a> {
         self.spec.linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User)
     }
 
-    /// Whether the child makes its network namespace, the slowest of all, while the parent goes on.
-    /// A user namespace has to be there first, and then the clone makes both; and so it does where
-    /// the parent moves devices there.
-    fn unshares_network(&self) -> bool {
+    /// Whether the network namespace, the slowest of all, is made while both sides do the rest. A
+    /// user namespace has to be there first, and then the clone makes both; and so it does where
+    /// the parent moves devices there, and where children are born in a pid namespace that is
+    /// joined: then the kernel lets the runtime have no thread.
+    fn makes_network_aside(&self) -> bool {
+        let joins_pids = |n: &Namespace| n.kind == NamespaceKind::Pid && n.path.is_some();
         self.creates(NamespaceKind::Network)
             && !self.has_user()
+            && !self.spec.linux.namespaces.iter().any(joins_pids)
             && self.spec.linux.net_devices.is_empty()
+    }
+
+    /// The child is in its network namespace after this. Asked for by everything that may need it;
+    /// the first one waits.
+    pub(super) fn enter_network(&mut self) {
+        if self.makes_network_aside() && !self.has_network {
+            self.has_network = true;
+            self.child.push(ChildStep::EnterNetwork);
+        }
     }
 
     pub(super) fn connect_pidfd(&mut self) {
@@ -186,12 +208,12 @@ impl<'a> Builder<'a> {
         // itself, after it has joined its cgroup.
         let late = |kind| matches!(kind, NamespaceKind::Cgroup | NamespaceKind::Time);
         let created = linux.namespaces.iter().filter(|n| n.path.is_none()).map(|n| n.kind);
-        let in_child = self.unshares_network();
-        let created = created.filter(|kind| !(in_child && *kind == NamespaceKind::Network));
+        let is_aside = self.makes_network_aside();
+        let created = created.filter(|kind| !(is_aside && *kind == NamespaceKind::Network));
         let namespaces = created.filter(|kind| !late(*kind)).collect();
         self.parent.push(ParentStep::Clone { namespaces, first: self.first.clone() });
-        if in_child {
-            self.child.push(ChildStep::UnshareNetwork);
+        if is_aside {
+            self.parent.push(ParentStep::MakeNetwork);
         }
         if has_cgroup && self.ask.cgroup_driver == CgroupDriver::Systemd {
             self.parent.push(ParentStep::StartScope);
@@ -204,10 +226,10 @@ impl<'a> Builder<'a> {
             self.parent.push(ParentStep::JoinCgroup);
         }
         self.admit();
-        if self.records_early() {
-            self.parent.push(ParentStep::WriteRecord);
-        }
         self.parent.push(ParentStep::Proceed);
+        if self.records_early() {
+            self.parent.extend([ParentStep::WriteRecord, ParentStep::Proceed]);
+        }
         let is_early = self.awaits_early();
         if is_early {
             self.has_awaited = true;
@@ -226,7 +248,7 @@ impl<'a> Builder<'a> {
         if is_early && self.creates(NamespaceKind::Cgroup) {
             self.child.push(ChildStep::UnshareCgroup);
         }
-        if self.creates(NamespaceKind::Network) {
+        if self.creates(NamespaceKind::Network) && !is_aside {
             self.child.push(ChildStep::RaiseLoopback);
         }
         if let Some(name) = &self.spec.hostname {
@@ -271,6 +293,18 @@ impl<'a> Builder<'a> {
             })
     }
 
+    /// Whether the child mounts what shows its network namespace and its cgroup when everything
+    /// else is mounted, so that both can be made until then. Hooks see all mounts.
+    fn can_mount_late(&self) -> bool {
+        !self.awaits_early() && !self.has_early_hooks() && super::mounts::can_be_late(self)
+    }
+
+    fn has_early_hooks(&self) -> bool {
+        let hooks = &self.spec.hooks;
+        let early = [HookKind::Prestart, HookKind::CreateRuntime, HookKind::CreateContainer];
+        early.into_iter().any(|kind| !hooks.of(kind).is_empty())
+    }
+
     /// The child's cgroup is there and joined after this. Asked for by everything that needs it;
     /// the first one waits.
     pub(super) fn await_parent(&mut self) {
@@ -285,15 +319,13 @@ impl<'a> Builder<'a> {
     }
 
     /// Whether the record is written while the child still works, so that neither side waits for
-    /// the other before the exec. Somebody who was promised a container that is ready, or a hook
-    /// that may fail, needs the other order.
+    /// the other but for a moment before the exec. Somebody who was promised a container that is
+    /// ready, or a hook that may fail, needs the other order.
     fn records_early(&self) -> bool {
-        let hooks = &self.spec.hooks;
-        let early = [HookKind::Prestart, HookKind::CreateRuntime, HookKind::CreateContainer];
         self.ask.begin == Begin::AtOnce
             && self.ask.pidfd_socket.is_none()
-            && early.into_iter().all(|kind| hooks.of(kind).is_empty())
-            && hooks.of(HookKind::StartContainer).is_empty()
+            && !self.has_early_hooks()
+            && self.spec.hooks.of(HookKind::StartContainer).is_empty()
     }
 
     pub(super) fn hooks_before_pivot(&mut self) {
@@ -325,8 +357,9 @@ impl<'a> Builder<'a> {
             self.parent.extend([ParentStep::AwaitReady, ParentStep::WriteRecord]);
             self.send_pidfd();
             self.parent.push(ParentStep::Proceed);
-            self.child.extend([ChildStep::Ready, ChildStep::AwaitParent]);
+            self.child.push(ChildStep::Ready);
         }
+        self.child.push(ChildStep::AwaitParent);
         match self.ask.begin {
             Begin::OnStart => self.child.push(ChildStep::AwaitStart),
             Begin::AtOnce => self.parent.push(ParentStep::AwaitExec),

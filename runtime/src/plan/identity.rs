@@ -11,6 +11,9 @@ const UMASK_DEFAULT: u32 = 0o022;
 
 /// Kernel parameters, before /proc/sys becomes read-only.
 pub(super) fn kernel_parameters(b: &mut Builder<'_>) {
+    if !b.spec.linux.sysctl.is_empty() {
+        b.enter_network();
+    }
     for (path, value) in &b.spec.linux.sysctl {
         b.child.push(ChildStep::Sysctl { path: path.clone(), value: value.clone() });
     }

@@ -145,10 +145,13 @@ pub fn plan(spec: &Spec, host: &Host, ask: &Ask) -> Result<Plan, Refused> {
         mounts::all(&mut builder, cgroup.as_ref());
         devices::all(&mut builder);
     }
-    builder.await_parent();
-    builder.hooks_before_pivot();
+    if !builder.mounts_late {
+        builder.enter_network();
+        builder.await_parent();
+        builder.hooks_before_pivot();
+    }
     identity::kernel_parameters(&mut builder);
-    mounts::finish(&mut builder);
+    mounts::finish(&mut builder, cgroup.as_ref());
     identity::all(&mut builder);
     builder.last();
     Ok(Plan {

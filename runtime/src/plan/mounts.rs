@@ -53,54 +53,96 @@ fn before_first_proceed(b: &mut Builder<'_>, step: ParentStep) {
     b.parent.insert(proceed.unwrap_or(b.parent.len()), step);
 }
 
-/// All mounts of config.json, in its order.
+/// Filesystems that show the same in every network namespace.
+const WITHOUT_NETWORK: [&[u8]; 4] = [b"proc", b"tmpfs", b"devpts", b"mqueue"];
+
+/// All mounts of config.json, in its order, but for those that can be late.
 pub(super) fn all(b: &mut Builder<'_>, cgroup: Option<&CgroupPlan>) {
+    let are_late = b.mounts_late;
     let spec = b.spec;
-    for mount in &spec.mounts {
-        match &mount.kind {
-            MountKind::Bind { source, recursive, id_mapping } => {
-                let path = b.host_path(source);
-                let recursive = *recursive;
-                let content = if opens_for_child(b) || id_mapping.is_some() {
-                    let slot = b.slot();
-                    before_clone(b, ParentStep::CloneTree { slot, path: path.clone(), recursive });
-                    if let Some(map) = id_mapping {
-                        let (uid, gid) = (map.uid.clone(), map.gid.clone());
-                        let recursive = map.recursive;
-                        before_first_proceed(b, ParentStep::MapTree { slot, uid, gid, recursive });
-                    }
-                    Content::ClonedTree { slot, path, recursive }
-                } else {
-                    Content::HostTree { path, recursive }
-                };
-                let mut mount = mount.clone();
-                if matches!(content, Content::ClonedTree { .. }) && !is_shared(b) {
-                    mount.options.propagation.insert(0, (libc::MS_SLAVE, true));
+    for mount in spec.mounts.iter().filter(|mount| !(are_late && is_late(mount))) {
+        one(b, mount, cgroup);
+    }
+}
+
+/// Whether a mount shows the network namespace or the cgroup, which take long to be made.
+fn is_late(mount: &Mount) -> bool {
+    match &mount.kind {
+        MountKind::Cgroup => true,
+        MountKind::Filesystem { kind, .. } => kind.to_bytes() == b"sysfs",
+        MountKind::Bind { .. } => false,
+    }
+}
+
+/// Whether these can come after everything else: nothing that follows the first of them is on the
+/// way to one, or below, but for what is covered last.
+pub(super) fn can_be_late(b: &Builder<'_>) -> bool {
+    let spec = b.spec;
+    let Some(first) = spec.mounts.iter().position(is_late) else { return true };
+    let (late, others): (Vec<&Mount>, Vec<&Mount>) =
+        spec.mounts[first..].iter().partition(|mount| is_late(mount));
+    let cwd = crate::spec::inside(Path::new(OsStr::from_bytes(spec.process.cwd.to_bytes())));
+    let others = others.iter().map(|mount| mount.destination.as_path());
+    let others = others
+        .chain(spec.linux.devices.iter().map(|device| device.path.as_path()))
+        .chain(Some(cwd.as_path()).filter(|cwd| *cwd != Path::new("")));
+    let covers = [&spec.linux.readonly_paths, &spec.linux.masked_paths];
+    let above = |late: &Path| covers.into_iter().flatten().any(|path| late.starts_with(path));
+    let others: Vec<&Path> = others.collect();
+    late.iter().map(|mount| mount.destination.as_path()).all(|late| {
+        !above(late)
+            && !others.iter().any(|other| late.starts_with(other) || other.starts_with(late))
+    })
+}
+
+fn one(b: &mut Builder<'_>, mount: &Mount, cgroup: Option<&CgroupPlan>) {
+    let spec = b.spec;
+    match &mount.kind {
+        MountKind::Bind { source, recursive, id_mapping } => {
+            let path = b.host_path(source);
+            let recursive = *recursive;
+            let content = if opens_for_child(b) || id_mapping.is_some() {
+                let slot = b.slot();
+                before_clone(b, ParentStep::CloneTree { slot, path: path.clone(), recursive });
+                if let Some(map) = id_mapping {
+                    let (uid, gid) = (map.uid.clone(), map.gid.clone());
+                    let recursive = map.recursive;
+                    before_first_proceed(b, ParentStep::MapTree { slot, uid, gid, recursive });
                 }
-                push(b, content, &mount, Finding::MakeMissing);
+                Content::ClonedTree { slot, path, recursive }
+            } else {
+                Content::HostTree { path, recursive }
+            };
+            let mut mount = mount.clone();
+            if matches!(content, Content::ClonedTree { .. }) && !is_shared(b) {
+                mount.options.propagation.insert(0, (libc::MS_SLAVE, true));
             }
-            MountKind::Filesystem { kind, source, parameters, copy_up } => {
-                let finding = match kind.to_bytes() {
-                    b"proc" | b"sysfs" => Finding::NoLinks,
-                    _ => Finding::MakeMissing,
-                };
-                let mut parameters = parameters.clone();
-                parameters.extend(context(b, kind));
-                let (kind, source) = (kind.clone(), source.clone());
-                let is_queue = kind.to_bytes() == b"mqueue";
-                let copy_up = *copy_up;
-                let content = Content::Filesystem { kind, source, parameters, copy_up };
-                push(b, content, mount, finding);
-                if let (true, Some(label)) = (is_queue, spec.linux.mount_label.clone()) {
-                    let path = mount.destination.clone();
-                    b.child.push(ChildStep::LabelMount { path, label });
-                }
+            push(b, content, &mount, Finding::MakeMissing);
+        }
+        MountKind::Filesystem { kind, source, parameters, copy_up } => {
+            if !WITHOUT_NETWORK.contains(&kind.to_bytes()) {
+                b.enter_network();
             }
-            MountKind::Cgroup => {
-                // What is not there cannot be mounted.
-                b.await_parent();
-                cgroups(b, mount, cgroup);
+            let finding = match kind.to_bytes() {
+                b"proc" | b"sysfs" => Finding::NoLinks,
+                _ => Finding::MakeMissing,
+            };
+            let mut parameters = parameters.clone();
+            parameters.extend(context(b, kind));
+            let (kind, source) = (kind.clone(), source.clone());
+            let is_queue = kind.to_bytes() == b"mqueue";
+            let copy_up = *copy_up;
+            let content = Content::Filesystem { kind, source, parameters, copy_up };
+            push(b, content, mount, finding);
+            if let (true, Some(label)) = (is_queue, spec.linux.mount_label.clone()) {
+                let path = mount.destination.clone();
+                b.child.push(ChildStep::LabelMount { path, label });
             }
+        }
+        MountKind::Cgroup => {
+            // What is not there cannot be mounted.
+            b.await_parent();
+            cgroups(b, mount, cgroup);
         }
     }
 }
@@ -176,10 +218,12 @@ fn filesystem(kind: &str, parameters: &[(&str, &str)]) -> Content {
     }
 }
 
-/// What hides or closes parts of the finished tree, and the change of root.
-pub(super) fn finish(b: &mut Builder<'_>) {
+/// What hides or closes parts of the tree, the mounts that are late, and the change of root.
+pub(super) fn finish(b: &mut Builder<'_>, cgroup: Option<&CgroupPlan>) {
     let spec = b.spec;
     if !b.creates(NamespaceKind::Mount) {
+        b.enter_network();
+        b.await_parent();
         return without_mounts(b);
     }
     let cwd = Path::new(OsStr::from_bytes(spec.process.cwd.to_bytes()));
@@ -190,12 +234,16 @@ pub(super) fn finish(b: &mut Builder<'_>) {
         let console_size = spec.process.console_size;
         b.child.push(ChildStep::Terminal { console_size, bind: true });
     }
-    for path in &spec.linux.readonly_paths {
-        b.child.push(ChildStep::ReadonlyPath { path: path.clone() });
-    }
-    for path in &spec.linux.masked_paths {
-        b.child.push(ChildStep::MaskPath { path: path.clone() });
-    }
+    let late: Vec<&Mount> = match b.mounts_late {
+        true => spec.mounts.iter().filter(|mount| is_late(mount)).collect(),
+        false => Vec::new(),
+    };
+    let is_below = |path: &Path| late.iter().any(|mount| path.starts_with(&mount.destination));
+    cover(b, |path| !is_below(path));
+    late.iter().for_each(|mount| one(b, mount, cgroup));
+    cover(b, is_below);
+    b.enter_network();
+    b.await_parent();
     b.child.push(if b.ask.no_pivot { ChildStep::MoveRoot } else { ChildStep::PivotRoot });
     if spec.rootfs_readonly {
         b.child.push(ChildStep::ReadonlyRoot);
@@ -205,6 +253,17 @@ pub(super) fn finish(b: &mut Builder<'_>) {
             b.child.push(ChildStep::PropagateRoot { propagation });
         }
         _ => {}
+    }
+}
+
+/// Closes and hides those paths that are chosen.
+fn cover(b: &mut Builder<'_>, is_chosen: impl Fn(&Path) -> bool) {
+    let linux = &b.spec.linux;
+    for path in linux.readonly_paths.iter().filter(|path| is_chosen(path)) {
+        b.child.push(ChildStep::ReadonlyPath { path: path.clone() });
+    }
+    for path in linux.masked_paths.iter().filter(|path| is_chosen(path)) {
+        b.child.push(ChildStep::MaskPath { path: path.clone() });
     }
 }
 

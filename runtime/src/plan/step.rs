@@ -41,6 +41,8 @@ pub enum ParentStep {
     ListenForStart,
     /// Lets systemd make a scope with the container's first process in it.
     StartScope,
+    /// Begins to make a network namespace, with its loopback interface up, while both sides go on.
+    MakeNetwork,
     /// Makes the cgroup in each hierarchy and writes its limits.
     CreateCgroup,
     /// Gives the v2 cgroup to the host's user whom the container's process runs as.
@@ -193,11 +195,11 @@ pub enum ChildStep {
     NewSession,
     /// Makes a time namespace, sets its clocks and enters it.
     UnshareTime { offsets: Vec<(String, i64, u32)> },
-    /// Makes a network namespace and enters it.
-    UnshareNetwork,
+    /// Enters the network namespace that the runtime makes, once it is there.
+    EnterNetwork,
     /// Makes a cgroup namespace whose root is the container's cgroup.
     UnshareCgroup,
-    /// Brings up the loopback interface of a network namespace that was just made.
+    /// Brings up the loopback interface of the network namespace that the clone has made.
     RaiseLoopback,
     /// Names the host.
     SetHostname { name: CString },

@@ -338,3 +338,69 @@ fn root_of_a_user_namespace_binds_nodes_and_makes_a_cgroup_only_where_one_is_ask
     let text = printed(limited, &host, &ask(Begin::OnStart));
     assert!(text.contains("create cgroup"), "{text}");
 }
+
+/// The positions of lines that begin with these words.
+fn positions(printed: &str, words: &[&str]) -> Vec<Option<usize>> {
+    let line = |line: &str| line.trim_start().split_once(' ').map(|(_, text)| text.to_owned());
+    let lines: Vec<String> = printed.lines().filter_map(line).collect();
+    words.iter().map(|words| lines.iter().position(|line| line.starts_with(words))).collect()
+}
+
+#[test]
+fn what_shows_network_and_cgroup_is_mounted_last_where_nothing_lies_below() {
+    let words = ["mount sysfs", "mount tmpfs on /sys/fs/cgroup", "mask /sys/", "mask /proc/kcore"];
+    let order = |config: Value| {
+        let printed = printed(config, &hybrid(), &ask(Begin::AtOnce));
+        let found = positions(&printed, &words);
+        found.into_iter().map(Option::unwrap).collect::<Vec<_>>()
+    };
+    let late = order(template());
+    assert!(late[3] < late[0] && late[0] < late[1] && late[1] < late[2], "{late:?}");
+    let bind = json!({ "destination": "/sys/fs/bpf", "type": "bind", "source": "/b",
+        "options": ["bind"] });
+    let hook = json!({ "createContainer": [{ "path": "/bin/hook" }] });
+    let mut with_bind = template();
+    push(&mut with_bind["mounts"], bind);
+    let mut with_hook = template();
+    with_hook["hooks"] = hook;
+    let mut with_cover = template();
+    push(&mut with_cover["linux"]["readonlyPaths"], json!("/sys"));
+    for config in [with_bind, with_hook, with_cover] {
+        let early = order(config);
+
+        assert!(early[1] < early[3], "{early:?}");
+    }
+}
+
+#[test]
+fn a_network_namespace_is_made_aside_where_the_kernel_lets_the_runtime_have_a_thread() {
+    let is_aside = |config: Value| {
+        let printed = printed(config, &hybrid(), &ask(Begin::AtOnce));
+        let words =
+            ["begin to make a network namespace", "enter the new network", "raise interface"];
+        let found = positions(&printed, &words);
+        assert_ne!(found[0].is_some(), found[2].is_some(), "{printed}");
+        assert_eq!(found[0].is_some(), found[1].is_some(), "{printed}");
+        found[0].is_some()
+    };
+    assert!(is_aside(template()));
+    let mut joins_pids = template();
+    joins_pids["linux"]["namespaces"][0]["path"] = json!("/proc/1/ns/pid");
+    assert_eq!(joins_pids["linux"]["namespaces"][0]["type"], json!("pid"));
+    assert!(!is_aside(joins_pids));
+    let mut has_devices = template();
+    has_devices["linux"]["netDevices"] = json!({ "eth1": {} });
+    assert!(!is_aside(has_devices));
+}
+
+#[test]
+fn the_program_is_executed_only_after_its_record_is_written() {
+    let printed = printed(template(), &hybrid(), &ask(Begin::AtOnce));
+    let runtime = positions(&printed, &["join cgroup", "write record", "await exec"]);
+    assert!(runtime[0] < runtime[1] && runtime[1] < runtime[2], "{printed}");
+    let awaited = printed.lines().filter(|line| line.ends_with("await the runtime")).count();
+    let let_go = printed.lines().filter(|line| line.ends_with("let the container go on")).count();
+    assert_eq!((awaited, let_go), (2, 2), "{printed}");
+    let lines: Vec<&str> = printed.lines().collect();
+    assert!(lines[lines.len() - 2].ends_with("await the runtime"), "{printed}");
+}

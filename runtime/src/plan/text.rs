@@ -37,6 +37,7 @@ impl fmt::Display for ParentStep {
             ParentStep::SendPidfd => f.write_str("send the first process's pidfd"),
             ParentStep::ListenForStart => f.write_str("listen for start"),
             ParentStep::StartScope => f.write_str("start scope"),
+            ParentStep::MakeNetwork => f.write_str("begin to make a network namespace, lo up"),
             ParentStep::CreateCgroup => f.write_str("create cgroup"),
             ParentStep::GiveCgroup { uid } => write!(f, "give cgroup to user {uid}"),
             ParentStep::Clone { namespaces, first } => {
@@ -94,7 +95,7 @@ impl fmt::Display for ChildStep {
                 f.write_str("unshare time namespace")?;
                 offsets.iter().try_for_each(|(c, s, n)| write!(f, " {c}={s}s{n}ns"))
             }
-            S::UnshareNetwork => f.write_str("unshare network namespace"),
+            S::EnterNetwork => f.write_str("enter the new network namespace"),
             S::UnshareCgroup => f.write_str("unshare cgroup namespace"),
             S::OwnNull => f.write_str("reopen /dev/null on 0 1 2"),
             S::RaiseLoopback => f.write_str("raise interface lo"),

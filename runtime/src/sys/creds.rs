@@ -140,10 +140,10 @@ fn prctl(option: i32, second: u64, third: u64) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_prctl, option, second, third, 0, 0) }).map(drop)
 }
 
-/// Whether this thread is in the user namespace that the machine booted with.
+/// Whether this process is in the user namespace that the machine booted with.
 pub fn in_initial_user_namespace() -> bool {
-    // The whole range of ids, mapped onto itself, is what that one shows. A kernel without user
-    // namespaces has no such file.
-    let ids = std::fs::read_to_string("/proc/thread-self/uid_map");
-    ids.map_or(true, |ids| ids.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
+    /// Its number is part of the kernel's interface (`PROC_USER_INIT_INO`, linux/nsfs.h).
+    const INITIAL: u64 = 0xEFFF_FFFD;
+    // A kernel without user namespaces has no such file.
+    nix::sys::stat::stat(c"/proc/self/ns/user").map_or(true, |stat| stat.st_ino == INITIAL)
 }

@@ -12,6 +12,8 @@ pub mod fd;
 pub mod heap;
 pub mod mount;
 pub mod net;
+pub mod network;
+pub mod path;
 pub mod process;
 pub mod seal;
 pub mod signal;

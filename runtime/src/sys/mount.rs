@@ -1,7 +1,7 @@
 //! The descriptor-based mount interface (Linux 5.2, `mount_setattr` 5.12) and `openat2` (5.6).
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libc::c_long;
 
@@ -61,6 +61,39 @@ pub fn open_tree(dir: BorrowedFd<'_>, path: &CStr, flags: u32) -> Result<OwnedFd
         libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), path.as_ptr(), flags)
     })?;
     Ok(own(fd))
+}
+
+/// Clones a mount tree, as [`open_tree`], and changes it, as [`mount_setattr`], in one call where
+/// the kernel has it (`open_tree_attr(2)`, Linux 6.15).
+///
+/// # Errors
+/// The kernel's errno.
+pub fn clone_tree(
+    dir: BorrowedFd<'_>,
+    path: &CStr,
+    is_recursive: bool,
+    change: SetAttr,
+) -> Result<OwnedFd> {
+    const SYS_OPEN_TREE_ATTR: c_long = 467;
+    let flags = OPEN_TREE_CLONE | if is_recursive { AT_RECURSIVE } else { 0 };
+    // One call has one flag for both.
+    if change.recursive == is_recursive {
+        let attr = raw_attr(change, None);
+        let (flags, size) =
+            (flags | (libc::O_CLOEXEC | libc::AT_EMPTY_PATH) as u32, size_of_val(&attr));
+        // SAFETY: `path` is a live NUL-terminated string, `attr` lives until return, `size` is its.
+        let fd = check(unsafe {
+            let (dir, path) = (dir.as_raw_fd(), path.as_ptr());
+            libc::syscall(SYS_OPEN_TREE_ATTR, dir, path, flags, &raw const attr, size)
+        });
+        match fd {
+            Err(super::Errno::ENOSYS) => {}
+            fd => return fd.map(own),
+        }
+    }
+    let tree = open_tree(dir, path, flags)?;
+    mount_setattr(tree.as_fd(), change, None)?;
+    Ok(tree)
 }
 
 /// Opens a context in which a new filesystem is configured (`fsopen(2)`, Linux 5.2).
@@ -137,18 +170,26 @@ pub fn fsmount(fs: BorrowedFd<'_>, attr: Attr) -> Result<OwnedFd> {
 /// # Errors
 /// The kernel's errno.
 pub fn move_mount(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
-    const F_EMPTY_PATH: u32 = 0x04;
     const T_EMPTY_PATH: u32 = 0x40;
-    // SAFETY: both paths are NUL-terminated literals, both descriptors are open while borrowed.
+    attach(from, to, c"", T_EMPTY_PATH)
+}
+
+/// Attaches the detached mount `from` on a path below `dir`, whose last component is no link that
+/// is followed.
+///
+/// # Errors
+/// The kernel's errno.
+pub fn move_mount_to(from: BorrowedFd<'_>, dir: BorrowedFd<'_>, path: &CStr) -> Result<()> {
+    attach(from, dir, path, 0)
+}
+
+fn attach(from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &CStr, flags: u32) -> Result<()> {
+    const F_EMPTY_PATH: u32 = 0x04;
+    let (from, to) = (from.as_raw_fd(), to.as_raw_fd());
+    let flags = F_EMPTY_PATH | flags;
+    // SAFETY: both paths are live NUL-terminated strings, both descriptors are open while borrowed.
     check(unsafe {
-        libc::syscall(
-            libc::SYS_move_mount,
-            from.as_raw_fd(),
-            c"".as_ptr(),
-            to.as_raw_fd(),
-            c"".as_ptr(),
-            F_EMPTY_PATH | T_EMPTY_PATH,
-        )
+        libc::syscall(libc::SYS_move_mount, from, c"".as_ptr(), to, path.as_ptr(), flags)
     })
     .map(drop)
 }
@@ -188,27 +229,41 @@ pub fn mount_setattr(
     change: SetAttr,
     userns: Option<BorrowedFd<'_>>,
 ) -> Result<()> {
-    let attr = libc::mount_attr {
+    set_attr(at, c"", change, userns)
+}
+
+/// The same for the mount that a path of the host leads to.
+///
+/// # Errors
+/// The kernel's errno; `EINVAL` when the path is not the root of a mount.
+pub fn mount_setattr_at(path: &CStr, change: SetAttr) -> Result<()> {
+    set_attr(nix::fcntl::AT_FDCWD, path, change, None)
+}
+
+fn set_attr(
+    at: BorrowedFd<'_>,
+    path: &CStr,
+    change: SetAttr,
+    userns: Option<BorrowedFd<'_>>,
+) -> Result<()> {
+    let attr = raw_attr(change, userns);
+    let recursive = if change.recursive { AT_RECURSIVE } else { 0 };
+    let flags = libc::AT_EMPTY_PATH as u32 | recursive;
+    let (at, size) = (at.as_raw_fd(), size_of_val(&attr));
+    // SAFETY: `path` is a live NUL-terminated string, `attr` lives until return, `size` is its.
+    check(unsafe {
+        libc::syscall(libc::SYS_mount_setattr, at, path.as_ptr(), flags, &raw const attr, size)
+    })
+    .map(drop)
+}
+
+fn raw_attr(change: SetAttr, userns: Option<BorrowedFd<'_>>) -> libc::mount_attr {
+    libc::mount_attr {
         attr_set: change.set,
         attr_clr: change.clear,
         propagation: change.propagation,
         userns_fd: userns.map_or(0, |fd| fd.as_raw_fd() as u64),
-    };
-    let recursive = if change.recursive { AT_RECURSIVE } else { 0 };
-    let flags = libc::AT_EMPTY_PATH as u32 | recursive;
-    let size = size_of::<libc::mount_attr>();
-    // SAFETY: the path is a NUL-terminated literal, `attr` lives until return, `size` is its.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            at.as_raw_fd(),
-            c"".as_ptr(),
-            flags,
-            &raw const attr,
-            size,
-        )
-    })
-    .map(drop)
+    }
 }
 
 /// Makes the working directory the root and stacks the old root on the same place

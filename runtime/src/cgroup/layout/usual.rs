@@ -1,8 +1,8 @@
 //! The layout of a host that has its hierarchies where everybody has them.
 //!
 //! /proc/self/mountinfo grows with every container of a node, and the kernel takes a microsecond
-//! or more for each line. Here two system calls a hierarchy tell whether it is mounted, whole, in
-//! its usual place; any doubt means that mountinfo has to be read.
+//! or more for each line. Here a system call or two a hierarchy tell whether it is mounted, whole,
+//! in its usual place; any doubt means that mountinfo has to be read.
 
 use std::path::{Path, PathBuf};
 
@@ -51,8 +51,7 @@ pub(super) fn layout(own_groups: &str) -> Option<Layout> {
 /// The root of a v1 hierarchy has a file that no other group has.
 fn v1(folder: &str, id: HierarchyId, controllers: Controllers) -> Option<Hierarchy> {
     let mount_point = Path::new(TOP).join(folder);
-    let is_whole =
-        is(&mount_point, CGROUP_SUPER_MAGIC) && exists(&mount_point, "cgroup.sane_behavior");
+    let is_whole = is(&mount_point.join("cgroup.sane_behavior"), CGROUP_SUPER_MAGIC);
     is_whole.then(|| whole(id, mount_point, controllers))
 }
 
