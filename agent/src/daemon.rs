@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use loadline_model::{ContainerStatus, Resources, Right, TaskArn};
+use loadline_model::{ContainerName, ContainerStatus, Resources, Right, TaskArn};
 use loadline_proto::convert::Attribute;
 use loadline_proto::v1;
 use nix::fcntl::{Flock, FlockArg};
@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::board::Board;
 use crate::clock::now_ms;
+use crate::exec::{ExecPlace, ExecPlaces, Execs};
 use crate::host::HostFacts;
 use crate::image::registry::{PullOptions, Puller};
 use crate::image::{CleanupRules, ImageStore};
@@ -116,7 +117,7 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
         directory: Arc::clone(&directory),
         workshop: Arc::clone(&workshop),
         secrets: Arc::clone(&secrets),
-        supervisor,
+        supervisor: supervisor.clone(),
         makers: Arc::new(Semaphore::new(makers())),
         checkers: Arc::new(Semaphore::new(CHECKS_MAX)),
         boot_id: facts.boot_id.clone(),
@@ -127,7 +128,6 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
     let (node, inbox) = Keeper::handle();
     let keeper = tokio::spawn(keeper.run(inbox, stopped_inbox));
     tokio::spawn(clean_up_images(Arc::clone(&images), Arc::clone(&workshop)));
-    let logs = Arc::new(Places { workshop: Arc::clone(&workshop), board: Arc::clone(&board) });
     let run_id = hex::encode(rand::rng().random::<[u8; 16]>());
     let settings = session::Settings {
         controller: options.controller.clone(),
@@ -135,15 +135,16 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
         resources,
         attributes,
         run_id,
-        logs,
+        execs: Arc::new(Execs::new(Places::new(&workshop, &board, supervisor.clone()))),
+        logs: Places::new(&workshop, &board, supervisor),
         credentials: Arc::clone(&credentials),
         secrets,
         token,
     };
     let link = Link::new(settings, identity, node.clone(), Arc::clone(&board));
     let asked = Arc::clone(&workshop);
-    metadata::server::Server::new(directory, credentials, asked, link.name())
-        .start(loopback, listeners);
+    let server = metadata::server::Server::new(directory, credentials, asked, link.name());
+    server.start(loopback, listeners);
     let api = api::Context {
         images,
         workshop,
@@ -418,17 +419,40 @@ async fn join(
 /// A person may be waiting for a join.
 const JOIN_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Finds logs by asking the tasks' reports.
+/// Finds logs, and running containers, by asking the tasks' reports.
 #[derive(Debug)]
 struct Places {
     workshop: Arc<Workshop>,
     board: Arc<Board>,
+    supervisor: PathBuf,
+}
+
+impl Places {
+    fn new(workshop: &Arc<Workshop>, board: &Arc<Board>, supervisor: PathBuf) -> Arc<Self> {
+        let (workshop, board) = (Arc::clone(workshop), Arc::clone(board));
+        Arc::new(Self { workshop, board, supervisor })
+    }
+}
+
+impl ExecPlaces for Places {
+    fn find(&self, task: &TaskArn, container: &ContainerName) -> Result<ExecPlace, String> {
+        let report = self.board.get(task).ok_or("this node has no such task")?;
+        let found = report.containers.iter().find(|have| have.name == *container);
+        let found = found.ok_or("the task has no such container")?;
+        let runtime_id = found.runtime_id.as_deref();
+        let runtime_id = runtime_id.filter(|_| found.status == ContainerStatus::Running);
+        let runtime_id = runtime_id.ok_or_else(|| {
+            format!("container {container} is {}, not RUNNING", found.status.as_str())
+        })?;
+        let place = self.workshop.exec_place(task, container, runtime_id);
+        place.map(|place| ExecPlace { front: self.supervisor.clone(), ..place })
+    }
 }
 
 impl LogPlaces for Places {
     fn find(&self, task_arn: &str, container_name: &str) -> Option<LogPlace> {
         let arn = TaskArn::parse(task_arn).ok()?;
-        let name = loadline_model::ContainerName::parse(container_name).ok()?;
+        let name = ContainerName::parse(container_name).ok()?;
         let dir = self.workshop.log_dir(&arn, name.as_str());
         let report = self.board.get(&arn);
         let Some(report) = report else {

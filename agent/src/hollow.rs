@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use loadline_model::{
-    ContainerStatus, HealthStatus, Line, Resources, Right, StopCode, TaskArn, TaskSpec, TaskStatus,
+    ContainerName, ContainerStatus, HealthStatus, Line, Resources, Right, StopCode, TaskArn,
+    TaskSpec, TaskStatus,
 };
 use loadline_proto::convert::Attribute;
 use rand::Rng as _;
@@ -21,6 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::board::Board;
 use crate::clock::now_ms;
+use crate::exec::{ExecPlace, ExecPlaces, Execs};
 use crate::host::HostFacts;
 use crate::node::desired::{Standing, plan};
 use crate::node::{Event, Handle, Status, Update};
@@ -103,6 +105,7 @@ async fn live(n: u32, options: HollowOptions, dir: PathBuf, identity: Identity, 
         logs: Arc::new(NoLogs),
         credentials: Arc::default(),
         secrets: Arc::default(),
+        execs: Arc::new(Execs::new(Arc::new(NoContainers))),
         token: None,
     };
     let mut identity = Some(identity);
@@ -126,6 +129,15 @@ struct NoLogs;
 impl LogPlaces for NoLogs {
     fn find(&self, _task_arn: &str, _container_name: &str) -> Option<LogPlace> {
         None
+    }
+}
+
+#[derive(Debug)]
+struct NoContainers;
+
+impl ExecPlaces for NoContainers {
+    fn find(&self, _: &TaskArn, _: &ContainerName) -> Result<ExecPlace, String> {
+        Err("the containers of a hollow node are only imagined: nothing runs in them".to_owned())
     }
 }
 

@@ -19,6 +19,7 @@ pub mod bundle;
 pub mod cgroups;
 pub mod clock;
 pub mod daemon;
+pub mod exec;
 pub mod failpoint;
 pub mod hide;
 pub mod hollow;

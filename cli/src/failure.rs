@@ -18,6 +18,9 @@ pub(crate) enum Failure {
     /// The controller refused; code and message are its own.
     #[error("{operation}: {message} ({code})")]
     Refused { operation: String, code: String, message: String },
+    /// A program in a container that could not be run, or whose end nobody knows.
+    #[error("{why}")]
+    NotRun { why: String, exit_code: u8 },
     /// A task that wrote nothing, because it never began.
     #[error("{0}")]
     NothingWritten(String),
@@ -81,6 +84,7 @@ impl Failure {
             Self::NoController { .. } | Self::NoAgent { .. } | Self::NoAnswer { .. } => {
                 exit::UNREACHABLE
             }
+            Self::NotRun { exit_code, .. } => *exit_code,
             Self::NotPlaced { .. } => exit::NOT_PLACED,
             Self::Usage(_) | Self::NoCredentials(_) => exit::USAGE,
             Self::Interrupted => exit::INTERRUPTED,

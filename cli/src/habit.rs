@@ -43,7 +43,10 @@ const COMMANDS: [(&str, &str); 8] = [
 const FLAGS: [(&str, &str); 14] = [
     ("-d", "a task runs in the background unless you say --follow or --wait"),
     ("--detach", "a task runs in the background unless you say --follow or --wait"),
-    ("-it", "a task has no terminal; see what it writes with --follow"),
+    (
+        "-it",
+        "run it first, then `loadline exec -it TASK -- sh`; or see what it writes with --follow",
+    ),
     ("-i", "a task has no standard input; see what it writes with --follow"),
     ("-t", "a task has no terminal; see what it writes with --follow"),
     ("--rm", "a stopped task is forgotten after an hour by itself"),

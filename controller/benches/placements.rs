@@ -220,6 +220,7 @@ fn run() -> Result<RunTask> {
         overrides: None,
         group: None,
         started_by: None,
+        execute_command: false,
         client_token: None,
         tags: Vec::new(),
         propagate_tags: PropagateTags::None,

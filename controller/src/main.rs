@@ -134,6 +134,8 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
         logs: logs.clone(),
         replays: Arc::default(),
         seeing,
+        caller: Default::default(),
+        authority: None,
         ca_hash: authority.hash(),
     };
     let shipper = Shipper::new(engine.clone(), relay.clone(), logs);

@@ -3,6 +3,7 @@
 
 mod container;
 mod credentials;
+mod exec;
 mod network;
 mod node;
 mod report;
@@ -14,6 +15,10 @@ use std::fmt;
 use loadline_model::InvalidId;
 
 pub use credentials::TaskCredentials;
+pub use exec::{
+    EXEC_ANSWER_S_MAX, EXEC_COMMAND_BYTES_MAX, EXEC_DATA_BYTES_MAX, EXEC_WORDS_MAX,
+    EXECS_PER_TASK_MAX, ExecEnd, ExecId, ExecInput, ExecOutput, OpenExec, WindowSize,
+};
 pub use node::{ATTRIBUTES_MAX, Attribute};
 pub use report::{REPORTS_MAX, reports_from_wire};
 pub use secrets::TaskSecrets;

@@ -85,8 +85,6 @@ for text, code, part, call in [
      run(networkConfiguration={"awsvpcConfiguration": {"subnets": ["s"]}})),
     ("a capacity provider", C, "capacityProviderStrategy is not supported yet",
      run(capacityProviderStrategy=[{"capacityProvider": "x"}])),
-    ("execute command", C, "enableExecuteCommand is not supported yet",
-     run(enableExecuteCommand=True)),
     ("a reserved group", I, "group", run(group="service:x")),
     ("a bad placement strategy", I, "placementStrategy[0].field",
      run(placementStrategy=[{"type": "binpack", "field": "disk"}])),

@@ -1,17 +1,30 @@
-//! `loadline-supervisor RUN_FOLDER`: see `loadline_agent::supervisor`.
+//! `loadline-supervisor RUN_FOLDER`, or `… --front PARENT PROGRAM [ARGUMENT ...]`: see
+//! `loadline_agent::supervisor`.
 
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
-    let (Some(run_dir), None) = (arguments.next(), arguments.next()) else {
-        return refuse("usage: loadline-supervisor RUN_FOLDER (started by loadline-agent)");
-    };
-    match loadline_agent::supervisor::run(&PathBuf::from(run_dir)) {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match arguments.as_slice() {
+        [run_dir] => run(&PathBuf::from(run_dir)),
+        [option, parent, program, arguments @ ..] if option == "--front" => {
+            let Some(parent) = parent.to_str().and_then(|text| text.parse().ok()) else {
+                return refuse("--front: the first argument is the pid of the agent");
+            };
+            let error = loadline_agent::supervisor::front(parent, program, arguments);
+            refuse(&format!("run {}: {error}", PathBuf::from(program).display()))
+        }
+        _ => refuse("usage: loadline-supervisor RUN_FOLDER (started by loadline-agent)"),
+    }
+}
+
+fn run(run_dir: &Path) -> ExitCode {
+    match loadline_agent::supervisor::run(run_dir) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => refuse(&chain(&error)),
     }

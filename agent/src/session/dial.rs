@@ -87,6 +87,14 @@ pub struct ClientCertificate {
     pub key: PrivateKeyDer<'static>,
 }
 
+impl ClientCertificate {
+    /// The same once more: a key is not copied by accident.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self { certificate: self.certificate.clone(), key: self.key.clone_key() }
+    }
+}
+
 /// Connects, and returns only when the peer's CA has the hash `ca_hash` and signed its
 /// certificate.
 ///

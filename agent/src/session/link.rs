@@ -1,5 +1,6 @@
 //! Keeps a session with the controller for as long as the agent lives.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -19,13 +20,14 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::backoff::{Backoff, GOOD_SESSION_S};
-use super::dial::{self, DialError};
+use super::dial::{self, ClientCertificate, DialError};
 use super::enrol::{self, EnrolError};
 use super::identity::{Identity, IdentityError};
 use super::stream;
 use super::token::JoinToken;
 use crate::board::Board;
 use crate::clock::now_ms;
+use crate::exec::Execs;
 use crate::metadata::{CredentialStore, SecretStore};
 use crate::node;
 use crate::text::chain;
@@ -55,13 +57,15 @@ pub struct Settings {
     pub credentials: Arc<CredentialStore>,
     /// Where the tasks' secrets go.
     pub secrets: Arc<SecretStore>,
+    /// Programs that somebody runs in containers.
+    pub execs: Arc<Execs>,
     /// With what the node may join again, should it have been removed, or should this be another
     /// cluster's controller.
     pub token: Option<JoinToken>,
 }
 
 /// Finds a container's log.
-pub trait LogPlaces: Send + Sync + std::fmt::Debug {
+pub trait LogPlaces: Send + Sync + fmt::Debug {
     /// The log's folder, and whether the container will write no more; `None` where this node
     /// knows no such container.
     fn find(&self, task_arn: &str, container_name: &str) -> Option<LogPlace>;
@@ -250,15 +254,12 @@ impl Link {
     }
 
     async fn session(&mut self) -> Result<stream::Ended, LinkError> {
-        let hash = self.identity.ca_hash();
-        let client = self.identity.client_certificate();
-        let tls = dial::dial(&self.settings.controller, hash, Some(client))
-            .await
-            .map_err(LinkError::Dial)?;
-        let channel = channel(tls).await.map_err(LinkError::Transport)?;
-        let mut client = NodeClient::new(channel)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let dialer = Dialer {
+            controller: self.settings.controller.clone(),
+            ca_hash: self.identity.ca_hash(),
+            client: Arc::new(self.identity.client_certificate()),
+        };
+        let mut client = dialer.connect().await?;
         let node = || self.identity.container_instance_arn.clone();
         self.register(&mut client).await.map_err(|error| removed(error, node()))?;
         self.renew_if_due(&mut client).await?;
@@ -268,6 +269,8 @@ impl Link {
             logs: Arc::clone(&self.settings.logs),
             credentials: Arc::clone(&self.settings.credentials),
             secrets: Arc::clone(&self.settings.secrets),
+            execs: Arc::clone(&self.settings.execs),
+            dialer,
             run_id: self.settings.run_id.clone(),
             generation: Arc::clone(&self.generation),
             was_away: self.away,
@@ -308,6 +311,38 @@ impl Link {
             "registered"
         );
         Ok(())
+    }
+}
+
+/// Makes connections to the controller with the node's certificate.
+#[derive(Clone)]
+pub struct Dialer {
+    controller: String,
+    ca_hash: [u8; 32],
+    client: Arc<ClientCertificate>,
+}
+
+/// Without the key.
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialer").field("controller", &self.controller).finish_non_exhaustive()
+    }
+}
+
+impl Dialer {
+    /// A new connection.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn connect(&self) -> Result<NodeClient<Channel>, LinkError> {
+        let client = self.client.duplicate();
+        let tls = dial::dial(&self.controller, self.ca_hash, Some(client))
+            .await
+            .map_err(LinkError::Dial)?;
+        let channel = channel(tls).await.map_err(LinkError::Transport)?;
+        Ok(NodeClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX))
     }
 }
 

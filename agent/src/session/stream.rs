@@ -28,9 +28,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-use super::link::{LinkError, LogPlaces};
+use super::link::{Dialer, LinkError, LogPlaces};
 use crate::board::Board;
 use crate::clock::now_ms;
+use crate::exec::Execs;
 use crate::metadata::{CredentialStore, SecretStore};
 use crate::node::desired::TASKS_MAX;
 use crate::node::{self, Update};
@@ -83,6 +84,8 @@ pub(super) struct Parts {
     pub(super) logs: Arc<dyn LogPlaces>,
     pub(super) credentials: Arc<CredentialStore>,
     pub(super) secrets: Arc<SecretStore>,
+    pub(super) execs: Arc<Execs>,
+    pub(super) dialer: Dialer,
     pub(super) run_id: String,
     /// The newest generation that a session of this link applied.
     pub(super) generation: Arc<AtomicU64>,
@@ -267,6 +270,7 @@ impl Session {
             Some(Theirs::ReadLogs(request)) => self.read_logs(request),
             Some(Theirs::TaskCredentials(wire)) => self.credentials(wire),
             Some(Theirs::TaskSecrets(wire)) => self.secrets(wire),
+            Some(Theirs::OpenExec(wire)) => self.open_exec(wire),
             Some(Theirs::Goodbye(goodbye)) => {
                 return Ok(Some(if goodbye.reconnect_at_once {
                     Ended::Planned
@@ -404,6 +408,12 @@ impl Session {
             // A session that has ended has nobody to answer.
             let _ = outbox.send(AgentMessage { kind: Some(Ours::LogChunk(chunk)) }).await;
         });
+    }
+
+    /// Goes on beside the session, on a connection of its own.
+    fn open_exec(&self, wire: v1::OpenExec) {
+        let (outbox, dialer) = (self.outbox.clone(), self.parts.dialer.clone());
+        self.parts.work.spawn(Arc::clone(&self.parts.execs).open(wire, dialer, outbox));
     }
 
     /// Hands a message to the wire; a peer that takes none for a whole lease is gone.

@@ -9,15 +9,19 @@
 //! Invariants: no async, no TLS; one thread polls and one writes the log, so that a slow or full
 //! disk delays neither the container (beyond a bound) nor the exit record. The exit record
 //! overwrites a file that was allocated at the start, so a full disk can't lose it. Every child is
-//! reaped. `main` is `loadline-supervisor RUN_FOLDER`.
+//! reaped. `main` is `loadline-supervisor RUN_FOLDER`;
+//! [`front`] is another use of the same program.
 
 mod children;
 mod engine;
+mod front;
 mod oom;
 mod output;
 mod record;
 mod server;
 mod sink;
+
+pub use front::front;
 
 use std::path::{Path, PathBuf};
 

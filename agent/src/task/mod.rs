@@ -12,6 +12,7 @@
 
 pub mod actor;
 mod calls;
+pub(crate) mod execed;
 mod gate;
 pub mod groups;
 pub mod health;

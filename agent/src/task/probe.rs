@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::{Pid, getpgid};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 
+use super::execed::{end, read_pid};
 use super::health::Outcome;
 
 /// Most bytes that are kept of what a check says.
@@ -120,18 +119,6 @@ impl Probe {
             end(pid);
         }
     }
-}
-
-fn read_pid(pid_file: &Path) -> Option<Pid> {
-    let text = std::fs::read_to_string(pid_file).ok()?;
-    text.trim().parse().ok().filter(|pid| 1 < *pid).map(Pid::from_raw)
-}
-
-/// A runtime makes the check the leader of a session; one that does not must not cost us more than
-/// the check.
-fn end(pid: Pid) {
-    let leads = getpgid(Some(pid)) == Ok(pid);
-    let _ = if leads { killpg(pid, Signal::SIGKILL) } else { kill(pid, Signal::SIGKILL) };
 }
 
 /// Reads to the end, and keeps the beginning.

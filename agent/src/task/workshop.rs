@@ -17,7 +17,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use loadline_model::{ContainerSpec, HealthCheck, Right, TaskArn, TaskSpec};
+use loadline_model::{ContainerName, ContainerSpec, HealthCheck, Right, TaskArn, TaskSpec};
 
 use super::calls;
 use super::groups::Groups;
@@ -27,6 +27,7 @@ use super::record::Task;
 use super::signal;
 use crate::bundle::{self, Surroundings};
 use crate::cgroups::Usage;
+use crate::exec::ExecPlace;
 use crate::image::registry::{PullBehaviour, Puller};
 use crate::image::{Digest, Image};
 use crate::metadata::{self, Directory};
@@ -267,6 +268,28 @@ impl Workshop {
             timeout: Duration::from_secs(check.timeout_s.into()),
         };
         (probe, processes.unwrap_or_default())
+    }
+
+    /// How a program is run in a container.
+    ///
+    /// # Errors
+    /// Why it can't be, in words.
+    pub fn exec_place(
+        &self,
+        arn: &TaskArn,
+        container: &ContainerName,
+        runtime_id: &str,
+    ) -> Result<ExecPlace, String> {
+        let dir = self.tools.tasks_dir.join(arn.id()).join(container.as_str());
+        let number = |run: &PathBuf| run.extension().and_then(|n| n.to_str()?.parse::<u32>().ok());
+        let newest = runs_in(&dir).filter(|run| number(run).is_some()).max_by_key(number);
+        Ok(ExecPlace {
+            runtime: self.tools.runtime.clone(),
+            runtime_root: self.tools.runtime_root.clone(),
+            id: runtime_id.to_owned(),
+            run_dir: newest.ok_or("the container has no run any more")?,
+            front: PathBuf::new(),
+        })
     }
 
     /// Whether a run got as far as its settings, without which no supervisor starts.

@@ -11,6 +11,7 @@ use loadline_proto::CONTROLLER_DNS_NAME;
 use loadline_proto::v1::agent_message::Kind as Theirs;
 use loadline_proto::v1::controller_message::Kind as Ours;
 use loadline_proto::v1::enrolment_server::{Enrolment, EnrolmentServer};
+use loadline_proto::v1::exec_output::Kind as Said;
 use loadline_proto::v1::node_server::{Node, NodeServer};
 use loadline_proto::v1::{self, AgentMessage, ControllerMessage};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -45,8 +46,26 @@ pub(crate) struct State {
     pub(crate) beats: u64,
     /// The node was deregistered; the next that joins is another one.
     pub(crate) removed: bool,
+    /// Programs in containers, by their ids.
+    pub(crate) execs: BTreeMap<String, Exec>,
+    /// Why programs were refused, by their ids.
+    pub(crate) exec_refusals: BTreeMap<String, String>,
     session: Option<mpsc::Sender<Result<ControllerMessage, Status>>>,
     next_request: u64,
+}
+
+/// A program in a container.
+#[derive(Default)]
+pub(crate) struct Exec {
+    /// Dropping it ends the call.
+    pub(crate) input: Option<mpsc::Sender<Result<v1::ExecInput, Status>>>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) end: Option<v1::ExecEnd>,
+    /// Whether the agent has ended the call.
+    pub(crate) over: bool,
+    /// Whether output is left unread.
+    pub(crate) is_slow: bool,
 }
 
 type Shared = Arc<Mutex<State>>;
@@ -196,6 +215,9 @@ impl Fake {
             }
             if until < Instant::now() {
                 let state = self.state();
+                for exec in state.execs.values() {
+                    eprintln!("--- a program wrote\n{}", String::from_utf8_lossy(&exec.stdout));
+                }
                 panic!("{what} did not come; reports: {:#?}", state.reports.last());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -366,6 +388,43 @@ impl Node for Service {
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }
+
+    type ExecStream = ReceiverStream<Result<v1::ExecInput, Status>>;
+
+    async fn exec(
+        &self,
+        request: Request<Streaming<v1::ExecOutput>>,
+    ) -> Result<Response<Self::ExecStream>, Status> {
+        authenticated(&request)?;
+        let mut incoming = request.into_inner();
+        let (input, inputs) = mpsc::channel(4);
+        let first = incoming.message().await?.and_then(|first| first.kind);
+        let Some(Said::ExecId(id)) = first else { return Err(Status::invalid_argument("no id")) };
+        lock(&self.shared).execs.entry(id.clone()).or_default().input = Some(input);
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            loop {
+                if lock(&shared).execs[&id].is_slow {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    continue;
+                }
+                let said = incoming.message().await;
+                let mut state = lock(&shared);
+                let exec = state.execs.entry(id.clone()).or_default();
+                match said.ok().flatten().and_then(|said| said.kind) {
+                    Some(Said::Stdout(bytes)) => exec.stdout.extend(bytes),
+                    Some(Said::Stderr(bytes)) => exec.stderr.extend(bytes),
+                    Some(Said::End(end)) => exec.end = Some(end),
+                    Some(Said::ExecId(_)) | None => {
+                        exec.over = true;
+                        exec.input = None;
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(inputs)))
+    }
 }
 
 fn hear(
@@ -402,6 +461,10 @@ fn hear(
                 Some(why) => state.refusals.push(why),
                 None => state.applied = applied.generation,
             }
+            vec![]
+        }
+        Some(Theirs::ExecRefused(refused)) => {
+            state.exec_refusals.insert(refused.exec_id, refused.reason);
             vec![]
         }
         Some(Theirs::LogChunk(chunk)) => {

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod away;
 #[cfg(test)]
+mod exec;
+#[cfg(test)]
 mod failing;
 #[cfg(test)]
 mod fake;

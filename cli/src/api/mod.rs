@@ -75,7 +75,8 @@ impl Client {
         Err(refusal(operation, &subject, status.as_u16(), &value))
     }
 
-    async fn connect(&self) -> Result<TcpStream, Failure> {
+    /// A connection to the controller.
+    pub(crate) async fn connect(&self) -> Result<TcpStream, Failure> {
         let limit = Duration::from_millis(CONNECT_MS_MAX);
         let connected = tokio::time::timeout(limit, TcpStream::connect(self.endpoint.authority()));
         let connected =

@@ -3,6 +3,7 @@
 mod backup;
 mod cluster;
 mod events;
+mod exec;
 mod image;
 mod inspect;
 mod key;
@@ -56,7 +57,8 @@ Exit codes:
   3    the controller or the agent can't be reached
   4    a task was not placed: no node has room, or none may take it
   130  interrupted
-  `run --wait` and `run --follow` end with the exit code of the task, or 125 if it has none.";
+  `run --wait` and `run --follow` end with the exit code of the task, or 125 if it has none;
+  `exec` with that of the program, or 126.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -64,6 +66,7 @@ pub(crate) enum Command {
     Run(run::Run),
     Ps(ps::Ps),
     Logs(logs::Logs),
+    Exec(exec::Exec),
     Stop(stop::Stop),
     Why(why::Why),
     Events(events::Events),
@@ -95,6 +98,7 @@ impl Line {
             Command::Run(run) => Box::pin(run.run(&context)).await,
             Command::Ps(ps) => ps.run(&context).await,
             Command::Logs(logs) => logs.run(&context).await,
+            Command::Exec(exec) => Box::pin(exec.run(&context)).await,
             Command::Stop(stop) => stop.run(&context).await,
             Command::Why(why) => why.run(&context).await,
             Command::Events(events) => events.run(&context).await,

@@ -37,6 +37,9 @@ pub(crate) struct Run {
     /// Which container --env and COMMAND are for [default: the only one]
     #[arg(long, value_name = "NAME", requires = "task_def")]
     container: Option<String>,
+    /// Let nobody run programs in it with `loadline exec`
+    #[arg(long)]
+    no_exec: bool,
     /// Free text to find the task by
     #[arg(long, value_name = "TEXT")]
     started_by: Option<String>,
@@ -160,6 +163,7 @@ impl Run {
         };
         let mut request = json!({
             "cluster": context.cluster(), "taskDefinition": definition, "count": self.count,
+            "enableExecuteCommand": !self.no_exec,
         });
         if let Some(text) = &self.started_by {
             request["startedBy"] = json!(text);

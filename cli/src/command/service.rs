@@ -25,6 +25,9 @@ pub(crate) enum Service {
         /// How many tasks
         #[arg(long, short = 'n', value_name = "N", default_value = "1", value_parser = number)]
         count: u32,
+        /// Let nobody run programs in its tasks with `loadline exec`
+        #[arg(long)]
+        no_exec: bool,
         #[command(flatten)]
         steady: Steady,
     },
@@ -80,10 +83,10 @@ impl Service {
         let client = context.client()?;
         let cluster = context.cluster();
         match self {
-            Self::Create { name, task_def, count, steady } => {
+            Self::Create { name, task_def, count, no_exec, steady } => {
                 let request = json!({
                     "cluster": cluster, "serviceName": name, "taskDefinition": task_def,
-                    "desiredCount": count,
+                    "desiredCount": count, "enableExecuteCommand": !no_exec,
                 });
                 change(context, &client, "CreateService", request, &name, steady).await?;
             }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use http::header::HOST;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -20,6 +21,7 @@ use super::query::{self, Form};
 use super::reply::{self, Format};
 use super::{Api, ApiError, Code, ecs, iam, logs, own, sts, vault, wire};
 use crate::engine::{Clock as _, SystemClock};
+use crate::nodes::ExecCaller;
 use crate::seeing::audit;
 use crate::state::View;
 
@@ -166,7 +168,8 @@ async fn outcome(
         let what = format!("{} {} is not an operation", parts.method, parts.uri.path());
         return Err(ApiError::new(Code::UnknownOperation, what));
     }
-    let call = Call { api, view: &view, caller: &caller, peer };
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let call = Call { api, view: &view, caller: &caller, peer, host };
     if about.format == Format::Query {
         let form = if get { head.query.unwrap_or_default().as_bytes() } else { body.as_ref() };
         let form = Form::read(form)?;
@@ -197,6 +200,8 @@ struct Call<'a> {
     view: &'a View,
     caller: &'a Caller,
     peer: SocketAddr,
+    /// The header Host.
+    host: &'a str,
 }
 
 impl Call<'_> {
@@ -214,13 +219,23 @@ impl Call<'_> {
             Service::Logs => logs::needs(self.view, operation, &body),
         };
         self.may(needs)?;
+        let opens_session = matches!(operation, "ExecuteCommand" | "StartExec");
+        let own = opens_session.then(|| self.for_caller());
+        let api = own.as_ref().unwrap_or(self.api);
         match service {
-            Service::Ecs => ecs::run(self.api, operation, body).await,
-            Service::Own => own::run(self.api, operation, body).await,
+            Service::Ecs => ecs::run(api, operation, body).await,
+            Service::Own => own::run(api, operation, body).await,
             Service::Secrets => vault::secrets::run(self.api, operation, body).await,
             Service::Parameters => vault::parameters::run(self.api, operation, body).await,
             Service::Logs => logs::run(self.api, operation, body).await,
         }
+    }
+
+    /// The API as this caller reached it.
+    fn for_caller(&self) -> Api {
+        let who = self.caller.principal.arn(&self.view.scope);
+        let caller = ExecCaller { key_id: self.caller.key_id.clone(), who };
+        Api { caller, authority: Some(self.host.to_owned()), ..self.api.clone() }
     }
 
     /// The query protocol names no service: the signature's scope does.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   server (bounds, timeouts) ─▶ dispatch: auth::Gate ─▶ target ─▶ ecs | own
+//!             └▶ exec: a session with a program in a container (WebSocket, by token)
 //!     ecs, own: wire (JSON to types, refusals by name) ─▶ Command ─▶ engine ─▶ answer as JSON
 //! ```
 //!
@@ -13,6 +14,7 @@ pub mod auth;
 mod dispatch;
 mod ecs;
 mod error;
+mod exec;
 mod guard;
 mod holders;
 mod iam;
@@ -35,7 +37,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::keyring::Keyring;
 use crate::logs::LogStore;
-use crate::nodes::LogsRelay;
+use crate::nodes::{ExecCaller, LogsRelay};
 use crate::seeing::Seeing;
 use crate::state::Sha256Hash;
 
@@ -60,6 +62,10 @@ pub struct Api {
     pub replays: Arc<auth::Replays>,
     /// Events and the audit log.
     pub seeing: Seeing,
+    /// Who makes the call that is answered, and nobody between two calls.
+    pub caller: ExecCaller,
+    /// At which host and port the caller reached the API, where a call says so.
+    pub authority: Option<String>,
     /// Of the CA that nodes shall trust: goes into join tokens.
     pub ca_hash: Sha256Hash,
 }

@@ -298,6 +298,8 @@ fn api(folder: &std::path::Path) -> (Api, std::thread::JoinHandle<()>) {
         logs: LogStore::open(&folder.join("logs.redb")).unwrap(),
         replays: Arc::default(),
         seeing: Seeing::default(),
+        caller: Default::default(),
+        authority: None,
         ca_hash: Sha256Hash([0; 32]),
     };
     (api, owner)

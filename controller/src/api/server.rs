@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::{Api, Gate, dispatch};
+use super::{Api, Gate, dispatch, exec};
 
 /// Most connections at once; further ones wait in the kernel's backlog. Half of the 1,024 file
 /// descriptors that a process usually has: the other half is for agents and the store.
@@ -100,14 +100,20 @@ async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     api: Arc<Api>,
-    mut closing: watch::Receiver<bool>,
+    closing: watch::Receiver<bool>,
 ) {
+    let mut ended = closing.clone();
     // An answer is one small write: waiting for more to send with it only delays it. Where this
     // fails the client is gone already.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| {
-        let api = Arc::clone(&api);
-        async move { Ok::<_, Infallible>(dispatch::answer(&api, peer, request).await) }
+        let (api, closing) = (Arc::clone(&api), closing.clone());
+        async move {
+            if exec::is_for_session(&request) {
+                return Ok::<_, Infallible>(exec::answer(&api, peer, request, closing));
+            }
+            Ok(dispatch::answer(&api, peer, request).await)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -115,12 +121,13 @@ async fn serve_connection(
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(BUFFER_BYTES_MAX)
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     tokio::pin!(connection);
     // A client that hangs up, or speaks no HTTP, is its own business: there is nobody to tell.
     tokio::select! {
         _ = connection.as_mut() => return,
-        _ = closing.wait_for(|closing| *closing) => {}
+        _ = ended.wait_for(|closing| *closing) => {}
         () = tokio::time::sleep(Duration::from_secs(CONNECTION_S_MAX)) => {}
     }
     connection.as_mut().graceful_shutdown();

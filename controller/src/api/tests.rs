@@ -169,6 +169,8 @@ fn api(folder: &std::path::Path) -> Api {
         logs: LogStore::open(&folder.join("logs.redb")).unwrap(),
         replays: Arc::default(),
         seeing: Seeing::default(),
+        caller: Default::default(),
+        authority: None,
         ca_hash: Sha256Hash([0; 32]),
     }
 }

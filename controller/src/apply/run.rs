@@ -141,6 +141,7 @@ fn place_all(
         group: &group,
         service: None,
         started_by: command.started_by.as_deref(),
+        execute_command: command.execute_command,
         tags: merged(&command.tags, propagated),
         now_ms,
     };

@@ -23,6 +23,7 @@ pub(super) struct Seed<'a> {
     pub(super) group: &'a str,
     pub(super) service: Option<&'a ServiceName>,
     pub(super) started_by: Option<&'a str>,
+    pub(super) execute_command: bool,
     pub(super) tags: Vec<KeyValue>,
     pub(super) now_ms: u64,
 }
@@ -127,6 +128,7 @@ impl Seed<'_> {
             group: pool.text(self.group),
             service: self.service.cloned(),
             started_by: self.started_by.map(|by| pool.text(by)),
+            execute_command: self.execute_command,
             tags: self.tags.clone(),
             containers: containers.collect(),
             stop_code: None,

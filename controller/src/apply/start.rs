@@ -37,6 +37,7 @@ pub(super) fn start(
         group: &group,
         service: None,
         started_by: command.started_by.as_deref(),
+        execute_command: command.execute_command,
         tags: merged(&command.tags, propagated),
         now_ms,
     };

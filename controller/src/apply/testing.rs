@@ -62,6 +62,7 @@ pub(crate) fn run(family: &str, count: u32) -> RunTask {
         overrides: None,
         group: None,
         started_by: None,
+        execute_command: false,
         client_token: None,
         tags: vec![],
         propagate_tags: PropagateTags::None,

@@ -157,6 +157,8 @@ pub struct RunTask {
     pub constraints: Vec<PlacementConstraint>,
     /// Best effort, in this order.
     pub strategy: Vec<PlacementStrategy>,
+    /// `enableExecuteCommand`
+    pub execute_command: bool,
 }
 
 /// RunTask's `propagateTags`.

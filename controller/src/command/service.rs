@@ -34,6 +34,8 @@ pub struct CreateService {
     pub propagate_tags: ServiceTags,
     /// `enableECSManagedTags`
     pub managed_tags: bool,
+    /// `enableExecuteCommand`
+    pub execute_command: bool,
     /// Its own tags.
     pub tags: Vec<KeyValue>,
 }
@@ -62,6 +64,8 @@ pub struct UpdateService {
     pub propagate_tags: Option<ServiceTags>,
     /// For tasks that start from now on.
     pub managed_tags: Option<bool>,
+    /// For tasks that start from now on.
+    pub execute_command: Option<bool>,
     /// `forceNewDeployment`
     pub deploy: Deploy,
 }
@@ -112,6 +116,8 @@ pub struct StartTask {
     pub tags: Vec<KeyValue>,
     /// Where else tags come from.
     pub propagate_tags: super::PropagateTags,
+    /// `enableExecuteCommand`
+    pub execute_command: bool,
 }
 
 /// Moves a service on: the engine sends it to itself wherever something happened to the service.

@@ -5,6 +5,7 @@
 //!                                                        └▶ node: renew, register, session
 //!   session ◀─ engine.watch_node (desired state)   session ─▶ engine (reports, signs of life)
 //!   session ◀─▶ relay (logs, asked for by the API)
+//!   node: exec ◀─▶ execs (programs in containers, run by the API)
 //! ```
 //!
 //! Invariants: nothing here decides about the cluster's state, the engine does; a node is who its
@@ -14,6 +15,7 @@
 mod awslogs;
 mod caller;
 mod enrolment;
+mod execs;
 mod listen;
 mod node;
 pub mod pki;
@@ -35,6 +37,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
 pub use awslogs::Shipper;
+pub use execs::{AgentEnd, Claimed, ExecCaller, ExecError, Execs};
 pub use relay::{
     EVENTS_MAX, LogLine, LogPage, LogQuery, LogStream, LogsError, LogsRelay, WAIT_MS_MAX,
 };

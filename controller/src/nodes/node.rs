@@ -1,14 +1,14 @@
-//! The service of enrolled nodes: renew, register, session.
+//! The service of enrolled nodes: renew, register, session, exec.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use loadline_model::{InstanceArn, Resources};
 use loadline_proto::PROTOCOL_VERSION;
-use loadline_proto::convert::Attribute;
+use loadline_proto::convert::{self, Attribute, EXEC_ANSWER_S_MAX, ExecId};
 use loadline_proto::v1::{
-    AgentMessage, ControllerMessage, RegisterRequest, RegisterResponse, RenewRequest,
-    RenewResponse, node_server,
+    AgentMessage, ControllerMessage, ExecInput, ExecOutput, RegisterRequest, RegisterResponse,
+    RenewRequest, RenewResponse, node_server,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::caller::Caller;
 use super::enrolment::{not_made, request_refused};
 use super::pki::{NodeKey, random_serial};
-use super::{AgentPort, session, status};
+use super::{AgentEnd, AgentPort, execs, session, status};
 use crate::command::RegisterNode;
 use crate::state::NodeAttribute;
 
@@ -83,6 +83,33 @@ impl node_server::Node for Node {
         // before it says Hello is served as well.
         tokio::spawn(session::serve(port, node, request.into_inner(), outgoing, closing));
         Ok(Response::new(ReceiverStream::new(answers)))
+    }
+
+    type ExecStream = ReceiverStream<Result<ExecInput, Status>>;
+
+    async fn exec(
+        &self,
+        request: Request<Streaming<ExecOutput>>,
+    ) -> Result<Response<Self::ExecStream>, Status> {
+        let node = Caller::of(&request)?;
+        let mut output = request.into_inner();
+        let id = first_of(&mut output).await?;
+        let (input, inputs) = mpsc::channel(execs::INPUT_MAX);
+        self.port.relay.execs().arrived(&node, &id, AgentEnd { output, input })?;
+        Ok(Response::new(ReceiverStream::new(inputs)))
+    }
+}
+
+/// Which program an Exec is about.
+async fn first_of(output: &mut Streaming<ExecOutput>) -> Result<ExecId, Status> {
+    let limit = Duration::from_secs(EXEC_ANSWER_S_MAX);
+    let first = tokio::time::timeout(limit, output.message()).await.map_err(|_| {
+        Status::deadline_exceeded(format!("no exec_id within {EXEC_ANSWER_S_MAX} s"))
+    })??;
+    let first = first.ok_or_else(|| Status::invalid_argument("Exec ended before it began"))?;
+    match convert::ExecOutput::try_from(first).map_err(status::of_invalid)? {
+        convert::ExecOutput::Opened(id) => Ok(id),
+        _ => Err(Status::invalid_argument("the first message of Exec has to be exec_id")),
     }
 }
 

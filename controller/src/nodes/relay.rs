@@ -1,4 +1,5 @@
-//! Questions of the API that only a node can answer: what a container wrote.
+//! Questions of the API that only a node can answer: what a container wrote, and the programs that
+//! are run in containers ([`super::execs`]).
 //!
 //! A question goes to the node's session and comes back by its number. Both ways are bounded, in
 //! number and in time; nothing is kept for a node that is away.
@@ -11,6 +12,7 @@ use loadline_model::{ContainerName, InstanceArn, TaskArn};
 use loadline_proto::v1;
 use tokio::sync::{mpsc, oneshot};
 
+use super::execs::Execs;
 use crate::state::SessionId;
 
 /// Most questions that wait for one node to be sent, and to be answered.
@@ -79,7 +81,7 @@ pub enum LogsError {
     #[error("the agent of {0} is not connected: its logs can't be read now")]
     NotConnected(InstanceArn),
     /// Too many questions wait already.
-    #[error("{QUESTIONS_MAX} log requests wait for {0} already: try again")]
+    #[error("{QUESTIONS_MAX} requests wait for {0} already: try again")]
     Busy(InstanceArn),
     /// It did not answer in time, or its session ended first.
     #[error("the agent of {0} did not answer in time: try again")]
@@ -99,7 +101,16 @@ pub enum LogsError {
 
 /// A question on its way to a session.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(super) enum Question {
+    /// What did a container write?
+    Logs(LogQuestion),
+    /// Run a program in a container. Answered by a call of its own.
+    Exec(Box<v1::OpenExec>),
+}
+
+/// A question that is answered in the session.
+#[derive(Debug)]
+pub(super) struct LogQuestion {
     pub(super) query: LogQuery,
     pub(super) answer: oneshot::Sender<v1::LogChunk>,
 }
@@ -108,6 +119,7 @@ pub(super) struct Question {
 #[derive(Clone, Debug, Default)]
 pub struct LogsRelay {
     sessions: Arc<Mutex<BTreeMap<InstanceArn, Entry>>>,
+    execs: Execs,
 }
 
 #[derive(Debug)]
@@ -129,15 +141,24 @@ impl LogsRelay {
     /// [`LogsError`].
     pub async fn read(&self, node: &InstanceArn, query: LogQuery) -> Result<LogPage, LogsError> {
         let wait = u64::from(query.wait_ms.min(WAIT_MS_MAX)) + ANSWER_MS_MAX;
-        let questions = self.questions_of(node)?;
         let (answer, answered) = oneshot::channel();
-        questions.try_send(Question { query, answer }).map_err(|e| match e {
-            mpsc::error::TrySendError::Full(_) => LogsError::Busy(node.clone()),
-            mpsc::error::TrySendError::Closed(_) => LogsError::NotConnected(node.clone()),
-        })?;
+        self.ask(node, Question::Logs(LogQuestion { query, answer }))?;
         let chunk = tokio::time::timeout(Duration::from_millis(wait), answered).await;
         let chunk = chunk.ok().and_then(Result::ok);
         page(node, chunk.ok_or_else(|| LogsError::NoAnswer(node.clone()))?)
+    }
+
+    /// The programs that run in containers.
+    #[must_use]
+    pub fn execs(&self) -> &Execs {
+        &self.execs
+    }
+
+    pub(super) fn ask(&self, node: &InstanceArn, question: Question) -> Result<(), LogsError> {
+        self.questions_of(node)?.try_send(question).map_err(|e| match e {
+            mpsc::error::TrySendError::Full(_) => LogsError::Busy(node.clone()),
+            mpsc::error::TrySendError::Closed(_) => LogsError::NotConnected(node.clone()),
+        })
     }
 
     fn questions_of(&self, node: &InstanceArn) -> Result<mpsc::Sender<Question>, LogsError> {
@@ -210,7 +231,7 @@ mod tests {
             wait_ms: 0,
             since_ms: 0,
         };
-        relay.questions_of(&node).unwrap().try_send(Question { query, answer }).unwrap();
+        relay.ask(&node, Question::Logs(LogQuestion { query, answer })).unwrap();
         assert!(newer.try_recv().is_ok() && older.try_recv().is_err());
         relay.detach(&node, SessionId(1));
         assert!(relay.questions_of(&node).is_ok(), "the newer one is still there");

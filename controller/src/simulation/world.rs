@@ -76,6 +76,7 @@ fn update() -> UpdateService {
         strategy: None,
         propagate_tags: None,
         managed_tags: None,
+        execute_command: None,
         deploy: Deploy::IfChanged,
     }
 }
@@ -101,6 +102,7 @@ impl Simulation {
             strategy: vec![],
             propagate_tags: ServiceTags::None,
             managed_tags: false,
+            execute_command: false,
             tags: vec![],
         });
         simulation

@@ -38,6 +38,9 @@ pub struct Service {
     pub propagate_tags: ServiceTags,
     /// `enableECSManagedTags`: tasks get `aws:ecs:clusterName` and `aws:ecs:serviceName`.
     pub managed_tags: bool,
+    /// `enableExecuteCommand` of its tasks.
+    #[serde(default)]
+    pub execute_command: bool,
     /// Its own tags.
     pub tags: Vec<KeyValue>,
     /// Unix milliseconds, as all times here.

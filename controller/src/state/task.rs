@@ -46,6 +46,9 @@ pub struct Task {
     /// RunTask's `startedBy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_by: Option<Text>,
+    /// `enableExecuteCommand`: whether programs may be run in its containers.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub execute_command: bool,
     /// The service's scale-in and deployments leave it alone until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protected_until_ms: Option<u64>,
@@ -74,6 +77,12 @@ pub struct Task {
     /// When the controller learned that it is STOPPED; it is kept for an hour from then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_at_ms: Option<u64>,
+}
+
+/// For what is left out of a record where it is not so.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's own signature")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Task {

@@ -86,6 +86,8 @@ async fn development_mode_is_refused_off_loopback() {
             logs: LogStore::open(&folder.path().join("logs.redb")).unwrap(),
             replays: Arc::default(),
             seeing: Default::default(),
+            caller: Default::default(),
+            authority: None,
             ca_hash: Sha256Hash([0; 32]),
         };
         let listener = TcpListener::bind(address).await.unwrap();

@@ -56,6 +56,8 @@ impl World {
             logs: LogStore::open(&folder.path().join("logs.redb")).unwrap(),
             replays: Arc::default(),
             seeing: Default::default(),
+            caller: Default::default(),
+            authority: None,
             ca_hash: Sha256Hash([7; 32]),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -91,6 +91,7 @@ impl World {
             overrides: None,
             group: None,
             started_by: None,
+            execute_command: false,
             client_token: None,
             tags: vec![],
             propagate_tags: PropagateTags::None,

@@ -14,6 +14,8 @@ mod controller_death;
 #[cfg(test)]
 mod crowd;
 #[cfg(test)]
+mod exec;
+#[cfg(test)]
 mod images;
 #[cfg(test)]
 mod ledger;

@@ -5,6 +5,7 @@ mod attributes;
 mod check;
 mod clusters;
 mod definitions;
+mod execute;
 mod instances;
 mod needs;
 mod page;
@@ -21,7 +22,8 @@ mod tasks;
 
 use crate::api::wire::operations;
 
-pub(super) use self::needs::needs;
+pub(super) use self::execute::{Session, Wish, container_of, session};
+pub(super) use self::needs::{execute_needs, needs};
 pub(super) use self::reference::{cluster_name, find_service, find_task};
 pub(super) use self::refusal::from_call;
 
@@ -67,6 +69,8 @@ operations! {
         tags::ListTagsForResourceRequest => tags::ListTagsForResourceResponse;
     "RunTask" => tasks::run, tasks::RunTaskRequest => tasks::RunTaskResponse;
     "StartTask" => tasks::start, tasks::StartTaskRequest => tasks::StartTaskResponse;
+    "ExecuteCommand" => execute::execute,
+        execute::ExecuteCommandRequest => execute::ExecuteCommandResponse;
     "CreateService" => services::create,
         services::CreateServiceRequest => services::CreateServiceResponse;
     "UpdateService" => services::update,

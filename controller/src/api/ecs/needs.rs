@@ -54,6 +54,7 @@ pub(in crate::api) fn needs(view: &View, operation: &str, body: &Value) -> Optio
             let names = ask.list("taskDefinitions");
             names.iter().map(|name| ask.on(&ask.definition_arn(name))).collect()
         }
+        "ExecuteCommand" => execute_needs(view, body, "container"),
         "RunTask" | "StartTask" => ask.run(),
         "StopTask" => vec![ask.in_cluster(&ask.task(ask.text("task").unwrap_or_default()))],
         "DescribeTasks" | "GetTaskProtection" | "UpdateTaskProtection" => ask.each_task(),
@@ -69,6 +70,18 @@ pub(in crate::api) fn needs(view: &View, operation: &str, body: &Value) -> Optio
         }
         _ => return ask.service_needs(),
     })
+}
+
+/// ExecuteCommand on a task, in a container that a field names or that is its only one.
+pub(in crate::api) fn execute_needs(view: &View, body: &Value, field: &str) -> Vec<Need> {
+    let ask = Ask { view, scope: &view.scope, body, operation: "ExecuteCommand" };
+    let task = ask.task(ask.text("task").unwrap_or_default());
+    let only = || {
+        let task = view.task(&loadline_model::TaskArn::parse(&task).ok()?)?;
+        task.containers.first().map(|container| container.name.to_string())
+    };
+    let container = ask.text(field).map(str::to_owned).or_else(only).unwrap_or_default();
+    vec![ask.in_cluster(&task).with("ecs:container-name", container)]
 }
 
 struct Ask<'a> {

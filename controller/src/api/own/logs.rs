@@ -1,13 +1,10 @@
 //! What a container wrote, asked of its node.
 
-use loadline_model::ContainerName;
-
 use super::within;
-use crate::api::ecs::{cluster_name, find_task};
+use crate::api::ecs::{cluster_name, container_of, find_task};
 use crate::api::wire::shape;
 use crate::api::{Api, ApiError, Code};
 use crate::nodes::{LogLine, LogQuery, LogStream, LogsError};
-use crate::state::Task;
 
 /// Most events of one answer, and the default.
 const EVENTS_MAX: u32 = 1000;
@@ -71,7 +68,7 @@ pub(super) async fn read(
     let task = find_task(&view, &cluster, &request.task)?;
     let query = LogQuery {
         task: task.arn.clone(),
-        container: container(task, request.container_name.as_deref())?,
+        container: container_of(task, "containerName", request.container_name.as_deref())?,
         cursor: request.cursor.unwrap_or_default(),
         events_max: within("limit", request.limit, 1, EVENTS_MAX, EVENTS_MAX)?,
         wait_ms: within("waitMs", request.wait_ms, 0, WAIT_MS_MAX, 0)?,
@@ -93,31 +90,6 @@ fn refusal(error: LogsError) -> ApiError {
         LogsError::NoAnswer(_) | LogsError::Broken { .. } => Code::Server,
     };
     ApiError::new(code, error)
-}
-
-fn container(task: &Task, name: Option<&str>) -> Result<ContainerName, ApiError> {
-    let names = || {
-        let names: Vec<&str> = task.containers.iter().map(|c| c.name.as_str()).collect();
-        names.join(", ")
-    };
-    match (name.filter(|name| !name.is_empty()), task.containers.as_slice()) {
-        (Some(name), all) => all
-            .iter()
-            .map(|container| &container.name)
-            .find(|have| have.as_str() == name)
-            .cloned()
-            .ok_or_else(|| {
-                ApiError::invalid(format_args!(
-                    "containerName: the task has no container {name:?}, it has: {}",
-                    names()
-                ))
-            }),
-        (None, [only]) => Ok(only.name.clone()),
-        (None, _) => Err(ApiError::invalid(format_args!(
-            "containerName is required: the task has {}",
-            names()
-        ))),
-    }
 }
 
 fn show(line: LogLine) -> LogEvent {

@@ -1,5 +1,7 @@
-//! Loadline's own operations: join tokens for nodes, what containers wrote, what happened and why.
+//! Loadline's own operations: join tokens for nodes, what containers wrote, programs
+//! in containers, what happened and why.
 
+mod exec;
 mod keys;
 mod logs;
 mod needs;
@@ -28,6 +30,7 @@ operations! {
         seeing::ReadEventsRequest => seeing::ReadEventsResponse;
     "DescribeReasons" => seeing::reasons,
         seeing::DescribeReasonsRequest => seeing::DescribeReasonsResponse;
+    "StartExec" => exec::start, exec::StartExecRequest => exec::StartExecResponse;
     "ReadTaskLogs" => logs::read, logs::ReadTaskLogsRequest => logs::ReadTaskLogsResponse;
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::api::ecs::{cluster_name, find_task};
+use crate::api::ecs::{cluster_name, execute_needs, find_task};
 use crate::api::guard::Need;
 use crate::iam::IdentityKind;
 use crate::state::View;
@@ -13,6 +13,9 @@ pub(in crate::api) fn needs(view: &View, operation: &str, body: &Value) -> Optio
     let action = format!("loadline:{operation}");
     if operation.ends_with("AccessKey") || operation == "ListAccessKeys" {
         return Some(key_needs(view, operation, &text));
+    }
+    if operation == "StartExec" {
+        return Some(execute_needs(view, body, "containerName"));
     }
     let cluster = cluster_name(&view.scope, text("cluster"));
     let arn = cluster.as_ref().map_or("*".to_owned(), |name| view.scope.cluster_arn(name));

@@ -53,6 +53,7 @@ pub(super) fn create(
         strategy: command.strategy.clone(),
         propagate_tags: command.propagate_tags,
         managed_tags: command.managed_tags,
+        execute_command: command.execute_command,
         tags: command.tags.clone(),
         created_at_ms: now_ms,
         fingerprint,
@@ -86,6 +87,7 @@ pub(super) fn update(
     service.config = command.config.unwrap_or(service.config);
     service.health_check_grace_s = command.health_check_grace_s.or(service.health_check_grace_s);
     service.propagate_tags = command.propagate_tags.unwrap_or(service.propagate_tags);
+    service.execute_command = command.execute_command.unwrap_or(service.execute_command);
     service.managed_tags = command.managed_tags.unwrap_or(service.managed_tags);
     if let Some(constraints) = &command.constraints {
         service.constraints.clone_from(constraints);

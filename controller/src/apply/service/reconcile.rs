@@ -83,6 +83,7 @@ pub(super) fn seed<'s>(
         group,
         service: Some(&key.name),
         started_by: Some(&service.primary().id),
+        execute_command: service.execute_command,
         tags: merged(own, managed),
         now_ms,
     }

@@ -155,6 +155,7 @@ fn create(key: ServiceKey, family: &str, desired_count: u32, limits: usize) -> C
         strategy: vec![],
         propagate_tags: ServiceTags::None,
         managed_tags: false,
+        execute_command: false,
         tags: vec![],
     }
 }
@@ -170,6 +171,7 @@ fn unchanged(key: ServiceKey) -> UpdateService {
         strategy: None,
         propagate_tags: None,
         managed_tags: None,
+        execute_command: None,
         deploy: Deploy::IfChanged,
     }
 }

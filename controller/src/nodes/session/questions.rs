@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use loadline_proto::v1::{LogChunk, ReadLogs};
 use tokio::sync::oneshot;
 
-use crate::nodes::relay::{EVENTS_MAX, QUESTIONS_MAX, Question, WAIT_MS_MAX};
+use crate::nodes::relay::{EVENTS_MAX, LogQuestion, QUESTIONS_MAX, WAIT_MS_MAX};
 
 /// Numbers questions and finds whom an answer is for.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub(super) struct Questions {
 impl Questions {
     /// What to send; `None` where nobody waits for the answer any more, or too many questions
     /// have none yet: the asker then learns that there is no answer.
-    pub(super) fn ask(&mut self, question: Question) -> Option<ReadLogs> {
+    pub(super) fn ask(&mut self, question: LogQuestion) -> Option<ReadLogs> {
         self.waiting.retain(|_, answer| !answer.is_closed());
         if question.answer.is_closed() || QUESTIONS_MAX <= self.waiting.len() {
             return None;
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
     use crate::nodes::relay::LogQuery;
 
-    fn question() -> (Question, oneshot::Receiver<LogChunk>) {
+    fn question() -> (LogQuestion, oneshot::Receiver<LogChunk>) {
         let (answer, answered) = oneshot::channel();
         let query = LogQuery {
             task: TaskArn::parse("arn:aws:ecs:r:1:task/default/1").unwrap(),
@@ -63,7 +63,7 @@ mod tests {
             wait_ms: 90_000,
             since_ms: 0,
         };
-        (Question { query, answer }, answered)
+        (LogQuestion { query, answer }, answered)
     }
 
     #[test]

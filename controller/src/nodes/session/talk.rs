@@ -110,6 +110,10 @@ impl<'a> Talk<'a> {
                 self.questions.answer(chunk);
                 Ok(())
             }
+            FromAgent::ExecRefused(refused) => {
+                self.port.relay.execs().refused(self.node, refused);
+                Ok(())
+            }
             FromAgent::Hello(_) => {
                 Err(End::Refused(Status::invalid_argument("Hello is said once, at the beginning")))
             }
@@ -233,9 +237,12 @@ impl<'a> Talk<'a> {
     }
 
     async fn ask(&mut self, question: Question) -> Result<(), End> {
-        match self.questions.ask(question) {
-            Some(read) => self.send(ToAgent::ReadLogs(read)).await,
-            None => Ok(()),
+        match question {
+            Question::Logs(question) => match self.questions.ask(question) {
+                Some(read) => self.send(ToAgent::ReadLogs(read)).await,
+                None => Ok(()),
+            },
+            Question::Exec(open) => self.send(ToAgent::OpenExec(*open)).await,
         }
     }
 

@@ -233,6 +233,7 @@ fn tty() -> Value {
         "stderr": is(stderr.as_fd()),
         "name": name(stdin.as_fd()),
         "controlling": fs::File::open("/dev/tty").is_ok(),
+        "size": rustix::termios::tcgetwinsize(&stdin).ok().map(|size| [size.ws_row, size.ws_col]),
     } })
 }
 

@@ -58,6 +58,7 @@ pub(super) fn create(
         propagate_tags: propagate_tags(request.propagate_tags.as_deref())?
             .unwrap_or(ServiceTags::None),
         managed_tags: request.enable_ecs_managed_tags.unwrap_or(false),
+        execute_command: request.enable_execute_command.unwrap_or(false),
         tags: check::tags(request.tags)?,
     })
 }
@@ -85,6 +86,7 @@ pub(super) fn update(
         strategy: request.placement_strategy.map(strategies).transpose()?,
         propagate_tags: propagate_tags(request.propagate_tags.as_deref())?,
         managed_tags: request.enable_ecs_managed_tags,
+        execute_command: request.enable_execute_command,
         deploy: if force { Deploy::Force } else { Deploy::IfChanged },
     })
 }

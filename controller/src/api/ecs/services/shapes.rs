@@ -39,10 +39,12 @@ shape! {
         enable_ecs_managed_tags: "enableECSManagedTags" => Option<bool>,
         /// TASK_DEFINITION, SERVICE or NONE.
         propagate_tags: "propagateTags" => Option<String>,
+        /// Whether programs may be run in its tasks' containers.
+        enable_execute_command: "enableExecuteCommand" => Option<bool>,
     }
     unsupported [
         "loadBalancers", "serviceRegistries", "capacityProviderStrategy", "platformVersion",
-        "role", "networkConfiguration", "enableExecuteCommand", "serviceConnectConfiguration",
+        "role", "networkConfiguration", "serviceConnectConfiguration",
         "volumeConfigurations", "vpcLatticeConfigurations",
     ]
 }
@@ -76,10 +78,12 @@ shape! {
         enable_ecs_managed_tags: "enableECSManagedTags" => Option<bool>,
         /// TASK_DEFINITION, SERVICE or NONE.
         propagate_tags: "propagateTags" => Option<String>,
+        /// Whether programs may be run in its tasks' containers.
+        enable_execute_command: "enableExecuteCommand" => Option<bool>,
     }
     unsupported [
         "capacityProviderStrategy", "networkConfiguration", "platformVersion",
-        "enableExecuteCommand", "loadBalancers", "serviceRegistries",
+        "loadBalancers", "serviceRegistries",
         "serviceConnectConfiguration", "volumeConfigurations", "vpcLatticeConfigurations",
     ]
 }
@@ -255,7 +259,7 @@ shape! {
         enable_ecs_managed_tags: "enableECSManagedTags" => bool,
         /// TASK_DEFINITION, SERVICE or NONE.
         propagate_tags: "propagateTags" => String,
-        /// Not yet.
+        /// Whether programs may be run in its tasks' containers.
         enable_execute_command: "enableExecuteCommand" => bool,
         /// DISABLED.
         availability_zone_rebalancing: "availabilityZoneRebalancing" => String,

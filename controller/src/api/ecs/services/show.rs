@@ -55,7 +55,7 @@ pub(super) fn service(view: &View, entry: &ServiceEntry, with_tags: bool) -> Sho
             ServiceTags::Service => "SERVICE".into(),
             ServiceTags::TaskDefinition => "TASK_DEFINITION".into(),
         },
-        enable_execute_command: false,
+        enable_execute_command: record.execute_command,
         availability_zone_rebalancing: "DISABLED".into(),
     }
 }

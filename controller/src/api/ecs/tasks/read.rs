@@ -41,6 +41,7 @@ pub(super) fn run_task(scope: &Scope, request: RunTaskRequest) -> Result<RunTask
         client_token: check::client_token(request.client_token)?,
         tags: tags(request.tags, request.enable_ecs_managed_tags, &cluster)?,
         propagate_tags: propagate_tags(request.propagate_tags.as_deref())?,
+        execute_command: request.enable_execute_command.unwrap_or(false),
         constraints: constraints(request.placement_constraints.unwrap_or_default())?,
         strategy: strategies(request.placement_strategy.unwrap_or_default())?,
         cluster,
@@ -66,6 +67,7 @@ pub(super) fn start_task(scope: &Scope, request: StartTaskRequest) -> Result<Sta
         started_by: started_by(request.started_by)?,
         tags: tags(request.tags, request.enable_ecs_managed_tags, &cluster)?,
         propagate_tags: propagate_tags(request.propagate_tags.as_deref())?,
+        execute_command: request.enable_execute_command.unwrap_or(false),
         cluster,
     })
 }

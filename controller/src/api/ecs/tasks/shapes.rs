@@ -31,12 +31,14 @@ shape! {
         enable_ecs_managed_tags: "enableECSManagedTags" => Option<bool>,
         /// TASK_DEFINITION or NONE.
         propagate_tags: "propagateTags" => Option<String>,
+        /// Whether programs may be run in its containers.
+        enable_execute_command: "enableExecuteCommand" => Option<bool>,
         /// Makes a repeated call give the same tasks.
         client_token: "clientToken" => Option<String>,
     }
     unsupported [
-        "capacityProviderStrategy", "enableExecuteCommand",
-        "networkConfiguration", "platformVersion", "referenceId", "volumeConfigurations",
+        "capacityProviderStrategy", "networkConfiguration", "platformVersion", "referenceId",
+        "volumeConfigurations",
     ]
 }
 
@@ -109,9 +111,11 @@ shape! {
         enable_ecs_managed_tags: "enableECSManagedTags" => Option<bool>,
         /// TASK_DEFINITION or NONE.
         propagate_tags: "propagateTags" => Option<String>,
+        /// Whether programs may be run in its containers.
+        enable_execute_command: "enableExecuteCommand" => Option<bool>,
     }
     unsupported [
-        "enableExecuteCommand", "networkConfiguration", "referenceId",
+        "networkConfiguration", "referenceId",
         "volumeConfigurations",
     ]
 }

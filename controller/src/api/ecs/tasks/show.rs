@@ -39,7 +39,7 @@ pub(super) fn task(view: &View, task: &Task, tags: Tags) -> Shown {
         cpu: task.reserved.cpu_units.to_string(),
         created_at: EpochSeconds::from_ms(task.created_at_ms),
         desired_status: task.desired.as_str().into(),
-        enable_execute_command: false,
+        enable_execute_command: task.execute_command,
         execution_stopped_at: time(task.execution_stopped_at_ms),
         group: task.group.to_string(),
         health_status: health(view, task).to_string(),

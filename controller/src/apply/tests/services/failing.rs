@@ -201,6 +201,7 @@ fn start_task_places_on_the_named_nodes_or_says_why_not() {
         overrides: None,
         group: None,
         started_by: None,
+        execute_command: false,
         tags: vec![],
         propagate_tags: crate::command::PropagateTags::None,
     }) else {

@@ -33,6 +33,7 @@ fn create(desired_count: u32) -> CreateService {
         strategy: vec![],
         propagate_tags: ServiceTags::None,
         managed_tags: true,
+        execute_command: false,
         tags: vec![],
     }
 }
@@ -48,6 +49,7 @@ fn update() -> UpdateService {
         strategy: None,
         propagate_tags: None,
         managed_tags: None,
+        execute_command: None,
         deploy: Deploy::IfChanged,
     }
 }
