@@ -24,7 +24,6 @@ use loadline_controller::api::auth::credentials;
 use loadline_controller::api::{self, Api, Gate};
 use loadline_controller::engine::{self, Engine, PulseClock};
 use loadline_controller::keyring::{self, Keyring};
-use loadline_controller::liveness::Rules;
 use loadline_controller::logs::LogStore;
 use loadline_controller::nodes::pki::{self, Authority};
 use loadline_controller::nodes::{self, AgentPort, LogsRelay, Shipper, Timing};
@@ -227,7 +226,8 @@ fn open_engine(options: &Options) -> anyhow::Result<(Engine, watch::Receiver<boo
     let store = RedbStore::open(&path)?;
     let clock = Arc::new(PulseClock::default());
     tokio::spawn(Arc::clone(&clock).keep());
-    let settings = engine::Options { clock, ..engine::Options::new(options.scope()) };
+    let rules = options.rules();
+    let settings = engine::Options { clock, rules, ..engine::Options::new(options.scope()) };
     let (engine, thread) = Engine::open(Box::new(store), settings)?;
     let (ended, owner) = watch::channel(false);
     std::thread::spawn(move || {
@@ -246,7 +246,7 @@ fn agent_port(
     keyring: &Arc<Keyring>,
     relay: LogsRelay,
 ) -> AgentPort {
-    let lease_ms = Rules::default().lease_ms;
+    let lease_ms = options.rules().lease_ms;
     let ms = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
     let timing = Timing {
         heartbeat_interval_ms: ms(lease_ms / HEARTBEATS_PER_LEASE),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
+use loadline_controller::liveness::Rules;
 use loadline_controller::state::Scope;
 
 /// Loadline's cluster controller: speaks the AWS ECS API to clients and gRPC to node agents.
@@ -41,6 +42,16 @@ pub(crate) struct Options {
     /// that they can reach, or 0.0.0.0:7071
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7071")]
     pub(crate) agent_listen: SocketAddr,
+
+    /// How long a node may be silent before it takes no more tasks and its services' tasks are
+    /// replaced. More where nodes or the way to them are slow
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u64).range(1..=NODE_LEASE_S_MAX)
+    )]
+    node_lease_seconds: u64,
 
     /// Where Prometheus scrapes /metrics, with the bearer token of DIR/controller/metrics-token;
     /// closed unless it is given
@@ -116,6 +127,11 @@ impl Options {
         self.credentials_file.as_deref().map_or_else(beside, Path::to_owned)
     }
 
+    /// Which nodes are silent, and lost.
+    pub(crate) fn rules(&self) -> Rules {
+        Rules { lease_ms: self.node_lease_seconds * 1_000, ..Rules::default() }
+    }
+
     /// What every ARN begins with.
     pub(crate) fn scope(&self) -> Scope {
         Scope {
@@ -125,6 +141,9 @@ impl Options {
         }
     }
 }
+
+/// Longest lease of a node, in seconds.
+const NODE_LEASE_S_MAX: u64 = 600;
 
 /// Longest region name; AWS's own have at most 14 characters.
 const REGION_BYTES_MAX: usize = 32;
@@ -166,6 +185,18 @@ mod tests {
         assert!(parse("--account", "123456789012"));
         assert!(!parse("--account", "12345678901"));
         assert!(!parse("--account", "12345678901x"));
+    }
+
+    #[test]
+    fn the_lease_of_nodes_is_told_in_seconds() {
+        let lease_ms = |args: &[&str]| {
+            let options = Options::try_parse_from([&["loadline-controller"], args].concat());
+            options.ok().map(|options| options.rules().lease_ms)
+        };
+        assert_eq!(lease_ms(&[]), Some(Rules::default().lease_ms));
+        assert_eq!(lease_ms(&["--node-lease-seconds", "60"]), Some(60_000));
+        assert_eq!(lease_ms(&["--node-lease-seconds", "0"]), None);
+        assert_eq!(lease_ms(&["--node-lease-seconds", "601"]), None);
     }
 
     #[test]

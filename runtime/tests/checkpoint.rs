@@ -6,11 +6,15 @@
 mod world;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, IoSliceMut, Write};
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::{Value, json};
 use world::{World, wait_for};
 
@@ -146,7 +150,7 @@ fn a_restored_container_writes_to_the_pipe_of_whoever_restores() {
     end(&world);
 }
 
-/// Holds a network namespace; killed on drop.
+/// A process beside the container; killed on drop.
 struct Holder(Child);
 
 impl Drop for Holder {
@@ -204,6 +208,243 @@ fn a_restore_in_the_foreground_gives_the_exit_code() {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     assert_eq!(command.status().unwrap().code(), Some(7));
     world.assert_nothing_is_left();
+}
+
+/// The master of a terminal that comes over a console socket.
+fn terminal(listener: &UnixListener) -> fs::File {
+    let (stream, _) = listener.accept().unwrap();
+    let mut data = [0; 64];
+    let mut data = [IoSliceMut::new(&mut data)];
+    let mut space = nix::cmsg_space!([i32; 1]);
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut data, Some(&mut space), flags).unwrap();
+    let fd = message.cmsgs().unwrap().find_map(|control| match control {
+        ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+        _ => None,
+    });
+    fs::File::from(loadline_runtime::sys::fd::received(fd.unwrap()))
+}
+
+/// Types a line, and reads until the answer to it.
+fn answer(terminal: &fs::File, line: &str, expected: &str) {
+    (&*terminal).write_all(format!("{line}\n").as_bytes()).unwrap();
+    let mut lines = BufReader::new(terminal).lines();
+    assert!(lines.any(|line| line.unwrap().contains(expected)), "no {expected:?}");
+}
+
+#[test]
+fn a_restored_terminal_is_handed_over() {
+    let Some(world) = with_criu("a_restored_terminal_is_handed_over") else { return };
+    let script = "n=0; while read line; do n=$((n + 1)); echo got $line as $n; done";
+    world.script(script, |config| config["process"]["terminal"] = json!(true));
+    let (bundle, images) = (world.bundle(), world.path("images"));
+    let (bundle, images) = (bundle.to_str().unwrap(), images.to_str().unwrap());
+    let socket = world.path("first.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let socket = ["--console-socket", socket.to_str().unwrap()];
+    let run = [&["run", "--detach", "--bundle", bundle], &socket[..], &[&world.id]].concat();
+    quiet(&world, &run, Stdio::null());
+    let first = terminal(&listener);
+    answer(&first, "apples", "got apples as 1");
+    checkpoint(&world, "images", &[]);
+    drop(first);
+    let socket = world.path("second.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let socket = ["--console-socket", socket.to_str().unwrap()];
+    let paths = ["restore", "--detach", "--bundle", bundle, "--image-path", images];
+    quiet(&world, &[&paths, &socket[..], &[&world.id]].concat(), Stdio::null());
+    answer(&terminal(&listener), "pears", "got pears as 2");
+    end(&world);
+}
+
+/// A port that nobody listens on.
+fn free_port() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+}
+
+/// Whether somebody listens on it; a connection would be taken for the one that is awaited.
+fn is_open(port: &str) -> bool {
+    let port = format!(":{:04X}", port.parse::<u16>().unwrap());
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    table.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        // 0A is TCP_LISTEN.
+        fields.get(1).is_some_and(|local| local.ends_with(&port)) && fields.get(3) == Some(&"0A")
+    })
+}
+
+#[test]
+fn memory_goes_to_a_page_server() {
+    let Some(world) = with_criu("memory_goes_to_a_page_server") else { return };
+    world.script(COUNT, writable);
+    start(&world, Stdio::null());
+    wait_for("a count", || count(&world) > 3);
+    let (pages, port) = (world.path("pages"), free_port());
+    fs::create_dir(&pages).unwrap();
+    let mut server = Command::new("criu");
+    server.args(["page-server", "--address", "127.0.0.1", "--port", &port, "--images-dir"]);
+    let server = server.arg(&pages).stdout(Stdio::null()).stderr(Stdio::null());
+    let _server = Holder(server.spawn().unwrap());
+    wait_for("a page server", || is_open(&port));
+    checkpoint(&world, "images", &["--page-server", &format!("127.0.0.1:{port}")]);
+    let is_pages = |name: &str| name.starts_with("pages-") || name.starts_with("pagemap-");
+    let names = |folder: &str| -> Vec<String> {
+        let entries = fs::read_dir(world.path(folder)).unwrap().flatten();
+        entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
+    };
+    assert!(!names("images").iter().any(|name| name.starts_with("pages-")), "pages stayed here");
+    for name in names("pages").iter().filter(|name| is_pages(name)) {
+        fs::copy(pages.join(name), world.path("images").join(name)).unwrap();
+    }
+    let reached = count(&world);
+    restore(&world, "images", Stdio::null());
+    wait_for("a higher count", || count(&world) > reached);
+    end(&world);
+}
+
+#[test]
+fn lazy_pages_are_moved_when_they_are_used() {
+    let test = "lazy_pages_are_moved_when_they_are_used";
+    let Some(world) = with_criu(test) else { return };
+    let uffd = Command::new("criu").args(["check", "--feature", "uffd-noncoop"]).output();
+    if !uffd.is_ok_and(|check| check.status.success()) {
+        eprintln!("SKIPPED {test}: needs userfaultfd with events in the kernel");
+        return;
+    }
+    world.script(COUNT, writable);
+    start(&world, Stdio::null());
+    wait_for("a count", || count(&world) > 3);
+    let (images, status, port) = (world.path("images"), world.path("status"), free_port());
+    // The checkpoint waits until all of its memory was asked for.
+    let mut writing = Command::new("sh");
+    writing.args(["-c", "exec 9>\"$0\"; exec \"$@\""]).arg(&status);
+    let flags = ["checkpoint", "--lazy-pages", "--status-fd", "9", "--page-server"];
+    let inner = world.command(&flags);
+    writing.arg(inner.get_program()).args(inner.get_args()).arg(format!("127.0.0.1:{port}"));
+    writing.arg("--image-path").arg(&images).arg(&world.id).stdin(Stdio::null());
+    let mut writing = Holder(writing.spawn().unwrap());
+    wait_for("the word on --status-fd", || fs::read(&status).is_ok_and(|text| text == [0]));
+    assert!(writing.0.try_wait().unwrap().is_none(), "it did not wait for its memory to be moved");
+    let reached = count(&world);
+    let mut pages = Command::new("criu");
+    pages.args(["lazy-pages", "--page-server", "--address", "127.0.0.1", "--port", &port]);
+    pages.arg("--images-dir").arg(&images).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut pages = Holder(pages.spawn().unwrap());
+    wait_for("the socket for pages", || images.join("lazy-pages.socket").exists());
+    let (second, bundle) = (format!("{}-second", world.id), world.bundle());
+    let paths = ["--bundle", bundle.to_str().unwrap(), "--image-path", images.to_str().unwrap()];
+    let verb = [&["restore", "--detach", "--lazy-pages"], &paths[..], &[&second]].concat();
+    quiet(&world, &verb, Stdio::null());
+    wait_for("a higher count", || count(&world) > reached);
+    assert!(writing.0.wait().unwrap().success(), "the checkpoint failed");
+    assert!(pages.0.wait().unwrap().success(), "not all memory was moved");
+    assert!(world.status().contains("does not exist"), "the first container is left");
+    assert_eq!(world.runtime(&["delete", "--force", &second]).code, 0);
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_file_that_has_lost_its_name_is_restored_where_asked() {
+    let test = "a_file_that_has_lost_its_name_is_restored_where_asked";
+    let Some(world) = with_criu(test) else { return };
+    // The file has another name, so it is no ghost, and its own is gone.
+    let setup = "echo text > /tmp/a; ln /tmp/a /tmp/b; exec 5< /tmp/a; rm /tmp/a";
+    let script = format!("{setup}; until test -e /tmp/go; do sleep 0.05; done; cat <&5 > /tmp/c");
+    world.script(&script, writable);
+    start(&world, Stdio::null());
+    let tmp = world.rootfs().join("tmp");
+    wait_for("a file without its name", || tmp.join("b").exists() && !tmp.join("a").exists());
+    let images = world.path("refused");
+    let verb = ["checkpoint", "--image-path", images.to_str().unwrap(), &world.id];
+    let refused = world.runtime(&verb);
+    assert!(refused.code == 1 && refused.err.contains("criu"), "{refused:?}");
+    checkpoint(&world, "images", &["--link-remap"]);
+    restore(&world, "images", Stdio::null());
+    fs::write(tmp.join("go"), "").unwrap();
+    wait_for("the text", || fs::read_to_string(tmp.join("c")).is_ok_and(|text| text == "text\n"));
+    world.await_status("stopped");
+    end(&world);
+}
+
+/// Two profiles that allow everything, loaded; removed on drop.
+struct Profiles {
+    file: PathBuf,
+    first: String,
+    second: String,
+}
+
+impl Profiles {
+    /// `None` where there is no AppArmor.
+    fn load(world: &World) -> Option<Profiles> {
+        let name = |word: &str| format!("loadline-{word}-{}", std::process::id());
+        let (file, first, second) = (world.path("profiles"), name("first"), name("second"));
+        let rules = "file, network, capability, signal, ptrace, unix, mount, umount, pivot_root,";
+        let flags = "flags=(attach_disconnected)";
+        let text = |name: &str| format!("profile {name} {flags} {{ {rules} }}\n");
+        fs::write(&file, text(&first) + &text(&second)).unwrap();
+        let loaded = Command::new("apparmor_parser").arg("--add").arg(&file).output();
+        let is_loaded = loaded.is_ok_and(|loaded| loaded.status.success());
+        is_loaded.then_some(Profiles { file, first, second })
+    }
+}
+
+impl Drop for Profiles {
+    fn drop(&mut self) {
+        let _ = Command::new("apparmor_parser").arg("--remove").arg(&self.file).status();
+    }
+}
+
+#[test]
+fn a_profile_of_apparmor_is_replaced_and_never_ignored() {
+    let test = "a_profile_of_apparmor_is_replaced_and_never_ignored";
+    let Some(world) = with_criu(test) else { return };
+    let Some(profiles) = Profiles::load(&world) else {
+        eprintln!("SKIPPED {test}: needs AppArmor in the kernel, and apparmor_parser");
+        return;
+    };
+    let (bundle, images) = (world.bundle(), world.path("images"));
+    let paths = ["--bundle", bundle.to_str().unwrap(), "--image-path", images.to_str().unwrap()];
+    let flag = format!("--lsm-profile=apparmor:{}", profiles.second);
+    let verb = [&["restore", "--detach", &flag], &paths[..], &[&world.id]].concat();
+    world.script(COUNT, |config| {
+        writable(config);
+        config["process"]["apparmorProfile"] = json!(profiles.first);
+    });
+    start(&world, Stdio::null());
+    wait_for("a count", || count(&world) > 3);
+    checkpoint(&world, "images", &[]);
+    quiet(&world, &verb, Stdio::null());
+    let state: Value = serde_json::from_str(&world.runtime(&["state", &world.id]).out).unwrap();
+    let current = fs::read_to_string(format!("/proc/{}/attr/current", state["pid"])).unwrap();
+    assert!(current.starts_with(&profiles.second), "{current:?}");
+    assert_eq!(world.runtime(&["delete", "--force", &world.id]).code, 0);
+    // One that had none gets none.
+    fs::remove_dir_all(&images).unwrap();
+    world.script(COUNT, writable);
+    start(&world, Stdio::null());
+    checkpoint(&world, "images", &[]);
+    let reached = count(&world);
+    let ran = world.runtime(&verb);
+    assert!(ran.code == 1 && ran.err.contains("unconfined"), "{ran:?}");
+    assert_eq!(count(&world), reached, "it ran");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_security_module_that_the_kernel_lacks_is_refused_by_name() {
+    let test = "a_security_module_that_the_kernel_lacks_is_refused_by_name";
+    let Some(world) = World::new(test) else { return };
+    let flags = [
+        ("--lsm-profile=apparmor:web", "AppArmor", "/sys/kernel/security/apparmor"),
+        ("--lsm-profile=selinux:a:b:c:s0", "SELinux", "/sys/fs/selinux/status"),
+        ("--lsm-mount-context=a:b:c:s0", "SELinux", "/sys/fs/selinux/status"),
+    ];
+    for (flag, module, place) in flags.iter().filter(|(_, _, place)| !Path::new(place).exists()) {
+        let ran = world.with_bundle("restore", &[flag]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.err.contains(module) && ran.err.contains(place), "{ran:?}");
+        world.assert_nothing_is_left();
+    }
 }
 
 /// A program in criu's place.

@@ -15,6 +15,15 @@ pub fn is_unified() -> bool {
     Path::new(CGROUPS).join("cgroup.controllers").exists()
 }
 
+/// Which versions of cgroups the machine has.
+#[must_use]
+pub fn cgroups_kind() -> &'static str {
+    if is_unified() {
+        return "v2";
+    }
+    if Path::new(CGROUPS).join("unified").is_dir() { "hybrid" } else { "v1" }
+}
+
 /// The folder of the cgroup `path` for `controller`, in whichever version the machine has.
 #[must_use]
 pub fn cgroup(controller: &str, path: &str) -> PathBuf {

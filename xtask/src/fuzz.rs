@@ -31,9 +31,27 @@ const INPUT_BYTES_MAX: u32 = 64 * 1024;
 const INPUT_TIME_MAX_S: u32 = 20;
 const MEMORY_MIB_MAX: u32 = 1024;
 
-/// Runs one target, or each in turn, `runs` times. What they find new is kept below the target
-/// folder, and is where the next run begins.
-pub(crate) fn run(workspace: &Path, target: Option<&str>, runs: u64) -> anyhow::Result<()> {
+/// How long a target is fuzzed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Until {
+    /// So many inputs.
+    Runs(u64),
+    /// So many seconds.
+    Seconds(u64),
+}
+
+impl Until {
+    fn argument(self) -> String {
+        match self {
+            Self::Runs(runs) => format!("-runs={runs}"),
+            Self::Seconds(seconds) => format!("-max_total_time={seconds}"),
+        }
+    }
+}
+
+/// Runs one target, or each in turn. What they find new is kept below the target folder, and is
+/// where the next run begins.
+pub(crate) fn run(workspace: &Path, target: Option<&str>, until: Until) -> anyhow::Result<()> {
     if let Some(name) = target.filter(|name| !TARGETS.contains(name)) {
         bail!("no fuzz target {name:?}; there are {}", TARGETS.join(", "));
     }
@@ -46,13 +64,13 @@ pub(crate) fn run(workspace: &Path, target: Option<&str>, runs: u64) -> anyhow::
     sh::run(cargo.env("CARGO_TARGET_DIR", &folder).env("RUSTFLAGS", FLAGS.join(" ")))?;
     let program = folder.join(TRIPLE).join("fuzz/loadline-fuzz");
     for name in TARGETS.iter().filter(|name| target.is_none_or(|target| target == **name)) {
-        sh::step(&format!("fuzz {name}: {runs} runs"));
+        sh::step(&format!("fuzz {name}, {until:?}"));
         let found = folder.join("found").join(name);
         std::fs::create_dir_all(&found).with_context(|| format!("make {}", found.display()))?;
         let mut command = sh::command(workspace, &program);
         command.env("LOADLINE_FUZZ_TARGET", name).env("RUST_BACKTRACE", "1");
         command.arg(&found).arg(workspace.join("fuzz/corpus").join(name)).args([
-            format!("-runs={runs}"),
+            until.argument(),
             format!("-max_len={INPUT_BYTES_MAX}"),
             format!("-timeout={INPUT_TIME_MAX_S}"),
             format!("-rss_limit_mb={MEMORY_MIB_MAX}"),

@@ -70,12 +70,18 @@ enum Verb {
         /// How many inputs each gets.
         #[arg(long, default_value_t = 200_000)]
         runs: u64,
+        /// How long each runs instead.
+        #[arg(long, conflicts_with = "runs")]
+        seconds: Option<u64>,
     },
-    /// Runs a command in a virtual machine with unified cgroups (v2), on this machine's files.
+    /// Runs a command in a virtual machine with cgroup v2, or v1 alone, on this machine's files.
     Vm {
         /// What runs as process 1.
         #[arg(long, value_enum, default_value_t)]
         init: vm::Init,
+        /// Which cgroups it has.
+        #[arg(long, value_enum, default_value_t)]
+        cgroups: vm::Cgroups,
         /// Memory of the machine.
         #[arg(long, default_value_t = vm::Options::default().memory_mib)]
         memory_mib: u32,
@@ -130,9 +136,12 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             sh::run(suite.args(arguments).env("LOADLINE_BIN_DIR", bin).env("PATH", path))
         }
         Verb::Bench { what } => bench::run(&workspace, what),
-        Verb::Fuzz { target, runs } => fuzz::run(&workspace, target.as_deref(), runs),
-        Verb::Vm { init, memory_mib, cpus, command } => {
-            let options = vm::Options { init, memory_mib, cpus, ..vm::Options::default() };
+        Verb::Fuzz { target, runs, seconds } => {
+            let until = seconds.map_or(fuzz::Until::Runs(runs), fuzz::Until::Seconds);
+            fuzz::run(&workspace, target.as_deref(), until)
+        }
+        Verb::Vm { init, cgroups, memory_mib, cpus, command } => {
+            let options = vm::Options { init, cgroups, memory_mib, cpus, ..vm::Options::default() };
             vm::run(&workspace, &command, &options)
         }
     }

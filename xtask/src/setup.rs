@@ -226,6 +226,12 @@ const NEEDS: &[Need] = &[
         loses: "checkpoint of a container",
     },
     Need {
+        package: "apparmor",
+        present: || sh::find("apparmor_parser").is_some(),
+        purpose: Purpose::Test,
+        loses: "profile of AppArmor, in the virtual machine",
+    },
+    Need {
         package: "qemu-system-x86",
         present: || sh::find("qemu-system-x86_64").is_some(),
         purpose: Purpose::Test,

@@ -89,6 +89,27 @@ pub enum Error {
     /// criu has no way to do it.
     #[error("linux.namespaces: criu cannot restore into a {0} namespace that exists")]
     CannotRestoreInto(spec::NamespaceKind),
+    /// The kernel has no such security module.
+    #[error("{flag} needs {name}, which this kernel does not have (no {place})")]
+    NoSecurityModule {
+        /// The flag that asks for it.
+        flag: &'static str,
+        /// Its name.
+        name: &'static str,
+        /// Where it would be.
+        place: &'static str,
+    },
+    /// criu did not do what it was asked for.
+    #[error(
+        "--lsm-profile: the restored process has {current:?} and not {asked:?}: criu replaces a \
+         profile, and gives none to a container that was written without one"
+    )]
+    ProfileNotRestored {
+        /// What was asked for.
+        asked: String,
+        /// What it had, before it ran.
+        current: String,
+    },
     /// Nobody restores it.
     #[error("{0} is not supported by restore")]
     CannotRestore(&'static str),

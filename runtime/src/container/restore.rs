@@ -12,15 +12,17 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::Pid;
 
 use super::checkpoint::{DESCRIPTORS, make, resolved};
 use super::create::{self, CreateOptions, Created, Draft, PidFile};
 use super::launch::{Known, Progress};
+use super::record::Record;
 use super::{ContainerId, Error, Store};
 use crate::cgroup::{Existing, Group};
-use crate::criu::request::{self, Prepared, Restore};
+use crate::criu::request::{self, Lsm, LsmProfile, Prepared, Restore};
 use crate::criu::{self, Notice, Service};
 use crate::init::{hook, message, rooted};
 use crate::plan::{ChildStep, Content, ParentStep, Plan};
@@ -31,6 +33,8 @@ use crate::sys::process::pidfd_open;
 const STAGE_NAMESPACES: &str = "setup-namespaces";
 /// The stage at which everything exists and nothing runs yet.
 const STAGE_RESTORED: &str = "post-restore";
+/// The stage at which credentials and labels are those of the container, and nothing runs yet.
+const STAGE_READY: &str = "pre-resume";
 /// The stage that brings a terminal's master.
 const STAGE_TERMINAL: &str = "orphan-pts-master";
 
@@ -46,6 +50,7 @@ pub fn restore(
 ) -> Result<Created, Error> {
     let (bundle, spec, plan) = create::decide(store, id, options)?;
     refuse(&spec, &plan)?;
+    refuse_modules(asked)?;
     let mut folder = store.reserve(id)?;
     let draft = Draft::new(id, &bundle, &spec);
     let rootfs = draft.rootfs.canonicalize();
@@ -90,6 +95,7 @@ pub fn restore(
                 written = Some(record);
                 pid_file.write(notice.pid)
             }
+            STAGE_READY => check_profile(written.as_ref(), asked.lsm_profile.as_ref()),
             STAGE_TERMINAL => {
                 console = hand_over(notice.fd, options.console_socket.as_deref())?;
                 Ok(())
@@ -120,6 +126,43 @@ fn refuse(spec: &Spec, plan: &Plan) -> Result<(), Error> {
         ParentStep::MoveInterface { .. } => Err(Error::CannotRestore("linux.netDevices")),
         _ => Ok(()),
     })
+}
+
+/// A profile or context of a security module that the kernel lacks: criu would say so too, but
+/// after the hooks have run.
+fn refuse_modules(asked: &Restore) -> Result<(), Error> {
+    let flags = [
+        ("--lsm-profile", asked.lsm_profile.as_ref().map(|profile| profile.module)),
+        ("--lsm-mount-context", asked.lsm_mount_context.as_ref().map(|_| Lsm::SeLinux)),
+    ];
+    for (flag, module) in flags.into_iter().filter_map(|(flag, module)| Some((flag, module?))) {
+        let (name, place) = match module {
+            Lsm::AppArmor => ("AppArmor", "/sys/kernel/security/apparmor"),
+            Lsm::SeLinux => ("SELinux", "/sys/fs/selinux/status"),
+        };
+        if !Path::new(place).exists() {
+            return Err(Error::NoSecurityModule { flag, name, place });
+        }
+    }
+    Ok(())
+}
+
+/// criu replaces the profile of a process that had one, and is silent where it had none: then the
+/// process is killed before it runs. The notice tells no pid; the record that was written does.
+fn check_profile(written: Option<&Record>, asked: Option<&LsmProfile>) -> Result<(), Error> {
+    let Some(asked) = asked else { return Ok(()) };
+    let pid = written.map_or(0, |record| record.pid);
+    let path = PathBuf::from(format!("/proc/{pid}/attr/current"));
+    let text = fs::read_to_string(&path).map_err(|source| Error::io("read", &path, source))?;
+    let current = text.trim_end_matches(['\0', '\n']);
+    // AppArmor tells the mode after the name.
+    let name = current.split(" (").next().unwrap_or_default();
+    if name == asked.name {
+        return Ok(());
+    }
+    // One that is gone does not run either.
+    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    Err(Error::ProfileNotRestored { asked: asked.name.clone(), current: current.to_owned() })
 }
 
 fn open(path: &Path) -> Result<File, Error> {

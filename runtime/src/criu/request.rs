@@ -58,6 +58,10 @@ pub struct Checkpoint {
     pub status_fd: Option<u32>,
     /// Where memory goes: address and port.
     pub page_server: Option<(String, u16)>,
+    /// Leave TCP connections out that are not established yet.
+    pub tcp_skip_in_flight: bool,
+    /// Give files that are open and have lost this name a new one meanwhile.
+    pub link_remap: bool,
 }
 
 /// A mount whose source is outside of the container.
@@ -137,6 +141,8 @@ pub fn dump(asked: &Checkpoint, running: &Running) -> Request {
         page_server: asked.page_server.as_ref().map(server),
         root: Some(text(&running.rootfs)),
         parent_images: asked.parent_path.as_deref().map(text),
+        tcp_skip_in_flight: asked.tcp_skip_in_flight.then_some(true),
+        link_remap: asked.link_remap.then_some(true),
         track_mem: (asked.parent_path.is_some() || asked.pre_dump).then_some(true),
         external_mounts: running.external_mounts.iter().map(mount).collect(),
         external: running.external_namespaces.iter().filter_map(namespace).collect(),
@@ -152,10 +158,38 @@ pub fn dump(asked: &Checkpoint, running: &Running) -> Request {
 pub struct Restore {
     /// What `checkpoint` has too.
     pub common: Common,
-    /// The security module's profile, as `type:name`.
-    pub lsm_profile: Option<String>,
-    /// The security module's context of mounts.
+    /// The profile or label of the processes.
+    pub lsm_profile: Option<LsmProfile>,
+    /// SELinux's context of mounts.
     pub lsm_mount_context: Option<String>,
+}
+
+/// A security module that criu knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lsm {
+    /// AppArmor.
+    AppArmor,
+    /// SELinux.
+    SeLinux,
+}
+
+impl Lsm {
+    /// The word before the colon, criu's.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Lsm::AppArmor => "apparmor",
+            Lsm::SeLinux => "selinux",
+        }
+    }
+}
+
+/// What a security module calls processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LsmProfile {
+    /// Whose it is.
+    pub module: Lsm,
+    /// AppArmor's profile or SELinux's label.
+    pub name: String,
 }
 
 /// What is known of a container that is made again.
@@ -198,7 +232,10 @@ pub fn restore(asked: &Restore, spec: &Spec, prepared: &Prepared) -> Request {
             .collect(),
         joined: joined(spec),
         cgroup_roots: prepared.cgroups.iter().map(root).collect(),
-        lsm_profile: asked.lsm_profile.clone(),
+        lsm_profile: asked
+            .lsm_profile
+            .as_ref()
+            .map(|profile| format!("{}:{}", profile.module.word(), profile.name)),
         lsm_mount_context: asked.lsm_mount_context.clone(),
         ..common(&asked.common)
     };
@@ -275,6 +312,8 @@ mod tests {
             pre_dump: false,
             status_fd: None,
             page_server: None,
+            tcp_skip_in_flight: false,
+            link_remap: false,
         }
     }
 
@@ -319,6 +358,8 @@ mod tests {
         check(|asked| asked.common.file_locks = true, &[8 << 3, 1]);
         // From field 16 on, a number takes two bytes.
         check(|asked| asked.common.auto_dedup = true, &[0x80, 0x01, 1]);
+        check(|asked| asked.link_remap = true, &[0x90, 0x01, 1]);
+        check(|asked| asked.tcp_skip_in_flight = true, &[0xf0, 0x02, 1]);
         check(|asked| asked.common.lazy_pages = true, &[0x80, 0x03, 1]);
         check(|asked| asked.common.cgroups = CgroupsMode::Full, &[0x90, 0x02, 4]);
         // CLONE_NEWNET is 0x4000_0000.

@@ -99,6 +99,9 @@ pub struct Options {
     /// The folder of the log.
     #[prost(int32, optional, tag = "17")]
     pub work_dir_fd: Option<i32>,
+    /// Give open files that have lost their name another one.
+    #[prost(bool, optional, tag = "18")]
+    pub link_remap: Option<bool>,
     /// Mounts whose source is outside, by path at a dump, with their sources at a restore.
     #[prost(message, repeated, tag = "23")]
     pub external_mounts: Vec<ExternalMount>,
@@ -132,6 +135,9 @@ pub struct Options {
     /// The cgroup with a freezer that holds the tree.
     #[prost(string, optional, tag = "44")]
     pub freeze_cgroup: Option<String>,
+    /// Leave TCP connections out that are not established yet.
+    #[prost(bool, optional, tag = "46")]
+    pub tcp_skip_in_flight: Option<bool>,
     /// Move memory when it is used.
     #[prost(bool, optional, tag = "48")]
     pub lazy_pages: Option<bool>,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::request::{Checkpoint, Common, Restore};
+use super::request::{Checkpoint, Common, Lsm, LsmProfile, Restore};
 use super::rpc::CgroupsMode;
 use crate::args::{ArgError, Flag, Order, Parsed, parse, switch, value};
 use crate::container::{ContainerId, CreateOptions};
@@ -25,12 +25,14 @@ const BOTH: [Flag; 11] = [
     switch("help", Some("h")),
 ];
 
-const CHECKPOINT: [Flag; 5] = [
+const CHECKPOINT: [Flag; 7] = [
     value("parent-path", None),
     switch("leave-running", None),
     value("status-fd", None),
     value("page-server", None),
     switch("pre-dump", None),
+    switch("tcp-skip-in-flight", None),
+    switch("link-remap", None),
 ];
 
 const RESTORE: [Flag; 8] = [
@@ -73,6 +75,8 @@ pub fn checkpoint(rest: &[String]) -> Decoded<(ContainerId, Checkpoint)> {
         pre_dump: parsed.is_on("pre-dump")?,
         status_fd: parsed.number("status-fd", i32::MAX as u32)?,
         page_server: page_server(&parsed)?,
+        tcp_skip_in_flight: parsed.is_on("tcp-skip-in-flight")?,
+        link_remap: parsed.is_on("link-remap")?,
     };
     if asked.status_fd.is_some() && !asked.common.lazy_pages {
         return Err(invalid(
@@ -114,7 +118,7 @@ pub fn restore(rest: &[String]) -> Decoded<(ContainerId, CreateOptions, Restore)
     };
     let asked = Restore {
         common: common(&parsed)?,
-        lsm_profile: text("lsm-profile"),
+        lsm_profile: text("lsm-profile").map(|text| lsm_profile(&text)).transpose()?,
         lsm_mount_context: text("lsm-mount-context"),
     };
     Ok(Some((id("restore", &parsed)?, options, asked)))
@@ -149,6 +153,15 @@ fn common(parsed: &Parsed) -> Result<Common, ArgError> {
         empty_network: parsed.value("empty-ns").is_some(),
         cgroups,
     })
+}
+
+fn lsm_profile(text: &str) -> Result<LsmProfile, ArgError> {
+    let (word, name) = text.split_once(':').unwrap_or((text, ""));
+    let module = [Lsm::AppArmor, Lsm::SeLinux].into_iter().find(|module| module.word() == word);
+    match module.filter(|_| !name.is_empty()) {
+        Some(module) => Ok(LsmProfile { module, name: name.to_owned() }),
+        None => Err(invalid("lsm-profile", text, "expected apparmor:PROFILE or selinux:LABEL")),
+    }
 }
 
 fn page_server(parsed: &Parsed) -> Result<Option<(String, u16)>, ArgError> {
@@ -201,7 +214,7 @@ mod tests {
         assert_eq!(asked.common.work_path, Some(PathBuf::from("/c")));
         let text = "--bundle /b --pid-file /p --detach --image-path /c --console-socket /s abc";
         let (_, options, asked) = restore(&words(text)).unwrap().unwrap();
-        assert!(!options.stays);
+        assert!(!options.stays && asked.lsm_profile.is_none());
         assert_eq!(asked.common.cgroups, CgroupsMode::Soft);
         assert!(checkpoint(&words("--help")).unwrap().is_none());
         // podman finds out by these words that pods can be restored.
@@ -222,5 +235,18 @@ mod tests {
             let error = checkpoint(&words(text)).unwrap_err().to_string();
             assert!(error.contains(flag), "{text}: {error}");
         }
+        for text in ["--lsm-profile web a", "--lsm-profile smack:web a", "--lsm-profile selinux: a"]
+        {
+            let error = restore(&words(text)).unwrap_err().to_string();
+            assert!(error.contains("apparmor:PROFILE or selinux:LABEL"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_label_of_selinux_has_colons_of_its_own() {
+        let text = "--lsm-profile selinux:system_u:system_r:container_t:s0 a";
+        let (_, _, asked) = restore(&words(text)).unwrap().unwrap();
+        let name = "system_u:system_r:container_t:s0".to_owned();
+        assert_eq!(asked.lsm_profile, Some(LsmProfile { module: Lsm::SeLinux, name }));
     }
 }

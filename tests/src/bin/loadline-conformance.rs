@@ -4,8 +4,8 @@
 #![forbid(unsafe_code)]
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
@@ -39,6 +39,9 @@ struct Arguments {
     /// Writes the results here as JUnit's XML.
     #[arg(long)]
     junit: Option<PathBuf>,
+    /// Writes tables into this page, in place of what follows its line `<!-- matrix -->`.
+    #[arg(long)]
+    markdown: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -92,7 +95,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     if shown {
         eprint!("\r\x1b[K");
     }
+    let versions: Vec<String> = runtimes.iter().map(Runtime::version).collect();
     let report = Report { runtimes: runtimes.into_iter().map(|r| r.name).collect(), rows };
+    if let Some(path) = &arguments.markdown {
+        put(path, &versions, &report)?;
+    }
     finish(arguments, &report)
 }
 
@@ -110,6 +117,25 @@ fn finish(arguments: &Arguments, report: &Report) -> anyhow::Result<bool> {
         std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
     }
     Ok(failed == 0)
+}
+
+/// Puts the tables into a page, with the day and the machine.
+fn put(path: &Path, versions: &[String], report: &Report) -> anyhow::Result<()> {
+    const MARK: &str = "<!-- matrix -->\n";
+    let page = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    let at = page.find(MARK).with_context(|| format!("{} has no line {MARK}", path.display()))?;
+    let day = Command::new("date").args(["-u", "+%Y-%m-%d"]).output().context("ask for the day")?;
+    let day = String::from_utf8_lossy(&day.stdout).trim().to_owned();
+    let linux = kernel::read(Path::new("/proc/sys/kernel/osrelease"))?;
+    let cgroups = kernel::cgroups_kind();
+    let text = format!(
+        "{}{MARK}\nSeen on {day}, Linux {linux}, cgroups {cgroups}: {}. A cell counts cases: \
+         passed / failed / skipped.\n\n{}",
+        &page[..at],
+        versions.join(", "),
+        report.markdown()
+    );
+    std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
 
 /// Zombies of containers whose parents are gone.

@@ -1,5 +1,6 @@
 //! What the cases found: a matrix for people, TAP and JUnit for programs.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::{Case, Verdict};
@@ -80,6 +81,57 @@ impl Report {
             }
         }
         text.push('\n');
+        text
+    }
+
+    /// Tables in Markdown: what passed by group, every case that does not pass everywhere, and what
+    /// the machine lacks.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let names = self.runtimes.join(" | ");
+        let rule = "| --- ".repeat(self.runtimes.len());
+        let mut text = format!("| group | {names} |\n| --- {rule}|\n");
+        let groups: BTreeSet<&str> = self.rows.iter().map(|(case, _)| case.group).collect();
+        let mut order: Vec<&str> = self.rows.iter().map(|(case, _)| case.group).collect();
+        order.retain({
+            let mut left = groups;
+            move |group| left.remove(group)
+        });
+        for group in &order {
+            let _ = writeln!(text, "| {group} {}|", self.cells(|case| case.group == *group));
+        }
+        let _ = writeln!(text, "| all {}|", self.cells(|_| true));
+        let _ = writeln!(text, "\n| not everywhere | {names} |\n| --- {rule}|");
+        for (case, results) in &self.rows {
+            if results.iter().any(|result| matches!(result, Result::Failed(_))) {
+                let words: Vec<&str> = results.iter().map(Result::word).collect();
+                let _ = writeln!(text, "| {}/{} | {} |", case.group, case.name, words.join(" | "));
+            }
+        }
+        text.push_str("\nWhat this machine lacks:\n\n");
+        for (case, results) in &self.rows {
+            if let Some(Result::Skipped(what)) = results.first() {
+                let _ = writeln!(text, "- {}/{}: needs {what}", case.group, case.name);
+            }
+        }
+        text
+    }
+
+    /// `| passed / failed / skipped ` for each runtime.
+    fn cells(&self, wanted: impl Fn(&Case) -> bool) -> String {
+        let mut text = String::new();
+        for at in 0..self.runtimes.len() {
+            let results = self.rows.iter().filter(|(case, _)| wanted(case)).map(|(_, r)| &r[at]);
+            let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+            for result in results {
+                match result {
+                    Result::Passed => passed += 1,
+                    Result::Failed(_) => failed += 1,
+                    Result::Skipped(_) => skipped += 1,
+                }
+            }
+            let _ = write!(text, "| {passed} / {failed} / {skipped} ");
+        }
         text
     }
 
@@ -197,6 +249,17 @@ mod tests {
         assert_eq!(report().count(1), (1, 0, 0));
         assert!(report().reasons(1).starts_with("PEER a_claim (two)"));
         assert!(report().reasons(3).contains("SKIPPED a_claim (three): needs luck"));
+    }
+
+    #[test]
+    fn a_page_has_counts_by_group_and_what_does_not_pass_everywhere() {
+        let text = report().markdown();
+        let expected = "| group | one | two | three |\n| --- | --- | --- | --- |\n\
+                        | g | 1 / 0 / 0 | 0 / 1 / 0 | 0 / 0 / 1 |\n\
+                        | all | 1 / 0 / 0 | 0 / 1 / 0 | 0 / 0 / 1 |\n\n\
+                        | not everywhere | one | two | three |\n";
+        assert!(text.starts_with(expected), "{text}");
+        assert!(text.contains("| g/a_claim | pass | FAIL | skip |\n"), "{text}");
     }
 
     #[test]

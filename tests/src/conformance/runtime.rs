@@ -50,6 +50,16 @@ impl Runtime {
             .context("write config.json")
     }
 
+    /// Its name and version, as it tells them first.
+    #[must_use]
+    pub fn version(&self) -> String {
+        let told = Command::new(&self.path).arg("--version").output();
+        let told = told.map(|told| String::from_utf8_lossy(&told.stdout).into_owned());
+        let told = told.unwrap_or_default();
+        let first = told.lines().next().unwrap_or_default().replace(" version", "");
+        if first.is_empty() { self.name.clone() } else { first }
+    }
+
     /// The program itself.
     pub(super) fn bytes(&self) -> anyhow::Result<Vec<u8>> {
         std::fs::read(&self.path).with_context(|| format!("read {}", self.path.display()))

@@ -209,11 +209,23 @@ fn an_apparmor_profile_is_set(w: &World) -> anyhow::Result<Verdict> {
     if !Path::new("/sys/kernel/security/apparmor").is_dir() {
         return Ok(Verdict::Needs("AppArmor in the kernel".to_owned()));
     }
+    let name = w.id();
+    let rules = "file, network, capability, signal, mount, umount,";
+    let text = format!("profile {name} flags=(attach_disconnected) {{ {rules} }}\n");
+    let path = w.folder().join("profile");
+    std::fs::write(&path, text).context("write a profile")?;
+    let parser =
+        |word: &str| program::run(w.folder(), Command::new("apparmor_parser").arg(word).arg(&path));
+    if !parser("--add").is_ok_and(|ran| ran.status.success()) {
+        return Ok(Verdict::Needs("apparmor_parser (package apparmor)".to_owned()));
+    }
     let bundle = w.bundle(&["cat", "/proc/self/attr/current"])?.change(|config| {
-        config["process"]["apparmorProfile"] = json!("unconfined");
+        config["process"]["apparmorProfile"] = json!(name);
     })?;
-    let facts = w.facts(&bundle)?;
-    claim!(facts["text"] == "unconfined\n", "{}", facts["text"]);
+    let facts = w.facts(&bundle);
+    parser("--remove")?.succeeded()?;
+    let seen = &facts?["text"];
+    claim!(*seen == format!("{name} (enforce)\n"), "{seen}");
     Ok(Verdict::Pass)
 }
 

@@ -15,6 +15,7 @@ pub(super) struct Machine {
     /// The names of cargo's test targets; none where the conformance suite runs.
     targets: &'static [&'static str],
     init: vm::Init,
+    cgroups: vm::Cgroups,
     /// Which of the tests.
     tests: &'static [&'static str],
     /// Whether only `--full` runs them.
@@ -30,6 +31,7 @@ pub(super) const MACHINES: &[Machine] = &[
         name: "conformance on cgroup v2",
         targets: &[],
         init: vm::Init::Script,
+        cgroups: vm::Cgroups::Unified,
         tests: &[],
         extent: Extent::Usual,
     },
@@ -46,6 +48,7 @@ pub(super) const MACHINES: &[Machine] = &[
             "escapes",
         ],
         init: vm::Init::Script,
+        cgroups: vm::Cgroups::Unified,
         tests: &[],
         extent: Extent::Usual,
     },
@@ -53,6 +56,7 @@ pub(super) const MACHINES: &[Machine] = &[
         name: "failing steps on cgroup v2",
         targets: &["failures"],
         init: vm::Init::Script,
+        cgroups: vm::Cgroups::Unified,
         tests: &[],
         extent: Extent::Full,
     },
@@ -60,6 +64,7 @@ pub(super) const MACHINES: &[Machine] = &[
         name: "runtime on cgroup v2 with systemd",
         targets: &["systemd", "cgroup", "live"],
         init: vm::Init::Systemd,
+        cgroups: vm::Cgroups::Unified,
         tests: &[],
         extent: Extent::Usual,
     },
@@ -67,6 +72,7 @@ pub(super) const MACHINES: &[Machine] = &[
         name: "e2e on cgroup v2",
         targets: &["e2e"],
         init: vm::Init::Script,
+        cgroups: vm::Cgroups::Unified,
         tests: &["containers::", "agent_death::tasks", "--skip", "debian"],
         extent: Extent::Full,
     },
@@ -74,6 +80,23 @@ pub(super) const MACHINES: &[Machine] = &[
         name: "checkpoints on cgroup v2",
         targets: &["checkpoint"],
         init: vm::Init::Script,
+        cgroups: vm::Cgroups::Unified,
+        tests: &[],
+        extent: Extent::Full,
+    },
+    Machine {
+        name: "checkpoints on cgroup v1",
+        targets: &["checkpoint"],
+        init: vm::Init::Script,
+        cgroups: vm::Cgroups::V1,
+        tests: &[],
+        extent: Extent::Full,
+    },
+    Machine {
+        name: "conformance on cgroup v1",
+        targets: &[],
+        init: vm::Init::Script,
+        cgroups: vm::Cgroups::V1,
         tests: &[],
         extent: Extent::Full,
     },
@@ -81,6 +104,7 @@ pub(super) const MACHINES: &[Machine] = &[
         name: "units with systemd",
         targets: &["units"],
         init: vm::Init::Systemd,
+        cgroups: vm::Cgroups::Unified,
         tests: &[],
         extent: Extent::Full,
     },
@@ -115,8 +139,12 @@ pub(super) fn run(
         count.skipped.insert(format!("{}: needs {why}", machine.name));
         return Ok(());
     }
-    let bin_option = Some(bin.to_owned());
-    let options = vm::Options { init: machine.init, bin: bin_option, ..vm::Options::default() };
+    let options = vm::Options {
+        init: machine.init,
+        cgroups: machine.cgroups,
+        bin: Some(bin.to_owned()),
+        ..vm::Options::default()
+    };
     if machine.targets.is_empty() {
         let suite = bin.join("loadline-conformance");
         let suite = suite.to_str().context("the path of the suite is no text")?;

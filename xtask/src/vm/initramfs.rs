@@ -7,11 +7,15 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::{Init, modules_of};
+use super::{Cgroups, Init, modules_of};
 use crate::sh;
 
 /// Modules that must be loaded, by name; what they need is looked up. Missing ones are built in.
 const MODULES: &[&str] = &["virtio_pci", "virtiofs", "overlay"];
+
+/// The hierarchies of version 1, as systemd mounts them.
+const HIERARCHIES: &str = "cpuset\ncpu,cpuacct\nblkio\nmemory\ndevices\nfreezer\n\
+                           net_cls,net_prio\nhugetlb\npids\nrdma\n";
 
 /// What the command's last line on the serial port begins with, before its exit code.
 pub(super) const EXIT: &str = "loadline-vm-exit: ";
@@ -43,7 +47,21 @@ $b mount -t devpts -o ptmxmode=666,mode=620,gid=5 devpts /new/dev/pts
 $b mount -t tmpfs shm /new/dev/shm
 $b mount -t mqueue mqueue /new/dev/mqueue
 $b mount -t tmpfs -o mode=755 run /new/run
-$b mount -t cgroup2 cgroup2 /new/sys/fs/cgroup
+if $b test -s /hierarchies; then
+    $b mount -t tmpfs -o mode=755 cgroups /new/sys/fs/cgroup
+    while read -r controllers; do
+        $b mkdir "/new/sys/fs/cgroup/$controllers"
+        $b mount -t cgroup -o "$controllers" cgroup "/new/sys/fs/cgroup/$controllers" \
+            || fail "can't mount $controllers"
+    done </hierarchies
+    $b ln -s cpu,cpuacct /new/sys/fs/cgroup/cpu
+    $b ln -s cpu,cpuacct /new/sys/fs/cgroup/cpuacct
+    $b ln -s net_cls,net_prio /new/sys/fs/cgroup/net_cls
+    $b ln -s net_cls,net_prio /new/sys/fs/cgroup/net_prio
+else
+    $b mount -t cgroup2 cgroup2 /new/sys/fs/cgroup
+fi
+$b mount -t securityfs securityfs /new/sys/kernel/security
 $b ip link set lo up
 $b mkdir -p /new/run/tmp /new/run/vm /new/run/systemd/system
 # systemd would empty /tmp, which can be large and can hold what the command needs.
@@ -83,7 +101,12 @@ AllowIsolate=yes
 ";
 
 /// Makes the archive for `kernel`. `script` is a shell script that runs the command.
-pub(super) fn make(kernel: &str, init: Init, script: &str) -> anyhow::Result<Vec<u8>> {
+pub(super) fn make(
+    kernel: &str,
+    init: Init,
+    cgroups: Cgroups,
+    script: &str,
+) -> anyhow::Result<Vec<u8>> {
     let busybox = sh::find("busybox").context("find busybox (apt-get install busybox-static)")?;
     let busybox = fs::read(&busybox).with_context(|| format!("read {}", busybox.display()))?;
     let mut archive = Archive::default();
@@ -94,6 +117,11 @@ pub(super) fn make(kernel: &str, init: Init, script: &str) -> anyhow::Result<Vec
     archive.add("bin/cat", 0o120_777, b"busybox");
     archive.add("init", 0o100_755, INIT.as_bytes());
     archive.add("command", 0o100_755, script.as_bytes());
+    let hierarchies = match cgroups {
+        Cgroups::Unified => "",
+        Cgroups::V1 => HIERARCHIES,
+    };
+    archive.add("hierarchies", 0o100_644, hierarchies.as_bytes());
     let first = match init {
         Init::Script => "/run/vm/first.sh",
         Init::Systemd => "/lib/systemd/systemd --unit=loadline-vm.target",

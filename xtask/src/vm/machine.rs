@@ -99,7 +99,7 @@ fn try_both(
     environment.insert(0, ("LOADLINE_RACE_ROUNDS".to_owned(), RACE_ROUNDS.to_owned()));
     let script = initramfs::script(&workspace.to_string_lossy(), &environment, command);
     let archive = folder.join("initramfs");
-    fs::write(&archive, initramfs::make(&name, options.init, &script)?)
+    fs::write(&archive, initramfs::make(&name, options.init, options.cgroups, &script)?)
         .with_context(|| format!("write {}", archive.display()))?;
     let kvm = fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
     if kvm && let Some(seen) = start(workspace, folder, &kernel, options, "kvm")? {

@@ -1,7 +1,7 @@
 //! `cargo xtask vm -- COMMAND`: runs a command in a small virtual machine whose cgroups are unified
-//! (v2), which the developer's own machine may not have. The machine's root is this host's, read
-//! only, below a memory file system: every program and every test is there, and nothing that is
-//! written survives or is seen by the host.
+//! (v2), or version 1 alone, which the developer's own machine may not have. The machine's root is
+//! this host's, read only, below a memory file system: every program and every test is there, and
+//! nothing that is written survives or is seen by the host.
 //!
 //! The kernel is Debian's; it is started with an initramfs made on the fly. KVM is used where a
 //! machine really starts with it, else QEMU's own emulation, which is slow but needs no right.
@@ -28,10 +28,21 @@ pub(crate) enum Init {
     Systemd,
 }
 
+/// Which cgroups it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Cgroups {
+    /// Version 2.
+    #[default]
+    Unified,
+    /// Version 1, each controller with a hierarchy. Not with systemd, which makes its own.
+    V1,
+}
+
 /// How the machine is made.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) init: Init,
+    pub(crate) cgroups: Cgroups,
     pub(crate) memory_mib: u32,
     pub(crate) cpus: u32,
     /// The folder of the programs that the command uses, as `LOADLINE_BIN_DIR`.
@@ -44,6 +55,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             init: Init::Script,
+            cgroups: Cgroups::Unified,
             memory_mib: 2048,
             cpus: 2,
             bin: None,
@@ -71,6 +83,9 @@ fn modules_of(kernel: &str) -> PathBuf {
 
 /// Runs `command` in a machine, and fails as it does.
 pub(crate) fn run(workspace: &Path, command: &[String], options: &Options) -> anyhow::Result<()> {
+    if options.init == Init::Systemd && options.cgroups == Cgroups::V1 {
+        bail!("--cgroups v1 goes with --init script: systemd mounts cgroups itself");
+    }
     if let Some(why) = missing() {
         bail!("no virtual machine can run here: it needs {why}; try `cargo xtask setup`");
     }
