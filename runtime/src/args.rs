@@ -20,6 +20,33 @@ pub enum ArgError {
         /// What is expected.
         why: &'static str,
     },
+    /// An argument that is no flag's.
+    #[error("{what}: {value:?}: {why}")]
+    Argument {
+        /// What is wrong, in runc's words.
+        what: &'static str,
+        /// What was given.
+        value: String,
+        /// What is expected.
+        why: &'static str,
+    },
+    /// A file that a flag names.
+    #[error("read --{flag} {file}: {cause}")]
+    File {
+        /// The flag.
+        flag: &'static str,
+        /// The file, or `-` for the standard input.
+        file: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A command line of `exec` that has the right form and cannot be done; told, as by runc, as
+    /// an exec that failed.
+    #[error("exec failed: {0}")]
+    Exec(Box<ArgError>),
+    /// `exec` without a program.
+    #[error("process args cannot be empty: name a program after the id, or --process FILE")]
+    NoProgram,
     /// Too many or too few arguments.
     #[error("{verb}: expected {expected}, got {got} arguments; see --help")]
     Count {
@@ -33,6 +60,27 @@ pub enum ArgError {
     /// No such verb.
     #[error("No help topic for '{0}'")]
     NoVerb(String),
+}
+
+impl ArgError {
+    /// What the program ends with: runc's callers tell by these whether a verb is missing, and
+    /// whether it was the program of an exec that failed.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            ArgError::NoVerb(_) => 3,
+            ArgError::Exec(_) => 255,
+            _ => 1,
+        }
+    }
+
+    /// That an id is none.
+    pub fn id(text: &str) -> ArgError {
+        ArgError::Argument {
+            what: "invalid container ID format",
+            value: text.to_owned(),
+            why: "use letters, digits, _ + - and .",
+        }
+    }
 }
 
 /// One flag of a verb.

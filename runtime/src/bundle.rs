@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::seccomp::Cache;
 use crate::spec::{table, take_unknown};
+use crate::strict_json::Strict;
 use crate::sys::path::real;
 
 /// The largest config.json that is read: 16 MiB, several hundred times what engines write.
@@ -84,27 +85,37 @@ impl Bundle {
         let path = real(&found).map_err(|errno| failed(errno.into()))?;
         let file = path.join("config.json");
         let text = read(&file)?;
-        let source = match Config::decode(&text, cache) {
-            Ok(config) => {
-                return Ok(Bundle { path, text, config, unknown_capabilities: Vec::new() });
-            }
-            Err(source) => source,
-        };
-        // Only now, because a start should not pay for what hardly any bundle has.
-        let failed = |source| Error::Decode { path: file.clone(), source };
-        let Some((text, unknown_capabilities)) = without_unknown_capabilities(&text) else {
-            return Err(failed(source));
-        };
-        let config = Config::decode(&text, cache).map_err(failed)?;
+        let decode = |text: &str| Config::decode(text, cache);
+        let (text, config, unknown_capabilities) =
+            decode_known(text, |config| config.get_mut("process"), decode)
+                .map_err(|source| Error::Decode { path: file, source })?;
         Ok(Bundle { path, text, config, unknown_capabilities })
     }
 }
 
-/// The text without the capabilities that are not known, and their names; `None` where it has none.
-fn without_unknown_capabilities(text: &str) -> Option<(String, Vec<String>)> {
-    let mut config: Value = serde_json::from_str(text).ok()?;
-    let unknown = take_unknown(config.get_mut("process")?);
-    (!unknown.is_empty()).then(|| (format!("{config:#}"), unknown))
+/// Decodes a text in which a process may have capabilities that are not known: the text without
+/// them, what was decoded, and their names.
+///
+/// # Errors
+/// When it is of another form.
+pub fn decode_known<T>(
+    text: String,
+    process: impl Fn(&mut Value) -> Option<&mut Value>,
+    decode: impl Fn(&str) -> serde_json::Result<T>,
+) -> serde_json::Result<(String, T, Vec<String>)> {
+    let first = match decode(&text) {
+        Ok(decoded) => return Ok((text, decoded, Vec::new())),
+        Err(error) => error,
+    };
+    // Only now, because a start should not pay for what hardly any bundle has. What the first look
+    // would have refused further on, this one refuses too.
+    let Strict(mut value) = serde_json::from_str(&text)?;
+    let unknown = process(&mut value).map(take_unknown).unwrap_or_default();
+    if unknown.is_empty() {
+        return Err(first);
+    }
+    let text = format!("{value:#}");
+    decode(&text).map(|decoded| (text, decoded, unknown))
 }
 
 /// Reads a file of the form of config.json, or of a part of it.

@@ -7,28 +7,28 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::args::ArgError;
 use crate::container::{self, Error, Store, dry_run};
 use crate::verb::{Global, LogFormat, Verb, decode};
-use crate::{features, sys, template};
+use crate::{features, help, sys, template};
 
 /// More sockets than this are no service manager's.
 const LISTEN_FDS_MAX: u32 = 1024;
 
-const HELP: &str = include_str!("help.txt");
-
-/// Runs the program's command line, and gives its exit code.
-pub fn main(words: Vec<OsString>) -> i32 {
+/// Runs the program's command line, and gives its exit code. `commit` is what the program was built
+/// from, where that is known.
+pub fn main(words: Vec<OsString>, commit: Option<&str>) -> i32 {
     let words: Option<Vec<String>> =
         words.into_iter().map(|word| word.into_string().ok()).collect();
-    let code = run(words);
+    // Refused never: the signal is one, and has a default.
+    let _ = sys::signal::hear_of_children();
+    let code = run(words, commit);
     // Nobody else does: the program has no standard library around it.
     let flushed = io::stdout().flush();
     if code == 0 && flushed.is_err() { 1 } else { code }
 }
 
 /// `None` stands for a command line that is not UTF-8.
-fn run(words: Option<Vec<String>>) -> i32 {
+fn run(words: Option<Vec<String>>, commit: Option<&str>) -> i32 {
     let Some(words) = words else {
         eprintln!("loadline-runtime: an argument is not UTF-8");
         return 1;
@@ -37,15 +37,14 @@ fn run(words: Option<Vec<String>>) -> i32 {
         Ok(decoded) => decoded,
         Err((global, error)) => {
             tell(&global, Level::Error, &error.to_string());
-            // By this code runc's callers see that it lacks a verb.
-            return if matches!(error, ArgError::NoVerb(_)) { 3 } else { 1 };
+            return error.exit_code();
         }
     };
     let (prefix, failure_code) = match &verb {
         Verb::Live(live) => (live.failure_prefix(), live.failure_code()),
         _ => ("", 1),
     };
-    match act(&global, verb) {
+    match act(&global, verb, commit) {
         Ok(code) => i32::from(code),
         Err(error) => {
             tell(&global, Level::Error, &format!("{prefix}{}", chain(error.as_ref())));
@@ -56,15 +55,15 @@ fn run(words: Option<Vec<String>>) -> i32 {
 
 type Failed = Box<dyn StdError>;
 
-fn act(global: &Global, verb: Verb) -> Result<u8, Failed> {
+fn act(global: &Global, verb: Verb, commit: Option<&str>) -> Result<u8, Failed> {
     let store = || {
         let root = global.root.clone().unwrap_or_else(|| own_folder("loadline-runtime"));
         Store::at(root, own_folder("loadline-filters"))
     };
     let print = |text: &str| io::stdout().lock().write_all(text.as_bytes());
     match verb {
-        Verb::Help => print(HELP)?,
-        Verb::Version => print(&features::version())?,
+        Verb::Help(of) => print(of.unwrap_or(help::PROGRAM))?,
+        Verb::Version => print(&features::version(commit))?,
         Verb::Create { id, options, dry_run: true }
         | Verb::Run { id, options, dry_run: true, .. } => {
             print(&dry_run(&store(), &id, &options)?)?;
@@ -73,7 +72,7 @@ fn act(global: &Global, verb: Verb) -> Result<u8, Failed> {
             let options = with_sockets(options);
             prepare(options.preserve_fds)?;
             let created = container::create(&store(), &id, &options)?;
-            warn_of_capabilities(global, &created);
+            warn_of(global, &created);
         }
         Verb::Start(id) => container::start(&store(), &id)?,
         Verb::Run { id, options, keep, .. } => {
@@ -100,7 +99,8 @@ fn act(global: &Global, verb: Verb) -> Result<u8, Failed> {
         }
         Verb::Live(live) => {
             prepare(live.preserve_fds())?;
-            return live.act(&store());
+            let mut warn = |text: &str| tell(global, Level::Warning, text);
+            return live.act(&store(), &mut warn);
         }
     }
     Ok(0)
@@ -114,8 +114,8 @@ fn run_container(
     keep: bool,
 ) -> Result<u8, Failed> {
     let created = container::create(store, id, options)?;
-    warn_of_capabilities(global, &created);
-    let record = created.record.as_ref().ok_or(Error::NotFound)?;
+    warn_of(global, &created);
+    let record = created.record.as_ref().ok_or_else(|| store.not_found(id))?;
     if let Err(failed) = container::after_start(record) {
         // What matters more is why.
         warn(global, container::delete(store, id, container::Force::Yes).unwrap_or_else(Some));
@@ -135,6 +135,7 @@ fn restore(
     asked: &crate::criu::request::Restore,
 ) -> Result<u8, Failed> {
     let created = container::restore(store, id, options, asked)?;
+    warn_of(global, &created);
     if !options.stays {
         return Ok(0);
     }
@@ -149,7 +150,7 @@ fn stay(
     created: &container::Created,
     keep: bool,
 ) -> Result<u8, Failed> {
-    let record = created.record.as_ref().ok_or(Error::NotFound)?;
+    let record = created.record.as_ref().ok_or_else(|| store.not_found(id))?;
     let code = container::wait(created);
     warn(
         global,
@@ -239,7 +240,8 @@ fn table(rows: &[[String; 6]]) -> String {
     text
 }
 
-fn chain(error: &dyn StdError) -> String {
+/// An error with all its causes.
+pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -261,14 +263,8 @@ fn warn(global: &Global, failed: Option<Error>) {
     }
 }
 
-/// The specification wants a warning of what cannot be granted because no kernel has it.
-fn warn_of_capabilities(global: &Global, created: &container::Created) {
-    let names = &created.unknown_capabilities;
-    if !names.is_empty() {
-        let message =
-            format!("process.capabilities has what is no capability: {}", names.join(", "));
-        tell(global, Level::Warning, &message);
-    }
+fn warn_of(global: &Global, created: &container::Created) {
+    created.warnings.iter().for_each(|text| tell(global, Level::Warning, text));
 }
 
 /// How grave a message is, in the log's words.

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::seccomp::{Cache, Filter};
 use crate::spec::{Invalid, Spec};
+use crate::strict_json::from_object;
 
 /// A configuration that was decoded and not yet validated.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Config {
     /// When it is no configuration.
     pub fn decode(text: &str, cache: &Cache) -> serde_json::Result<Config> {
         let Some((before, profile, after)) = around_profile(text) else {
-            return Ok(Config { oci: serde_json::from_str(text)?, profile: Profile::Decoded });
+            return Ok(Config { oci: from_object(text)?, profile: Profile::Decoded });
         };
         let Some(filter) = cache.get(profile) else {
             let profile = Profile::New(profile.to_owned());

@@ -5,9 +5,10 @@ use serde_json::json;
 use crate::seccomp;
 use crate::spec::{CAPABILITY_NAMES, OCI_VERSION, known_words};
 
-/// What `--version` prints; docker reads the first and the third line.
-pub fn version() -> String {
-    format!("loadline-runtime version {}\nspec: {OCI_VERSION}\n", env!("CARGO_PKG_VERSION"))
+/// What `--version` prints, line by line as runc does: docker and podman read it.
+pub fn version(commit: Option<&str>) -> String {
+    let (version, commit) = (env!("CARGO_PKG_VERSION"), commit.unwrap_or("unknown"));
+    format!("loadline-runtime version {version}\ncommit: {commit}\nspec: {OCI_VERSION}\n")
 }
 
 /// The features structure (features.md of the specification).

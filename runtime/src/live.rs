@@ -10,13 +10,29 @@ use std::time::Duration;
 
 use oci_spec::runtime::LinuxResources;
 
-use crate::args::{ArgError, Order, Parsed, parse, switch, value};
+use crate::args::{ArgError, Flag, Order, Parsed, parse, switch, value};
 use crate::container::{self, ContainerId, ExecOptions, Store};
 
 /// What `events` waits between two reports, when nothing is said.
 const INTERVAL_DEFAULT: Duration = Duration::from_secs(5);
 /// And at most: a day.
 const INTERVAL_MAX: Duration = Duration::from_secs(86_400);
+
+const PS: [Flag; 1] = [value("format", Some("f"))];
+
+const EVENTS: [Flag; 2] = [value("interval", None), switch("stats", None)];
+
+/// The flags of a verb of this module.
+#[cfg(test)]
+pub(crate) fn flags(verb: &str) -> Option<Vec<Flag>> {
+    Some(match verb {
+        "exec" => exec::FLAGS.to_vec(),
+        "update" => update::FLAGS.to_vec(),
+        "ps" => PS.to_vec(),
+        "events" => EVENTS.to_vec(),
+        _ => return None,
+    })
+}
 
 /// What is to be done.
 #[derive(Debug)]
@@ -90,13 +106,13 @@ impl LiveVerb {
         if matches!(self, LiveVerb::Exec(..)) { "exec failed: " } else { "" }
     }
 
-    /// Does it.
+    /// Does it, and tells `warn` what is to be told although nothing failed.
     ///
     /// # Errors
     /// What failed.
-    pub fn act(&self, store: &Store) -> Result<u8, Box<dyn StdError>> {
+    pub fn act(&self, store: &Store, warn: &mut dyn FnMut(&str)) -> Result<u8, Box<dyn StdError>> {
         match self {
-            LiveVerb::Exec(id, options) => return run(store, id, options),
+            LiveVerb::Exec(id, options) => return run(store, id, options, warn),
             LiveVerb::Pause(id) => container::pause(store, id)?,
             LiveVerb::Resume(id) => container::resume(store, id)?,
             LiveVerb::Ps { id, json, options } => {
@@ -109,7 +125,7 @@ impl LiveVerb {
             }
             LiveVerb::Update { id, resources, schemata } => {
                 for note in container::update(store, id, resources, schemata)? {
-                    eprintln!("loadline-runtime: left out {}: {}", note.field, note.why);
+                    warn(&format!("left out {}: {}", note.field, note.why));
                 }
             }
             LiveVerb::Events { id, interval: None } => emit(&container::stats(store, id)?)?,
@@ -121,8 +137,14 @@ impl LiveVerb {
     }
 }
 
-fn run(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<u8, Box<dyn StdError>> {
+fn run(
+    store: &Store,
+    id: &ContainerId,
+    options: &ExecOptions,
+    warn: &mut dyn FnMut(&str),
+) -> Result<u8, Box<dyn StdError>> {
     let created = container::exec(store, id, options)?;
+    created.warnings.iter().for_each(|text| warn(text));
     if !options.stays {
         return Ok(0);
     }
@@ -137,8 +159,7 @@ fn emit(event: &container::Event) -> io::Result<()> {
 }
 
 fn ps(rest: &[String]) -> Result<LiveVerb, ArgError> {
-    let flags = [value("format", Some("f"))];
-    let parsed = parse(rest, &flags, Order::FlagsFirst)?;
+    let parsed = parse(rest, &PS, Order::FlagsFirst)?;
     let Some((id, options)) = parsed.arguments.split_first() else {
         return Err(count("ps", "a container id and options of ps", &parsed));
     };
@@ -152,8 +173,7 @@ fn ps(rest: &[String]) -> Result<LiveVerb, ArgError> {
 }
 
 fn events(rest: &[String]) -> Result<LiveVerb, ArgError> {
-    let flags = [value("interval", None), switch("stats", None)];
-    let parsed = parse(rest, &flags, Order::Any)?;
+    let parsed = parse(rest, &EVENTS, Order::Any)?;
     let [id] = parsed.arguments.as_slice() else {
         return Err(count("events", "one container id", &parsed));
     };
@@ -202,8 +222,7 @@ fn only_id(verb: &str, rest: &[String]) -> Result<ContainerId, ArgError> {
 }
 
 fn container_id(text: &str) -> Result<ContainerId, ArgError> {
-    let why = "invalid id format: use letters, digits, _ + - and .";
-    ContainerId::parse(text).map_err(|_| invalid("container-id", text, why))
+    ContainerId::parse(text).map_err(|_| ArgError::id(text))
 }
 
 fn count(verb: &str, expected: &'static str, parsed: &Parsed) -> ArgError {

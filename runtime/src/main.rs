@@ -11,4 +11,11 @@ use loadline_runtime::sys::heap::Arena;
 #[global_allocator]
 static HEAP: Arena = Arena::new();
 
-loadline_runtime::entry!(loadline_runtime::cli::main);
+/// `cargo xtask build` says it, and a build from elsewhere may.
+const COMMIT: Option<&str> = option_env!("LOADLINE_COMMIT");
+
+fn run(words: Vec<std::ffi::OsString>) -> i32 {
+    loadline_runtime::cli::main(words, COMMIT)
+}
+
+loadline_runtime::entry!(run);

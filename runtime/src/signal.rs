@@ -7,10 +7,11 @@ const SIGNAL_MAX: i32 = 64;
 /// The first real-time signal as the kernel counts.
 const SIGRTMIN: i32 = 34;
 
-/// Reads `9`, `KILL`, `SIGKILL`, `sigkill`, `RTMIN+3` or `RTMAX-2`.
+/// Reads `9`, `KILL`, `SIGKILL`, `sigkill`, `RTMIN+3` or `RTMAX-2`. Signal 0 is none: sending it
+/// asks whether the process is there, as with kill(2) and runc.
 pub fn parse(text: &str) -> Option<i32> {
     if let Ok(number) = text.parse::<i32>() {
-        return (1..=SIGNAL_MAX).contains(&number).then_some(number);
+        return (0..=SIGNAL_MAX).contains(&number).then_some(number);
     }
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
@@ -40,7 +41,7 @@ mod tests {
             ("sigterm", Some(15)),
             ("RTMIN+3", Some(37)),
             ("SIGRTMAX-1", Some(63)),
-            ("0", None),
+            ("0", Some(0)),
             ("65", None),
             ("-9", None),
             ("RTMIN+99", None),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::args::{ArgError, Flag, Order, Parsed, parse, switch, value};
 use crate::container::{ContainerId, CreateOptions, Force, Reach};
 use crate::criu;
+use crate::help;
 use crate::live::{self, LiveVerb};
 use crate::plan::{Begin, CgroupDriver};
 use crate::signal;
@@ -41,8 +42,8 @@ pub struct Global {
 /// What is to be done.
 #[derive(Debug)]
 pub enum Verb {
-    /// Prints how to use the program.
-    Help,
+    /// Prints how to use the program, or this verb.
+    Help(Option<&'static str>),
     /// Prints the version.
     Version,
     /// Creates a container.
@@ -145,6 +146,14 @@ const CREATE: [Flag; 14] = [
     switch("help", Some("h")),
 ];
 
+const KILL: [Flag; 1] = [switch("all", Some("a"))];
+
+const DELETE: [Flag; 1] = [switch("force", Some("f"))];
+
+const LIST: [Flag; 2] = [value("format", Some("f")), switch("quiet", Some("q"))];
+
+const SPEC: [Flag; 2] = [value("bundle", Some("b")), switch("rootless", None)];
+
 /// Takes a command line (without the program's name) apart.
 ///
 /// # Errors
@@ -179,8 +188,8 @@ fn global(words: &[String]) -> Result<(Global, Parsed), ArgError> {
 fn decode_after(global: &Global, parsed: &Parsed) -> Result<Verb, ArgError> {
     let mut verb = match parsed.arguments.split_first() {
         _ if parsed.is_on("version")? => Verb::Version,
-        _ if parsed.is_on("help")? => Verb::Help,
-        None => Verb::Help,
+        _ if parsed.is_on("help")? => Verb::Help(None),
+        None => Verb::Help(None),
         Some((verb, rest)) => decode_verb(verb, rest)?,
     };
     match &mut verb {
@@ -205,8 +214,9 @@ fn decode_after(global: &Global, parsed: &Parsed) -> Result<Verb, ArgError> {
 }
 
 fn decode_verb(verb: &str, rest: &[String]) -> Result<Verb, ArgError> {
-    if rest.first().is_some_and(|word| ["--help", "-help", "--h", "-h"].contains(&word.as_str())) {
-        return Ok(Verb::Help);
+    let asks = |word: &String| ["--help", "-help", "--h", "-h"].contains(&word.as_str());
+    if rest.first().is_some_and(asks) {
+        return help_of(verb);
     }
     match verb {
         "create" | "run" => create(verb, rest),
@@ -214,29 +224,34 @@ fn decode_verb(verb: &str, rest: &[String]) -> Result<Verb, ArgError> {
         "state" => Ok(Verb::State(only_id(verb, &plain(rest)?)?)),
         "kill" => kill(rest),
         "delete" => {
-            let parsed = parse(rest, &[switch("force", Some("f"))], Order::Any)?;
+            let parsed = parse(rest, &DELETE, Order::Any)?;
             let force = if parsed.is_on("force")? { Force::Yes } else { Force::No };
             Ok(Verb::Delete(only_id(verb, &parsed)?, force))
         }
         "list" => list(rest),
         "spec" => {
-            let flags = [value("bundle", Some("b")), switch("rootless", None)];
-            let parsed = parse(rest, &flags, Order::Any)?;
+            let parsed = parse(rest, &SPEC, Order::Any)?;
             count(verb, &parsed, "no argument", 0, 0)?;
             let bundle = parsed.value("bundle").map_or_else(PathBuf::new, absolute);
             Ok(Verb::Spec { bundle, rootless: parsed.is_on("rootless")? })
         }
-        "features" => Ok(Verb::Features),
-        "help" | "h" => Ok(Verb::Help),
+        "features" => {
+            count(verb, &plain(rest)?, "no argument", 0, 0)?;
+            Ok(Verb::Features)
+        }
+        "help" | "h" => match rest.first() {
+            Some(verb) => help_of(verb),
+            None => Ok(Verb::Help(None)),
+        },
         "checkpoint" => Ok(match criu::verb::checkpoint(rest)? {
             Some((id, asked)) => Verb::Checkpoint { id, asked: Box::new(asked) },
-            None => Verb::Help,
+            None => help_of(verb)?,
         }),
         "restore" => Ok(match criu::verb::restore(rest)? {
             Some((id, options, asked)) => {
                 Verb::Restore { id, options: Box::new(options), asked: Box::new(asked) }
             }
-            None => Verb::Help,
+            None => help_of(verb)?,
         }),
         other => match live::decode(other, rest) {
             Some(decoded) => decoded.map(Verb::Live),
@@ -245,10 +260,28 @@ fn decode_verb(verb: &str, rest: &[String]) -> Result<Verb, ArgError> {
     }
 }
 
+fn help_of(verb: &str) -> Result<Verb, ArgError> {
+    let text = help::of(verb).ok_or_else(|| ArgError::NoVerb(verb.to_owned()))?;
+    Ok(Verb::Help(Some(text)))
+}
+
+/// The flags of a verb of this module.
+#[cfg(test)]
+pub(crate) fn flags(verb: &str) -> Option<Vec<Flag>> {
+    Some(match verb {
+        "create" | "run" => CREATE.to_vec(),
+        "kill" => KILL.to_vec(),
+        "delete" => DELETE.to_vec(),
+        "list" => LIST.to_vec(),
+        "spec" => SPEC.to_vec(),
+        _ => return None,
+    })
+}
+
 fn create(verb: &str, rest: &[String]) -> Result<Verb, ArgError> {
     let parsed = parse(rest, &CREATE, Order::Any)?;
     if parsed.is_on("help")? {
-        return Ok(Verb::Help);
+        return help_of(verb);
     }
     let id = only_id(verb, &parsed)?;
     let is_run = verb == "run";
@@ -289,11 +322,11 @@ pub(crate) fn fail_step(parsed: &Parsed) -> Result<Option<usize>, ArgError> {
 }
 
 fn kill(rest: &[String]) -> Result<Verb, ArgError> {
-    let parsed = parse(rest, &[switch("all", Some("a"))], Order::Any)?;
+    let parsed = parse(rest, &KILL, Order::Any)?;
     count("kill", &parsed, "an id and at most one signal", 1, 2)?;
     let text = parsed.arguments.get(1).map_or("SIGTERM", String::as_str);
-    let signal = signal::parse(text).ok_or_else(|| ArgError::Invalid {
-        flag: "signal",
+    let signal = signal::parse(text).ok_or_else(|| ArgError::Argument {
+        what: "unknown signal",
         value: text.to_owned(),
         why: "expected a name or a number",
     })?;
@@ -302,8 +335,7 @@ fn kill(rest: &[String]) -> Result<Verb, ArgError> {
 }
 
 fn list(rest: &[String]) -> Result<Verb, ArgError> {
-    let flags = [value("format", Some("f")), switch("quiet", Some("q"))];
-    let parsed = parse(rest, &flags, Order::Any)?;
+    let parsed = parse(rest, &LIST, Order::Any)?;
     count("list", &parsed, "no argument", 0, 0)?;
     let json = match parsed.value("format") {
         None | Some("table") => false,
@@ -326,11 +358,7 @@ fn only_id(verb: &str, parsed: &Parsed) -> Result<ContainerId, ArgError> {
 }
 
 fn id(text: &str) -> Result<ContainerId, ArgError> {
-    ContainerId::parse(text).map_err(|_| ArgError::Invalid {
-        flag: "container-id",
-        value: text.to_owned(),
-        why: "invalid id format: use letters, digits, _ + - and .",
-    })
+    ContainerId::parse(text).map_err(|_| ArgError::id(text))
 }
 
 fn count(

@@ -362,6 +362,44 @@ fn a_capability_that_no_kernel_has_is_left_out_with_a_warning() {
 }
 
 #[test]
+fn a_capability_that_the_runtime_lacks_is_not_granted_and_that_is_told() {
+    let Some(world) = World::new("withheld") else { return };
+    world.script("grep CapEff /proc/self/status", |config| {
+        let both = json!(["CAP_KILL", "CAP_NET_RAW"]);
+        config["process"]["capabilities"] =
+            json!({ "bounding": both, "permitted": both, "effective": both });
+    });
+    let run = world.command(&["run", "-b", world.bundle().to_str().unwrap(), &world.id]);
+    let mut command = Command::new("setpriv");
+    command.arg("--bounding-set=-net_raw").arg(run.get_program()).args(run.get_args());
+    let ran = command.output().unwrap();
+    let err = String::from_utf8_lossy(&ran.stderr);
+    let told = "warning: process.capabilities: not granted, as the runtime itself lacks them: \
+                CAP_NET_RAW\n";
+    assert!(ran.status.success() && err.ends_with(told), "{ran:?}");
+    assert_eq!(world::text(&ran).trim(), "CapEff:\t0000000000000020");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_configuration_that_is_read_twice_is_as_strict_the_second_time() {
+    let Some(world) = World::new("twice") else { return };
+    world.script("true", |config| {
+        config["process"]["capabilities"] = json!({ "bounding": ["CAP_NEXT"] });
+    });
+    let path = world.bundle().join("config.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let doubled = text.trim_end().strip_suffix('}').unwrap().to_owned();
+    fs::write(&path, doubled + ", \"hostname\": \"a\", \"hostname\": \"b\" }").unwrap();
+    let ran = world.run();
+    assert!(ran.code == 1 && ran.err.contains("duplicate field `hostname`"), "{ran:?}");
+    fs::write(&path, "[]").unwrap();
+    let ran = world.run();
+    assert!(ran.code == 1 && ran.err.contains("config.json: it is no JSON object"), "{ran:?}");
+    world.assert_nothing_is_left();
+}
+
+#[test]
 fn unknown_properties_are_refused_only_where_that_is_asked_for() {
     let Some(world) = World::new("strict") else { return };
     world.script("true", |config| {

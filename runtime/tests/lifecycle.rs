@@ -152,7 +152,8 @@ fn a_mistake_on_the_command_line_is_logged_too() {
     assert!(ran.code == 3 && ran.err.contains("No help topic for 'frobnicate'"), "{ran:?}");
     for verb in ["create", "exec", "update", "ps"] {
         let ran = world.runtime(&[verb, "--help"]);
-        assert!(ran.code == 0 && ran.out.contains("--pids-limit"), "{verb}: {ran:?}");
+        let usage = format!("usage: loadline-runtime {verb}");
+        assert!(ran.code == 0 && ran.out.contains(&usage), "{verb}: {ran:?}");
     }
 }
 
@@ -241,6 +242,38 @@ fn every_process_is_killed_where_the_pid_namespace_is_the_host_s() {
 }
 
 #[test]
+fn signal_0_asks_whether_the_process_is_there() {
+    let Some(world) = World::new("zero") else { return };
+    world.script("sleep 1000", |_| {});
+    assert_eq!(world.with_bundle("run", &["--detach"]).code, 0);
+    let asked = world.runtime(&["kill", &world.id, "0"]);
+    assert_eq!(asked.code, 0, "{asked:?}");
+    assert_eq!(world.status(), "running");
+    assert_eq!(world.runtime(&["kill", &world.id, "KILL"]).code, 0);
+    world.await_status("stopped");
+    let asked = world.runtime(&["kill", &world.id, "0"]);
+    assert!(asked.code == 1 && asked.err.contains("container not running"), "{asked:?}");
+}
+
+#[test]
+fn the_version_has_runcs_lines_and_each_verb_its_help() {
+    let Some(world) = World::new("help") else { return };
+    let told = world.runtime(&["--version"]).out;
+    let names: Vec<&str> = told.lines().filter_map(|line| line.split([':', ' ']).next()).collect();
+    assert_eq!(names, ["loadline-runtime", "commit", "spec"], "{told}");
+    let general = world.runtime(&["--help"]).out;
+    let verbs = general.split("verbs:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let verbs = verbs.lines().flat_map(|line| line.trim().split(";  "));
+    for verb in verbs.map(|line| line.split(' ').next().unwrap()) {
+        for words in [[verb, "--help"], [verb, "-h"], ["help", verb]] {
+            let ran = world.runtime(&words);
+            let usage = format!("usage: loadline-runtime {verb}");
+            assert!(ran.code == 0 && ran.out.starts_with(&usage), "{words:?}: {ran:?}");
+        }
+    }
+}
+
+#[test]
 fn errors_are_logged_as_containerd_reads_them() {
     let Some(world) = World::new("log") else { return };
     let log = world.path("log.json");
@@ -249,7 +282,9 @@ fn errors_are_logged_as_containerd_reads_them() {
     assert_eq!(ran.code, 1);
     let line: Value = serde_json::from_str(&fs::read_to_string(&log).unwrap()).unwrap();
     assert_eq!(line["level"], "error");
-    assert_eq!(line["msg"], "container does not exist");
+    let message = line["msg"].as_str().unwrap();
+    let expected = format!("container does not exist: {} (no record of it in ", world.id);
+    assert!(message.starts_with(&expected), "{message}");
 }
 
 #[test]

@@ -28,6 +28,7 @@ struct World {
     id: String,
 }
 
+#[derive(Debug)]
 struct Outcome {
     code: Option<i32>,
     out: String,
@@ -215,6 +216,61 @@ fn exec_takes_user_directory_environment_and_capabilities() {
 }
 
 #[test]
+fn exec_warns_of_what_is_no_capability_and_runs() {
+    let Some(world) = World::plain("exec-caps") else { return };
+    let told = "process.capabilities has what is no capability: CAP_NEXT";
+    let out = world.exec(&["--cap", "CAP_NEXT,CAP_KILL"], &["id"]);
+    assert!(out.code == Some(0) && out.err.contains(told), "{out:?}");
+    let file = world.path("process.json");
+    let process = json!({"cwd": "/", "args": ["id"], "user": {"uid": 0, "gid": 0},
+        "env": ["PATH=/bin"], "capabilities": {"bounding": ["CAP_NEXT", "CAP_KILL"]}});
+    fs::write(&file, process.to_string()).unwrap();
+    let out = world.runtime(&["exec", "--process", file.to_str().unwrap(), &world.id]);
+    assert!(out.code == Some(0) && out.err.contains(told), "{out:?}");
+}
+
+/// As runc's: what cannot be executed is 255, and a command line of another form is 1.
+#[test]
+fn exec_tells_a_program_that_did_not_run_from_a_wrong_command_line() {
+    let Some(world) = World::plain("exec-codes") else { return };
+    let id = world.id.clone();
+    for (words, code, told) in [
+        (vec!["exec"], 1, "exec: expected a container id"),
+        (vec!["exec", "--nosuch", &id, "true"], 1, "flag provided but not defined: --nosuch"),
+        (vec!["exec", "--preserve-fds", "x", &id, "true"], 1, "--preserve-fds"),
+        (vec!["exec", &id], 255, "exec failed: process args cannot be empty"),
+        (vec!["exec", "--user", "root", &id, "true"], 255, "exec failed: invalid value"),
+        (vec!["exec", "--process", "/nosuch", &id], 255, "exec failed: read /nosuch"),
+        (vec!["exec", "nosuch", "true"], 255, "exec failed: container does not exist: nosuch"),
+        (vec!["exec", "../x", "true"], 1, "invalid container ID format: \"../x\""),
+        (vec!["kill", &id, "NOPE"], 1, "unknown signal: \"NOPE\""),
+        (vec!["nosuch"], 3, "No help topic for 'nosuch'"),
+    ] {
+        let out = world.runtime(&words);
+        assert!(out.code == Some(code) && out.err.contains(told), "{words:?}: {out:?}");
+    }
+}
+
+#[test]
+fn limits_that_cannot_be_read_are_told_with_the_reason() {
+    let Some(world) = World::plain("update-read") else { return };
+    for (text, told) in [
+        ("{bad", "line 1 column 2"),
+        ("[]", "it is no JSON object"),
+        (r#"{"memory":{"limit":"x"}}"#, "invalid type: string"),
+    ] {
+        let file = world.path("resources.json");
+        fs::write(&file, text).unwrap();
+        let out = world.runtime(&["update", "-r", file.to_str().unwrap(), &world.id]);
+        let named = format!("read --resources {}: expected an object", file.display());
+        assert!(out.err.contains(&named) && out.err.contains(told), "{text}: {out:?}");
+        assert_eq!(out.code, Some(1), "{out:?}");
+    }
+    let out = world.runtime(&["update", "-r", "/nosuch", &world.id]);
+    assert!(out.err.contains("read --resources /nosuch: ") && out.err.contains("No such file"));
+}
+
+#[test]
 fn exec_takes_a_process_file() {
     let Some(world) = World::plain("exec-file") else { return };
     let file = world.path("process.json");
@@ -357,6 +413,16 @@ fn update_changes_what_the_kernel_enforces() {
     let recorded = &record["config"]["linux"]["resources"];
     assert_eq!(recorded["memory"]["limit"], 128 << 20);
     assert_eq!(recorded["pids"]["limit"], 10);
+    // There is no such disk, which the kernel says when the other values are written already.
+    let disk = json!([{ "major": 4000, "minor": 0, "rate": 1 << 20 }]);
+    let wrong = json!({ "memory": { "limit": 256 << 20 }, "pids": { "limit": 11 },
+        "blockIO": { "throttleReadBpsDevice": disk } });
+    fs::write(&file, wrong.to_string()).unwrap();
+    let wrong = world.runtime(&["update", "-r", file.to_str().unwrap(), &world.id]);
+    assert!(wrong.code == Some(1) && wrong.err.contains("nothing was changed: "), "{wrong:?}");
+    let data = &stats(&world)["data"];
+    assert_eq!(data["memory"]["usage"]["limit"], 128 << 20, "{wrong:?}");
+    assert_eq!(data["pids"]["limit"], 10, "{wrong:?}");
     let refused = world.runtime(&["update", "--cpu-quota", "3", &world.id]);
     assert_eq!(refused.code, Some(1));
     assert!(refused.err.contains("at least 1000 us"), "{}", refused.err);

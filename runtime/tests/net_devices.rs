@@ -75,6 +75,23 @@ fn a_step_that_fails_gives_the_interface_back() {
     world.assert_nothing_is_left();
 }
 
+/// While the container was made, somebody else took the interface's name.
+#[test]
+fn an_interface_that_cannot_go_back_is_named() {
+    let devices = json!({ "v0": { "name": "web0" } });
+    let hook = |config: &mut Value| {
+        let script = "ip link add v0 type veth peer name other; exit 3";
+        let (args, env) = (json!(["sh", "-c", script]), json!(["PATH=/sbin:/usr/sbin:/bin"]));
+        config["hooks"]["createRuntime"] = json!([{ "path": "/bin/sh", "args": args, "env": env }]);
+    };
+    let Some(world) = world("netlost", devices, hook) else { return };
+    let Some(ran) = run(&world, &[], "true") else { return };
+    let told = "[not undone: interface v0 is not back from the container, where it is web0: ";
+    assert!(ran.code == 1 && ran.err.contains(told), "{ran:?}");
+    assert!(ran.err.contains("exit status 3"), "{ran:?}");
+    world.assert_nothing_is_left();
+}
+
 #[test]
 fn a_name_that_is_taken_is_refused() {
     let Some(world) = world("nettaken", json!({ "v0": { "name": "lo" } }), |_| {}) else { return };

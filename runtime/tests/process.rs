@@ -151,6 +151,47 @@ fn a_pidfd_is_sent_to_whoever_wants_it() {
     assert!(absent.code == 1, "{absent:?}");
 }
 
+/// The signals older than the real-time ones in a line of /proc/PID/status.
+fn ignored(line: &str) -> u64 {
+    let mask = line.strip_prefix("SigIgn:").unwrap().trim();
+    u64::from_str_radix(mask, 16).unwrap() & 0x7fff_ffff
+}
+
+/// A daemon ignores SIGCHLD, nohup SIGHUP, a shell in the background SIGINT: what of that is the
+/// caller's is not the container's.
+#[test]
+fn what_the_caller_ignores_the_program_does_not() {
+    let Some(world) = World::new("ignored") else { return };
+    let said = world.path("said");
+    let ignoring = |args: &[&str]| {
+        let script = "trap '' HUP INT QUIT PIPE TERM USR1 CHLD; exec \"$@\"";
+        let runtime = world.command(args);
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).arg(runtime.get_program()).args(runtime.get_args());
+        // Into a file: a container that outlives the command would keep a pipe open.
+        command.stdin(Stdio::null()).stdout(fs::File::create(&said).unwrap());
+        let status = command.stderr(Stdio::null()).status().unwrap();
+        (status.code(), fs::read_to_string(&said).unwrap())
+    };
+    let bundle = world.bundle();
+    let bundle = bundle.to_str().unwrap();
+    world.script("grep SigIgn /proc/self/status; exit 7", |_| {});
+    let (code, out) = ignoring(&["run", "--bundle", bundle, &world.id]);
+    assert_eq!((code, ignored(&out)), (Some(7), 0), "{out}");
+    let path = world.rootfs().join("tmp/out");
+    world.script("exec >/tmp/out; grep SigIgn /proc/self/status; sleep 1000", |config| {
+        config["root"]["readonly"] = json!(false);
+    });
+    let (code, out) = ignoring(&["create", "--bundle", bundle, &world.id]);
+    assert_eq!(code, Some(0), "{out}");
+    assert_eq!(world.runtime(&["start", &world.id]).code, 0);
+    world::wait_for("output", || fs::read_to_string(&path).is_ok_and(|text| text.ends_with('\n')));
+    assert_eq!(ignored(&fs::read_to_string(&path).unwrap()), 0);
+    let script = "grep SigIgn /proc/self/status; exit 8";
+    let (code, out) = ignoring(&["exec", &world.id, "sh", "-c", script]);
+    assert_eq!((code, ignored(&out)), (Some(8), 0), "{out}");
+}
+
 #[test]
 fn a_missing_interpreter_is_told() {
     let Some(world) = World::new("interpreter") else { return };

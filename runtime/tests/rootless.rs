@@ -156,6 +156,19 @@ fn lives_and_is_deleted(test: &str, change: impl FnOnce(&mut Value)) {
 }
 
 #[test]
+fn an_ordinary_user_without_a_runtime_folder_is_told_what_to_set() {
+    let Some(world) = nobody_s_world("runtime-dir") else { return };
+    configure(&world, |_| {});
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"]);
+    command.arg(world.path("runtime")).args(["run", "-b", world.bundle().to_str().unwrap(), "x"]);
+    let output = command.env_remove("XDG_RUNTIME_DIR").output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    let told = "make the folder of records /run/loadline-runtime [XDG_RUNTIME_DIR is not set: ";
+    assert!(err.contains(told) && output.status.code() == Some(1), "{output:?}");
+}
+
+#[test]
 fn an_ordinary_user_without_a_user_namespace_is_told_so() {
     let Some(world) = nobody_s_world("rootno") else { return };
     configure(&world, |config| {

@@ -204,6 +204,34 @@ fn every_call_may_be_notified() {
     world.assert_nothing_is_left();
 }
 
+/// The listener is sent by a second thread, for which there must be room and time.
+#[test]
+fn a_filter_with_notify_and_no_room_for_a_thread_says_what_is_missing() {
+    let Some(world) = World::new("notifyroom") else { return };
+    let Some(_agent) = agent(&world) else { return };
+    let mkdir = || json!([{ "names": ["mkdir"], "action": "SCMP_ACT_NOTIFY" }]);
+    world.script("true", |config| {
+        notify(&world, config, mkdir());
+        config["linux"]["resources"]["pids"] = json!({ "limit": 1 });
+    });
+    let told = "raise linux.resources.pids.limit or RLIMIT_NPROC";
+    let ran = world.run();
+    assert!(ran.code == 1 && ran.err.contains(told), "{ran:?}");
+    world.assert_nothing_is_left();
+    assert_eq!(world.with_bundle("create", &[]).code, 0);
+    let started = world.runtime(&["start", &world.id]);
+    assert!(started.code == 1 && started.err.contains(told), "{started:?}");
+    assert_eq!(world.runtime(&["delete", &world.id]).code, 0);
+    world.script("true", |config| {
+        notify(&world, config, mkdir());
+        config["process"]["scheduler"] = json!({ "policy": "SCHED_FIFO", "priority": 1 });
+    });
+    let ran = world.run();
+    let told = "process.scheduler is SCHED_FIFO, which SCMP_ACT_NOTIFY";
+    assert!(ran.code == 1 && ran.err.contains(told), "{ran:?}");
+    world.assert_nothing_is_left();
+}
+
 #[test]
 fn without_anybody_who_answers_nothing_runs() {
     let Some(world) = World::new("notifynone") else { return };

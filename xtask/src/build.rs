@@ -167,6 +167,9 @@ fn static_program(
     // For the last crate only: the others are the same in a static and a dynamic program, and
     // are compiled once.
     cargo.args(["--", "-C", "target-feature=+crt-static", "-C", "strip=symbols"]);
+    if let Some(commit) = commit(workspace) {
+        cargo.env("LOADLINE_COMMIT", commit);
+    }
     // At a fixed address there is nothing to relocate at the start: 50 page faults fewer.
     cargo.args(["-C", "relocation-model=static"]);
     sh::run(&mut cargo)?;
@@ -174,6 +177,14 @@ fn static_program(
     let path = folder.join(program);
     put(&built.join(profile.cargo_folder()).join(program), &path)?;
     Ok(path)
+}
+
+/// What `--version` of the runtime tells; none where the sources are no clone.
+fn commit(workspace: &Path) -> Option<String> {
+    let mut git = sh::command(workspace, "git");
+    let output = git.args(["describe", "--always", "--dirty", "--abbrev=12"]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !text.is_empty()).then_some(text)
 }
 
 /// Whether the toolchain has the standard library for musl; rustup may add it.

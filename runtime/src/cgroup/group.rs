@@ -110,13 +110,14 @@ impl Group {
     ///
     /// A group of systemd's is told to systemd by [`Group::update_unit`].
     pub fn apply(&self, decision: &Decision) -> Result<(), Error> {
-        for step in &decision.steps {
-            match step {
-                Step::Write(write) => self.write(write)?,
-                Step::DeviceProgram(rules) => self.attach_device_program(rules)?,
-            }
+        decision.steps.iter().try_for_each(|step| self.apply_step(step))
+    }
+
+    pub(super) fn apply_step(&self, step: &Step) -> Result<(), Error> {
+        match step {
+            Step::Write(write) => self.write(write),
+            Step::DeviceProgram(rules) => self.attach_device_program(rules),
         }
-        Ok(())
     }
 
     /// Tells systemd the new limits of a group that it made; without that it would bring the old
@@ -204,13 +205,8 @@ impl Group {
     }
 
     fn write(&self, write: &Write) -> Result<(), Error> {
-        let member = match (write.version, write.controller) {
-            (Version::V2, _) => self.v2_member(),
-            (Version::V1, Some(controller)) => self.members_with(controller).next(),
-            (Version::V1, None) => None,
-        };
         let last = write.targets.last();
-        let (Some(member), Some(last)) = (member, last) else {
+        let (Some(member), Some(last)) = (self.member_of(write), last) else {
             return Err(Error::NoHierarchy {
                 step: "write a cgroup file",
                 needs: write.controller.map_or("v2", Controller::v1_name),
@@ -225,6 +221,15 @@ impl Group {
         match write.if_missing {
             IfMissing::Skip => Ok(()),
             IfMissing::Fail => Err(missing_file(member, write, &last.file)),
+        }
+    }
+
+    /// Where a write goes.
+    pub(super) fn member_of(&self, write: &Write) -> Option<&Member> {
+        match (write.version, write.controller) {
+            (Version::V2, _) => self.v2_member(),
+            (Version::V1, Some(controller)) => self.members_with(controller).next(),
+            (Version::V1, None) => None,
         }
     }
 

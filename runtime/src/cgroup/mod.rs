@@ -38,6 +38,7 @@ mod remove;
 mod stats;
 mod stats_devices;
 pub mod systemd;
+mod transaction;
 
 pub use controller::{Controller, Controllers, is_controller};
 pub use decide::{Current, Decision, Note, Refusal, Refusals, decide, decide_new};
@@ -51,3 +52,4 @@ pub use oom::{OomWatch, Readiness};
 pub use remove::{REMOVE_TIMEOUT, remove, remove_if_idle};
 pub use stats::{CpuStats, MemoryStats, PidsStats, Stats};
 pub use stats_devices::{HugePageStats, IoEntry, IoStats};
+pub use transaction::{Refusal as ChangeRefused, Undo};

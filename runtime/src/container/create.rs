@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::launch::{Known, Launched, Progress, Setting, launch};
-use super::record::{RECORD_VERSION, Record, process_stat};
+use super::record::{RECORD_VERSION, Record};
 use super::store::write_atomically;
 use super::{ContainerId, Error, Store, clock};
 use crate::bundle::Bundle;
@@ -14,7 +14,7 @@ use crate::cgroup;
 use crate::host::Host;
 use crate::init::hook::State;
 use crate::plan::{Ask, Begin, CgroupDriver, Console, Plan, plan};
-use crate::spec::{NamespaceKind, Spec};
+use crate::spec::{CAPABILITY_NAMES, CapMask, NamespaceKind, Spec};
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -58,8 +58,8 @@ pub struct Created {
     pub console: Option<OwnedFd>,
     /// The container's record; `None` for a further process of a container.
     pub record: Option<Record>,
-    /// The names in config.json's `process.capabilities` that are no capability.
-    pub unknown_capabilities: Vec<String>,
+    /// What is to be told although nothing failed.
+    pub warnings: Vec<String>,
 }
 
 /// Creates a container; with [`Begin::AtOnce`] its program runs when this returns.
@@ -94,8 +94,26 @@ pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Resul
     pid_file.keep();
     group.map(cgroup::Group::release);
     let pid = process.pid();
-    let unknown_capabilities = bundle.unknown_capabilities;
-    Ok(Created { pid, pidfd: process.release(), console, record: written, unknown_capabilities })
+    let warnings = capability_warnings(&bundle.unknown_capabilities, plan.withheld);
+    Ok(Created { pid, pidfd: process.release(), console, record: written, warnings })
+}
+
+/// The specification wants a warning of the capabilities that cannot be granted, and no failure.
+pub(super) fn capability_warnings(unknown: &[String], withheld: CapMask) -> Vec<String> {
+    let has = |(number, _): &(usize, &&str)| withheld & 1 << number != 0;
+    let withheld: Vec<&str> =
+        CAPABILITY_NAMES.iter().enumerate().filter(has).map(|(_, name)| *name).collect();
+    let mut warnings = Vec::new();
+    if !unknown.is_empty() {
+        let names = unknown.join(", ");
+        warnings.push(format!("process.capabilities has what is no capability: {names}"));
+    }
+    if !withheld.is_empty() {
+        let names = withheld.join(", ");
+        let why = "the runtime itself lacks them";
+        warnings.push(format!("process.capabilities: not granted, as {why}: {names}"));
+    }
+    warnings
 }
 
 /// The file that names the first process, removed on drop unless it is kept.
@@ -235,7 +253,7 @@ impl Draft {
             oci_version: state.oci_version.clone(),
             id: state.id.clone(),
             pid,
-            pid_start_ticks: process_stat(pid).map_or(0, |stat| stat.start_ticks),
+            pid_start_ticks: known.start_ticks,
             bundle: state.bundle.clone(),
             rootfs: self.rootfs.clone(),
             created: self.created.clone(),

@@ -37,11 +37,11 @@ pub enum Force {
 /// [`Error::CannotDelete`] when it runs and is not forced.
 pub fn delete(store: &Store, id: &ContainerId, force: Force) -> Result<Option<Error>, Error> {
     let folder = match store.open(id) {
-        Err(Error::NotFound) if force == Force::Yes => return Ok(None),
+        Err(Error::NotFound { .. }) if force == Force::Yes => return Ok(None),
         other => other?,
     };
     let record = match (folder.record(), force) {
-        (Err(Error::NotFound | Error::Damaged { .. }), Force::Yes) => {
+        (Err(Error::NotFound { .. } | Error::Damaged { .. }), Force::Yes) => {
             return remove_unrecorded(folder).map(|()| None);
         }
         (other, _) => other?,
@@ -69,7 +69,7 @@ pub fn delete_ended(
 ) -> Result<Option<Error>, Error> {
     match store.open(id) {
         // Somebody else has deleted it meanwhile.
-        Err(Error::NotFound) => Ok(None),
+        Err(Error::NotFound { .. }) => Ok(None),
         folder => remove(folder?, record),
     }
 }

@@ -1,7 +1,8 @@
 //! What can go wrong with a container. Words that engines look for are runc's.
 
+use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::launch_error::LaunchError;
 use super::record::Status;
@@ -16,15 +17,26 @@ pub enum Error {
     /// There is such a container already.
     #[error("container with given ID already exists")]
     Exists,
-    /// There is no such container.
-    #[error("container does not exist")]
-    NotFound,
+    /// There is no such container. The first words are those that engines look for.
+    #[error("container does not exist: {}", Sought(.folder))]
+    NotFound {
+        /// Where its record would be.
+        folder: PathBuf,
+    },
     /// A file of the record.
     #[error("{step} {}", .path.display())]
     Io {
         /// What was done.
         step: &'static str,
         /// To which file.
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The folder of all records.
+    #[error("make the folder of records {}{}", .path.display(), records_hint(.source))]
+    Records {
+        /// The folder.
         path: PathBuf,
         #[source]
         source: io::Error,
@@ -155,6 +167,15 @@ pub enum Error {
         /// How long was waited.
         seconds: u64,
     },
+    /// `update` was refused half way, and undone.
+    #[error("nothing was changed{}", NotUndone(.left))]
+    NotUpdated {
+        /// What was refused.
+        #[source]
+        source: Box<Error>,
+        /// What could not be brought back.
+        left: Option<String>,
+    },
     /// `start` could not reach the container's first process.
     #[error("reach the container's first process")]
     Reach(#[source] nix::errno::Errno),
@@ -200,6 +221,37 @@ pub enum Error {
         #[source]
         source: nix::errno::Errno,
     },
+}
+
+/// The id, and the folder of the records in which it was looked for.
+struct Sought<'a>(&'a Path);
+
+impl fmt::Display for Sought<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.0.file_name().unwrap_or_default().to_string_lossy();
+        let root = self.0.parent().unwrap_or(self.0).display();
+        write!(f, "{id} (no record of it in {root}; --root says where records are)")
+    }
+}
+
+/// What an undoing could not undo.
+struct NotUndone<'a>(&'a Option<String>);
+
+impl fmt::Display for NotUndone<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |left| write!(f, " but what could not be undone ({left})"))
+    }
+}
+
+fn records_hint(source: &io::Error) -> &'static str {
+    let may_not = source.kind() == io::ErrorKind::PermissionDenied;
+    match may_not && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        true => {
+            " [XDG_RUNTIME_DIR is not set: set it to a folder of this user's, such as \
+             /run/user/UID, or name one by --root]"
+        }
+        false => "",
+    }
 }
 
 fn killed_hint(signal: nix::sys::signal::Signal) -> &'static str {

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use nix::sys::prctl::set_dumpable;
 
+use super::create::capability_warnings;
 use super::exec_cgroup::{SubCgroup, joined_cgroup};
-use super::exec_process::{Wanted, process};
+use super::exec_process::{Decided, Wanted, process};
 use super::launch::{Launched, Setting, launch};
 use super::record::{Record, Status};
 use super::state::status;
@@ -70,7 +71,7 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<Cr
     let cache = store.filters();
     let config = Config::decode(&record.config, &cache)
         .map_err(|source| Error::Damaged { path: PathBuf::from(id.as_str()), source })?;
-    let process = process(&config.oci, &options.process)?;
+    let Decided { process, unknown } = process(&config.oci, &options.process)?;
     let spec = config.validate()?.with_process(&process)?;
     let host = Host::probe(&spec).map_err(Error::Host)?;
     let console = match &options.console_socket {
@@ -104,8 +105,10 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<Cr
     if let Some(path) = &options.pid_file {
         write_atomically(path, pid.to_string().as_bytes(), 0o644)?;
     }
-    let unknown_capabilities = Vec::new();
-    Ok(Created { pid, pidfd: process.release(), console, record: None, unknown_capabilities })
+    // Of what was asked for here; the container's own were told when it was made.
+    let withheld = if options.process.asks_for_capabilities() { plan.withheld } else { 0 };
+    let warnings = capability_warnings(&unknown, withheld);
+    Ok(Created { pid, pidfd: process.release(), console, record: None, warnings })
 }
 
 /// No hook runs, so nobody reads it.

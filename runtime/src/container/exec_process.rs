@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use oci_spec::runtime as oci;
 
 use super::Error;
+use crate::strict_json::from_object;
 
 /// Where the process comes from.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct Change {
     pub additional_gids: Vec<u32>,
     /// More capabilities, such as `CAP_SYS_ADMIN`.
     pub capabilities: Vec<oci::Capability>,
+    /// The names that were given for such and are none.
+    pub unknown_capabilities: Vec<String>,
     /// Another value of no_new_privs.
     pub no_new_privileges: Option<bool>,
     /// Another AppArmor profile.
@@ -40,20 +43,39 @@ pub struct Change {
     pub label: Option<String>,
 }
 
-pub(super) fn process(config: &oci::Spec, wanted: &Wanted) -> Result<oci::Process, Error> {
+impl Wanted {
+    /// Whether it says which capabilities it wants.
+    pub(super) fn asks_for_capabilities(&self) -> bool {
+        match self {
+            Wanted::File(_) => true,
+            Wanted::Changed(change) => !change.capabilities.is_empty(),
+        }
+    }
+}
+
+/// The process, and the names in it that are no capability.
+pub(super) struct Decided {
+    pub(super) process: oci::Process,
+    pub(super) unknown: Vec<String>,
+}
+
+pub(super) fn process(config: &oci::Spec, wanted: &Wanted) -> Result<Decided, Error> {
     match wanted {
         Wanted::File(path) => {
             let text = crate::bundle::read(path)?;
-            let process = serde_json::from_str(&text)
-                .map_err(|source| Error::ProcessFile { path: path.clone(), source })?;
-            Ok(match config.process() {
+            let (_, process, unknown) =
+                crate::bundle::decode_known(text, |it| Some(it), from_object)
+                    .map_err(|source| Error::ProcessFile { path: path.clone(), source })?;
+            let process = match config.process() {
                 Some(base) => confined(process, base),
                 None => process,
-            })
+            };
+            Ok(Decided { process, unknown })
         }
         Wanted::Changed(change) => {
             let base = config.process().clone().unwrap_or_default();
-            Ok(changed(base, change))
+            let unknown = change.unknown_capabilities.clone();
+            Ok(Decided { process: changed(base, change), unknown })
         }
     }
 }

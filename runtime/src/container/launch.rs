@@ -23,7 +23,7 @@ use super::kernel::{Process, flags_of, open_container, open_namespace, refuse_ow
 use super::launch_error::{LaunchError, StepError, child_error, hint};
 use super::net_device::{self, Moved};
 use super::notify;
-use super::record::{CGROUP_LINK, START_SOCKET};
+use super::record::{CGROUP_LINK, ProcessStat, START_SOCKET, process_stat};
 use super::resctrl;
 use crate::cgroup::{self, Existing, Group};
 use crate::init;
@@ -66,6 +66,8 @@ type WriteRecord<'a> = dyn FnMut(Known<'_>, Progress) -> Result<(), super::Error
 pub(super) struct Known<'a> {
     /// The first process.
     pub(super) pid: i32,
+    /// When it started, in clock ticks since boot.
+    pub(super) start_ticks: u64,
     /// Its cgroup.
     pub(super) cgroup: Option<&'a cgroup::Location>,
     /// Its groups of resctrl.
@@ -108,6 +110,7 @@ pub(super) fn launch<'a>(plan: &'a Plan, setting: Setting<'a>) -> Result<Launche
         sync: None,
         interfaces: Vec::new(),
         process: None,
+        stat: None,
         group: None,
         network: None,
         is_in_v2: false,
@@ -118,7 +121,13 @@ pub(super) fn launch<'a>(plan: &'a Plan, setting: Setting<'a>) -> Result<Launche
         let done = if injected { Err(Cause::Injected.into()) } else { launch.step(step) };
         match done {
             Ok(()) => {}
-            Err(error) => return Err(launch.explain(index, error)),
+            Err(error) => {
+                let mut failed = launch.explain(index, error);
+                // Before the process ends, with whose namespace they would go.
+                let moved = std::mem::take(&mut launch.interfaces);
+                failed.left = moved.into_iter().filter_map(Moved::give_back).collect();
+                return Err(failed);
+            }
         }
     }
     launch.interfaces.into_iter().for_each(Moved::release);
@@ -140,6 +149,8 @@ struct Launch<'a> {
     group: Option<Group>,
     /// The network namespace that is made aside.
     network: Option<Making>,
+    /// What the kernel said of the process.
+    stat: Option<ProcessStat>,
     /// Whether the process is in the v2 side of its cgroup since it is there.
     is_in_v2: bool,
     rdt: resctrl::Guard,
@@ -212,13 +223,18 @@ impl Launch<'_> {
                 let path = c_path(Path::new(&path));
                 Ok(Procfs::of_host()?.write(&path, score.to_string().as_bytes())?)
             }
-            ParentStep::Proceed => Ok(self.sync()?.proceed()?),
+            ParentStep::Proceed => self.proceed(),
             ParentStep::AwaitNamespaces => self.expect(FromChild::Namespaces),
             ParentStep::RunHooks { kind, hooks } => self.run_hooks(*kind, hooks),
             ParentStep::AwaitReady => self.expect(FromChild::Ready),
             ParentStep::WriteRecord => self.write_record(Progress::Done),
             ParentStep::AwaitExec => self.await_exec(),
         }
+    }
+
+    fn proceed(&mut self) -> Result<(), StepError> {
+        let ignored = self.stat()?.map_or(0, |stat| stat.ignored);
+        Ok(self.sync()?.proceed(ignored)?)
     }
 
     /// First with pages of this process's own: the thread shares its memory.
@@ -396,8 +412,9 @@ impl Launch<'_> {
 
     fn write_record(&mut self, progress: Progress) -> Result<(), StepError> {
         let pid = self.pid()?;
+        let start_ticks = self.stat()?.map_or(0, |stat| stat.start_ticks);
         let cgroup = self.group.as_ref().map(Group::location);
-        let known = Known { pid, cgroup, resctrl: self.rdt.groups() };
+        let known = Known { pid, start_ticks, cgroup, resctrl: self.rdt.groups() };
         let written = (self.setting.write_record)(known, progress);
         written.map_err(|error| StepError::Record(Box::new(error)))
     }
@@ -428,6 +445,15 @@ impl Launch<'_> {
         }
     }
 
+    /// What the kernel says of the process, asked once.
+    fn stat(&mut self) -> Result<Option<ProcessStat>, StepError> {
+        let pid = self.pid()?;
+        if self.stat.is_none() {
+            self.stat = process_stat(pid);
+        }
+        Ok(self.stat)
+    }
+
     fn pid(&self) -> Result<i32, StepError> {
         self.process.as_ref().map(Process::pid).ok_or(StepError::Died)
     }
@@ -447,6 +473,7 @@ impl Launch<'_> {
             other => (index + 1, other),
         };
         let hint = hint(&self.plan.describe(number), &source);
-        LaunchError { number, step: self.plan.describe(number), hint, source: Box::new(source) }
+        let (step, source) = (self.plan.describe(number), Box::new(source));
+        LaunchError { number, step, hint, left: Vec::new(), source }
     }
 }

@@ -10,9 +10,9 @@ use crate::init::hook::HookFailure;
 use crate::init::sync::{Cause, Failure};
 use crate::plan::{ChildStep, Plan};
 
-/// A step of the plan failed. All steps before it were undone.
+/// A step of the plan failed. All steps before it were undone, but what it names.
 #[derive(Debug, thiserror::Error)]
-#[error("step {number} ({step}){}", Hint(.hint))]
+#[error("step {number} ({step}){}{}", Hint(.hint), Left(.left))]
 pub struct LaunchError {
     /// The step's number in the printed plan.
     pub number: usize,
@@ -20,6 +20,8 @@ pub struct LaunchError {
     pub step: String,
     /// What an operator can do.
     pub hint: Option<&'static str>,
+    /// What could not be undone of the steps before.
+    pub left: Vec<String>,
     /// Why.
     #[source]
     pub source: Box<StepError>,
@@ -30,6 +32,14 @@ struct Hint<'a>(&'a Option<&'static str>);
 impl fmt::Display for Hint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |hint| write!(f, " [{hint}]"))
+    }
+}
+
+struct Left<'a>(&'a [String]);
+
+impl fmt::Display for Left<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|left| write!(f, " [not undone: {left}]"))
     }
 }
 
@@ -98,11 +108,19 @@ pub(super) fn child_error(plan: &Plan, index: usize, cause: Cause) -> StepError 
 pub(super) const NO_INTERPRETER: &str = "the program is there: what is missing is its interpreter, \
      which its first line or its ELF header names";
 
+/// The kernel makes no more processes, and says "try again".
+pub(super) const NO_PROCESS: &str = "a limit of processes is reached: raise \
+     linux.resources.pids.limit or RLIMIT_NPROC; a filter with SCMP_ACT_NOTIFY needs one more than \
+     the program does, for a moment";
+
 /// What an operator can do about the errors that the kernel words worst.
 pub(super) fn hint(step: &str, error: &StepError) -> Option<&'static str> {
     let word = step.split(' ').next().unwrap_or_default();
     if let StepError::Exec(_, Cause::Exec(Errno::ENOENT)) = error {
         return Some(NO_INTERPRETER);
+    }
+    if let StepError::Exec(_, Cause::Exec(Errno::EAGAIN)) = error {
+        return Some(NO_PROCESS);
     }
     let StepError::Cause(Cause::Kernel(errno)) = error else { return None };
     match (word, errno) {

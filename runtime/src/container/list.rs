@@ -18,7 +18,7 @@ pub fn list(store: &Store) -> Result<Listed, Error> {
     for id in store.ids()? {
         match one(store, &id) {
             Ok(report) => reports.push(report),
-            Err(Error::NotFound) => {}
+            Err(Error::NotFound { .. }) => {}
             Err(error) => failed.push((id, error)),
         }
     }

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
+use crate::init::sync::errno_text;
 use crate::netlink::{Address, Link, Netlink};
 
 /// An interface in the container's namespace, which goes back on drop unless it is released.
@@ -37,6 +38,17 @@ impl Moved {
         self.inside.raise(self.link.index)
     }
 
+    /// Gives it back, and tells what stands in the way.
+    pub(super) fn give_back(mut self) -> Option<String> {
+        self.is_released = true;
+        let failed = self.take_back().err()?;
+        let (name, inside) = (&self.name, &self.link.name);
+        let why = errno_text(failed);
+        Some(format!(
+            "interface {name} is not back from the container, where it is {inside}: {why}"
+        ))
+    }
+
     fn take_back(&mut self) -> Result<(), Errno> {
         self.inside.move_link(self.link.index, &self.name, self.host.as_fd())?;
         let mut here = Netlink::open()?;
@@ -51,7 +63,7 @@ impl Moved {
 impl Drop for Moved {
     fn drop(&mut self) {
         if !self.is_released {
-            // The step that failed is told; where the interface is, `ip link` tells.
+            // Only where its own move failed half way, which is told.
             let _ = self.take_back();
         }
     }

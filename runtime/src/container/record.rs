@@ -15,6 +15,7 @@ use super::Error;
 use crate::cgroup;
 use crate::kernel_file::read_all;
 use crate::sys::process::pidfd_open;
+use crate::sys::signal::SignalMask;
 
 /// The version of the record's form. A change that older programs would misread raises it.
 pub(super) const RECORD_VERSION: u32 = 1;
@@ -126,7 +127,9 @@ impl Record {
         }
         let path = folder.join(RECORD_FILE);
         let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::NotFound),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::NotFound { folder: folder.to_owned() });
+            }
             other => other.map_err(|source| Error::io("read", &path, source))?,
         };
         let damaged = |source| Error::Damaged { path: path.clone(), source };
@@ -188,6 +191,8 @@ pub(super) struct ProcessStat {
     pub(super) has_executed: bool,
     /// When it started, in clock ticks since boot.
     pub(super) start_ticks: u64,
+    /// The signals that it ignores, without the real-time ones.
+    pub(super) ignored: SignalMask,
 }
 
 /// Reads /proc/PID/stat; `None` when there is no such process.
@@ -199,6 +204,7 @@ pub(super) fn process_stat(pid: i32) -> Option<ProcessStat> {
 fn parse_stat(stat: &[u8]) -> Option<ProcessStat> {
     const FLAGS: usize = 9 - 3;
     const START_TIME: usize = 22 - 3;
+    const IGNORED: usize = 33 - 3;
     /// PF_FORKNOEXEC of linux/sched.h; its number is the same since Linux 2.6.
     const NOT_EXECUTED: u32 = 0x40;
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
@@ -207,7 +213,8 @@ fn parse_stat(stat: &[u8]) -> Option<ProcessStat> {
     let has_ended = matches!(fields.clone().next()?, "Z" | "X" | "x");
     let flags: u32 = fields.nth(FLAGS)?.parse().ok()?;
     let start_ticks = fields.nth(START_TIME - FLAGS - 1)?.parse().ok()?;
-    Some(ProcessStat { has_ended, has_executed: flags & NOT_EXECUTED == 0, start_ticks })
+    let ignored = fields.nth(IGNORED - START_TIME - 1)?.parse().ok()?;
+    Some(ProcessStat { has_ended, has_executed: flags & NOT_EXECUTED == 0, start_ticks, ignored })
 }
 
 #[cfg(test)]
@@ -217,9 +224,12 @@ mod tests {
     #[test]
     fn a_name_cannot_fake_the_fields_after_it() {
         let rest = (10..22).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
-        let stat = |flags| format!("7 (a) R 1 (b)) Z 4 5 6 7 8 {flags} {rest} 4711 23 24\n");
+        let more = (23..33).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
+        let stat =
+            |flags| format!("7 (a) R 1 (b)) Z 4 5 6 7 8 {flags} {rest} 4711 {more} 4097 34\n");
         for (flags, has_executed) in [(0x40_0040, false), (0x40_0000, true)] {
-            let expected = ProcessStat { has_ended: true, has_executed, start_ticks: 4711 };
+            let expected =
+                ProcessStat { has_ended: true, has_executed, start_ticks: 4711, ignored: 4097 };
             assert_eq!(parse_stat(stat(flags).as_bytes()), Some(expected));
         }
         assert_eq!(parse_stat(b"7 (x"), None);

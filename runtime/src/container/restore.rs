@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use super::checkpoint::{DESCRIPTORS, make, resolved};
 use super::create::{self, CreateOptions, Created, Draft, PidFile};
 use super::launch::{Known, Progress};
-use super::record::Record;
+use super::record::{Record, process_stat};
 use super::{ContainerId, Error, Store};
 use crate::cgroup::{Existing, Group};
 use crate::criu::request::{self, Lsm, LsmProfile, Prepared, Restore};
@@ -83,7 +83,8 @@ pub fn restore(
     let request = request::restore(asked, &spec, &prepared);
     let response = service.ask(&request, |notice: Notice| {
         let cgroup = group.as_ref().map(Group::location);
-        let known = Known { pid: notice.pid, cgroup, resctrl: None };
+        let start_ticks = process_stat(notice.pid).map_or(0, |stat| stat.start_ticks);
+        let known = Known { pid: notice.pid, start_ticks, cgroup, resctrl: None };
         match notice.stage.as_str() {
             STAGE_NAMESPACES => {
                 folder.write_record(&draft.record(&bundle, known, Progress::Creating))?;
@@ -108,7 +109,8 @@ pub fn restore(
     folder.keep();
     pid_file.keep();
     group.map(Group::release);
-    Ok(Created { pid, pidfd, console, record: written, unknown_capabilities: Vec::new() })
+    let warnings = create::capability_warnings(&bundle.unknown_capabilities, plan.withheld);
+    Ok(Created { pid, pidfd, console, record: written, warnings })
 }
 
 /// What criu cannot restore, and nobody does in its place.

@@ -7,7 +7,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 use serde::Deserialize;
 
 use super::delete::end;
-use super::launch_error::NO_INTERPRETER;
+use super::launch_error::{NO_INTERPRETER, NO_PROCESS};
 use super::record::{Record, START_SOCKET, Status};
 use super::state::status;
 use super::store::Folder;
@@ -53,6 +53,7 @@ fn execute(folder: &Folder, record: &Record) -> Result<(), Error> {
         Some(Last::Failed(Failure { cause, .. })) => {
             let hint = match cause {
                 Cause::Exec(Errno::ENOENT) => format!(" [{NO_INTERPRETER}]"),
+                Cause::Exec(Errno::EAGAIN) => format!(" [{NO_PROCESS}]"),
                 _ => String::new(),
             };
             Err(Error::Exec { what: format!("start the container's program{hint}"), source: cause })

@@ -37,6 +37,11 @@ impl Store {
         Store { root, filters }
     }
 
+    /// That there is no such container.
+    pub fn not_found(&self, id: &ContainerId) -> Error {
+        Error::NotFound { folder: self.root.join(id.as_str()) }
+    }
+
     /// The compiled filters of system calls that are kept.
     pub fn filters(&self) -> Cache {
         Cache::at(self.filters.clone())
@@ -53,7 +58,7 @@ impl Store {
         let made = match builder.create(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let root = &self.root;
-                let failed = |source| Error::io("make folder", root, source);
+                let failed = |source| Error::Records { path: root.clone(), source };
                 DirBuilder::new().recursive(true).mode(0o711).create(root).map_err(failed)?;
                 builder.create(&path)
             }
@@ -109,14 +114,14 @@ impl Store {
 fn lock(path: PathBuf, is_new: bool) -> Result<Folder, Error> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let directory = match openat(AT_FDCWD, &path, flags, Mode::empty()) {
-        Err(Errno::ENOENT) => return Err(Error::NotFound),
+        Err(Errno::ENOENT) => return Err(Error::NotFound { folder: path }),
         other => other.map_err(|errno| Error::io("open", &path, errno.into()))?,
     };
     let lock = Flock::lock(File::from(directory), FlockArg::LockExclusive)
         .map_err(|(_, errno)| Error::io("lock", &path, errno.into()))?;
     // Whoever held the lock may have removed the folder meanwhile.
     if !is_new && !path.exists() {
-        return Err(Error::NotFound);
+        return Err(Error::NotFound { folder: path });
     }
     Ok(Folder { path, lock, is_new })
 }

@@ -7,10 +7,11 @@ use super::record::Status;
 use super::state::status;
 use super::{ContainerId, Error, Store, resctrl};
 use crate::cgroup::{self, Layout, Note};
+use crate::cli::chain;
 
 /// Brings a container's cgroup to `resources`, and its class of resctrl to `schemata`; what these
-/// do not say stays. Returns what was left
-/// out on purpose.
+/// do not say stays. All of it, or nothing: what is refused brings the earlier limits back. Returns
+/// what was left out on purpose.
 ///
 /// # Errors
 /// [`Error::NotRunning`] for a stopped container; the file and value that the kernel refused.
@@ -25,21 +26,34 @@ pub fn update(
     if matches!(status(&record, folder.awaits_start())?, Status::Stopped | Status::Creating) {
         return Err(Error::NotRunning);
     }
-    if !schemata.is_empty() {
-        let class = record.resctrl.as_ref().and_then(|groups| groups.joined.first());
-        resctrl::write_lines(&class.ok_or(Error::NoResctrl)?.join("schemata"), schemata)?;
-    }
+    let class = record.resctrl.as_ref().and_then(|groups| groups.joined.first());
+    let class = match schemata {
+        [] => None,
+        _ => Some(class.ok_or(Error::NoResctrl)?.join("schemata")),
+    };
     let failed = |source: cgroup::Error| Error::Cgroup { step: "update", source };
     let group = record.group()?.ok_or(Error::NoCgroup)?;
     let layout = Layout::probe().map_err(Error::Host)?;
     let current = group.current().map_err(failed)?;
     let decision = cgroup::decide(resources, &layout, &current);
     let decision = decision.map_err(|refusals| failed(refusals.into()))?;
-    group.update_unit(&decision).map_err(failed)?;
-    group.apply(&decision).map_err(failed)?;
+    let undo = group.change(&decision).map_err(|refused| {
+        let cgroup::ChangeRefused { source, left } = *refused;
+        not_updated(failed(source), left)
+    })?;
     record.config = with_resources(&record.config, resources);
-    folder.write_record(&record)?;
-    Ok(decision.notes)
+    let rest = class
+        .map_or(Ok(()), |class| resctrl::write_lines(&class, schemata).map_err(Error::Resctrl))
+        .and_then(|()| group.update_unit(&decision).map_err(failed))
+        .and_then(|()| folder.write_record(&record));
+    match rest {
+        Ok(()) => Ok(decision.notes),
+        Err(source) => Err(not_updated(source, undo.bring_back().err())),
+    }
+}
+
+fn not_updated(source: Error, left: Option<cgroup::Error>) -> Error {
+    Error::NotUpdated { source: Box::new(source), left: left.map(|error| chain(&error)) }
 }
 
 /// The configuration with new limits in `linux.resources`: whoever reads it later, as a restored

@@ -46,6 +46,17 @@ const RESTORE: [Flag; 8] = [
     value("lsm-mount-context", None),
 ];
 
+/// The flags of a verb of this module.
+#[cfg(test)]
+pub(crate) fn flags(verb: &str) -> Option<Vec<Flag>> {
+    let own: &[Flag] = match verb {
+        "checkpoint" => &CHECKPOINT,
+        "restore" => &RESTORE,
+        _ => return None,
+    };
+    Some(BOTH.iter().chain(own).copied().collect())
+}
+
 /// A verb, or nothing where only its help is asked for.
 pub type Decoded<T> = Result<Option<T>, ArgError>;
 
@@ -177,9 +188,7 @@ fn page_server(parsed: &Parsed) -> Result<Option<(String, u16)>, ArgError> {
 
 fn id(verb: &str, parsed: &Parsed) -> Result<ContainerId, ArgError> {
     match parsed.arguments.as_slice() {
-        [id] => ContainerId::parse(id).map_err(|_| {
-            invalid("container-id", id, "invalid id format: use letters, digits, _ + - and .")
-        }),
+        [id] => ContainerId::parse(id).map_err(|_| ArgError::id(id)),
         other => Err(ArgError::Count {
             verb: verb.to_owned(),
             expected: "one container id",

@@ -59,7 +59,7 @@ impl Init<'_> {
 
     pub(super) fn exec(&mut self, program: &Program) -> Done {
         let found = self.program.take().ok_or(Cause::NoProgram)?;
-        signal::reset()?;
+        signal::reset(self.ignored)?;
         let failure = Failure {
             step: (self.plan.child.len() - 1) as u16,
             cause: Cause::Exec(Errno::UnknownErrno),

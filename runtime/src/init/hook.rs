@@ -23,6 +23,7 @@ use crate::spec::{Hook, HookKind};
 use crate::sys::creds::CapSets;
 use crate::sys::process::{Clone3, Side, clone3, exit_now, pidfd_open, pidfd_send_signal};
 use crate::sys::seal::{Finale, execute};
+use crate::sys::signal;
 
 /// The state of a container as hooks and `state` give it (runtime.md, "State").
 #[derive(Clone, Debug, Serialize)]
@@ -197,7 +198,8 @@ fn run_sealed(index: u8, hook: &Hook, state: &State, caps: CapSets) -> Result<()
 
 /// Returns only on failure.
 fn execute_sealed(hook: &Hook, input: &File, socket: &ChildEnd, capabilities: CapSets) -> Cause {
-    let prepared = nix::unistd::dup2_stdin(input).and_then(|()| crate::sys::signal::reset());
+    let reset = |()| signal::reset(signal::ALL);
+    let prepared = nix::unistd::dup2_stdin(input).and_then(reset);
     if let Err(errno) = prepared {
         return Cause::Kernel(errno);
     }

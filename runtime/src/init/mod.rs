@@ -39,6 +39,7 @@ use crate::sys;
 use crate::sys::creds::CapSets;
 use crate::sys::network::Arrival;
 use crate::sys::process::{Clone3, Side, clone3};
+use crate::sys::signal::SignalMask;
 use procfs::Procfs;
 use sync::{Cause, ChildEnd, Failure, FromChild};
 
@@ -93,6 +94,8 @@ struct Init<'p> {
     may_lack_groups: bool,
     /// Whether root may not enter the working directory.
     is_elsewhere: bool,
+    /// The signals that the runtime's caller ignores.
+    ignored: SignalMask,
 }
 
 /// Runs the child's steps. Returns never: it executes the program or ends.
@@ -111,6 +114,7 @@ pub fn run(plan: &Plan, start: Start) -> ! {
         starter: None,
         may_lack_groups: false,
         is_elsewhere: false,
+        ignored: 0,
     };
     // Before anything of the container is near: no ptrace, no /proc/PID/exe or mem for others. In a
     // new user namespace, where nobody is yet, that is done by `BecomeRoot`: an ordinary user's
@@ -159,7 +163,7 @@ impl Init<'_> {
     fn step(&mut self, step: &ChildStep) -> Done {
         use ChildStep as S;
         match step {
-            S::AwaitParent => self.start.sync.await_parent(),
+            S::AwaitParent => self.await_parent(),
             S::JoinNamespace { slot, kind } => self.join_namespace(*slot, *kind),
             S::JoinNamespaces { slot, kinds } => {
                 let container = self.take_slot(*slot)?;
@@ -178,7 +182,7 @@ impl Init<'_> {
             S::SetDomainname { name } => Ok(sys::process::set_domainname(name)?),
             S::AwaitHooks => {
                 self.start.sync.send(FromChild::Namespaces)?;
-                self.start.sync.await_parent()
+                self.await_parent()
             }
             S::RunHooks { kind, hooks } => self.run_hooks(*kind, hooks),
             S::NewKeyring { name } => identity::new_keyring(name),
@@ -243,6 +247,11 @@ impl Init<'_> {
             S::PropagateRoot { propagation } => self.propagate_root(*propagation),
             other => unreachable!("{other} is no step of the filesystem"),
         }
+    }
+
+    fn await_parent(&mut self) -> Done {
+        self.ignored = self.start.sync.await_parent()?;
+        Ok(())
     }
 
     fn change_directory(&mut self, path: &std::ffi::CStr) -> Done {

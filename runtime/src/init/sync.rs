@@ -15,6 +15,7 @@ use nix::sys::socket::{
 };
 
 use crate::sys::fd::received;
+use crate::sys::signal::SignalMask;
 
 const MESSAGE_BYTES: usize = 8;
 
@@ -182,9 +183,10 @@ pub fn pair() -> nix::Result<(ParentEnd, ChildEnd)> {
 }
 
 impl ParentEnd {
-    /// Lets the child go on. A child that is gone is noticed at the next [`ParentEnd::recv`].
-    pub fn proceed(&self) -> nix::Result<()> {
-        match send(self.0.as_raw_fd(), &[1], MsgFlags::MSG_NOSIGNAL) {
+    /// Lets the child go on, and tells it which signals it was born to ignore. A child that is gone
+    /// is noticed at the next [`ParentEnd::recv`].
+    pub fn proceed(&self, ignored: SignalMask) -> nix::Result<()> {
+        match send(self.0.as_raw_fd(), &ignored.to_ne_bytes(), MsgFlags::MSG_NOSIGNAL) {
             Ok(_) | Err(Errno::EPIPE) => Ok(()),
             Err(errno) => Err(errno),
         }
@@ -281,12 +283,14 @@ impl ChildEnd {
         report(&self.0, message)
     }
 
-    /// Waits until the parent lets this process go on.
-    pub fn await_parent(&self) -> Result<(), Cause> {
-        let mut byte = [0];
+    /// Waits until the parent lets this process go on: which signals it was born to ignore.
+    pub fn await_parent(&self) -> Result<SignalMask, Cause> {
+        let mut ignored = [0; size_of::<SignalMask>()];
         loop {
-            match recv(self.0.as_raw_fd(), &mut byte, MsgFlags::empty()) {
-                Ok(1) => return Ok(()),
+            match recv(self.0.as_raw_fd(), &mut ignored, MsgFlags::empty()) {
+                Ok(length) if length == ignored.len() => {
+                    return Ok(SignalMask::from_ne_bytes(ignored));
+                }
                 Ok(_) => return Err(Cause::ParentGone),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
@@ -310,7 +314,7 @@ mod tests {
         let failure = Failure { step: 7, cause: Cause::ParentGone };
         for is_last in [true, false] {
             let (parent, child) = pair().unwrap();
-            parent.proceed().unwrap();
+            parent.proceed(0).unwrap();
             child.send(FromChild::Failed(failure)).unwrap();
             drop(child);
             if is_last {

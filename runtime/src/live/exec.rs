@@ -11,7 +11,7 @@ use crate::container::{Change, ExecOptions, SubCgroup, Wanted};
 /// More descriptors than this cannot be preserved.
 const PRESERVE_FDS_MAX: u32 = 1024;
 
-const FLAGS: [Flag; 18] = [
+pub(super) const FLAGS: [Flag; 18] = [
     value("console-socket", None),
     value("cwd", None),
     value("env", Some("e")),
@@ -38,11 +38,20 @@ pub(super) fn decode(rest: &[String]) -> Result<LiveVerb, ArgError> {
     let Some((id, args)) = parsed.arguments.split_first() else {
         return Err(count("exec", expected, &parsed));
     };
+    let tty = parsed.is_on("tty")?;
+    let no_new_privileges = match parsed.value("no-new-privs") {
+        Some(_) => Some(parsed.is_on("no-new-privs")?),
+        None => None,
+    };
+    let failed = |error| ArgError::Exec(Box::new(error));
     let path = |name| parsed.value(name).filter(|path| !path.is_empty()).map(absolute);
     let process = match path("process") {
         Some(file) => Wanted::File(file),
-        None if args.is_empty() => return Err(count("exec", expected, &parsed)),
-        None => Wanted::Changed(Box::new(change(&parsed, args)?)),
+        None if args.is_empty() => return Err(failed(ArgError::NoProgram)),
+        None => {
+            let change = change(&parsed, args).map_err(failed)?;
+            Wanted::Changed(Box::new(Change { terminal: tty, no_new_privileges, ..change }))
+        }
     };
     let cgroups = parsed
         .values("cgroup")
@@ -54,7 +63,7 @@ pub(super) fn decode(rest: &[String]) -> Result<LiveVerb, ArgError> {
         pid_file: path("pid-file"),
         pidfd_socket: path("pidfd-socket"),
         preserve_fds: parsed.number("preserve-fds", PRESERVE_FDS_MAX)?.unwrap_or(0),
-        cgroups: cgroups.collect::<Result<_, _>>()?,
+        cgroups: cgroups.collect::<Result<_, _>>().map_err(failed)?,
         fail_step: crate::verb::fail_step(&parsed)?,
         ignore_paused: parsed.is_on("ignore-paused")?,
     };
@@ -63,25 +72,22 @@ pub(super) fn decode(rest: &[String]) -> Result<LiveVerb, ArgError> {
 
 fn change(parsed: &Parsed, args: &[String]) -> Result<Change, ArgError> {
     let text = |name| parsed.value(name).map(str::to_owned);
-    let no_new_privileges = match parsed.value("no-new-privs") {
-        Some(_) => Some(parsed.is_on("no-new-privs")?),
-        None => None,
-    };
     let user = match parsed.value("user") {
         Some(text) => Some(user(text)?),
         None => None,
     };
+    let (capabilities, unknown_capabilities) = capabilities(parsed);
     Ok(Change {
         args: args.to_vec(),
         cwd: parsed.value("cwd").map(PathBuf::from),
         env: parsed.values("env").map(environment).collect::<Result<_, _>>()?,
-        terminal: parsed.is_on("tty")?,
         user,
         additional_gids: additional_gids(parsed)?,
-        capabilities: capabilities(parsed)?,
-        no_new_privileges,
+        capabilities,
+        unknown_capabilities,
         apparmor: text("apparmor"),
         label: text("process-label"),
+        ..Change::default()
     })
 }
 
@@ -116,13 +122,17 @@ fn id_number(text: &str) -> Option<u32> {
     if is_digits { text.parse().ok().filter(|id| *id != u32::MAX) } else { None }
 }
 
-fn capabilities(parsed: &Parsed) -> Result<Vec<Capability>, ArgError> {
-    let capability = |text: &str| {
-        let quoted = format!("{:?}", text.to_ascii_uppercase());
-        serde_json::from_str(&quoted)
-            .map_err(|_| invalid("cap", text, "expected a capability such as CAP_SYS_ADMIN"))
-    };
-    parsed.values("cap").flat_map(|list| list.split(',')).map(capability).collect()
+/// The capabilities, and the names that are none: of those the caller is warned, as by runc.
+fn capabilities(parsed: &Parsed) -> (Vec<Capability>, Vec<String>) {
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for name in parsed.values("cap").flat_map(|list| list.split(',')) {
+        let name = name.to_ascii_uppercase();
+        match serde_json::from_value(name.as_str().into()) {
+            Ok(capability) => known.push(capability),
+            Err(_) => unknown.push(name),
+        }
+    }
+    (known, unknown)
 }
 
 fn absolute(path: &str) -> PathBuf {
@@ -172,7 +182,6 @@ mod tests {
             "-u 4294967295 c1 id",
             "-u 1: c1 id",
             "-g x c1 id",
-            "--cap CAP_NONE c1 id",
             "-e =x c1 id",
             "--cgroup ../x c1 id",
             "--preserve-fds -1 c1 id",

@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use super::{LiveVerb, container_id, count, invalid};
 use crate::args::{ArgError, Flag, Order, Parsed, parse, value};
 use crate::bundle::CONFIG_BYTES_MAX;
+use crate::cli::chain;
+use crate::strict_json::from_object;
 
-const FLAGS: [Flag; 20] = [
+pub(super) const FLAGS: [Flag; 19] = [
     value("resources", Some("r")),
     value("blkio-weight", None),
     value("cpu-period", None),
@@ -30,7 +32,6 @@ const FLAGS: [Flag; 20] = [
     value("pids-limit", None),
     value("l3-cache-schema", None),
     value("mem-bw-schema", None),
-    value("help", Some("h")),
 ];
 
 /// Flag, object and property of config.json, and how the value reads.
@@ -98,16 +99,21 @@ fn from_flags(parsed: &Parsed) -> Result<LinuxResources, ArgError> {
 }
 
 fn from_file(path: &str) -> Result<LinuxResources, ArgError> {
+    let failed = |cause| ArgError::File { flag: "resources", file: path.to_owned(), cause };
     let text = if path == "-" {
         let mut text = String::new();
-        let input = std::io::stdin().lock().take(CONFIG_BYTES_MAX);
-        { input }.read_to_string(&mut text).map(|_| text).ok()
+        let input = std::io::stdin().lock().take(CONFIG_BYTES_MAX + 1);
+        { input }.read_to_string(&mut text).map_err(|error| failed(error.to_string()))?;
+        if text.len() as u64 > CONFIG_BYTES_MAX {
+            return Err(failed(format!("it is larger than {CONFIG_BYTES_MAX} bytes")));
+        }
+        text
     } else {
-        crate::bundle::read(Path::new(path)).ok()
+        crate::bundle::read(Path::new(path)).map_err(|error| failed(chain(&error)))?
     };
-    let text = text.ok_or_else(|| invalid("resources", path, "the file cannot be read"))?;
-    serde_json::from_str(&text)
-        .map_err(|_| invalid("resources", path, "it is no linux.resources of config.json"))
+    from_object(&text).map_err(|error| {
+        failed(format!("expected an object as linux.resources of config.json: {error}"))
+    })
 }
 
 /// A size: digits and a unit of 1024 (`512m`, `1GiB`), or -1 for "no limit".

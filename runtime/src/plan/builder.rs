@@ -7,7 +7,7 @@ use super::{Ask, Begin, CgroupDriver, Console};
 use crate::cgroup::Mode;
 use crate::host::Host;
 use crate::spec::{
-    Capabilities, HookKind, IdMap, MountKind, Namespace, NamespaceKind, Spec, Tmpcopyup,
+    CapMask, Capabilities, HookKind, IdMap, MountKind, Namespace, NamespaceKind, Spec, Tmpcopyup,
 };
 
 /// The plan while it is made.
@@ -76,6 +76,13 @@ impl<'a> Builder<'a> {
             permitted: asked.permitted & had,
             ambient: asked.ambient & had,
         }
+    }
+
+    /// The capabilities that are asked for and cannot be granted.
+    pub(super) fn withheld(&self) -> CapMask {
+        let all =
+            |sets: Capabilities| sets.effective | sets.inheritable | sets.permitted | sets.ambient;
+        all(self.spec.process.capabilities) & !all(self.capabilities())
     }
 
     /// A path of the host: absolute, or from the bundle.

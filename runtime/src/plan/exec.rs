@@ -47,6 +47,7 @@ pub fn plan_exec(spec: &Spec, host: &Host, ask: &Ask, inside: &Inside) -> Result
         unit: None,
     });
     Ok(Plan {
+        withheld: builder.withheld(),
         parent: builder.parent,
         child: builder.child,
         slots: builder.slots,

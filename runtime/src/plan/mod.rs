@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use crate::cgroup;
 use crate::cgroup::systemd::Unit;
 use crate::host::Host;
-use crate::spec::{NamespaceKind, Propagation, Spec};
+use crate::spec::{CapMask, NamespaceKind, Propagation, Spec};
 
 use builder::Builder;
 pub use exec::{Inside, plan_exec};
@@ -103,6 +103,8 @@ pub struct Plan {
     pub cgroup: Option<CgroupPlan>,
     /// Descriptors that stay open for the program: 3 and this many minus one more.
     pub preserve_fds: u32,
+    /// The capabilities that are asked for and cannot be granted.
+    pub withheld: CapMask,
 }
 
 /// The cgroup of a container.
@@ -155,6 +157,7 @@ pub fn plan(spec: &Spec, host: &Host, ask: &Ask) -> Result<Plan, Refused> {
     identity::all(&mut builder);
     builder.last();
     Ok(Plan {
+        withheld: builder.withheld(),
         parent: builder.parent,
         child: builder.child,
         slots: builder.slots,
@@ -203,6 +206,18 @@ fn refuse_on_host(spec: &Spec, host: &Host, ask: &Ask) -> Result<(), Refused> {
         !host.is_privileged && !spec.linux.net_devices.is_empty(),
         "linux.netDevices needs root: an ordinary user has no interface to give away",
     );
+    let notifies = spec.linux.seccomp.as_ref().is_some_and(|filter| filter.listener.is_some());
+    let policy = process.scheduler.map_or(0, |scheduler| scheduler.policy as i32);
+    let never_yields = [("SCHED_FIFO", libc::SCHED_FIFO), ("SCHED_DEADLINE", libc::SCHED_DEADLINE)];
+    for (name, _) in never_yields.into_iter().filter(|(_, number)| *number == policy) {
+        refuse(
+            notifies,
+            &format!(
+                "process.scheduler is {name}, which SCMP_ACT_NOTIFY in linux.seccomp does not go \
+                 with: the thread that sends the listener would never run on a single CPU"
+            ),
+        );
+    }
     if fields.is_empty() { Ok(()) } else { Err(Refused::Fields(fields)) }
 }
 
