@@ -9,11 +9,20 @@ use super::Extent;
 use super::count::Count;
 use crate::{sh, vm};
 
-/// What runs in one machine: the conformance suite, or tests.
+/// What runs in a machine.
+enum Work {
+    /// The conformance suite.
+    Conformance,
+    /// The suite of container engines.
+    Engines,
+    /// The names of cargo's test targets.
+    Tests(&'static [&'static str]),
+}
+
+/// One machine, and what runs in it.
 pub(super) struct Machine {
     pub(super) name: &'static str,
-    /// The names of cargo's test targets; none where the conformance suite runs.
-    targets: &'static [&'static str],
+    work: Work,
     init: vm::Init,
     cgroups: vm::Cgroups,
     /// Which of the tests.
@@ -29,7 +38,7 @@ pub(super) struct Machine {
 pub(super) const MACHINES: &[Machine] = &[
     Machine {
         name: "conformance on cgroup v2",
-        targets: &[],
+        work: Work::Conformance,
         init: vm::Init::Script,
         cgroups: vm::Cgroups::Unified,
         tests: &[],
@@ -37,7 +46,7 @@ pub(super) const MACHINES: &[Machine] = &[
     },
     Machine {
         name: "runtime on cgroup v2",
-        targets: &[
+        work: Work::Tests(&[
             "cgroup",
             "live",
             "seccomp",
@@ -46,7 +55,7 @@ pub(super) const MACHINES: &[Machine] = &[
             "mounts",
             "rootless",
             "escapes",
-        ],
+        ]),
         init: vm::Init::Script,
         cgroups: vm::Cgroups::Unified,
         tests: &[],
@@ -54,7 +63,7 @@ pub(super) const MACHINES: &[Machine] = &[
     },
     Machine {
         name: "failing steps on cgroup v2",
-        targets: &["failures"],
+        work: Work::Tests(&["failures"]),
         init: vm::Init::Script,
         cgroups: vm::Cgroups::Unified,
         tests: &[],
@@ -62,7 +71,7 @@ pub(super) const MACHINES: &[Machine] = &[
     },
     Machine {
         name: "runtime on cgroup v2 with systemd",
-        targets: &["systemd", "cgroup", "live"],
+        work: Work::Tests(&["systemd", "cgroup", "live"]),
         init: vm::Init::Systemd,
         cgroups: vm::Cgroups::Unified,
         tests: &[],
@@ -70,7 +79,7 @@ pub(super) const MACHINES: &[Machine] = &[
     },
     Machine {
         name: "e2e on cgroup v2",
-        targets: &["e2e"],
+        work: Work::Tests(&["e2e"]),
         init: vm::Init::Script,
         cgroups: vm::Cgroups::Unified,
         tests: &["containers::", "agent_death::tasks", "--skip", "debian"],
@@ -78,7 +87,7 @@ pub(super) const MACHINES: &[Machine] = &[
     },
     Machine {
         name: "checkpoints on cgroup v2",
-        targets: &["checkpoint"],
+        work: Work::Tests(&["checkpoint"]),
         init: vm::Init::Script,
         cgroups: vm::Cgroups::Unified,
         tests: &[],
@@ -86,7 +95,7 @@ pub(super) const MACHINES: &[Machine] = &[
     },
     Machine {
         name: "checkpoints on cgroup v1",
-        targets: &["checkpoint"],
+        work: Work::Tests(&["checkpoint"]),
         init: vm::Init::Script,
         cgroups: vm::Cgroups::V1,
         tests: &[],
@@ -94,15 +103,23 @@ pub(super) const MACHINES: &[Machine] = &[
     },
     Machine {
         name: "conformance on cgroup v1",
-        targets: &[],
+        work: Work::Conformance,
         init: vm::Init::Script,
         cgroups: vm::Cgroups::V1,
         tests: &[],
         extent: Extent::Full,
     },
     Machine {
+        name: "engines on cgroup v2 with systemd",
+        work: Work::Engines,
+        init: vm::Init::Systemd,
+        cgroups: vm::Cgroups::Unified,
+        tests: &[],
+        extent: Extent::Full,
+    },
+    Machine {
         name: "units with systemd",
-        targets: &["units"],
+        work: Work::Tests(&["units"]),
         init: vm::Init::Systemd,
         cgroups: vm::Cgroups::Unified,
         tests: &[],
@@ -113,6 +130,13 @@ pub(super) const MACHINES: &[Machine] = &[
 /// How long one test program may take in a machine before it is ended: many times what it takes on
 /// a quiet host.
 const PROGRAM_TIME_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// How long the engines may take: an emulated machine on a busy host needs half a minute for each
+/// of their claims.
+const ENGINES_TIME_MAX: Duration = Duration::from_secs(90 * 60);
+
+/// What the engines' daemons and images need.
+const ENGINES_MEMORY_MIB: u32 = 3072;
 
 /// Runs each program in turn, in the folder of its crate as cargo does. One that does not end is
 /// named, and fails; libtest has said before which test has been running for long.
@@ -145,14 +169,29 @@ pub(super) fn run(
         bin: Some(bin.to_owned()),
         ..vm::Options::default()
     };
-    if machine.targets.is_empty() {
-        let suite = bin.join("loadline-conformance");
+    let suite = |program: &str| -> anyhow::Result<Vec<String>> {
+        let suite = bin.join(program);
         let suite = suite.to_str().context("the path of the suite is no text")?;
-        let command = [suite, "--runtime", "loadline-runtime"].map(str::to_owned);
-        count.read_own(&vm::run_seen(workspace, &command, &options)?);
-        return Ok(());
-    }
-    let seen = vm::run_seen(workspace, &command_of(workspace, machine)?, &options)?;
+        Ok([suite, "--runtime", "loadline-runtime"].map(str::to_owned).to_vec())
+    };
+    let targets = match &machine.work {
+        Work::Conformance => {
+            let command = suite("loadline-conformance")?;
+            count.read_own(&vm::run_seen(workspace, &command, &options)?);
+            return Ok(());
+        }
+        Work::Engines => {
+            let mut command = suite("loadline-engines")?;
+            command.extend(["--at-once", "2"].map(str::to_owned));
+            let (timeout, memory_mib) = (ENGINES_TIME_MAX, ENGINES_MEMORY_MIB);
+            let options = vm::Options { timeout, memory_mib, ..options };
+            count.read_own(&vm::run_seen(workspace, &command, &options)?);
+            return Ok(());
+        }
+        Work::Tests(targets) => targets,
+    };
+    let command = command_of(workspace, targets, machine.tests)?;
+    let seen = vm::run_seen(workspace, &command, &options)?;
     count.read_libtest(&seen.lines);
     if !seen.status.success() && count.failed.is_empty() {
         count.failed.push(seen.status.to_string());
@@ -160,9 +199,9 @@ pub(super) fn run(
     Ok(())
 }
 
-fn command_of(workspace: &Path, machine: &Machine) -> anyhow::Result<Vec<String>> {
+fn command_of(workspace: &Path, targets: &[&str], tests: &[&str]) -> anyhow::Result<Vec<String>> {
     let mut words = vec!["--test-threads", "1", "--color", "never", "--show-output"];
-    words.extend(machine.tests);
+    words.extend(tests);
     let environment = format!("TESTS_OF_MACHINE={}", words.join(" "));
     let limit = PROGRAM_TIME_MAX.as_secs().to_string();
     let workspace_text = workspace.to_str().context("the workspace's path is no text")?;
@@ -170,7 +209,7 @@ fn command_of(workspace: &Path, machine: &Machine) -> anyhow::Result<Vec<String>
         ["env", &environment, "sh", "-c", SCRIPT, "sh", &limit, workspace_text]
             .map(str::to_owned)
             .to_vec();
-    command.extend(test_programs(workspace, machine.targets)?);
+    command.extend(test_programs(workspace, targets)?);
     Ok(command)
 }
 
