@@ -8,7 +8,7 @@
 //!                                                         └─▶ a real node, which notices nothing
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,6 +45,8 @@ struct Acknowledged {
     definitions: Vec<String>,
     /// Each task with its node.
     tasks: BTreeMap<String, String>,
+    /// Those of the tasks that it has not stopped yet, and those that it has.
+    running: VecDeque<String>,
     stopped: BTreeSet<String>,
     /// What a client token's call was answered, by its `startedBy`.
     calls: BTreeMap<String, BTreeSet<String>>,
@@ -159,6 +161,7 @@ fn run(
                 let placed: Vec<_> = placed.collect();
                 let arns = placed.iter().map(|(task, _)| task.clone()).collect();
                 known.calls.insert(started_by, arns);
+                known.running.extend(placed.iter().map(|(task, _)| task.clone()));
                 known.tasks.extend(placed);
                 return Ok(());
             }
@@ -175,87 +178,146 @@ fn run(
 }
 
 fn stop(api: &Client, known: &mut Acknowledged) -> anyhow::Result<()> {
-    let Some(task) = known.tasks.keys().find(|task| !known.stopped.contains(*task)).cloned() else {
-        return Ok(());
-    };
+    let Some(task) = known.running.front() else { return Ok(()) };
     api.ecs("StopTask", &json!({ "cluster": CROWD, "task": task }))?;
-    known.stopped.insert(task);
+    known.stopped.extend(known.running.pop_front());
     Ok(())
 }
 
-/// Everything that was acknowledged is there, by the controller's own words.
-fn is_all_there(api: &Client, known: &[Acknowledged]) {
-    let mut clusters = BTreeSet::new();
-    let mut input = json!({});
+/// All names of a list, page by page.
+fn listed(api: &Client, operation: &str, mut input: Value, field: &str) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
     loop {
-        let listed = api.ecs("ListClusters", &input).unwrap();
-        let arns = listed["clusterArns"].as_array().cloned().unwrap_or_default();
-        clusters.extend(arns.iter().filter_map(|arn| Some(arn.as_str()?.to_owned())));
-        let Some(next) = listed["nextToken"].as_str() else { break };
-        input = json!({ "nextToken": next });
-    }
-    for known in known {
-        for name in &known.clusters {
-            let there = clusters.iter().any(|arn| arn.ends_with(&format!("cluster/{name}")));
-            assert!(there, "the cluster {name} was acknowledged and is gone");
-        }
-        for definition in &known.definitions {
-            let input = json!({ "taskDefinition": definition });
-            api.ecs("DescribeTaskDefinition", &input).unwrap();
-        }
-        for (call, tasks) in &known.calls {
-            let now = started_by(api, call);
-            assert_eq!(now, *tasks, "{call} was made more than once, or its tasks are gone");
+        let page = api.ecs(operation, &input).unwrap();
+        all.extend(serde_json::from_value::<Vec<String>>(page[field].clone()).unwrap());
+        match page["nextToken"].as_str() {
+            Some(next) => input["nextToken"] = json!(next),
+            None => return all,
         }
     }
 }
 
-/// Every task, of any status, that a call started.
-fn started_by(api: &Client, call: &str) -> BTreeSet<String> {
-    let list = |desired: &str| {
-        let input = json!({ "cluster": CROWD, "startedBy": call, "desiredStatus": desired });
-        let listed = api.ecs("ListTasks", &input).unwrap();
-        serde_json::from_value::<Vec<String>>(listed["taskArns"].clone()).unwrap()
-    };
-    list("RUNNING").into_iter().chain(list("STOPPED")).collect()
+/// What the controller says of one task. All that it says of tens of thousands would be too much.
+#[derive(Debug)]
+struct Told {
+    node: String,
+    started_by: String,
+    /// What it shall be, and is.
+    desired: String,
+    last: String,
+    /// Whether it ever ran.
+    ran: bool,
 }
 
-/// Each task is on the node that its answer named, and those that were stopped are stopped.
-fn tasks_are_where_they_were(api: &Client, known: &[Acknowledged]) -> Vec<Value> {
-    let arns: Vec<String> = known.iter().flat_map(|known| known.tasks.keys().cloned()).collect();
-    let mut found = Vec::new();
+impl Told {
+    fn has_stopped(&self) -> bool {
+        self.last == "STOPPED"
+    }
+}
+
+/// Those of the tasks that the controller knows.
+fn described<'a>(
+    api: &Client,
+    arns: impl IntoIterator<Item = &'a String>,
+) -> BTreeMap<String, Told> {
+    let arns: Vec<_> = arns.into_iter().collect();
+    let mut all = BTreeMap::new();
     for some in arns.chunks(100) {
         let input = json!({ "cluster": CROWD, "tasks": some });
         let answer = api.ecs("DescribeTasks", &input).unwrap();
-        assert_eq!(answer["failures"], json!([]), "acknowledged tasks are gone");
-        found.extend(answer["tasks"].as_array().cloned().unwrap_or_default());
-    }
-    assert_eq!(found.len(), arns.len());
-    for task in &found {
-        let arn = task["taskArn"].as_str().unwrap();
-        let known = known.iter().find(|known| known.tasks.contains_key(arn)).unwrap();
-        assert_eq!(task["containerInstanceArn"], json!(known.tasks[arn]), "{arn} has moved");
-        if known.stopped.contains(arn) {
-            assert_eq!(task["desiredStatus"], "STOPPED", "the stop of {arn} was acknowledged");
+        for task in answer["tasks"].as_array().unwrap() {
+            let text = |field: &str| task[field].as_str().unwrap_or_default().to_owned();
+            let told = Told {
+                node: text("containerInstanceArn"),
+                started_by: text("startedBy"),
+                desired: text("desiredStatus"),
+                last: text("lastStatus"),
+                ran: task["startedAt"].is_number(),
+            };
+            all.insert(text("taskArn"), told);
         }
     }
-    found
+    all
+}
+
+/// Every task of any status, listed once: a list for each call would take far longer than the
+/// storm. Nobody calls any more, so a task can only go from the first list to the second.
+fn all_tasks(api: &Client) -> BTreeMap<String, Told> {
+    let list = |desired: &str| {
+        let input = json!({ "cluster": CROWD, "desiredStatus": desired });
+        listed(api, "ListTasks", input, "taskArns")
+    };
+    let mut arns = list("RUNNING");
+    arns.extend(list("STOPPED"));
+    described(api, &arns)
+}
+
+/// Waits until each task that was told to stop has; gives all tasks then.
+fn tasks_at_rest(api: &Client) -> BTreeMap<String, Told> {
+    let mut left: BTreeSet<String> = all_tasks(api).into_keys().collect();
+    until("all that was stopped has stopped", || {
+        let now = described(api, &left);
+        left.retain(|arn| {
+            now.get(arn).is_some_and(|task| task.desired == "STOPPED" && !task.has_stopped())
+        });
+        Ok(left.is_empty().then_some(()))
+    })
+    .unwrap();
+    all_tasks(api)
+}
+
+/// Everything that was acknowledged is there, by the controller's own words, and once.
+fn is_all_there(api: &Client, known: &[Acknowledged], tasks: &BTreeMap<String, Told>) {
+    let clusters = listed(api, "ListClusters", json!({}), "clusterArns");
+    let clusters: BTreeSet<&str> =
+        clusters.iter().filter_map(|arn| arn.rsplit('/').next()).collect();
+    let definitions = listed(api, "ListTaskDefinitions", json!({}), "taskDefinitionArns");
+    let mut calls: BTreeMap<&str, BTreeSet<&String>> = BTreeMap::new();
+    for (arn, task) in tasks {
+        calls.entry(&task.started_by).or_default().insert(arn);
+    }
+    for known in known {
+        for name in &known.clusters {
+            let there = clusters.contains(name.as_str());
+            assert!(there, "the cluster {name} was acknowledged and is gone");
+        }
+        for definition in &known.definitions {
+            let there = definitions.contains(definition);
+            assert!(there, "{definition} was acknowledged and is gone");
+        }
+        for (call, answered) in &known.calls {
+            let now = calls.remove(call.as_str()).unwrap_or_default();
+            let answered: BTreeSet<&String> = answered.iter().collect();
+            assert_eq!(now, answered, "{call} was made more than once, or its tasks are gone");
+        }
+    }
+}
+
+/// Each task is on the node that its answer named, and those that were stopped are stopped.
+fn tasks_are_where_they_were(known: &[Acknowledged], tasks: &BTreeMap<String, Told>) {
+    for known in known {
+        for (arn, node) in &known.tasks {
+            let task = tasks.get(arn).unwrap_or_else(|| panic!("{arn} was acknowledged, and gone"));
+            assert_eq!(task.node, *node, "{arn} has moved");
+        }
+        for arn in &known.stopped {
+            assert_eq!(tasks[arn].desired, "STOPPED", "the stop of {arn} was acknowledged");
+        }
+    }
 }
 
 /// No node was ever asked for more than it has: by the tasks that it holds, added up here.
-fn lines_hold(api: &Client, tasks: &[Value]) {
+fn lines_hold(api: &Client, tasks: &BTreeMap<String, Told>) {
     for node in connected(api).unwrap() {
-        let arn = &node["containerInstanceArn"];
-        let held = tasks
-            .iter()
-            .filter(|task| task["containerInstanceArn"] == *arn && task["lastStatus"] != "STOPPED");
+        let arn = node["containerInstanceArn"].as_str().unwrap();
+        let held = tasks.values().filter(|task| task.node == arn && !task.has_stopped());
         let held = held.count() as u64 * TASK_MIB;
         assert!(held <= NODE_MIB, "{arn} holds {held} MiB of {NODE_MIB}");
     }
 }
 
 /// What the nodes wrote down: each task ended once, on the node that it was given to.
-fn nodes_agree(results: &Path, tasks: &[Value]) {
+fn nodes_agree(results: &Path, tasks: &BTreeMap<String, Told>) {
     let text = std::fs::read_to_string(results).unwrap();
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
     for line in text.lines().skip(1) {
@@ -265,16 +327,14 @@ fn nodes_agree(results: &Path, tasks: &[Value]) {
         assert_eq!(before, None, "{task} ended twice: {line}");
     }
     let mut numbers: BTreeMap<&str, &str> = BTreeMap::new();
-    for task in tasks {
-        let arn = task["taskArn"].as_str().unwrap();
-        let node = task["containerInstanceArn"].as_str().unwrap();
+    for (arn, task) in tasks {
         let told = seen.get(arn.rsplit('/').next().unwrap()).copied();
         // One that was stopped before its node heard of it never ran.
-        let ran = task["lastStatus"] == "STOPPED" && task["startedAt"].is_number();
+        let ran = task.has_stopped() && task.ran;
         assert!(told.is_some() || !ran, "no node told of the end of {arn}");
         if let Some(number) = told {
-            let same = *numbers.entry(number).or_insert(node);
-            assert_eq!(same, node, "{arn} ran on another node than the one it was given to");
+            let same = *numbers.entry(number).or_insert(&task.node);
+            assert_eq!(same, task.node, "{arn} ran on another node than the one it was given to");
         }
     }
     assert!(!seen.is_empty(), "no task ended");
@@ -309,16 +369,9 @@ fn what_was_acknowledged_survives_kills_at_random_under_load() {
     assert!(0 < calls && 0 < unanswered, "the storm passed by");
     cluster.until_connected(1).unwrap();
     crowd_is_connected(&cluster.api);
-    is_all_there(&cluster.api, &known);
-    until("all that was stopped has stopped", || {
-        let tasks = tasks_are_where_they_were(&cluster.api, &known);
-        let left = tasks
-            .iter()
-            .filter(|task| task["desiredStatus"] == "STOPPED" && task["lastStatus"] != "STOPPED");
-        Ok((left.count() == 0).then_some(()))
-    })
-    .unwrap();
-    let tasks = tasks_are_where_they_were(&cluster.api, &known);
+    let tasks = tasks_at_rest(&cluster.api);
+    is_all_there(&cluster.api, &known, &tasks);
+    tasks_are_where_they_were(&known, &tasks);
     lines_hold(&cluster.api, &tasks);
     nodes_agree(&results, &tasks);
     for (task, pids) in &before {
