@@ -42,13 +42,15 @@ pub(crate) fn run(workspace: &Path, what: What) -> anyhow::Result<()> {
     }
 }
 
+/// All three programs optimized: what makes the load takes processors from what bears it.
 fn controller(workspace: &Path, arguments: &[String]) -> anyhow::Result<()> {
-    let programs = build::released(workspace, &["loadline-controller", "loadline-agent"])?;
-    let tools = build::bench_program(workspace, "loadline-bench-controller")?;
-    let mut bench = sh::command(workspace, tools.join("loadline-bench-controller"));
+    let program = "loadline-bench-controller";
+    let built = ["loadline-controller", "loadline-agent"].map(|name| (name, name));
+    let programs = build::released(workspace, &[&built[..], &[(build::BENCH, program)]].concat())?;
+    let mut bench = sh::command(workspace, programs.join(program));
     bench.arg("--controller").arg(programs.join("loadline-controller"));
     bench.arg("--agent").arg(programs.join("loadline-agent"));
-    bench.arg("--out").arg(&tools);
+    bench.arg("--out").arg(build::target(workspace).join("loadline/bench"));
     sh::run(bench.args(arguments))
 }
 

@@ -52,7 +52,7 @@ const DYNAMIC: &[(&str, &str)] = &[
 ];
 
 /// The package of what measures.
-const BENCH: &str = "loadline-bench";
+pub(crate) const BENCH: &str = "loadline-bench";
 
 /// Programs in C that are measured or measure, with the flags that they are compiled with beside
 /// these: `-O2 -static`.
@@ -217,7 +217,7 @@ pub(crate) fn bench(workspace: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Builds one program that measures, and gives the folder that it lies in.
-pub(crate) fn bench_program(workspace: &Path, program: &str) -> anyhow::Result<PathBuf> {
+fn bench_program(workspace: &Path, program: &str) -> anyhow::Result<PathBuf> {
     let folder = target(workspace).join("loadline/bench");
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     let mut cargo = sh::cargo(workspace);
@@ -226,13 +226,15 @@ pub(crate) fn bench_program(workspace: &Path, program: &str) -> anyhow::Result<P
     Ok(folder)
 }
 
-/// Builds packages optimized, and gives the folder that cargo puts their programs in.
-pub(crate) fn released(workspace: &Path, packages: &[&str]) -> anyhow::Result<PathBuf> {
-    sh::step(&format!("build (release): {}", packages.join(", ")));
+/// Builds programs optimized, each the package and the program, and gives the folder that cargo
+/// puts them in.
+pub(crate) fn released(workspace: &Path, programs: &[(&str, &str)]) -> anyhow::Result<PathBuf> {
+    let names: Vec<&str> = programs.iter().map(|(_, program)| *program).collect();
+    sh::step(&format!("build (release): {}", names.join(", ")));
     let mut cargo = sh::cargo(workspace);
-    cargo.args(["build", "--quiet", "--release", "--bins"]);
-    for package in packages {
-        cargo.args(["--package", package]);
+    cargo.args(["build", "--quiet", "--release"]);
+    for (package, program) in programs {
+        cargo.args(["--package", package, "--bin", program]);
     }
     sh::run(&mut cargo)?;
     Ok(target(workspace).join("release"))
