@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod convert;
+pub mod version;
 
 /// Messages, clients and servers of `loadline.agent.v1`.
 #[allow(
@@ -24,7 +25,7 @@ pub mod v1 {
 /// The compiled .proto files, an encoded `google.protobuf.FileDescriptorSet`: for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-/// The version of the protocol that this build speaks.
+/// The newest version of the protocol that this build speaks; see [`version`].
 pub const PROTOCOL_VERSION: u32 = 1;
 
 /// Largest message either side accepts, in bytes.

@@ -11,6 +11,7 @@ use loadline_model::Resources;
 use loadline_proto::convert::Attribute;
 use loadline_proto::v1::node_client::NodeClient;
 use loadline_proto::v1::{RegisterRequest, RenewRequest};
+use loadline_proto::version::{PROTOCOL_VERSION_MIN, SPOKEN};
 use loadline_proto::{MESSAGE_BYTES_MAX, PROTOCOL_VERSION, v1};
 use rand::Rng as _;
 use tokio::net::TcpStream;
@@ -102,6 +103,12 @@ pub enum LinkError {
     Timeout {
         /// Which call.
         call: &'static str,
+    },
+    /// The controller chose a version that this agent did not offer.
+    #[error("the controller wants to speak protocol version {version}, which this agent does not")]
+    Version {
+        /// Which.
+        version: u32,
     },
     /// The certificate can't be renewed.
     #[error("renew the node's certificate")]
@@ -261,7 +268,8 @@ impl Link {
         };
         let mut client = dialer.connect().await?;
         let node = || self.identity.container_instance_arn.clone();
-        self.register(&mut client).await.map_err(|error| removed(error, node()))?;
+        let registered = self.register(&mut client).await;
+        let protocol_version = registered.map_err(|error| removed(error, node()))?;
         self.renew_if_due(&mut client).await?;
         let parts = stream::Parts {
             node: self.node.clone(),
@@ -272,6 +280,7 @@ impl Link {
             execs: Arc::clone(&self.settings.execs),
             dialer,
             run_id: self.settings.run_id.clone(),
+            protocol_version,
             generation: Arc::clone(&self.generation),
             was_away: self.away,
             work: self.work.clone(),
@@ -297,9 +306,11 @@ impl Link {
         Ok(())
     }
 
-    async fn register(&self, client: &mut NodeClient<Channel>) -> Result<(), LinkError> {
+    /// Registers; which version of the protocol is spoken from now on.
+    async fn register(&self, client: &mut NodeClient<Channel>) -> Result<u32, LinkError> {
         let request = RegisterRequest {
             protocol_version: PROTOCOL_VERSION,
+            protocol_version_min: Some(PROTOCOL_VERSION_MIN),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             resources: Some(self.settings.resources.into()),
             attributes: self.settings.attributes.iter().cloned().map(v1::Attribute::from).collect(),
@@ -310,7 +321,8 @@ impl Link {
             cluster = %answer.cluster,
             "registered"
         );
-        Ok(())
+        let version = answer.protocol_version.unwrap_or(1);
+        if SPOKEN.contains(&version) { Ok(version) } else { Err(LinkError::Version { version }) }
     }
 }
 

@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use loadline_model::{Assignment, TaskArn};
-use loadline_proto::PROTOCOL_VERSION;
 use loadline_proto::convert::{REPORTS_MAX, TaskCredentials, TaskSecrets};
 use loadline_proto::v1::agent_message::Kind as Ours;
 use loadline_proto::v1::controller_message::Kind as Theirs;
@@ -87,6 +86,8 @@ pub(super) struct Parts {
     pub(super) execs: Arc<Execs>,
     pub(super) dialer: Dialer,
     pub(super) run_id: String,
+    /// Which both sides speak.
+    pub(super) protocol_version: u32,
     /// The newest generation that a session of this link applied.
     pub(super) generation: Arc<AtomicU64>,
     /// Whether somebody was told that there is no session.
@@ -151,7 +152,7 @@ pub(super) async fn run(
     let generation = parts.generation().await;
     let (outbox, outgoing) = mpsc::channel(OUTBOX_MAX);
     let agent_run_id = parts.run_id.clone();
-    let hello = v1::Hello { protocol_version: PROTOCOL_VERSION, agent_run_id, generation };
+    let hello = v1::Hello { protocol_version: parts.protocol_version, agent_run_id, generation };
     // The channel is new and empty: there is room.
     let _ = outbox.try_send(AgentMessage { kind: Some(Ours::Hello(hello)) });
     let incoming = client

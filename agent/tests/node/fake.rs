@@ -42,6 +42,8 @@ pub(crate) struct State {
     /// Whether a new node gets a certificate that is nearly over.
     pub(crate) old_certificates: bool,
     pub(crate) renewed: u32,
+    /// What a registration is answered with; none by a controller from before the field.
+    pub(crate) protocol_version: Option<u32>,
     /// How many heartbeats have come.
     pub(crate) beats: u64,
     /// The node was deregistered; the next that joins is another one.
@@ -368,6 +370,7 @@ impl Node for Service {
         Ok(Response::new(v1::RegisterResponse {
             container_instance_arn: ARN.to_owned(),
             cluster: "default".to_owned(),
+            protocol_version: lock(&self.shared).protocol_version,
         }))
     }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use loadline_model::{InstanceArn, Resources};
-use loadline_proto::PROTOCOL_VERSION;
 use loadline_proto::convert::{self, Attribute, EXEC_ANSWER_S_MAX, ExecId};
 use loadline_proto::v1::{
     AgentMessage, ControllerMessage, ExecInput, ExecOutput, RegisterRequest, RegisterResponse,
     RenewRequest, RenewResponse, node_server,
 };
+use loadline_proto::version::{SPOKEN, common};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -60,13 +60,16 @@ impl node_server::Node for Node {
         request: Request<RegisterRequest>,
     ) -> Result<Response<RegisterResponse>, Status> {
         let node = Caller::of(&request)?;
-        let command = registration(node, request.into_inner())?;
+        let request = request.into_inner();
+        let version = version(request.protocol_version, request.protocol_version_min)?;
+        let command = registration(node, request)?;
         let answer = self.port.engine.call(command).await.map_err(status::of_call)?;
         let node = &answer.node;
         tracing::info!(node = %node.arn, resources = ?node.registered, "a node registered");
         Ok(Response::new(RegisterResponse {
             container_instance_arn: node.arn.to_string(),
             cluster: node.cluster.to_string(),
+            protocol_version: Some(version),
         }))
     }
 
@@ -115,7 +118,6 @@ async fn first_of(output: &mut Streaming<ExecOutput>) -> Result<ExecId, Status> 
 
 /// Checks what a node says about itself.
 fn registration(node: InstanceArn, request: RegisterRequest) -> Result<RegisterNode, Status> {
-    check_version(request.protocol_version)?;
     if AGENT_VERSION_CHARS_MAX < request.agent_version.chars().count() {
         let text = format!("field agent_version: more than {AGENT_VERSION_CHARS_MAX} characters");
         return Err(Status::invalid_argument(text));
@@ -131,12 +133,7 @@ fn registration(node: InstanceArn, request: RegisterRequest) -> Result<RegisterN
     Ok(RegisterNode { node, resources, attributes, agent_version: request.agent_version })
 }
 
-/// Refuses a protocol that this build does not speak.
-pub(super) fn check_version(version: u32) -> Result<(), Status> {
-    if version == PROTOCOL_VERSION {
-        return Ok(());
-    }
-    Err(Status::failed_precondition(format!(
-        "protocol version {version} is not served: this controller speaks {PROTOCOL_VERSION}"
-    )))
+/// The version to speak with an agent that speaks these.
+pub(super) fn version(newest: u32, oldest: Option<u32>) -> Result<u32, Status> {
+    common(SPOKEN, newest, oldest).map_err(|error| Status::failed_precondition(error.to_string()))
 }

@@ -24,7 +24,7 @@ use tonic::{Status, Streaming};
 
 use self::ear::{Ear, HEARD_MAX};
 use self::talk::Talk;
-use super::node::check_version;
+use super::node::version;
 use super::{AgentPort, closed, status};
 use crate::command::{NodeConnected, NodeDisconnected};
 use crate::engine::NodeWatch;
@@ -138,7 +138,7 @@ async fn hello(messages: &mut Streaming<AgentMessage>) -> Result<Hello, Status> 
     let Some(FromAgent::Hello(hello)) = first.and_then(|message| message.kind) else {
         return Err(Status::invalid_argument("the first message of a session has to be Hello"));
     };
-    check_version(hello.protocol_version)?;
+    version(hello.protocol_version, None)?;
     let length = hello.agent_run_id.len();
     if length == 0 || RUN_ID_BYTES_MAX < length {
         let text = format!("field hello.agent_run_id: {length} bytes, not 1 to {RUN_ID_BYTES_MAX}");

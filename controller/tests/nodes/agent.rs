@@ -125,6 +125,7 @@ pub(crate) fn registration() -> RegisterRequest {
         agent_version: "test".into(),
         resources: Some(Resources { cpu_units: 1024, memory_mib: 1024 }),
         attributes: vec![],
+        protocol_version_min: None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use loadline_controller::command::{DeregisterNode, NodeTasks};
 use loadline_controller::nodes::pki::{Authority, NodeKey};
+use loadline_proto::PROTOCOL_VERSION;
 use loadline_proto::v1::node_client::NodeClient;
 use loadline_proto::v1::{RegisterRequest, RenewRequest, Resources};
 use tonic::{Code, Status};
@@ -148,7 +149,12 @@ async fn a_registration_that_breaks_the_protocol_names_the_field() {
         (
             RegisterRequest { protocol_version: 2, ..good.clone() },
             Code::FailedPrecondition,
-            "protocol version 2",
+            "upgrade the controller, which comes first",
+        ),
+        (
+            RegisterRequest { protocol_version: 0, ..good.clone() },
+            Code::FailedPrecondition,
+            "upgrade the agent",
         ),
     ];
     for (request, code, expected) in cases {
@@ -164,4 +170,20 @@ async fn a_registration_that_breaks_the_protocol_names_the_field() {
     agent.client.register(request).await.unwrap();
     let view = world.engine.snapshot();
     assert_eq!(view.node(&agent.node).unwrap().record.registered.cpu_units, 2048);
+}
+
+#[tokio::test]
+async fn a_newer_agent_that_still_speaks_this_version_is_told_to_speak_it() {
+    let world = World::new().await;
+    let mut agent = Agent::enrolled(&world).await;
+    let newer = RegisterRequest {
+        protocol_version: PROTOCOL_VERSION + 2,
+        protocol_version_min: Some(PROTOCOL_VERSION),
+        ..registration()
+    };
+    let answer = agent.client.register(newer).await.unwrap().into_inner();
+    assert_eq!(answer.protocol_version, Some(PROTOCOL_VERSION));
+    let older = RegisterRequest { protocol_version_min: None, ..registration() };
+    let answer = agent.client.register(older).await.unwrap().into_inner();
+    assert_eq!(answer.protocol_version, Some(PROTOCOL_VERSION), "an agent from before the field");
 }
