@@ -32,6 +32,7 @@ use crate::session::backoff::Backoff;
 use crate::session::link::{LogPlace, LogPlaces};
 use crate::session::{self, Identity, JoinToken, Link, enrol, token};
 use crate::task::groups::Groups;
+use crate::task::upgrade::Supervisor;
 use crate::task::workshop::{Pulls, Tools, Workshop};
 use crate::task::{Task, actor};
 use crate::text::chain;
@@ -117,7 +118,7 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
         directory: Arc::clone(&directory),
         workshop: Arc::clone(&workshop),
         secrets: Arc::clone(&secrets),
-        supervisor: supervisor.clone(),
+        supervisor: Arc::new(Supervisor::inspect(supervisor.clone()).await),
         makers: Arc::new(Semaphore::new(makers())),
         checkers: Arc::new(Semaphore::new(CHECKS_MAX)),
         boot_id: facts.boot_id.clone(),

@@ -38,13 +38,16 @@ pub const SUPERVISOR: [&str; 8] = [
     "exit-written",
 ];
 
+/// Every place in a supervisor that becomes another program.
+pub const UPGRADE: [&str; 2] = ["handed-over", "resumed"];
+
 /// Dies here if that is what the test asked for.
 #[cfg(debug_assertions)]
 pub fn hit(name: &str) {
     use std::sync::OnceLock;
 
     static WANTED: OnceLock<Option<String>> = OnceLock::new();
-    let is_known = [&ALL[..], &NETWORK, &SUPERVISOR].concat().contains(&name);
+    let is_known = [&ALL[..], &NETWORK, &SUPERVISOR, &UPGRADE].concat().contains(&name);
     debug_assert!(is_known, "{name} is missing in the lists");
     let wanted = WANTED.get_or_init(|| std::env::var("LOADLINE_FAILPOINT").ok());
     let Some(wanted) = wanted.as_deref() else { return };

@@ -8,25 +8,40 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use loadline_agent::supervise::version::HANDOVER_VERSION;
+use loadline_agent::supervisor;
+
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     match arguments.as_slice() {
-        [run_dir] => run(&PathBuf::from(run_dir)),
+        [option] if option == "--handover" => tell_version(),
+        [run_dir] => end(supervisor::run(Path::new(run_dir))),
+        [run_dir, option] if option == supervisor::RESUME => {
+            end(supervisor::resume(Path::new(run_dir)))
+        }
         [option, parent, program, arguments @ ..] if option == "--front" => {
             let Some(parent) = parent.to_str().and_then(|text| text.parse().ok()) else {
                 return refuse("--front: the first argument is the pid of the agent");
             };
-            let error = loadline_agent::supervisor::front(parent, program, arguments);
+            let error = supervisor::front(parent, program, arguments);
             refuse(&format!("run {}: {error}", PathBuf::from(program).display()))
         }
         _ => refuse("usage: loadline-supervisor RUN_FOLDER (started by loadline-agent)"),
     }
 }
 
-fn run(run_dir: &Path) -> ExitCode {
-    match loadline_agent::supervisor::run(run_dir) {
+fn end(done: Result<(), supervisor::Error>) -> ExitCode {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => refuse(&chain(&error)),
+    }
+}
+
+/// Whose runs this program can go on with.
+fn tell_version() -> ExitCode {
+    match writeln!(std::io::stdout(), "{HANDOVER_VERSION}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

@@ -16,6 +16,8 @@ pub enum Command {
     Start,
     /// Send a signal to the container's init.
     Signal(i32),
+    /// Become the program that the run's folder names, and go on.
+    Upgrade,
 }
 
 impl Command {
@@ -25,6 +27,7 @@ impl Command {
         let text = std::str::from_utf8(line).ok()?;
         match text.split_once(' ') {
             None if text == "start" => Some(Self::Start),
+            None if text == "upgrade" => Some(Self::Upgrade),
             Some(("signal", number)) => {
                 let number = number.parse().ok()?;
                 (1..=SIGNAL_MAX).contains(&number).then_some(Self::Signal(number))
@@ -38,6 +41,7 @@ impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Start => f.write_str("start"),
+            Self::Upgrade => f.write_str("upgrade"),
             Self::Signal(number) => write!(f, "signal {number}"),
         }
     }
@@ -49,7 +53,7 @@ mod tests {
 
     #[test]
     fn commands_are_read_as_they_are_written_and_nothing_else_is() {
-        for command in [Command::Start, Command::Signal(1), Command::Signal(64)] {
+        for command in [Command::Start, Command::Upgrade, Command::Signal(1), Command::Signal(64)] {
             assert_eq!(Command::parse(command.to_string().as_bytes()), Some(command));
         }
         for text in ["", "stop", "start ", "signal", "signal 0", "signal 65", "signal -9", "\u{e9}"]

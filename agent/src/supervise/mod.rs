@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  run folder/   settings.json   what to supervise; written by the agent before it starts one
-//!                lock            held by the supervisor for as long as it lives
+//!                lock            held by the supervisor for as long as it lives; says who it is
+//!                upgrade         which program it shall become, where it is asked to
 //!                state.json      the newest state, replaced whole; the exit is fsynced
 //!                control         Unix socket, 0600: states pushed, commands taken
 //! ```
@@ -15,6 +16,7 @@ pub mod control;
 pub mod disk;
 pub mod settings;
 pub mod state;
+pub mod version;
 
 pub use control::{COMMAND_BYTES_MAX, Command};
 pub use settings::{LogSettings, OomSettings, Settings};
@@ -22,6 +24,8 @@ pub use state::{Exit, FailedStep, State};
 
 /// File with [`Settings`].
 pub const SETTINGS_FILE: &str = "settings.json";
+/// File with the path of the program that a supervisor shall become.
+pub const UPGRADE_FILE: &str = "upgrade";
 /// File that the supervisor holds locked.
 pub const LOCK_FILE: &str = "lock";
 /// File with the newest [`State`].

@@ -1,8 +1,13 @@
 //! The supervisor's one loop: waits for whatever comes next and takes the step that follows.
 
+use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, PipeReader, Read as _};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -11,6 +16,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
 use super::children::{self, Call, Ended, PID_FILE, Verb};
+use super::handover::{self, Begun, Handover};
 use super::oom::Oom;
 use super::output::Lines;
 use super::record::{ERROR_CHARS_MAX, FinalRecord};
@@ -20,7 +26,8 @@ use super::{Error, step};
 use crate::clock::now_ms;
 use crate::failpoint;
 use crate::logs::record::Stream;
-use crate::supervise::{Command, Exit, FailedStep, Settings, State};
+use crate::supervise::version::Holder;
+use crate::supervise::{Command, Exit, FailedStep, Settings, State, UPGRADE_FILE};
 
 /// How long the container may be held up by a full queue before its output is dropped.
 const BACKPRESSURE_MS_MAX: u64 = 1_000;
@@ -47,6 +54,10 @@ const OOM_LOOK_EVERY_MS: u64 = 50;
 
 const READ_BYTES: usize = 8 * 1024;
 
+/// File in the run's folder that tells why it did not become another program.
+const UPGRADE_FAILED_FILE: &str = "upgrade.failed";
+const UPGRADE_FAILED: &str = "the supervisor could not become another program";
+
 /// One of the container's output pipes.
 #[derive(Debug)]
 struct Output {
@@ -59,6 +70,24 @@ struct Output {
 struct InitEnd {
     ended: Ended,
     at_ms: u64,
+}
+
+/// What an engine begins with.
+struct Parts {
+    lock: File,
+    state: State,
+    record: FinalRecord,
+    signals: SignalFd,
+    server: Server,
+    sink: Sink,
+    outputs: [Output; 2],
+}
+
+fn signals() -> Result<SignalFd, Error> {
+    let mask = SigSet::from(Signal::SIGCHLD);
+    mask.thread_block().map_err(step("block SIGCHLD"))?;
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    SignalFd::with_flags(&mask, flags).map_err(step("open a signalfd"))
 }
 
 /// A final state on its way to the disk.
@@ -74,6 +103,8 @@ struct Finishing {
 pub(super) struct Engine {
     run_dir: PathBuf,
     settings: Settings,
+    /// Held for as long as this run has a supervisor.
+    lock: File,
     state: State,
     record: FinalRecord,
     finishing: Option<Finishing>,
@@ -99,15 +130,14 @@ pub(super) struct Engine {
     drain_until: Option<Instant>,
     flush_until: Option<Instant>,
     deleted: bool,
+    /// Whether another program shall go on, as soon as nothing is under way.
+    upgrade_asked: bool,
 }
 
 impl Engine {
     /// Prepares everything that can fail, then calls the runtime.
-    pub(super) fn set_up(run_dir: &Path, settings: Settings) -> Result<Self, Error> {
-        let mask = SigSet::from(Signal::SIGCHLD);
-        mask.thread_block().map_err(step("block SIGCHLD"))?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let signals = SignalFd::with_flags(&mask, flags).map_err(step("open a signalfd"))?;
+    pub(super) fn set_up(run_dir: &Path, settings: Settings, lock: File) -> Result<Self, Error> {
+        let signals = signals()?;
         let record = FinalRecord::allocate(run_dir).map_err(step("allocate the exit record"))?;
         let server = Server::listen().map_err(step("listen on the run's socket"))?;
         let sink = Sink::start(settings.log.clone()).map_err(step("start the log's thread"))?;
@@ -118,33 +148,16 @@ impl Engine {
         }
         State::Creating.write(run_dir).map_err(step("write the run's first state"))?;
         let output = |pipe, stream| Output { pipe: Some(pipe), lines: Lines::new(stream) };
-        let oom = Oom::new(settings.oom.clone());
-        let mut engine = Self {
-            run_dir: run_dir.to_owned(),
-            settings,
+        let parts = Parts {
+            lock,
             state: State::Creating,
             record,
-            finishing: None,
             signals,
             server,
             sink,
-            oom,
-            oom_kills: 0,
-            oom_look: None,
-            call: None,
-            init: None,
-            init_end: None,
-            early: Vec::new(),
-            start_asked_at_ms: None,
-            start_error: None,
             outputs: [output(stdout, Stream::Stdout), output(stderr, Stream::Stderr)],
-            runtime_said: Vec::new(),
-            full_since: None,
-            partial_since: None,
-            drain_until: None,
-            flush_until: None,
-            deleted: false,
         };
+        let mut engine = Self::new(run_dir, settings, parts);
         engine.settle();
         failpoint::hit("creating-written");
         match Call::create(&engine.settings, stdout_end, stderr_end) {
@@ -153,6 +166,38 @@ impl Engine {
         }
         failpoint::hit("create-called");
         Ok(engine)
+    }
+
+    fn new(run_dir: &Path, settings: Settings, parts: Parts) -> Self {
+        let Parts { lock, state, record, signals, server, sink, outputs } = parts;
+        Self {
+            run_dir: run_dir.to_owned(),
+            lock,
+            state,
+            record,
+            finishing: None,
+            signals,
+            server,
+            sink,
+            oom: Oom::new(settings.oom.clone()),
+            settings,
+            oom_kills: 0,
+            oom_look: None,
+            call: None,
+            init: None,
+            init_end: None,
+            early: Vec::new(),
+            start_asked_at_ms: None,
+            start_error: None,
+            outputs,
+            runtime_said: Vec::new(),
+            full_since: None,
+            partial_since: None,
+            drain_until: None,
+            flush_until: None,
+            deleted: false,
+            upgrade_asked: false,
+        }
     }
 
     /// From here on nobody reads our standard error: whoever started us sees its end and knows
@@ -182,6 +227,11 @@ impl Engine {
 
     fn turn(&mut self) {
         let ready = self.wait();
+        self.take(&ready);
+    }
+
+    fn take(&mut self, ready: &Ready) {
+        self.hand_over();
         let now = Instant::now();
         if ready.signal {
             // What it says is what the sweep below finds out.
@@ -211,6 +261,8 @@ impl Engine {
         self.server.accept(&self.state.to_line());
         self.finish(now);
         self.end_of_output(now);
+        // Asked for in this turn, and perhaps nothing wakes the next one.
+        self.hand_over();
     }
 }
 
@@ -273,6 +325,7 @@ impl Engine {
                 failpoint::hit("start-called");
             }
             (Command::Signal(number), _) => self.signal(number),
+            (Command::Upgrade, _) => self.upgrade_asked = true,
             // Started already, or over: asking twice is no change.
             (Command::Start, _) => {}
         }
@@ -523,6 +576,107 @@ impl Engine {
         self.partial_since = None;
         self.full_since = None;
         self.sink.close();
+    }
+}
+
+/// Another program in the same process.
+impl Engine {
+    /// Goes on with what another program handed over.
+    pub(super) fn resume(
+        run_dir: &Path,
+        settings: Settings,
+        handover: Handover,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Self, Error> {
+        let missing = || io::Error::new(io::ErrorKind::UnexpectedEof, "a descriptor is missing");
+        let taken = || step("take the run over")(missing());
+        let mut fds = fds.into_iter();
+        let lock = File::from(fds.next().ok_or_else(taken)?);
+        let listener = fds.next().ok_or_else(taken)?;
+        let mut output = |begun: Begun, stream| -> Result<Output, Error> {
+            let pipe = if begun.open { Some(fds.next().ok_or_else(taken)?) } else { None };
+            let line = hex::decode(&begun.line).map_err(io::Error::other);
+            let line = line.map_err(step("read what was handed over"))?;
+            let lines = Lines::resumed(stream, line);
+            Ok(Output { pipe: pipe.map(PipeReader::from), lines })
+        };
+        let [stdout, stderr] = handover.outputs;
+        let outputs = [output(stdout, Stream::Stdout)?, output(stderr, Stream::Stderr)?];
+        let sink = Sink::start(settings.log.clone()).map_err(step("start the log's thread"))?;
+        sink.dropped(handover.dropped_bytes);
+        // On a full disk it stays what it is, and is not asked to become another one.
+        let _ = Holder::own().write(&lock);
+        let parts = Parts {
+            lock,
+            state: handover.state,
+            record: FinalRecord::reopen(run_dir).map_err(step("open the exit record"))?,
+            signals: signals()?,
+            server: Server::resumed(listener, fds.zip(handover.clients).collect()),
+            sink,
+            outputs,
+        };
+        let mut engine = Self::new(run_dir, settings, parts);
+        engine.init = handover.init.map(Pid::from_raw);
+        engine.start_asked_at_ms = handover.start_asked_at_ms;
+        engine.oom_kills = handover.oom_kills;
+        engine.oom.arm();
+        failpoint::hit("resumed");
+        // Whoever is connected learns by this that it has worked; and what happened meanwhile is
+        // looked at before the first wait.
+        engine.server.tell(&engine.state.to_line());
+        let now = Instant::now();
+        engine.oom_look = Some((now, now));
+        engine.take(&Ready { signal: true, drained: false, oom: false });
+        Ok(engine)
+    }
+
+    /// Becomes another program, where one was asked for and nothing is under way that it could not
+    /// go on with. Where that fails this one goes on.
+    fn hand_over(&mut self) {
+        let is_steady = matches!(self.state, State::Created { .. } | State::Running { .. });
+        let under_way = self.call.is_some() || self.init_end.is_some() || self.finishing.is_some();
+        if !self.upgrade_asked || !is_steady || under_way {
+            return;
+        }
+        let Some(dropped_bytes) = self.sink.at_rest() else { return };
+        self.upgrade_asked = false;
+        if let Err(error) = self.become_another(dropped_bytes) {
+            let text = format!("{UPGRADE_FAILED}: {error}\n");
+            // For an operator; the agent sees that the program is the old one.
+            let _ = std::fs::write(UPGRADE_FAILED_FILE, text);
+        }
+    }
+
+    fn become_another(&self, dropped_bytes: u64) -> io::Result<()> {
+        let program = PathBuf::from(OsString::from_vec(std::fs::read(UPGRADE_FILE)?));
+        let begun = |output: &Output| Begun {
+            open: output.pipe.is_some(),
+            line: hex::encode(output.lines.begun()),
+        };
+        let handover = Handover {
+            state: self.state.clone(),
+            init: self.init.map(Pid::as_raw),
+            start_asked_at_ms: self.start_asked_at_ms,
+            oom_kills: self.oom_kills,
+            outputs: [begun(&self.outputs[0]), begun(&self.outputs[1])],
+            dropped_bytes,
+            clients: self.server.begun(),
+        };
+        let pipes = self.outputs.iter().filter_map(|output| output.pipe.as_ref());
+        let fds: Vec<BorrowedFd<'_>> = [self.lock.as_fd()]
+            .into_iter()
+            .chain(self.server.fds().take(1))
+            .chain(pipes.map(|pipe| pipe.as_fd()))
+            .chain(self.server.fds().skip(1))
+            .collect();
+        let far = handover::send(&handover, &fds)?;
+        failpoint::hit("handed-over");
+        let mut command = process::Command::new(program);
+        command.arg(&self.run_dir).arg(super::RESUME).stdin(OwnedFd::from(far));
+        // Comes back only where the kernel refuses; standard input is then nobody's again.
+        let error = command.exec();
+        nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
+        Err(error)
     }
 }
 

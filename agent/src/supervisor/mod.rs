@@ -9,12 +9,14 @@
 //! Invariants: no async, no TLS; one thread polls and one writes the log, so that a slow or full
 //! disk delays neither the container (beyond a bound) nor the exit record. The exit record
 //! overwrites a file that was allocated at the start, so a full disk can't lose it. Every child is
-//! reaped. `main` is `loadline-supervisor RUN_FOLDER`;
-//! [`front`] is another use of the same program.
+//! reaped. `main` is `loadline-supervisor RUN_FOLDER`; a second argument says that an earlier
+//! program of this process has begun the run ([`handover`]). [`front`] is another use of the same
+//! program.
 
 mod children;
 mod engine;
 mod front;
+mod handover;
 mod oom;
 mod output;
 mod record;
@@ -23,13 +25,14 @@ mod sink;
 
 pub use front::front;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use rustix::fs::{FlockOperation, flock};
 
 use crate::failpoint;
 use crate::supervise::settings::SettingsError;
+use crate::supervise::version::Holder;
 use crate::supervise::{LOCK_FILE, Settings, State};
 
 /// Why a supervisor could not begin. Once it has begun, it ends only with its container.
@@ -65,6 +68,9 @@ fn step<E: Into<std::io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error 
     move |error| Error::Setup { step, source: error.into() }
 }
 
+/// The argument that says that the run has begun.
+pub const RESUME: &str = "--resume";
+
 /// Supervises the run whose folder is `run_dir`, to its end.
 ///
 /// # Errors
@@ -76,26 +82,43 @@ pub fn run(run_dir: &Path) -> Result<(), Error> {
     nix::sys::prctl::set_child_subreaper(true).map_err(step("become a subreaper"))?;
     let settings = Settings::read(run_dir).map_err(Error::Settings)?;
     std::env::set_current_dir(run_dir).map_err(step("enter the run's folder"))?;
-    let _lock = lock(run_dir)?;
+    let lock = lock(run_dir)?;
     failpoint::hit("locked");
     if State::read(run_dir).map_err(step("read the run's state"))?.is_some() {
         return Err(Error::AlreadyBegun { path: run_dir.to_owned() });
     }
-    let engine = engine::Engine::set_up(run_dir, settings)?;
+    let engine = engine::Engine::set_up(run_dir, settings, lock)?;
     engine.run();
     Ok(())
 }
 
-fn lock(run_dir: &Path) -> Result<Flock<std::fs::File>, Error> {
+/// Goes on with a run that an earlier program of this process has begun.
+///
+/// # Errors
+/// [`Error`]: the run is lost then, so whoever asks for this asks first whether it can be.
+pub fn resume(run_dir: &Path) -> Result<(), Error> {
+    let (handover, fds) = handover::receive().map_err(step("take the run over"))?;
+    let settings = Settings::read(run_dir).map_err(Error::Settings)?;
+    std::env::set_current_dir(run_dir).map_err(step("enter the run's folder"))?;
+    let engine = engine::Engine::resume(run_dir, settings, handover, fds)?;
+    engine.run();
+    Ok(())
+}
+
+fn lock(run_dir: &Path) -> Result<File, Error> {
     let path = run_dir.join(LOCK_FILE);
-    let file = std::fs::OpenOptions::new()
+    let file = File::options()
         .write(true)
         .create(true)
         .truncate(false)
         .open(&path)
         .map_err(step("open the run's lock"))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        Errno::EWOULDBLOCK => Error::AlreadySupervised { path },
-        errno => Error::Setup { step: "lock the run", source: errno.into() },
-    })
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::AlreadySupervised { path }),
+        Err(errno) => return Err(Error::Setup { step: "lock the run", source: errno.into() }),
+    }
+    // On a full disk nobody can ask this supervisor to become another program, and that is all.
+    let _ = Holder::own().write(&file);
+    Ok(file)
 }

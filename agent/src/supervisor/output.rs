@@ -15,6 +15,16 @@ impl Lines {
         Self { stream, begun: Vec::new() }
     }
 
+    /// Goes on with a line that was begun.
+    pub(super) fn resumed(stream: Stream, begun: Vec<u8>) -> Self {
+        Self { stream, begun }
+    }
+
+    /// The beginning of a line whose end has not come.
+    pub(super) fn begun(&self) -> &[u8] {
+        &self.begun
+    }
+
     /// Takes bytes as they came; appends every record that is complete to `out`.
     pub(super) fn feed(&mut self, mut bytes: &[u8], now_ms: u64, out: &mut Vec<u8>) {
         while !bytes.is_empty() {

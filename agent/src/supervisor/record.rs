@@ -37,6 +37,12 @@ impl FinalRecord {
         Ok(Self { file, run_dir: run_dir.to_owned() })
     }
 
+    /// The place that another program allocated.
+    pub(super) fn reopen(run_dir: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().write(true).open(run_dir.join(PLACE_FILE))?;
+        Ok(Self { file, run_dir: run_dir.to_owned() })
+    }
+
     /// Writes the state and puts it in place, durable. May be called again after an error.
     pub(super) fn commit(&self, state: &State) -> io::Result<()> {
         let mut line = state.to_line();

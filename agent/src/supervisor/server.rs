@@ -1,7 +1,7 @@
 //! The supervisor's socket: agents connect, are told the state, and give commands.
 
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -38,6 +38,23 @@ impl Server {
         let listener = listener?;
         listener.set_nonblocking(true)?;
         Ok(Self { listener, clients: Vec::new() })
+    }
+
+    /// Goes on with a listener and with clients that another program had, and what those had begun
+    /// to say.
+    pub(super) fn resumed(listener: OwnedFd, clients: Vec<(OwnedFd, String)>) -> Self {
+        let client = |(fd, begun): (OwnedFd, String)| Client {
+            stream: UnixStream::from(fd),
+            inbox: begun.into_bytes(),
+        };
+        let clients = clients.into_iter().map(client).collect();
+        Self { listener: UnixListener::from(listener), clients }
+    }
+
+    /// What each client has begun to say. Commands are words, so nothing is lost as text.
+    pub(super) fn begun(&self) -> Vec<String> {
+        let text = |client: &Client| String::from_utf8_lossy(&client.inbox).into_owned();
+        self.clients.iter().map(text).collect()
     }
 
     /// What to poll for reading: the listener, then each client in order.

@@ -106,6 +106,13 @@ impl Sink {
         self.shared.lock().finished
     }
 
+    /// Bytes that were thrown away and not told yet, where nothing waits for the disk or is on its
+    /// way there.
+    pub(super) fn at_rest(&self) -> Option<u64> {
+        let queue = self.shared.lock();
+        (queue.bytes.is_empty() && !queue.writing && !queue.closed).then_some(queue.dropped_bytes)
+    }
+
     /// Readable when the queue was emptied, or the thread ended.
     pub(super) fn drained(&self) -> &EventFd {
         &self.shared.drained

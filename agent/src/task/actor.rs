@@ -1,25 +1,26 @@
 //! The one owner of a task: sees, decides, records, acts.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use loadline_model::TaskArn;
+use loadline_model::{ContainerStatus, TaskArn};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
 use super::health::{self, Checks, Outcome};
+use super::init::{Found, Init};
 use super::reconcile::{Action, CleanUp, Decision, End, Seen, Stage, reconcile};
 use super::record::{Stop, Task};
+use super::upgrade::Supervisor;
 use super::watch::{self, Commands, Run, Watched};
 use super::workshop::{Prepared, Workshop};
 use crate::board::Board;
-use crate::clock::now_ms;
+use crate::clock::Steady;
 use crate::failpoint;
 use crate::image::Image;
 use crate::ledger::{Entry, Ledger, LedgerError, Purpose};
 use crate::metadata::{Directory, SecretStore};
-use crate::supervise::{Command, FailedStep, State};
+use crate::supervise::{Command, Exit, FailedStep, State};
 
 /// Events that wait for an actor.
 const INBOX_MAX: usize = 64;
@@ -44,7 +45,7 @@ pub struct Context {
     /// What the controller tells tasks and nobody else.
     pub secrets: Arc<SecretStore>,
     /// The supervisor's program.
-    pub supervisor: PathBuf,
+    pub supervisor: Arc<Supervisor>,
     /// How many containers are made ready at once: more would only slow each other down.
     pub makers: Arc<Semaphore>,
     /// How many health checks are made at once.
@@ -62,7 +63,10 @@ enum Event {
     Pulled(usize, Result<Box<Image>, String>),
     Prepared(usize, Result<Prepared, String>),
     Watched(usize, Watched),
-    Lost(usize),
+    /// Its supervisor died, its processes were ended, and how its init ended, where that is known.
+    Lost(usize, Option<Found>),
+    /// Its supervisor can't be ended: why.
+    Stuck(usize, String),
     /// A health check of the run with this number.
     Checked(usize, u32, Outcome),
     CleanedUp(Result<(), String>),
@@ -120,6 +124,10 @@ struct Actor {
     pulls: Vec<Option<AbortHandle>>,
     commands: Vec<Option<Commands>>,
     clean_up: CleanUp,
+    /// What deadlines go by.
+    clock: Steady,
+    /// Holds of each container's init what the kernel knows of its end.
+    inits: Vec<Option<Init>>,
     events: mpsc::Sender<Event>,
 }
 
@@ -135,6 +143,8 @@ impl Actor {
             pulls: vec![None; count],
             commands: vec![None; count],
             clean_up: CleanUp::NotBegun,
+            clock: Steady::start(),
+            inits: (0..count).map(|_| None).collect(),
             events,
         }
     }
@@ -156,7 +166,7 @@ impl Actor {
             self.seen[at].image_digest.clone_from(&container.image_digest);
             self.seen[at].checks.verdict.clone_from(&container.health);
             let run_dir = self.context.workshop.run_dir(&self.task, at);
-            let ended = container.status == loadline_model::ContainerStatus::Stopped;
+            let ended = container.status == ContainerStatus::Stopped;
             let has_settings = self.context.workshop.has_settings(&run_dir);
             if !rebooted && 0 < container.runs && !ended && !has_settings {
                 // Recorded, but no supervisor can ever have been started: it is decided anew.
@@ -166,7 +176,7 @@ impl Actor {
                 self.seen[at].stage = Stage::Ended(end_before_reboot(&run_dir, ended));
             } else if 0 < self.task.containers[at].runs {
                 self.seen[at].stop_signal = self.context.workshop.stop_signal(&self.task, at);
-                self.seen[at].launched_at_ms = Some(now_ms());
+                self.seen[at].launched_at_ms = Some(self.clock.now_ms());
                 self.seen[at].stage =
                     if ended { Stage::Ended(End::Recorded) } else { Stage::Launching };
                 self.watch(at);
@@ -179,7 +189,9 @@ impl Actor {
     async fn run(&mut self, mut inbox: mpsc::Receiver<Event>) {
         self.show();
         loop {
-            let decision = reconcile(&self.task, &self.seen, self.clean_up, now_ms());
+            self.mind_the_clock();
+            let now_ms = self.clock.now_ms();
+            let decision = reconcile(&self.task, &self.seen, self.clean_up, now_ms);
             let wake_at_ms = self.wake(decision.wake_at_ms);
             let acted = !decision.actions.is_empty();
             self.commit(&decision).await;
@@ -200,8 +212,27 @@ impl Actor {
                     Some(event) => self.see(event),
                     None => return,
                 },
-                () = sleep_until(wake_at_ms) => {}
+                () = sleep_until(wake_at_ms, self.clock) => {}
             }
+        }
+    }
+
+    /// Takes over a wall clock that was set, once nothing is waited for by it but health checks,
+    /// which move along.
+    fn mind_the_clock(&mut self) {
+        let jumped_ms = self.clock.jumped_ms();
+        let is_settled = |seen: &Seen| match seen.stage {
+            Stage::Running { .. } => seen.checks.last_end_ms.is_some() || !seen.checks.under_way,
+            _ => seen.has_ended(),
+        };
+        if jumped_ms == 0 || self.task.stop.is_some() || !self.seen.iter().all(is_settled) {
+            return;
+        }
+        tracing::warn!(task = %self.arn(), jumped_ms, "the host's clock was set");
+        self.clock = Steady::start();
+        for seen in &mut self.seen {
+            let last = &mut seen.checks.last_end_ms;
+            *last = last.map(|at_ms| at_ms.saturating_add_signed(jumped_ms));
         }
     }
 
@@ -215,7 +246,7 @@ impl Actor {
         if !self.unwritten {
             return wake_at_ms;
         }
-        let again = now_ms() + WRITE_AGAIN_MS;
+        let again = self.clock.now_ms() + WRITE_AGAIN_MS;
         Some(wake_at_ms.map_or(again, |at| at.min(again)))
     }
 
@@ -293,15 +324,15 @@ impl Actor {
             }
             Action::Signal(at, number) => {
                 if number == super::reconcile::SIGKILL {
-                    self.seen[at].kill_at_ms = Some(now_ms());
+                    self.seen[at].kill_at_ms = Some(self.clock.now_ms());
                 } else {
-                    self.seen[at].term_at_ms = Some(now_ms());
+                    self.seen[at].term_at_ms = Some(self.clock.now_ms());
                 }
                 self.command(at, Command::Signal(number)).await;
             }
             Action::KillAll(at) => {
                 self.seen[at].kill_all_asked = true;
-                self.kill_all(at, None);
+                self.kill_all(at);
             }
             Action::EndSupervisor(at) => {
                 self.seen[at].supervisor_ended = true;
@@ -345,10 +376,15 @@ impl Actor {
             }
             Event::Watched(at, watched) => self.see_watched(at, watched),
             Event::Checked(at, run, outcome) => self.see_checked(at, run, outcome),
-            Event::Lost(at) => {
-                let reason = "ContainerVanishedError: the container's supervisor died; its \
-                              processes were stopped and how it ended is not known";
-                self.seen[at].stage = Stage::Ended(End::Lost(reason.to_owned()));
+            Event::Lost(at, found) => self.see_lost(at, found),
+            Event::Stuck(at, why) => {
+                // Nobody can end it, and it holds nothing but its own memory.
+                self.seen[at].supervised = false;
+                self.commands[at] = None;
+                if !self.seen[at].has_ended() {
+                    let reason = format!("ContainerVanishedError: {why}");
+                    self.seen[at].stage = Stage::Ended(End::Lost(reason));
+                }
             }
             Event::CleanedUp(Ok(())) => {
                 failpoint::hit("cleaned-up");
@@ -388,7 +424,8 @@ impl Actor {
             (Stage::Running { started_at_ms, .. }, Some(check))
                 if task.containers[at].runs == run =>
             {
-                health::take_in(check, &mut seen.checks, outcome, *started_at_ms, now_ms());
+                let now_ms = self.clock.now_ms();
+                health::take_in(check, &mut seen.checks, outcome, *started_at_ms, now_ms);
                 failpoint::hit("checked");
             }
             _ => {}
@@ -403,18 +440,21 @@ impl Actor {
                 return;
             }
             Watched::Lost => {
-                self.kill_all(at, Some(Event::Lost(at)));
+                self.lose(at);
                 return;
             }
             Watched::NotBegun(why) => {
                 Stage::Ended(End::NotStarted(format!("CannotCreateContainerError: {why}")))
             }
             Watched::State(State::Creating) => Stage::Launching,
-            Watched::State(State::Created { .. }) => {
+            Watched::State(State::Created { pid }) => {
+                self.hold(at, pid);
                 failpoint::hit("created-seen");
                 Stage::Created
             }
-            Watched::State(State::Running { started_at_ms, oom_kills, .. }) => {
+            Watched::State(State::Running { started_at_ms, oom_kills, pid }) => {
+                self.hold(at, pid);
+                let started_at_ms = self.clock.from_wall(started_at_ms);
                 Stage::Running { started_at_ms, oom_kills }
             }
             Watched::State(State::Failed { step, error }) => {
@@ -424,7 +464,7 @@ impl Actor {
                 };
                 Stage::Ended(End::NotStarted(format!("{name}: {error}")))
             }
-            Watched::State(State::Exited(exit)) => Stage::Ended(End::Exit(exit)),
+            Watched::State(State::Exited(exit)) => Stage::Ended(End::Exit(self.by_our_clock(exit))),
         };
         self.seen[at].stage = stage;
     }
@@ -494,7 +534,7 @@ impl Actor {
 
     fn launch(&mut self, at: usize) {
         self.seen[at].stage = Stage::Launching;
-        self.seen[at].launched_at_ms = Some(now_ms());
+        self.seen[at].launched_at_ms = Some(self.clock.now_ms());
         let stop_signal = self.seen[at].stop_signal;
         let written = self.context.workshop.write_settings(&self.task, at, stop_signal);
         if let Err(reason) = written {
@@ -510,7 +550,7 @@ impl Actor {
         let run = Run {
             at,
             dir: self.context.workshop.run_dir(&self.task, at),
-            supervisor: self.context.supervisor.clone(),
+            supervisor: Arc::clone(&self.context.supervisor),
         };
         self.seen[at].supervised = true;
         let teller = watch::Teller { events: self.events.clone(), event: Event::Watched };
@@ -524,17 +564,76 @@ impl Actor {
         }
     }
 
-    fn kill_all(&self, at: usize, then: Option<Event>) {
+    /// From now on the kernel keeps how it ends, whoever is told.
+    fn hold(&mut self, at: usize, pid: i32) {
+        if self.inits[at].is_none() {
+            let name = self.task.spec.containers[at].name.as_str();
+            self.inits[at] = Init::hold(pid, self.arn().id(), name);
+        }
+    }
+
+    /// A time of the supervisor's, who knows only the wall clock.
+    fn by_our_clock(&self, mut exit: Exit) -> Exit {
+        exit.started_at_ms = exit.started_at_ms.map(|at_ms| self.clock.from_wall(at_ms));
+        exit.finished_at_ms = self.clock.from_wall(exit.finished_at_ms);
+        exit
+    }
+
+    /// Its supervisor is dead: everything of it is ended, and asked how.
+    fn lose(&mut self, at: usize) {
         let (context, events) = (self.context.clone(), self.events.clone());
+        let (task, held) = (self.task.clone(), self.inits[at].take());
+        tokio::spawn(async move {
+            let arn = task.spec.arn.clone();
+            let ended = context.blocking(move |workshop| {
+                let held = held.or_else(|| workshop.hold_init(&task, at));
+                workshop.kill_all(&task, at).map(|()| held.and_then(Init::wait))
+            });
+            let found = ended.await.unwrap_or_else(|error| {
+                tracing::error!(task = %arn, %error, "processes of a container can't be killed");
+                None
+            });
+            let _ = events.send(Event::Lost(at, found)).await;
+        });
+    }
+
+    fn see_lost(&mut self, at: usize, found: Option<Found>) {
+        let name = "ContainerVanishedError: the container's supervisor died;";
+        // A container that was not seen running has no exit code of its program's.
+        let container = &self.task.containers[at];
+        let started_at_ms = match &self.seen[at].stage {
+            Stage::Running { started_at_ms, .. } => Some(*started_at_ms),
+            // Seen by an agent before this one.
+            _ if container.status == ContainerStatus::Running => container.started_at_ms,
+            _ => None,
+        };
+        let end = match (found, started_at_ms) {
+            (Some(found), Some(started_at_ms)) => {
+                let reason = format!("{name} its exit code is the kernel's");
+                let exit = Exit {
+                    exit_code: found.exit_code,
+                    signal: found.signal,
+                    oom_kills: 0,
+                    started_at_ms: Some(started_at_ms),
+                    finished_at_ms: self.clock.now_ms(),
+                };
+                End::Vanished(exit, reason)
+            }
+            _ => End::Lost(format!(
+                "{name} its processes were stopped and how it ended is not known"
+            )),
+        };
+        self.seen[at].stage = Stage::Ended(end);
+    }
+
+    fn kill_all(&self, at: usize) {
+        let context = self.context.clone();
         let task = self.task.clone();
         tokio::spawn(async move {
             let arn = task.spec.arn.clone();
             let killed = context.blocking(move |workshop| workshop.kill_all(&task, at)).await;
             if let Err(error) = killed {
                 tracing::error!(task = %arn, %error, "processes of a container can't be killed");
-            }
-            if let Some(event) = then {
-                let _ = events.send(event).await;
             }
         });
     }
@@ -543,8 +642,16 @@ impl Actor {
     fn end_supervisor(&self, at: usize) {
         let run_dir = self.context.workshop.run_dir(&self.task, at);
         tracing::error!(run = %run_dir.display(), "a supervisor does not answer: it is ended");
-        let supervisor = self.context.supervisor.clone();
-        tokio::task::spawn_blocking(move || super::calls::end_supervisor(&supervisor, &run_dir));
+        let supervisor = Arc::clone(&self.context.supervisor);
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let ending = move || super::calls::end_supervisor(supervisor.path(), &run_dir);
+            let left = tokio::task::spawn_blocking(ending).await;
+            if let Ok(Some(why)) = left {
+                tracing::error!(why, "a supervisor can't be ended");
+                let _ = events.send(Event::Stuck(at, why)).await;
+            }
+        });
     }
 
     fn clean_up(&mut self) {
@@ -621,10 +728,11 @@ fn end_before_reboot(run_dir: &std::path::Path, ended: bool) -> End {
     }
 }
 
-async fn sleep_until(at_ms: Option<u64>) {
+async fn sleep_until(at_ms: Option<u64>, clock: Steady) {
     match at_ms {
         Some(at_ms) => {
-            tokio::time::sleep(Duration::from_millis(at_ms.saturating_sub(now_ms()).max(1))).await;
+            let wait_ms = at_ms.saturating_sub(clock.now_ms()).max(1);
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
         }
         None => std::future::pending().await,
     }

@@ -16,12 +16,14 @@ pub(crate) mod execed;
 mod gate;
 pub mod groups;
 pub mod health;
+mod init;
 mod probe;
 pub mod reconcile;
 pub mod record;
 pub mod signal;
 pub mod workshop;
 
+pub mod upgrade;
 mod watch;
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub enum End {
     GaveUp(String),
     /// Stopped before its start came.
     Skipped,
+    /// Its supervisor died; how it ended is the kernel's word. And the reason.
+    Vanished(Exit, String),
     /// Nobody knows how it ended.
     Lost(String),
     /// It ended before the agent was restarted, and the record has it.
@@ -256,6 +258,12 @@ fn fold_end(container: &mut super::Container, end: &End, killed_by_us: bool) {
                 container.reason = Some(oom_reason(exit, killed_by_us));
             }
         }
+        End::Vanished(exit, reason) => {
+            container.exit_code = Some(exit.exit_code);
+            container.started_at_ms = exit.started_at_ms;
+            container.finished_at_ms = Some(exit.finished_at_ms);
+            container.reason = Some(clip_reason(reason));
+        }
         End::NotStarted(reason) | End::Lost(reason) => {
             container.reason = Some(clip_reason(reason));
         }
@@ -308,7 +316,7 @@ fn reason_to_stop(task: &Task, seen: &[Seen], now_ms: u64) -> Option<Stop> {
             End::NotStarted(reason) | End::GaveUp(reason) => {
                 (StopCode::TaskFailedToStart, clip_reason(reason))
             }
-            End::Exit(_) | End::Lost(_) | End::Skipped | End::Recorded => (
+            End::Exit(_) | End::Vanished(..) | End::Lost(_) | End::Skipped | End::Recorded => (
                 StopCode::EssentialContainerExited,
                 "Essential container in task exited".to_owned(),
             ),

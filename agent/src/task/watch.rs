@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
@@ -13,6 +14,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
+use super::upgrade::Supervisor;
 use crate::supervise::{CONTROL_SOCKET, Command, LOCK_FILE, State};
 
 /// Commands that wait for a supervisor.
@@ -54,7 +56,7 @@ pub(super) struct Run {
     /// Its folder, with the settings in it.
     pub(super) dir: PathBuf,
     /// The supervisor's program.
-    pub(super) supervisor: PathBuf,
+    pub(super) supervisor: Arc<Supervisor>,
 }
 
 /// Where commands for the supervisor go.
@@ -93,6 +95,7 @@ async fn follow<E>(
     teller: &Teller<E>,
 ) -> Option<Watched> {
     let mut begun = false;
+    let mut found = true;
     loop {
         // The lock is looked at first: who finds it free then reads the last word on disk.
         let locked = is_locked(&run.dir);
@@ -113,7 +116,8 @@ async fn follow<E>(
         };
         match (locked, state) {
             (true, _) => {
-                if let Err(error) = connect_and_listen(run, commands, teller).await {
+                let found = std::mem::take(&mut found) && !begun;
+                if let Err(error) = connect_and_listen(run, found, commands, teller).await {
                     tracing::debug!(run = %run.dir.display(), %error, "supervisor's socket");
                     tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
                 }
@@ -144,8 +148,8 @@ pub(super) fn is_locked(run_dir: &Path) -> bool {
 
 /// Starts a supervisor and waits until it has begun: it then closes its standard error.
 async fn start(run: &Run) -> Result<(), String> {
-    let program = run.supervisor.display();
-    let mut child = tokio::process::Command::new(&run.supervisor)
+    let program = run.supervisor.path().display();
+    let mut child = tokio::process::Command::new(run.supervisor.path())
         .arg(&run.dir)
         .current_dir("/")
         .stdin(Stdio::null())
@@ -172,14 +176,19 @@ async fn start(run: &Run) -> Result<(), String> {
     if said.is_empty() || is_locked(&run.dir) { Ok(()) } else { Err(said.to_owned()) }
 }
 
-/// Listens to a supervisor until its end of the socket closes.
+/// Listens to a supervisor until its end of the socket closes. One that was found, because an
+/// earlier agent started it, may have to become a newer program first.
 async fn connect_and_listen<E>(
     run: &Run,
+    found: bool,
     commands: &mut mpsc::Receiver<Command>,
     teller: &Teller<E>,
 ) -> io::Result<()> {
     let stream = connect(&run.dir).await?;
     let (reader, mut writer) = stream.into_split();
+    if found && run.supervisor.prepare_upgrade(&run.dir) {
+        writer.write_all(format!("{}\n", Command::Upgrade).as_bytes()).await?;
+    }
     let mut reader = BufReader::with_capacity(1024, reader);
     let mut line = Vec::new();
     let mut ending = false;
@@ -202,9 +211,9 @@ async fn connect_and_listen<E>(
             },
             () = tokio::time::sleep(Duration::from_secs(END_S_MAX)), if ending => {
                 // What it had to say is on disk and told.
-                let (program, dir) = (run.supervisor.clone(), run.dir.clone());
+                let (program, dir) = (Arc::clone(&run.supervisor), run.dir.clone());
                 let ended = tokio::task::spawn_blocking(move || {
-                    super::calls::end_supervisor(&program, &dir);
+                    super::calls::end_supervisor(program.path(), &dir)
                 });
                 // Looking through /proc does not panic.
                 let _ = ended.await;

@@ -22,6 +22,7 @@ use loadline_model::{ContainerName, ContainerSpec, HealthCheck, Right, TaskArn, 
 use super::calls;
 use super::groups::Groups;
 use super::health;
+use super::init::Init;
 use super::probe::Probe;
 use super::record::Task;
 use super::signal;
@@ -34,7 +35,7 @@ use crate::metadata::{self, Directory};
 use crate::network::{self, Network};
 use crate::rootfs;
 use crate::supervise::settings::FORMAT_VERSION;
-use crate::supervise::{LogSettings, SETTINGS_FILE, Settings, disk};
+use crate::supervise::{LogSettings, SETTINGS_FILE, Settings, State, disk};
 use crate::text::chain;
 
 /// What a workshop is set up with.
@@ -320,6 +321,14 @@ impl Workshop {
         Ok(())
     }
 
+    /// Holds the init of a container that has lost its supervisor, where it still lives.
+    #[must_use]
+    pub(super) fn hold_init(&self, task: &Task, at: usize) -> Option<Init> {
+        let state = State::read(&self.run_dir(task, at)).ok().flatten()?;
+        let (State::Created { pid } | State::Running { pid, .. }) = state else { return None };
+        Init::hold(pid, task.spec.arn.id(), task.spec.containers[at].name.as_str())
+    }
+
     /// Removes everything of a task that has ended, but its logs.
     ///
     /// # Errors
@@ -328,7 +337,7 @@ impl Workshop {
         let mut wrong = Vec::new();
         for at in 0..task.spec.containers.len() {
             let run_dir = self.run_dir(task, at);
-            let ended = crate::supervise::State::read(&run_dir);
+            let ended = State::read(&run_dir);
             let has_ended = matches!(ended, Ok(Some(state)) if state.is_final());
             // A supervisor that died right behind the end has not called delete.
             let is_known = self.tools.runtime_root.join(task.runtime_id(at)).exists();

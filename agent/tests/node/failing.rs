@@ -67,10 +67,111 @@ async fn a_supervisor_that_hangs_does_not_keep_its_task_for_ever() {
     world.fake.stop(&arn);
     let report = world.fake.wait(&arn, is_stopped).await;
     let container = &report.containers[0];
-    assert_eq!(container.exit_code, None, "nobody knows it");
+    let kept = super::restart::kernel_keeps_ends().then_some(137);
+    assert_eq!(container.exit_code, kept, "as the kernel keeps it, or unknown");
     let reason = container.reason.as_ref().unwrap();
     assert!(reason.starts_with("ContainerVanishedError: "), "{reason}");
     world.assert_clean();
+}
+
+/// A group of the v1 freezer: a process in it is held in state D, and a kill waits for its thaw.
+struct Freezer(std::path::PathBuf);
+
+impl Freezer {
+    /// None where this host has no such hierarchy.
+    fn freeze(name: &str, pid: i32) -> Option<Self> {
+        let folder = std::path::Path::new("/sys/fs/cgroup/freezer").join(name);
+        std::fs::create_dir(&folder).ok()?;
+        let freezer = Self(folder);
+        std::fs::write(freezer.0.join("cgroup.procs"), pid.to_string()).ok()?;
+        std::fs::write(freezer.0.join("freezer.state"), "FROZEN").ok()?;
+        Some(freezer)
+    }
+}
+
+impl Drop for Freezer {
+    fn drop(&mut self) {
+        let _ = std::fs::write(self.0.join("freezer.state"), "THAWED");
+        let until = std::time::Instant::now() + super::fake::PATIENCE;
+        while std::fs::remove_dir(&self.0).is_err() && std::time::Instant::now() < until {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_supervisor_that_the_kernel_holds_is_named_and_its_task_ends() {
+    const TEST: &str = "a_supervisor_that_the_kernel_holds_is_named_and_its_task_ends";
+    if !can_run(TEST) {
+        return;
+    }
+    let world = World::start("held").await;
+    let mut spec = world.task("t1", &["sleep", "1000"]);
+    spec.containers[0].stop_timeout_s = Some(1);
+    let arn = spec.arn.as_str().to_owned();
+    world.fake.assign(spec);
+    world.fake.wait(&arn, is_running).await;
+    let supervisor = world.supervisors()[0];
+    // Not a name that the node's audit takes for a task's.
+    let name = format!("frozen-{supervisor}");
+    let Some(freezer) = Freezer::freeze(&name, supervisor) else {
+        eprintln!("SKIPPED {TEST}: needs the freezer of cgroup v1");
+        return;
+    };
+    world.fake.stop(&arn);
+    let report = world.fake.wait(&arn, is_stopped).await;
+    let container = &report.containers[0];
+    assert_eq!(container.exit_code, None, "{report:#?}");
+    let reason = container.reason.as_ref().unwrap();
+    let named = format!("its supervisor, pid {supervisor}, does not end though it was killed");
+    assert!(reason.contains(&named) && reason.contains("in state D at"), "{reason}");
+    assert_eq!(world.container_pids(), [0; 0], "nothing of the container runs");
+    drop(freezer);
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_set_neither_hurries_nor_delays_what_is_waited_for() {
+    const TEST: &str = "a_clock_that_is_set_neither_hurries_nor_delays_what_is_waited_for";
+    const DAY_MS: i64 = 86_400_000;
+    if !can_run(TEST) {
+        return;
+    }
+    let mut world = World::without_agent("clock").await;
+    let offset = world.dir.with_extension("clock");
+    let set = |ms: i64| std::fs::write(&offset, ms.to_string()).unwrap();
+    set(0);
+    world.start_agent(&[], &[("LOADLINE_CLOCK_OFFSET", offset.to_str().unwrap())]);
+    world.import_probe();
+    for (id, jump) in [("back", -30 * DAY_MS), ("ahead", 30 * DAY_MS)] {
+        // It needs a while after SIGTERM; killed by a deadline that came too early it ends by 137,
+        // and one that never comes keeps the stubborn one for a month.
+        let mut polite = world.task(&format!("polite-{id}"), &["trap-slowly", "TERM", "3", "2"]);
+        polite.containers[0].stop_timeout_s = Some(40);
+        let mut stubborn = world.task(&format!("stubborn-{id}"), &["ignore", "TERM"]);
+        stubborn.containers[0].stop_timeout_s = Some(3);
+        let arns = [polite.arn.as_str().to_owned(), stubborn.arn.as_str().to_owned()];
+        for spec in [polite, stubborn] {
+            let arn = spec.arn.as_str().to_owned();
+            world.fake.assign(spec);
+            world.fake.wait(&arn, is_running).await;
+            while world.fake.read_logs(&arn, "main", String::new(), 999).await.events.is_empty() {}
+        }
+        for arn in &arns {
+            world.fake.stop(arn);
+            let is_ending = |report: &TaskReport| !is_running(report);
+            world.fake.wait(arn, is_ending).await;
+        }
+        set(jump);
+        let ends = [Some(3), Some(137)];
+        for (arn, end) in arns.iter().zip(ends) {
+            let report = world.fake.wait(arn, is_stopped).await;
+            assert_eq!(report.containers[0].exit_code, end, "{id}: {report:#?}");
+            world.fake.let_go(arn);
+        }
+        world.assert_clean();
+        set(0);
+    }
 }
 
 /// The agent's command in a mount namespace in which the kernel has another boot id.

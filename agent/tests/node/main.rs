@@ -24,4 +24,6 @@ mod restart;
 #[cfg(test)]
 mod storage;
 #[cfg(test)]
+mod upgrade;
+#[cfg(test)]
 mod world;

@@ -115,11 +115,51 @@ async fn a_dead_supervisor_is_found_out_and_no_exit_code_is_invented() {
         }
         let report = world.fake.wait(&arn(id), is_stopped).await;
         let container = &report.containers[0];
-        assert_eq!(container.exit_code, None);
+        // Stopped by the agent, and the kernel says so where it is new enough.
+        let kept = kernel_keeps_ends().then_some(137);
+        assert_eq!(container.exit_code, kept, "{id}");
         let reason = container.reason.as_ref().unwrap();
         assert!(reason.starts_with("ContainerVanishedError: "), "{reason}");
         world.assert_clean();
     }
+}
+
+/// Whether the kernel tells how a process ended that another one waited for (Linux 6.15).
+pub(crate) fn kernel_keeps_ends() -> bool {
+    use std::os::fd::AsFd as _;
+    let own = rustix::process::getpid();
+    let pidfd = rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty());
+    pidfd.is_ok_and(|fd| loadline_runtime::sys::process::exit_status_of(fd.as_fd()).is_ok())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exit_that_a_dying_supervisor_saw_and_did_not_write_is_known_from_the_kernel() {
+    const TEST: &str =
+        "an_exit_that_a_dying_supervisor_saw_and_did_not_write_is_known_from_the_kernel";
+    if !can_run(TEST) {
+        return;
+    }
+    if !kernel_keeps_ends() {
+        eprintln!("SKIPPED {TEST}: needs Linux 6.15");
+        return;
+    }
+    let mut world = World::start("exit-seen").await;
+    world.kill_agent();
+    world.start_agent(&[], &[("LOADLINE_FAILPOINT", "exit-seen")]);
+    let spec = world.task("t1", &["trap", "TERM", "5"]);
+    let arn = spec.arn.as_str().to_owned();
+    world.fake.assign(spec);
+    world.fake.wait(&arn, |report| report.status == TaskStatus::Running).await;
+    while world.fake.read_logs(&arn, "main", String::new(), 999).await.events.is_empty() {}
+    // It ends by itself; its supervisor reaps it and dies.
+    let init = nix::unistd::Pid::from_raw(world.container_pids()[0]);
+    nix::sys::signal::kill(init, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let report = world.fake.wait(&arn, is_stopped).await;
+    let container = &report.containers[0];
+    assert_eq!(container.exit_code, Some(5), "{report:#?}");
+    let reason = container.reason.as_ref().unwrap();
+    assert!(reason.ends_with("its exit code is the kernel's"), "{reason}");
+    world.assert_clean();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -192,12 +232,15 @@ async fn a_supervisor_killed_at_every_failpoint_doubles_leaks_and_invents_nothin
         world.fake.assign(spec);
         let report = world.fake.wait(&arn, is_stopped).await;
         let container = &report.containers[0];
-        if name == "exit-written" {
-            assert_eq!(container.exit_code, Some(0), "what is on disk is told");
-        } else {
-            assert_eq!(container.exit_code, None, "{name}: {report:#?}");
-            assert!(container.reason.is_some(), "{name}: {report:#?}");
-        }
+        // What it really was, or nothing: where the kernel keeps it, it is told.
+        let possible: &[Option<i32>] = match name {
+            "exit-written" => &[Some(0)],
+            "exit-seen" => &[None, Some(0)],
+            "running-written" => &[None, Some(137)],
+            _ => &[None],
+        };
+        assert!(possible.contains(&container.exit_code), "{name}: {report:#?}");
+        assert!(name == "exit-written" || container.reason.is_some(), "{name}: {report:#?}");
         let lines = world.fake.logs(&arn, "main").await;
         assert!(lines.len() <= 1, "{name}: started at most once");
         world.assert_clean();

@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub(crate) cgroup_parent: String,
     /// The runtime's program; the test may put another in its place.
     pub(crate) runtime: Option<PathBuf>,
+    /// The supervisor's program; the test may put another in its place.
+    pub(crate) supervisor: PathBuf,
     /// Whether the agent's folder is a file system of the test's.
     pub(crate) mount_is_ours: bool,
     agent: Option<Child>,
@@ -64,6 +66,7 @@ impl World {
             fake: Fake::start().await,
             cgroup_parent: format!("loadline-test-{name}-{}", std::process::id()),
             runtime: runtime(),
+            supervisor: env!("CARGO_BIN_EXE_loadline-supervisor").into(),
             mount_is_ours: false,
             agent: None,
             _temporary: temporary,
@@ -81,7 +84,7 @@ impl World {
             .args(["--cgroup-parent", &self.cgroup_parent])
             .args(self.runtime.iter().map(|path| format!("--runtime={}", path.display())))
             .arg("--supervisor")
-            .arg(env!("CARGO_BIN_EXE_loadline-supervisor"))
+            .arg(&self.supervisor)
             .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::null());

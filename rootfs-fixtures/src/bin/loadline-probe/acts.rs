@@ -41,8 +41,10 @@ pub(super) fn act(words: &[&str]) -> Option<Said> {
             .map(|()| Value::Null)
             .map_err(|error| format!("write stderr: {error}")),
         "lines" => print_lines(number(words, 1, 1), number(words, 2, 1)),
+        "count" => count(number(words, 1, 10), number(words, 2, 0)),
         "read-line" => read_line(),
-        "trap" => trap(word(words, 1), number(words, 2, 0)),
+        "trap" => trap(word(words, 1), 0.0, number(words, 2, 0)),
+        "trap-slowly" => trap(word(words, 1), number(words, 3, 1.0), number(words, 2, 0)),
         "ignore" => ignore(word(words, 1), number(words, 2, LONG_S)),
         _ => return None,
     })
@@ -151,14 +153,32 @@ fn signal(name: &str) -> Result<Signal, String> {
     Signal::from_str(&full).map_err(|_| format!("no signal {name:?}"))
 }
 
-/// Says that it is ready, waits for the signal, says so, and exits with `code`.
-fn trap(name: &str, code: i32) -> Said {
+/// Says that it is ready, waits for the signal, says so, takes its time, and exits with `code`.
+fn trap(name: &str, seconds: f64, code: i32) -> Said {
     let mut set = SigSet::empty();
     set.add(signal(name)?);
     set.thread_block().map_err(|errno| format!("block {name}: {errno}"))?;
     print(&format!("{}\n", json!({ "ready": name })))?;
     let met = set.wait().map_err(|errno| format!("wait for {name}: {errno}"))?;
     print(&format!("{}\n", json!({ "met": met.as_str() })))?;
+    sleep(seconds)?;
+    std::process::exit(code)
+}
+
+/// Writes the next number every `ms` milliseconds, in two pieces, until SIGTERM; then exits with
+/// `code`.
+fn count(ms: u64, code: i32) -> Said {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGTERM);
+    set.thread_block().map_err(|errno| format!("block SIGTERM: {errno}"))?;
+    let waiting = std::thread::spawn(move || set.wait().map(drop));
+    let mut at: u64 = 0;
+    while !waiting.is_finished() {
+        print(&format!("{at}"))?;
+        std::thread::sleep(Duration::from_millis(ms));
+        print("\n")?;
+        at += 1;
+    }
     std::process::exit(code)
 }
 

@@ -23,8 +23,8 @@ facts: args env ids caps mounts limits cgroup fds ns host devices tty status fac
        cat PATH  ls PATH  stat PATH  link PATH
 acts:  exit N  true  sleep SECONDS  spin [THREADS [SECONDS]]  eat-memory MIB [SECONDS]
        oom-child MIB SECONDS  fork COUNT SECONDS  write PATH TEXT  mkdir PATH
-       echo TEXT  echo-err TEXT  lines COUNT BYTES  read-line
-       trap SIGNAL CODE  ignore SIGNAL SECONDS
+       echo TEXT  echo-err TEXT  lines COUNT BYTES  count MS CODE  read-line
+       trap SIGNAL CODE  trap-slowly SIGNAL CODE SECONDS  ignore SIGNAL SECONDS
 net:   serve PORT TEXT  serve-udp PORT TEXT  fetch URL [METHOD]
        fetch-until-200 URL  resolve NAME  addresses
 tries: try-mount  try-mknod PATH MAJOR MINOR  try-sethostname NAME  try-chroot  try-unshare
