@@ -4,6 +4,8 @@
  *
  *   count calls COMMAND [ARGUMENT]...            system calls that were begun
  *   count instructions COMMAND [ARGUMENT]...     instructions in user mode, by single steps: slow
+ *   count addresses COMMAND [ARGUMENT]...        the same, and where they are: each 16 bytes of code
+ *                                                below 16 MiB once, in the order of their first use
  *
  * Prints the number as the last line of standard error, and ends as the command does.
  *
@@ -15,7 +17,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <stddef.h>
 #include <sys/ptrace.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,12 +43,24 @@ static pid_t begin(char **command) {
     return pid;
 }
 
+/* Prints where a process is, if nobody was there before. */
+static void note(pid_t pid) {
+    static unsigned char seen[1 << 20];
+    const long at = ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user_regs_struct, rip), 0);
+    const unsigned long block = (unsigned long)at >> 4;
+    if (block < sizeof seen && !seen[block]) {
+        seen[block] = 1;
+        dprintf(2, "%lx\n", at);
+    }
+}
+
 int main(int argc, char **argv) {
-    if (argc < 3 || (strcmp(argv[1], "calls") != 0 && strcmp(argv[1], "instructions") != 0)) {
-        dprintf(2, "usage: count calls|instructions COMMAND [ARGUMENT]...\n");
+    const int notes = argc > 2 && strcmp(argv[1], "addresses") == 0;
+    const int steps = notes || (argc > 2 && strcmp(argv[1], "instructions") == 0);
+    if (!steps && (argc < 3 || strcmp(argv[1], "calls") != 0)) {
+        dprintf(2, "usage: count calls|instructions|addresses COMMAND [ARGUMENT]...\n");
         return 2;
     }
-    const int steps = strcmp(argv[1], "instructions") == 0;
     const int go_on = steps ? PTRACE_SINGLESTEP : PTRACE_SYSCALL;
     const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK |
                          PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
@@ -71,6 +87,8 @@ int main(int argc, char **argv) {
             /* A new process, or a later exec: nothing of its own. */
         } else if (signal == (SIGTRAP | 0x80) || (steps && signal == SIGTRAP)) {
             stops++;
+            if (notes && has_begun)
+                note(pid);
         } else if (signal != SIGSTOP && signal != SIGTRAP) {
             deliver = signal;
         }

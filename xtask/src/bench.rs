@@ -81,6 +81,15 @@ pub(crate) fn budget(workspace: &Path) -> anyhow::Result<std::process::Command> 
     Ok(budget)
 }
 
+/// Measures the order of the runtime's functions.
+pub(crate) fn order(workspace: &Path) -> anyhow::Result<()> {
+    let tools = build::bench(workspace)?;
+    let runtime = build::runtime_with_symbols(workspace)?;
+    let mut budget = sh::command(workspace, tools.join("loadline-budget"));
+    budget.arg("--tools").arg(&tools).arg("--runtime").arg(runtime);
+    sh::run(budget.args(["--order", build::ORDER]))
+}
+
 fn counts(workspace: &Path, in_vm: bool) -> anyhow::Result<()> {
     let runtime = build::runtime(workspace)?;
     let tools = build::bench(workspace)?;

@@ -63,6 +63,9 @@ enum Verb {
         #[command(subcommand)]
         what: bench::What,
     },
+    /// Measures which functions of the runtime a start uses, and writes their order into
+    /// runtime/order.ld. After larger changes, as root.
+    Order,
     /// Runs the fuzz targets under libFuzzer: config.json, seccomp, records, mounts, command lines.
     Fuzz {
         /// Only this one.
@@ -136,6 +139,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             sh::run(suite.args(arguments).env("LOADLINE_BIN_DIR", bin).env("PATH", path))
         }
         Verb::Bench { what } => bench::run(&workspace, what),
+        Verb::Order => bench::order(&workspace),
         Verb::Fuzz { target, runs, seconds } => {
             let until = seconds.map_or(fuzz::Until::Runs(runs), fuzz::Until::Seconds);
             fuzz::run(&workspace, target.as_deref(), until)

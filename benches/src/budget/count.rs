@@ -17,14 +17,32 @@ pub(crate) struct Counter {
 pub(crate) enum What {
     Calls,
     Instructions,
+    /// And where they are.
+    Addresses,
 }
 
 impl Counter {
     /// Runs a command to its end and counts what it and all that it starts do.
     pub(crate) fn count(&self, what: What, command: &[OsString]) -> anyhow::Result<u64> {
+        let said = self.run(what, command)?;
+        let last = said.lines().last().unwrap_or_default();
+        last.parse().with_context(|| format!("count: expected a number, not {last:?}"))
+    }
+
+    /// Where the instructions are, in the order of their first use.
+    pub(crate) fn addresses(&self, command: &[OsString]) -> anyhow::Result<Vec<u64>> {
+        let said = self.run(What::Addresses, command)?;
+        let mut lines: Vec<&str> = said.lines().collect();
+        lines.pop();
+        let address = |line: &str| u64::from_str_radix(line, 16);
+        lines.into_iter().map(|line| address(line).context("count: expected an address")).collect()
+    }
+
+    fn run(&self, what: What, command: &[OsString]) -> anyhow::Result<String> {
         let what = match what {
             What::Calls => "calls",
             What::Instructions => "instructions",
+            What::Addresses => "addresses",
         };
         let output = Command::new(&self.program)
             .arg(what)
@@ -39,7 +57,6 @@ impl Counter {
         if !output.status.success() {
             bail!("{command:?}: {} {}", output.status, said.trim());
         }
-        let last = said.lines().last().unwrap_or_default();
-        last.parse().with_context(|| format!("count: expected a number, not {last:?}"))
+        Ok(said.into_owned())
     }
 }

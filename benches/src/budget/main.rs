@@ -11,6 +11,7 @@
 
 mod count;
 mod judge;
+mod order;
 mod world;
 
 use std::ffi::OsString;
@@ -40,6 +41,9 @@ struct Arguments {
     /// minutes.
     #[arg(long)]
     peer: Vec<PathBuf>,
+    /// Writes the order of the runtime's functions there, and does nothing else.
+    #[arg(long)]
+    order: Option<PathBuf>,
     /// Count system calls only of all: single steps are slow where the processor is emulated.
     #[arg(long)]
     calls_only: bool,
@@ -79,6 +83,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         println!("0 passed, 0 failed, 1 skipped");
         return Ok(true);
     }
+    if let Some(path) = &arguments.order {
+        return write_order(arguments, path).map(|()| true);
+    }
     let programs = [&arguments.tools, &arguments.runtime].into_iter().chain(&arguments.peer);
     let programs: Vec<PathBuf> = programs.filter_map(|path| path.canonicalize().ok()).collect();
     if let Err(error) = world::isolate(&programs) {
@@ -117,6 +124,22 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     print!("{}", verdict.text);
     println!("{} passed, {} failed, 0 skipped", verdict.passed, verdict.failed);
     Ok(verdict.failed == 0)
+}
+
+/// On the host's own cgroups, whatever they are.
+fn write_order(arguments: &Arguments, path: &std::path::Path) -> anyhow::Result<()> {
+    let counter = Counter { program: arguments.tools.join("count") };
+    let functions = order::functions(&arguments.runtime)?;
+    let world = World::make(&arguments.tools, &arguments.runtime, &arguments.runtime)?;
+    let mut addresses = Vec::new();
+    for scenario in Scenario::ALL {
+        let command = world.command(scenario)?;
+        counter.count(What::Calls, &command)?;
+        addresses.extend(counter.addresses(&command)?);
+    }
+    world.end();
+    std::fs::write(path, order::script(&functions, &addresses))
+        .with_context(|| format!("write {}", path.display()))
 }
 
 fn measure(

@@ -14,7 +14,6 @@
 //! Not kept: filters with a listener, whose profile names sockets of one container.
 
 use std::ffi::CString;
-use std::hash::{DefaultHasher, Hasher};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -31,7 +30,7 @@ const FILTERS_MAX: usize = 64;
 /// The longest profile that is kept.
 const TEXT_BYTES_MAX: usize = 256 * 1024;
 /// The form of a file: raised with every change of it.
-const MAGIC: [u8; 8] = *b"llbpf\0\0\x01";
+const MAGIC: [u8; 8] = *b"llbpf\0\0\x02";
 /// Magic, the compiling program, flags, the lengths of text and program, and their hash.
 const HEADER_BYTES: usize = 8 + 32 + 8 + 8 + 8 + 8;
 const INSTRUCTION_BYTES: usize = 8;
@@ -132,11 +131,26 @@ fn name_of(text: &str) -> String {
     format!("{:016x}", hash(0, text.as_bytes()))
 }
 
+/// Eight bytes at a time, against damage and for names: nobody else writes here.
 fn hash(first: u64, bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write_u64(first);
-    hasher.write(bytes);
-    hasher.finish()
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let words = words.iter().chain([&last]).map(|word| u64::from_le_bytes(*word));
+    let mixed = words.fold(first ^ bytes.len() as u64, |mixed, word| {
+        (mixed.rotate_left(23) ^ word).wrapping_mul(FACTOR)
+    });
+    mixed ^ (mixed >> 32)
+}
+
+/// Whether two texts are the same, eight bytes at a time: a C library compares them one by one.
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let ((a_words, a_rest), (b_words, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+    a.len() == b.len()
+        && a_words.iter().zip(b_words).all(|(a, b)| word(a) == word(b))
+        && a_rest == b_rest
 }
 
 fn encode(text: &str, filter: &Filter, compiler: &[u8; 32]) -> Vec<u8> {
@@ -168,18 +182,18 @@ fn decode(bytes: &[u8], text: &str, compiler: &[u8; 32]) -> Option<Filter> {
     let mut number = || Some(u64::from_le_bytes(numbers.next()?.try_into().ok()?));
     let (flags, text_bytes, instructions, sum) = (number()?, number()?, number()?, number()?);
     let (kept, program) = body.split_at_checked(usize::try_from(text_bytes).ok()?)?;
-    let is_whole = kept == text.as_bytes()
+    let is_whole = is_same(kept, text.as_bytes())
         && (1..=INSTRUCTIONS_MAX as u64).contains(&instructions)
         && program.len() as u64 == instructions * INSTRUCTION_BYTES as u64
         && hash(flags, body) == sum;
     is_whole.then(|| Filter {
-        program: program.chunks_exact(INSTRUCTION_BYTES).map(instruction).collect(),
+        program: program.as_chunks::<INSTRUCTION_BYTES>().0.iter().map(instruction).collect(),
         flags,
         listener: None,
     })
 }
 
-fn instruction(bytes: &[u8]) -> Instruction {
+fn instruction(bytes: &[u8; INSTRUCTION_BYTES]) -> Instruction {
     Instruction {
         code: u16::from_le_bytes([bytes[0], bytes[1]]),
         jump_true: bytes[2],

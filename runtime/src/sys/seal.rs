@@ -172,7 +172,7 @@ struct Message {
 /// A filter of system calls, and whether it is loaded while the capabilities are still there.
 #[derive(Clone, Copy, Debug)]
 pub struct Filter<'a> {
-    /// The program (`struct sock_filter` each).
+    /// The program (`struct sock_filter` each). It must be on the heap.
     pub program: &'a [libc::sock_filter],
     /// `SECCOMP_FILTER_FLAG_*`.
     pub flags: u64,
@@ -279,10 +279,10 @@ fn call(number: libc::c_long, arguments: [u64; 5]) -> Call {
 }
 
 fn load_filter(filter: Filter<'_>) -> Result<Vec<Call>> {
-    let instructions = filter.program.to_vec().leak();
     let program = leak(libc::sock_fprog {
-        len: instructions.len() as u16,
-        filter: instructions.as_mut_ptr(),
+        len: filter.program.len() as u16,
+        // The kernel only reads it.
+        filter: filter.program.as_ptr().cast_mut(),
     });
     let mode = u64::from(libc::SECCOMP_SET_MODE_FILTER);
     let load = |flags| call(libc::SYS_seccomp, [mode, flags, program as u64, 0, 0]);
