@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::Parser;
@@ -27,6 +27,9 @@ struct Arguments {
     /// How many claims run at a time.
     #[arg(long, default_value_t = 4)]
     at_once: usize,
+    /// How many seconds one call of an engine may take, for machines that are emulated.
+    #[arg(long)]
+    patience: Option<u64>,
 }
 
 /// Most characters that are shown of a command line that was left.
@@ -58,6 +61,9 @@ fn suite(arguments: &Arguments) -> anyhow::Result<bool> {
     }
     if !kernel::is_root() {
         bail!("engines of its own need root: start this as root");
+    }
+    if let Some(seconds) = arguments.patience {
+        loadline_tests::program::set_patience(Duration::from_secs(seconds));
     }
     let begun = Instant::now();
     let world = World::new(&arguments.runtime)?;

@@ -41,7 +41,7 @@ impl Session {
     pub(super) fn until(&mut self, text: &str) -> anyhow::Result<()> {
         let begun = Instant::now();
         while !self.said.contains(text) {
-            if !self.read()? || begun.elapsed() > program::CALL_TIMEOUT {
+            if !self.read()? || begun.elapsed() > program::patience() {
                 bail!("{text:?} was not said on the terminal: {:?}", self.said);
             }
         }
@@ -61,7 +61,7 @@ impl Session {
             let more = self.read()?;
             match status {
                 Some(status) if !more => break status,
-                _ if begun.elapsed() > program::CALL_TIMEOUT => {
+                _ if begun.elapsed() > program::patience() => {
                     self.child.kill().context("kill a program on a terminal")?;
                     self.child.wait().context("reap a program on a terminal")?;
                     bail!("a program on a terminal did not end: {:?}", self.said);

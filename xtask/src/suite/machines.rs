@@ -135,6 +135,9 @@ const PROGRAM_TIME_MAX: Duration = Duration::from_secs(10 * 60);
 /// of their claims.
 const ENGINES_TIME_MAX: Duration = Duration::from_secs(90 * 60);
 
+/// How many seconds one call of an engine may take there: many times what it takes on real hardware.
+const ENGINES_PATIENCE: &str = "600";
+
 /// What the engines' daemons and images need.
 const ENGINES_MEMORY_MIB: u32 = 3072;
 
@@ -182,7 +185,7 @@ pub(super) fn run(
         }
         Work::Engines => {
             let mut command = suite("loadline-engines")?;
-            command.extend(["--at-once", "2"].map(str::to_owned));
+            command.extend(["--at-once", "2", "--patience", ENGINES_PATIENCE].map(str::to_owned));
             let (timeout, memory_mib) = (ENGINES_TIME_MAX, ENGINES_MEMORY_MIB);
             let options = vm::Options { timeout, memory_mib, ..options };
             count.read_own(&vm::run_seen(workspace, &command, &options)?);
