@@ -185,7 +185,8 @@ pub(super) fn run(
         }
         Work::Engines => {
             let mut command = suite("loadline-engines")?;
-            command.extend(["--at-once", "2", "--patience", ENGINES_PATIENCE].map(str::to_owned));
+            let more = ["--at-once", "2", "--patience", ENGINES_PATIENCE];
+            command.extend(more.map(str::to_owned));
             let (timeout, memory_mib) = (ENGINES_TIME_MAX, ENGINES_MEMORY_MIB);
             let options = vm::Options { timeout, memory_mib, ..options };
             count.read_own(&vm::run_seen(workspace, &command, &options)?);
