@@ -135,7 +135,7 @@ const PROGRAM_TIME_MAX: Duration = Duration::from_secs(10 * 60);
 /// of their claims.
 const ENGINES_TIME_MAX: Duration = Duration::from_secs(90 * 60);
 
-/// How many seconds one call of an engine may take there: many times what it takes on real hardware.
+/// How many seconds one call of an engine may take there: many times what it takes on hardware.
 const ENGINES_PATIENCE: &str = "600";
 
 /// What the engines' daemons and images need.
