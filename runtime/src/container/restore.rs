@@ -23,7 +23,7 @@ use super::record::{Record, process_stat};
 use super::{ContainerId, Error, Store};
 use crate::cgroup::{Existing, Group};
 use crate::criu::request::{self, Lsm, LsmProfile, Prepared, Restore};
-use crate::criu::{self, Notice, Service};
+use crate::criu::{self, Notice, STAGE_READY, Service};
 use crate::init::{hook, message, rooted};
 use crate::plan::{ChildStep, Content, ParentStep, Plan};
 use crate::spec::{HookKind, NamespaceKind, Spec};
@@ -33,8 +33,6 @@ use crate::sys::process::pidfd_open;
 const STAGE_NAMESPACES: &str = "setup-namespaces";
 /// The stage at which everything exists and nothing runs yet.
 const STAGE_RESTORED: &str = "post-restore";
-/// The stage at which credentials and labels are those of the container, and nothing runs yet.
-const STAGE_READY: &str = "pre-resume";
 /// The stage that brings a terminal's master.
 const STAGE_TERMINAL: &str = "orphan-pts-master";
 

@@ -28,6 +28,9 @@ const LOG_BYTES_MAX: u64 = 64 * 1024;
 /// How many stages are taken from one request: criu has about ten.
 const STAGES_MAX: usize = 1000;
 
+/// The stage at which credentials and labels are those of the container, and nothing runs yet.
+pub const STAGE_READY: &str = "pre-resume";
+
 /// criu did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -130,7 +133,8 @@ impl Service {
     /// Makes the request, and answers each notice with what `on_notice` says; gives the answer.
     ///
     /// # Errors
-    /// What criu said, or what `on_notice` did: criu undoes its work then.
+    /// What criu said, or what `on_notice` did: criu undoes its work then. At [`STAGE_READY`] it
+    /// would go on all the same, and is killed.
     pub fn ask<E: From<Error>>(
         self,
         request: &Request,
@@ -149,9 +153,16 @@ impl Service {
             }
             let stage = response.notice.unwrap_or_default();
             let (name, pid) = (stage.name.unwrap_or_default(), stage.pid.unwrap_or(0));
-            let answer = on_notice(Notice { stage: name, pid, fd });
-            let success = answer.is_ok();
-            refused = refused.or(answer.err());
+            let is_last = name == STAGE_READY;
+            let mut success = true;
+            match on_notice(Notice { stage: name, pid, fd }) {
+                Ok(()) => {}
+                Err(error) if is_last => return Err(error),
+                Err(error) => {
+                    success = false;
+                    refused = refused.or(Some(error));
+                }
+            }
             let kind = Kind::Notify as i32;
             self.send(&Request { kind, options: None, notify_success: Some(success) })?;
         }
