@@ -23,10 +23,22 @@ shape! {
 }
 
 shape! {
+    /// How to get to a program: what ECS's Session says, under no name of AWS's.
+    ExecSession = "" {
+        /// Names it.
+        session_id: "sessionId" => String,
+        /// A WebSocket.
+        stream_url: "streamUrl" => String,
+        /// Opens it, once, within two minutes.
+        token_value: "tokenValue" => String,
+    }
+}
+
+shape! {
     /// StartExec's output.
     StartExecResponse = "" {
         /// How to get to it.
-        session: "session" => Session,
+        session: "session" => ExecSession,
         /// Which container.
         container_name: "containerName" => String,
     }
@@ -45,6 +57,8 @@ pub(super) async fn start(
         terminal: request.terminal.unwrap_or(false),
         interactive: request.interactive.unwrap_or(false),
     };
-    let session = session(api, &view, task, &container, wish)?;
+    let Session { session_id, stream_url, token_value } =
+        session(api, &view, task, &container, wish)?;
+    let session = ExecSession { session_id, stream_url, token_value };
     Ok(StartExecResponse { session, container_name: container.to_string() })
 }
