@@ -245,9 +245,9 @@ for text, code, part, call in [
      put_user_policy(UserName="ann", PolicyName="x", PolicyDocument=policy(allow(
          "a:b", Condition={"BinaryEquals": {"k": "v"}})))),
     ("a bad name", "ValidationError", "userName", lambda: iam.create_user(UserName="a b")),
-    ("an action that is not there", "InvalidAction", "CreateGroup",
-     lambda: iam.create_group(GroupName="g")),
-    ("a boundary", "ClientException", "PermissionsBoundary is not supported",
+    ("an action that is not there", "InvalidAction", "CreateAccountAlias",
+     lambda: iam.create_account_alias(AccountAlias="g")),
+    ("a boundary that is not there", "NoSuchEntity", "policy arn:aws:iam::aws:policy/x",
      lambda: iam.create_user(UserName="c", PermissionsBoundary="arn:aws:iam::aws:policy/x")),
 ]:
     refused(text, code, part, call)

@@ -14,12 +14,15 @@ use crate::state::{IdSource, Scope};
 
 /// Most managed policies attached to one user or role (AWS's default quota).
 pub const ATTACHED_MAX: usize = 10;
+/// Most groups of a user (AWS's bound).
+const GROUPS_MAX: usize = 10;
 /// Most access keys of a user (AWS's bound).
 pub const KEYS_MAX: usize = 2;
 /// Most versions of a managed policy (AWS's bound).
 pub const VERSIONS_MAX: usize = 5;
-/// Most characters of all inline policies of a user or role together (AWS: 2,048 and 10,240).
-const INLINE_CHARS_MAX: [usize; 2] = [2048, 10_240];
+/// Most characters of all inline policies of a user or role together (AWS: 2,048 and 10,240, of a
+/// group 5,120).
+const INLINE_CHARS_MAX: [usize; 4] = [2048, 10_240, 5120, 0];
 /// Most records: users, roles and policies together.
 const RECORDS_MAX: usize = 10_000;
 
@@ -54,7 +57,7 @@ pub enum Command {
 /// A user or role to be made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewIdentity {
-    /// Which of both.
+    /// Which of them.
     pub kind: IdentityKind,
     /// The name.
     pub name: String,
@@ -68,6 +71,25 @@ pub struct NewIdentity {
     pub session_s_max: u32,
     /// Tags.
     pub tags: Vec<KeyValue>,
+    /// ARN of the managed policy beyond which nothing is allowed.
+    pub boundary: Option<String>,
+}
+
+impl NewIdentity {
+    /// One with nothing but its name.
+    #[must_use]
+    pub fn named(kind: IdentityKind, name: &str) -> Self {
+        Self {
+            kind,
+            name: name.to_owned(),
+            path: "/".to_owned(),
+            description: String::new(),
+            trust: None,
+            session_s_max: 0,
+            tags: Vec::new(),
+            boundary: None,
+        }
+    }
 }
 
 /// A managed policy to be made.
@@ -110,6 +132,16 @@ pub enum Grant {
     SetKey(String, KeyStatus),
     /// Removes an access key.
     DeleteKey(String),
+    /// Bounds it by a managed policy, or no longer.
+    Bound(Option<String>),
+    /// Puts a user into a group.
+    Join(String),
+    /// Takes a user out of a group.
+    Leave(String),
+    /// Puts a role into an instance profile.
+    AddRole(String),
+    /// Takes it out again.
+    RemoveRole(String),
 }
 
 /// Why not. Nothing was changed.
@@ -177,7 +209,7 @@ pub fn apply(
             change(directory, &mut identity, grant, now_ms)?;
             Ok(put(Record::Identity(Arc::new(identity))))
         }
-        Command::Delete(kind, name) => delete(find(directory, *kind, name)?),
+        Command::Delete(kind, name) => delete(directory, find(directory, *kind, name)?),
         Command::CreatePolicy(new) => create_policy(scope, directory, new, now_ms, ids),
         Command::AddVersion { arn, policy, default } => {
             add_version(own_policy(directory, arn)?, policy, *default, now_ms)
@@ -205,10 +237,14 @@ fn put(record: Record) -> Applied {
     (vec![Change::Put(record.clone())], record)
 }
 
-const fn whose(kind: IdentityKind) -> &'static str {
+/// How a refusal names one of this kind.
+#[must_use]
+pub const fn whose(kind: IdentityKind) -> &'static str {
     match kind {
         IdentityKind::User => "user with name",
         IdentityKind::Role => "role with name",
+        IdentityKind::Group => "group with name",
+        IdentityKind::Profile => "instance profile",
     }
 }
 
@@ -238,11 +274,16 @@ fn create(
     let what = match new.kind {
         IdentityKind::User => "User",
         IdentityKind::Role => "Role",
+        IdentityKind::Group => "Group",
+        IdentityKind::Profile => "Instance Profile",
     };
     if directory.identity(new.kind, &new.name).is_some() {
         return Err(Refusal::Exists { what, name: new.name.clone() });
     }
     room(directory)?;
+    if let Some(arn) = &new.boundary {
+        directory.policy(arn).ok_or_else(|| not_found("policy", arn))?;
+    }
     Ok(put(Record::Identity(Arc::new(Identity {
         kind: new.kind,
         name: new.name.clone(),
@@ -256,6 +297,9 @@ fn create(
         attached: Default::default(),
         tags: new.tags.clone(),
         keys: Vec::new(),
+        boundary: new.boundary.clone(),
+        groups: Default::default(),
+        role: None,
     }))))
 }
 
@@ -315,6 +359,58 @@ fn change(
             key_of(identity, id)?;
             identity.keys.retain(|key| key.id != *id);
         }
+        Grant::Bound(policy) => bound(directory, identity, policy.as_ref())?,
+        Grant::Join(_) | Grant::Leave(_) | Grant::AddRole(_) | Grant::RemoveRole(_) => {
+            belong(directory, identity, grant)?;
+        }
+    }
+    Ok(())
+}
+
+fn bound(
+    directory: &Directory,
+    identity: &mut Identity,
+    policy: Option<&String>,
+) -> Result<(), Refusal> {
+    match policy {
+        Some(arn) if directory.policy(arn).is_none() => return Err(not_found("policy", arn)),
+        None if identity.boundary.is_none() => {
+            return Err(not_found("permissions boundary of", &identity.name));
+        }
+        Some(_) | None => {}
+    }
+    identity.boundary = policy.cloned();
+    Ok(())
+}
+
+/// Users in groups, roles in instance profiles: by the names as they were made.
+fn belong(directory: &Directory, identity: &mut Identity, grant: &Grant) -> Result<(), Refusal> {
+    match grant {
+        Grant::Join(group) => {
+            let group = find(directory, IdentityKind::Group, group)?;
+            identity.groups.insert(group.name.clone());
+            if GROUPS_MAX < identity.groups.len() {
+                return Err(Refusal::Limit { what: "GroupsPerUser", max: GROUPS_MAX });
+            }
+        }
+        Grant::Leave(group) => {
+            let group = find(directory, IdentityKind::Group, group)?;
+            if !identity.groups.remove(&group.name) {
+                return Err(not_found("user in group", &group.name));
+            }
+        }
+        Grant::AddRole(role) => {
+            let role = find(directory, IdentityKind::Role, role)?;
+            if identity.role.is_some() {
+                return Err(Refusal::Limit { what: "InstanceSessionsPerInstanceProfile", max: 1 });
+            }
+            identity.role = Some(role.name.clone());
+        }
+        Grant::RemoveRole(role) => {
+            let held = identity.role.take_if(|held| held.eq_ignore_ascii_case(role));
+            held.ok_or_else(|| not_found("role in instance profile", role))?;
+        }
+        _ => {}
     }
     Ok(())
 }
@@ -346,7 +442,19 @@ fn key_of<'a>(identity: &'a mut Identity, id: &str) -> Result<&'a mut AccessKey,
     key.ok_or_else(|| not_found("Access Key with id", id))
 }
 
-fn delete(identity: &Arc<Identity>) -> Result<Applied, Refusal> {
+fn delete(directory: &Directory, identity: &Arc<Identity>) -> Result<Applied, Refusal> {
+    if identity.kind == IdentityKind::Group && directory.in_group(&identity.name).next().is_some() {
+        return Err(Refusal::Conflict("remove users from group"));
+    }
+    if identity.kind == IdentityKind::Role && directory.with_role(&identity.name).next().is_some() {
+        return Err(Refusal::Conflict("remove roles from instance profile"));
+    }
+    if !identity.groups.is_empty() {
+        return Err(Refusal::Conflict("remove user from all groups"));
+    }
+    if identity.role.is_some() {
+        return Err(Refusal::Conflict("remove roles from instance profile"));
+    }
     if !identity.attached.is_empty() {
         return Err(Refusal::Conflict("detach all policies"));
     }
@@ -428,7 +536,10 @@ fn add_version(
 fn delete_policy(directory: &Directory, arn: &str) -> Result<Applied, Refusal> {
     let policy = own_policy(directory, arn)?;
     if directory.with_policy(arn).next().is_some() {
-        return Err(Refusal::Conflict("detach policy from all users and roles"));
+        return Err(Refusal::Conflict("detach policy from all users, roles and groups"));
+    }
+    if directory.bounded_by(arn).next().is_some() {
+        return Err(Refusal::Conflict("remove it as permissions boundary"));
     }
     if 1 < policy.versions.len() {
         return Err(Refusal::Conflict("delete all versions but the default one"));

@@ -100,9 +100,28 @@ impl Directory {
             })
     }
 
-    /// Every user and role that has a managed policy attached.
-    pub fn with_policy<'a>(&'a self, arn: &'a str) -> impl Iterator<Item = &'a Arc<Identity>> {
+    /// Every user that is in a group.
+    pub fn in_group<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a Arc<Identity>> {
+        self.identities(IdentityKind::User, None).filter(move |user| user.groups.contains(group))
+    }
+
+    /// Every instance profile that holds a role.
+    pub fn with_role<'a>(&'a self, role: &'a str) -> impl Iterator<Item = &'a Arc<Identity>> {
+        let profiles = self.identities(IdentityKind::Profile, None);
+        profiles.filter(move |profile| profile.role.as_deref() == Some(role))
+    }
+
+    /// Every user and role that a managed policy bounds.
+    pub fn bounded_by<'a>(&'a self, arn: &'a str) -> impl Iterator<Item = &'a Arc<Identity>> {
         [IdentityKind::User, IdentityKind::Role]
+            .into_iter()
+            .flat_map(|kind| self.identities(kind, None))
+            .filter(move |identity| identity.boundary.as_deref() == Some(arn))
+    }
+
+    /// Every user, role and group that has a managed policy attached.
+    pub fn with_policy<'a>(&'a self, arn: &'a str) -> impl Iterator<Item = &'a Arc<Identity>> {
+        [IdentityKind::User, IdentityKind::Role, IdentityKind::Group]
             .into_iter()
             .flat_map(|kind| self.identities(kind, None))
             .filter(move |identity| identity.attached.contains(arn))
@@ -121,13 +140,27 @@ impl Directory {
         owner.keys.iter().find(|key| key.id == id).map(|key| (owner, key))
     }
 
-    /// Every policy of a user or role.
+    /// Every policy of a user or role, those of a user's groups included.
     pub fn documents<'a>(&'a self, identity: &'a Identity) -> impl Iterator<Item = &'a Document> {
+        let groups = identity.groups.iter();
+        let groups = groups.filter_map(|name| self.identity(IdentityKind::Group, name));
+        let all = std::iter::once(identity).chain(groups.map(Arc::as_ref));
+        all.flat_map(|one| self.own_documents(one))
+    }
+
+    fn own_documents<'a>(&'a self, identity: &'a Identity) -> impl Iterator<Item = &'a Document> {
         let inline = identity.inline.values().map(|policy| policy.document().as_ref());
         let attached = identity
             .attached
             .iter()
             .filter_map(|arn| Some(self.policy(arn)?.current()?.document().as_ref()));
         inline.chain(attached)
+    }
+
+    /// What bounds a user or role; `Some(None)` where that policy says nothing any more.
+    #[must_use]
+    pub fn boundary<'a>(&'a self, identity: &'a Identity) -> Option<Option<&'a Document>> {
+        let policy = self.policy(identity.boundary.as_deref()?);
+        Some(policy.and_then(|policy| Some(policy.current()?.document().as_ref())))
     }
 }

@@ -10,7 +10,7 @@
 //! denied whatever the others say. A policy that can't be read whole is refused when it is stored,
 //! so no statement is ever skipped. The account itself (root) asks nobody.
 //!
-//! Deliberately absent: groups, permissions boundaries, resource policies but trust policies.
+//! Deliberately absent: resource policies but trust policies.
 
 mod apply;
 mod builtin;
@@ -25,7 +25,7 @@ mod session;
 
 pub use self::apply::{
     ATTACHED_MAX, Applied, Change, Command, Grant, KEYS_MAX, NewIdentity, NewPolicy, Refusal,
-    VERSIONS_MAX, apply,
+    VERSIONS_MAX, apply, whose,
 };
 pub use self::builtin::builtin;
 pub use self::condition::Context;
@@ -33,7 +33,7 @@ pub use self::decide::{Request, Trust, Verdict, decide, trusts};
 pub use self::directory::Directory;
 pub use self::policy::{Document, Kind as PolicyKind, PolicyText, Unreadable};
 pub(crate) use self::principal::may_assume;
-pub use self::principal::{Denied, Principal, authorize};
+pub use self::principal::{Denied, Layer, Principal, authorize};
 pub use self::record::{
     AccessKey, Identity, IdentityKind, KeyStatus, ManagedPolicy, PolicyVersion, Record,
 };

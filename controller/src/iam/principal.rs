@@ -111,16 +111,45 @@ pub struct Denied {
     pub resource: String,
     /// [`Verdict::Denied`] or [`Verdict::NotAllowed`].
     pub verdict: Verdict,
+    /// Whose verdict it is.
+    pub by: Layer,
+}
+
+/// Policies that all must allow what is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// The caller's own policies, and those of a user's groups.
+    Identity,
+    /// The caller's permissions boundary.
+    Boundary,
+    /// The policy that a role was assumed with.
+    Session,
+}
+
+impl Layer {
+    /// AWS's words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Identity => "identity-based policy",
+            Self::Boundary => "permissions boundary",
+            Self::Session => "session policy",
+        }
+    }
 }
 
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { who, action, resource, verdict } = self;
+        let Self { who, action, resource, verdict, by } = self;
+        let by = by.words();
         write!(f, "User: {who} is not authorized to perform: {action} on resource: {resource} ")?;
         match verdict {
-            Verdict::Denied => f.write_str("with an explicit deny in an identity-based policy"),
+            Verdict::Denied => {
+                let article = if by.starts_with('i') { "an" } else { "a" };
+                write!(f, "with an explicit deny in {article} {by}")
+            }
             Verdict::Allowed | Verdict::NotAllowed => {
-                write!(f, "because no identity-based policy allows the {action} action")
+                write!(f, "because no {by} allows the {action} action")
             }
         }
     }
@@ -137,34 +166,52 @@ pub fn authorize(
     request: Request<'_>,
 ) -> Result<(), Denied> {
     let verdict = verdict(directory, principal, request);
-    if verdict == Verdict::Allowed {
+    if verdict.0 == Verdict::Allowed {
         return Ok(());
     }
     Err(denied(scope, principal, request, verdict))
 }
 
-fn denied(scope: &Scope, principal: &Principal, request: Request<'_>, verdict: Verdict) -> Denied {
+fn denied(
+    scope: &Scope,
+    principal: &Principal,
+    request: Request<'_>,
+    (verdict, by): (Verdict, Layer),
+) -> Denied {
     Denied {
         who: principal.arn(scope),
         action: request.action.to_owned(),
         resource: request.resource.to_owned(),
         verdict,
+        by,
     }
 }
 
-fn verdict(directory: &Directory, principal: &Principal, request: Request<'_>) -> Verdict {
+/// The caller's own policies, then the boundary, then the session's policy: the first that does not
+/// allow it decides.
+fn verdict(directory: &Directory, principal: &Principal, request: Request<'_>) -> (Verdict, Layer) {
     if *principal == Principal::Root {
-        return Verdict::Allowed;
+        return (Verdict::Allowed, Layer::Identity);
     }
-    let Some(identity) = principal.identity(directory) else { return Verdict::NotAllowed };
+    let Some(identity) = principal.identity(directory) else {
+        return (Verdict::NotAllowed, Layer::Identity);
+    };
     let own = decide(directory.documents(identity), request);
-    match principal {
-        Principal::Session(session) if own == Verdict::Allowed => match &session.policy {
-            Some(policy) => decide([policy.document().as_ref()], request),
-            None => own,
-        },
-        _ => own,
+    if own != Verdict::Allowed {
+        return (own, Layer::Identity);
     }
+    if let Some(boundary) = directory.boundary(identity) {
+        let bounded = decide(boundary, request);
+        if bounded != Verdict::Allowed {
+            return (bounded, Layer::Boundary);
+        }
+    }
+    if let Principal::Session(session) = principal
+        && let Some(policy) = &session.policy
+    {
+        return (decide([policy.document().as_ref()], request), Layer::Session);
+    }
+    (own, Layer::Identity)
 }
 
 /// Whether the caller may assume this role: by its trust policy alone where that names them, else
@@ -188,7 +235,7 @@ pub(crate) fn may_assume(
         account: &scope.account,
     };
     let trust = role.trust.as_ref().map_or(Trust::None, |t| trust(t.document(), asker, context));
-    let own = verdict(directory, principal, request);
+    let (own, by) = verdict(directory, principal, request);
     let verdict = match (trust, own) {
         (Trust::Denied, _) | (_, Verdict::Denied) => Verdict::Denied,
         // Root's own policies say yes to all, so it may assume what trusts its account. AWS refuses
@@ -196,12 +243,12 @@ pub(crate) fn may_assume(
         (Trust::Full, _) | (Trust::OfAccount, Verdict::Allowed) => return Ok(()),
         _ => Verdict::NotAllowed,
     };
-    Err(denied(scope, principal, request, verdict))
+    Err(denied(scope, principal, request, (verdict, by)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{PolicyKind, PolicyText, Record};
+    use super::super::{ManagedPolicy, PolicyKind, PolicyText, PolicyVersion, Record};
     use super::*;
 
     fn scope() -> Scope {
@@ -225,6 +272,9 @@ mod tests {
             attached: Default::default(),
             tags: vec![],
             keys: vec![],
+            boundary: None,
+            groups: Default::default(),
+            role: None,
         }
     }
 
@@ -239,6 +289,86 @@ mod tests {
             task: None,
         }))
     }
+
+    #[test]
+    fn a_boundary_allows_nothing_and_ends_what_it_does_not_allow() {
+        let parse = |text: &str| PolicyText::parse(text, PolicyKind::Identity).unwrap();
+        let statement = |effect: &str, action: &str| {
+            format!(r#"{{"Effect":"{effect}","Action":"{action}","Resource":"*"}}"#)
+        };
+        let text = |statements: &[String]| format!(r#"{{"Statement":[{}]}}"#, statements.join(","));
+        let bound = text(&[statement("Allow", "ecs:*"), statement("Deny", "ecs:StopTask")]);
+        let version = PolicyVersion { policy: parse(&bound), created_at_ms: 0 };
+        let arn = "arn:aws:iam::000000000001:policy/bound";
+        let mut directory = Directory::default();
+        directory.absorb(&Record::Policy(Arc::new(ManagedPolicy {
+            arn: arn.into(),
+            name: "bound".into(),
+            path: "/".into(),
+            id: "ANPA1".into(),
+            description: String::new(),
+            created_at_ms: 0,
+            updated_at_ms: 0,
+            versions: [(1, version)].into(),
+            default_version: 1,
+            last_version: 1,
+            tags: vec![],
+        })));
+        let bounded = Identity { boundary: Some(arn.into()), ..role(TRUST, "*") };
+        directory.absorb(&Record::Identity(Arc::new(bounded)));
+        let context = Context::default();
+        let check = |action: &str, expected: Result<(), &str>| {
+            let request = Request { action, resource: "*", context: &context };
+            let got = authorize(&scope(), &directory, &session("AROA1", None), request);
+            let got = got.map_err(|denied| denied.to_string());
+            let end = got.as_ref().err().and_then(|text| text.split_once("on resource: * "));
+            match expected {
+                Ok(()) => assert_eq!(got, Ok(())),
+                Err(words) => assert_eq!(end.unwrap().1, words),
+            }
+        };
+        check("ecs:RunTask", Ok(()));
+        let no = "because no permissions boundary allows the iam:ListRoles action";
+        check("iam:ListRoles", Err(no));
+        check("ecs:StopTask", Err("with an explicit deny in a permissions boundary"));
+        let own = Identity { boundary: Some(arn.into()), ..role(TRUST, "iam:ListRoles") };
+        directory.absorb(&Record::Identity(Arc::new(own)));
+        let request = Request { action: "ecs:RunTask", resource: "*", context: &context };
+        let refused = authorize(&scope(), &directory, &session("AROA1", None), request);
+        assert!(refused.is_err(), "what the boundary allows is not granted by it");
+    }
+
+    #[test]
+    fn a_user_has_the_policies_of_its_groups() {
+        let ann = |groups: &[&str]| {
+            Record::Identity(Arc::new(Identity {
+                kind: IdentityKind::User,
+                name: "ann".into(),
+                id: "AIDA1".into(),
+                inline: Default::default(),
+                groups: groups.iter().map(|name| (*name).to_owned()).collect(),
+                ..role(TRUST, "*")
+            }))
+        };
+        let mut directory = Directory::default();
+        let group =
+            Identity { kind: IdentityKind::Group, name: "ops".into(), ..role(TRUST, "ecs:*") };
+        directory.absorb(&Record::Identity(Arc::new(group)));
+        let context = Context::default();
+        let may = |directory: &Directory, action: &str| {
+            let id = "AIDA1".to_owned();
+            let user = Principal::User { name: "ann".into(), id, resource: "user/ann".to_owned() };
+            let request = Request { action, resource: "*", context: &context };
+            authorize(&scope(), directory, &user, request).is_ok()
+        };
+        directory.absorb(&ann(&[]));
+        assert!(!may(&directory, "ecs:RunTask"));
+        directory.absorb(&ann(&["ops"]));
+        assert!(may(&directory, "ecs:RunTask") && !may(&directory, "iam:ListRoles"));
+    }
+
+    const TRUST: &str = r#"{"Statement":{"Effect":"Allow","Action":"sts:AssumeRole",
+        "Principal":{"AWS":"000000000001"}}}"#;
 
     #[test]
     fn a_session_may_what_its_role_and_its_own_policy_both_allow() {

@@ -9,13 +9,17 @@ use serde::{Deserialize, Serialize};
 use super::PolicyText;
 use crate::keyring::Sealed;
 
-/// A user or a role.
+/// Who can have policies, and what gives a machine its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum IdentityKind {
     /// Has access keys.
     User,
     /// Is assumed by whom its trust policy names.
     Role,
+    /// Its policies hold for the users in it.
+    Group,
+    /// Holds a role for machines.
+    Profile,
 }
 
 impl IdentityKind {
@@ -25,6 +29,8 @@ impl IdentityKind {
         match self {
             Self::User => "user",
             Self::Role => "role",
+            Self::Group => "group",
+            Self::Profile => "instance-profile",
         }
     }
 
@@ -34,14 +40,16 @@ impl IdentityKind {
         match self {
             Self::User => "AIDA",
             Self::Role => "AROA",
+            Self::Group => "AGPA",
+            Self::Profile => "AIPA",
         }
     }
 }
 
-/// A user or role with all that belongs to it.
+/// A user, role, group or instance profile with all that belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Which of both.
+    /// Which of them.
     pub kind: IdentityKind,
     /// Distinct among its kind, whatever the case of its letters.
     pub name: String,
@@ -72,6 +80,15 @@ pub struct Identity {
     /// A user's access keys.
     #[serde(default)]
     pub keys: Vec<AccessKey>,
+    /// A user's or role's: ARN of the managed policy beyond which nothing is allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<String>,
+    /// A user's: names of the groups.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups: BTreeSet<String>,
+    /// An instance profile's: name of its role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
 }
 
 impl Identity {

@@ -6,8 +6,9 @@ use super::values::{FormInt, Tag};
 use crate::api::{ApiError, Code};
 use crate::iam::{IdentityKind, PolicyKind, PolicyText, Refusal};
 
-/// Longest names (AWS: 64 for users and roles, 128 for policies).
+/// Longest names (AWS: 64 for users and roles, 128 for policies, groups and instance profiles).
 const IDENTITY_NAME_CHARS_MAX: usize = 64;
+const GROUP_NAME_CHARS_MAX: usize = 128;
 pub(super) const POLICY_NAME_CHARS_MAX: usize = 128;
 const PATH_CHARS_MAX: usize = 512;
 const DESCRIPTION_CHARS_MAX: usize = 1000;
@@ -53,8 +54,14 @@ pub(super) fn identity_name(kind: IdentityKind, text: &str) -> Result<(), ApiErr
     let field = match kind {
         IdentityKind::User => "userName",
         IdentityKind::Role => "roleName",
+        IdentityKind::Group => "groupName",
+        IdentityKind::Profile => "instanceProfileName",
     };
-    name(field, text, IDENTITY_NAME_CHARS_MAX)
+    let max = match kind {
+        IdentityKind::User | IdentityKind::Role => IDENTITY_NAME_CHARS_MAX,
+        IdentityKind::Group | IdentityKind::Profile => GROUP_NAME_CHARS_MAX,
+    };
+    name(field, text, max)
 }
 
 pub(super) fn policy_name(text: &str) -> Result<(), ApiError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::check::{self, Page};
 use super::role_shapes::Role;
 use super::user_shapes::User;
-use super::values::{AttachedPolicy, FormInt, IsoTime, show_tags};
+use super::values::{AttachedPermissionsBoundary, AttachedPolicy, FormInt, IsoTime, show_tags};
 use crate::api::ecs::from_call;
 use crate::api::{Api, ApiError, Code};
 use crate::iam::{Command, Grant, Identity, IdentityKind, NewIdentity, Record};
@@ -41,11 +41,8 @@ pub(super) async fn delete(api: &Api, kind: IdentityKind, name: &str) -> Result<
 
 pub(super) fn find(api: &Api, kind: IdentityKind, name: &str) -> Result<Arc<Identity>, ApiError> {
     let view = api.engine.snapshot();
-    let what = match kind {
-        IdentityKind::User => "user with name",
-        IdentityKind::Role => "role with name",
-    };
-    view.iam.identity(kind, name).cloned().ok_or_else(|| check::not_found(what, name))
+    let what = || check::not_found(crate::iam::whose(kind), name);
+    view.iam.identity(kind, name).cloned().ok_or_else(what)
 }
 
 pub(super) fn list(
@@ -93,6 +90,13 @@ pub(super) fn attached(
     check::page(all, |policy| policy.policy_arn.clone(), marker, max)
 }
 
+fn boundary(identity: &Identity) -> Option<AttachedPermissionsBoundary> {
+    identity.boundary.as_ref().map(|arn| AttachedPermissionsBoundary {
+        permissions_boundary_type: "Policy".to_owned(),
+        permissions_boundary_arn: arn.clone(),
+    })
+}
+
 /// A role as it is shown.
 pub(super) fn role(scope: &Scope, identity: &Identity) -> Role {
     let trust = identity.trust.as_ref().map_or("", |trust| trust.text());
@@ -105,6 +109,7 @@ pub(super) fn role(scope: &Scope, identity: &Identity) -> Role {
         assume_role_policy_document: check::encoded(trust),
         description: Some(identity.description.clone()).filter(|text| !text.is_empty()),
         max_session_duration: identity.session_s_max.into(),
+        permissions_boundary: boundary(identity),
         tags: show_tags(&identity.tags),
     }
 }
@@ -117,6 +122,7 @@ pub(super) fn user(scope: &Scope, identity: &Identity) -> User {
         user_id: identity.id.clone(),
         arn: identity.arn(scope),
         create_date: IsoTime::from_ms(identity.created_at_ms),
+        permissions_boundary: boundary(identity),
         tags: show_tags(&identity.tags),
     }
 }

@@ -2,10 +2,13 @@
 //! the shapes, the checks of what is asked, and what each operation needs itself.
 
 mod check;
+mod group_shapes;
+mod groups;
 mod identities;
 mod needs;
 mod policies;
 mod policy_shapes;
+mod profiles;
 mod role_shapes;
 mod roles;
 mod simulate;
@@ -18,7 +21,7 @@ use serde_json::Value;
 
 pub(super) use self::check::refusal;
 pub(super) use self::needs::needs;
-use self::twins::twins;
+use self::twins::{tagged, twins};
 pub(super) use self::user_shapes::CreateAccessKeyRequest;
 pub(super) use self::users::{create_key, grant as grant_user, inline_policy, make as make_user};
 use crate::api::wire::operations;
@@ -76,9 +79,87 @@ operations! {
     "ListRoleTags" => roles::list_tags,
         role_shapes::ListRoleTagsRequest
             => role_shapes::ListRoleTagsResponse;
-    "ListInstanceProfilesForRole" => roles::instance_profiles,
-        role_shapes::ListInstanceProfilesForRoleRequest
-            => role_shapes::ListInstanceProfilesForRoleResponse;
+    "ListInstanceProfilesForRole" => profiles::of_role,
+        profiles::ListInstanceProfilesForRoleRequest
+            => profiles::ListInstanceProfilesForRoleResponse;
+    "CreateInstanceProfile" => profiles::create,
+        profiles::CreateInstanceProfileRequest
+            => profiles::CreateInstanceProfileResponse;
+    "GetInstanceProfile" => profiles::get,
+        profiles::GetInstanceProfileRequest
+            => profiles::GetInstanceProfileResponse;
+    "DeleteInstanceProfile" => profiles::delete,
+        profiles::DeleteInstanceProfileRequest
+            => values::Nothing;
+    "ListInstanceProfiles" => profiles::list,
+        profiles::ListInstanceProfilesRequest
+            => profiles::ListInstanceProfilesResponse;
+    "AddRoleToInstanceProfile" => profiles::add_role,
+        profiles::AddRoleToInstanceProfileRequest
+            => values::Nothing;
+    "RemoveRoleFromInstanceProfile" => profiles::remove_role,
+        profiles::RemoveRoleFromInstanceProfileRequest
+            => values::Nothing;
+    "TagInstanceProfile" => profiles::tag,
+        profiles::TagInstanceProfileRequest
+            => values::Nothing;
+    "UntagInstanceProfile" => profiles::untag,
+        profiles::UntagInstanceProfileRequest
+            => values::Nothing;
+    "ListInstanceProfileTags" => profiles::list_tags,
+        profiles::ListInstanceProfileTagsRequest
+            => profiles::ListInstanceProfileTagsResponse;
+    "PutRolePermissionsBoundary" => roles::put_boundary,
+        role_shapes::PutRolePermissionsBoundaryRequest
+            => values::Nothing;
+    "DeleteRolePermissionsBoundary" => roles::delete_boundary,
+        role_shapes::DeleteRolePermissionsBoundaryRequest
+            => values::Nothing;
+    "PutUserPermissionsBoundary" => users::put_boundary,
+        user_shapes::PutUserPermissionsBoundaryRequest
+            => values::Nothing;
+    "DeleteUserPermissionsBoundary" => users::delete_boundary,
+        user_shapes::DeleteUserPermissionsBoundaryRequest
+            => values::Nothing;
+    "CreateGroup" => groups::create,
+        group_shapes::CreateGroupRequest
+            => group_shapes::CreateGroupResponse;
+    "GetGroup" => groups::get,
+        group_shapes::GetGroupRequest
+            => group_shapes::GetGroupResponse;
+    "DeleteGroup" => groups::delete,
+        group_shapes::DeleteGroupRequest
+            => values::Nothing;
+    "ListGroups" => groups::list,
+        group_shapes::ListGroupsRequest
+            => group_shapes::ListGroupsResponse;
+    "AddUserToGroup" => groups::add_user,
+        group_shapes::AddUserToGroupRequest
+            => values::Nothing;
+    "RemoveUserFromGroup" => groups::remove_user,
+        group_shapes::RemoveUserFromGroupRequest
+            => values::Nothing;
+    "PutGroupPolicy" => groups::put_policy,
+        group_shapes::PutGroupPolicyRequest
+            => values::Nothing;
+    "GetGroupPolicy" => groups::get_policy,
+        group_shapes::GetGroupPolicyRequest
+            => group_shapes::GetGroupPolicyResponse;
+    "DeleteGroupPolicy" => groups::delete_policy,
+        group_shapes::DeleteGroupPolicyRequest
+            => values::Nothing;
+    "ListGroupPolicies" => groups::list_policies,
+        group_shapes::ListGroupPoliciesRequest
+            => group_shapes::ListGroupPoliciesResponse;
+    "AttachGroupPolicy" => groups::attach,
+        group_shapes::AttachGroupPolicyRequest
+            => values::Nothing;
+    "DetachGroupPolicy" => groups::detach,
+        group_shapes::DetachGroupPolicyRequest
+            => values::Nothing;
+    "ListAttachedGroupPolicies" => groups::list_attached,
+        group_shapes::ListAttachedGroupPoliciesRequest
+            => group_shapes::ListAttachedGroupPoliciesResponse;
     "CreateServiceLinkedRole" => roles::create_service_linked,
         role_shapes::CreateServiceLinkedRoleRequest
             => role_shapes::CreateServiceLinkedRoleResponse;
@@ -108,9 +189,9 @@ operations! {
     "ListUserTags" => users::list_tags,
         user_shapes::ListUserTagsRequest
             => user_shapes::ListUserTagsResponse;
-    "ListGroupsForUser" => users::groups,
-        user_shapes::ListGroupsForUserRequest
-            => user_shapes::ListGroupsForUserResponse;
+    "ListGroupsForUser" => groups::of_user,
+        group_shapes::ListGroupsForUserRequest
+            => group_shapes::ListGroupsForUserResponse;
     "CreateAccessKey" => create_key,
         CreateAccessKeyRequest
             => user_shapes::CreateAccessKeyResponse;

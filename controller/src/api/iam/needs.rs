@@ -19,7 +19,12 @@ pub(in crate::api) fn needs(view: &View, operation: &str, body: &Value) -> Optio
         None => (arn(format!("{}{path}{name}", kind.word())), Vec::new()),
     };
     let action = format!("iam:{operation}");
-    let need = if let Some(name) = text("RoleName") {
+    let need = if let Some(name) = text("GroupName") {
+        Need::new(action, of(IdentityKind::Group, name).0)
+    } else if let Some(name) = text("InstanceProfileName") {
+        let (resource, tags) = of(IdentityKind::Profile, name);
+        Need::new(action, resource).resource_tags("iam", &tags)
+    } else if let Some(name) = text("RoleName") {
         let (resource, tags) = of(IdentityKind::Role, name);
         Need::new(action, resource).resource_tags("iam", &tags)
     } else if let Some(name) = text("UserName") {
@@ -41,5 +46,15 @@ pub(in crate::api) fn needs(view: &View, operation: &str, body: &Value) -> Optio
         Some(policy) => need.with("iam:PolicyARN", policy),
         None => need,
     };
-    Some(vec![need.request_tags(body.get("Tags"), ("Key", "Value"))])
+    let need = match text("PermissionsBoundary") {
+        Some(policy) => need.with("iam:PermissionsBoundary", policy),
+        None => need,
+    };
+    let mut needs = vec![need.request_tags(body.get("Tags"), ("Key", "Value"))];
+    if let ("AddRoleToInstanceProfile", Some(role)) = (operation, text("RoleName")) {
+        let role = of(IdentityKind::Role, role).0;
+        let pass = Need::new("iam:PassRole", role);
+        needs.push(pass.with("iam:PassedToService", "ec2.amazonaws.com"));
+    }
+    Some(needs)
 }

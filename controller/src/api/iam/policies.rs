@@ -9,7 +9,8 @@ use super::policy_shapes::{
     GetPolicyResponse, GetPolicyVersionRequest, GetPolicyVersionResponse,
     ListEntitiesForPolicyRequest, ListEntitiesForPolicyResponse, ListPoliciesRequest,
     ListPoliciesResponse, ListPolicyVersionsRequest, ListPolicyVersionsResponse, Policy as Shown,
-    PolicyRole, PolicyUser, PolicyVersion as ShownVersion, SetDefaultPolicyVersionRequest,
+    PolicyGroup, PolicyRole, PolicyUser, PolicyVersion as ShownVersion,
+    SetDefaultPolicyVersionRequest,
 };
 use super::values::{FormBool, IsoTime, Nothing, show_tags};
 use crate::api::ecs::from_call;
@@ -38,12 +39,14 @@ fn version_number(text: &str) -> Result<u32, ApiError> {
 
 fn show(view: &View, policy: &ManagedPolicy) -> Shown {
     let attached = view.iam.with_policy(&policy.arn).count();
+    let bounded = view.iam.bounded_by(&policy.arn).count();
     Shown {
         policy_name: policy.name.clone(),
         policy_id: policy.id.clone(),
         arn: policy.arn.clone(),
         path: policy.path.clone(),
         default_version_id: format!("v{}", policy.default_version),
+        permissions_boundary_usage_count: i64::try_from(bounded).unwrap_or(i64::MAX),
         attachment_count: i64::try_from(attached).unwrap_or(i64::MAX),
         is_attachable: true,
         description: Some(policy.description.clone()).filter(|text| !text.is_empty()),
@@ -194,7 +197,16 @@ pub(super) async fn list_entities(
     let view = api.engine.snapshot();
     find(&view, &request.policy_arn)?;
     let wanted = |kind: &str| request.entity_filter.as_deref().is_none_or(|filter| filter == kind);
-    let all: Vec<&Arc<Identity>> = view.iam.with_policy(&request.policy_arn).collect();
+    let usage = request.policy_usage_filter.as_deref();
+    let all: Vec<&Arc<Identity>> = match usage {
+        Some("PermissionsBoundary") => view.iam.bounded_by(&request.policy_arn).collect(),
+        Some("PermissionsPolicy") | None => view.iam.with_policy(&request.policy_arn).collect(),
+        Some(other) => {
+            return Err(ApiError::invalid(format_args!(
+                "policyUsageFilter has no value {other:?}"
+            )));
+        }
+    };
     let of = |kind: IdentityKind| all.iter().filter(move |identity| identity.kind == kind);
     let user = |user: &&Arc<Identity>| PolicyUser {
         user_name: user.name.clone(),
@@ -204,12 +216,16 @@ pub(super) async fn list_entities(
         role_name: role.name.clone(),
         role_id: role.id.clone(),
     };
+    let group = |group: &&Arc<Identity>| PolicyGroup {
+        group_name: group.name.clone(),
+        group_id: group.id.clone(),
+    };
     if let Some(marker) = &request.marker {
         return Err(ApiError::invalid(format_args!("marker {marker:?} is none of ours")));
     }
     check::page(all.iter(), |identity| identity.name.clone(), None, request.max_items)?;
     Ok(ListEntitiesForPolicyResponse {
-        policy_groups: vec![],
+        policy_groups: of(IdentityKind::Group).filter(|_| wanted("Group")).map(group).collect(),
         policy_users: of(IdentityKind::User).filter(|_| wanted("User")).map(user).collect(),
         policy_roles: of(IdentityKind::Role).filter(|_| wanted("Role")).map(role).collect(),
         is_truncated: false,

@@ -133,16 +133,18 @@ shape! {
     ListEntitiesForPolicyRequest = "ListEntitiesForPolicyRequest" {
         policy_arn: "PolicyArn" => String,
         entity_filter: "EntityFilter" => Option<String>,
+        /// PermissionsPolicy (default) or PermissionsBoundary.
+        policy_usage_filter: "PolicyUsageFilter" => Option<String>,
         marker: "Marker" => Option<String>,
         max_items: "MaxItems" => Option<FormInt>,
     }
-    unsupported ["PathPrefix", "PolicyUsageFilter"]
+    unsupported ["PathPrefix"]
 }
 
 shape! {
     /// ListEntitiesForPolicy's output.
     ListEntitiesForPolicyResponse = "ListEntitiesForPolicyResponse" {
-        policy_groups: "PolicyGroups" => Vec<Never>,
+        policy_groups: "PolicyGroups" => Vec<PolicyGroup>,
         policy_users: "PolicyUsers" => Vec<PolicyUser>,
         policy_roles: "PolicyRoles" => Vec<PolicyRole>,
         is_truncated: "IsTruncated" => bool,
@@ -182,6 +184,7 @@ shape! {
         arn: "Arn" => String,
         path: "Path" => String,
         default_version_id: "DefaultVersionId" => String,
+        permissions_boundary_usage_count: "PermissionsBoundaryUsageCount" => i64,
         attachment_count: "AttachmentCount" => i64,
         is_attachable: "IsAttachable" => bool,
         description: "Description" => Option<String>,
@@ -234,5 +237,13 @@ shape! {
         eval_decision: "EvalDecision" => String,
         matched_statements: "MatchedStatements" => Vec<Never>,
         missing_context_values: "MissingContextValues" => Vec<String>,
+    }
+}
+
+shape! {
+    /// A group that has a policy.
+    PolicyGroup = "PolicyGroup" {
+        group_name: "GroupName" => String,
+        group_id: "GroupId" => String,
     }
 }

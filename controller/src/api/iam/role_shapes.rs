@@ -1,7 +1,7 @@
 //! The structures of roles on the wire.
 
-use super::values::{AttachedPolicy, FormInt, IsoTime, Tag};
-use crate::api::wire::{Never, shape};
+use super::values::{AttachedPermissionsBoundary, AttachedPolicy, FormInt, IsoTime, Tag};
+use crate::api::wire::shape;
 
 shape! {
     /// CreateRole's input.
@@ -12,8 +12,9 @@ shape! {
         description: "Description" => Option<String>,
         max_session_duration: "MaxSessionDuration" => Option<FormInt>,
         tags: "Tags" => Option<Vec<Tag>>,
+        /// ARN of a managed policy beyond which nothing is allowed.
+        permissions_boundary: "PermissionsBoundary" => Option<String>,
     }
-    unsupported ["PermissionsBoundary"]
 }
 
 shape! {
@@ -222,23 +223,6 @@ shape! {
 }
 
 shape! {
-    /// ListInstanceProfilesForRole's input.
-    ListInstanceProfilesForRoleRequest = "ListInstanceProfilesForRoleRequest" {
-        role_name: "RoleName" => String,
-        marker: "Marker" => Option<String>,
-        max_items: "MaxItems" => Option<FormInt>,
-    }
-}
-
-shape! {
-    /// ListInstanceProfilesForRole's output.
-    ListInstanceProfilesForRoleResponse = "ListInstanceProfilesForRoleResponse" {
-        instance_profiles: "InstanceProfiles" => Vec<Never>,
-        is_truncated: "IsTruncated" => bool,
-    }
-}
-
-shape! {
     /// A role.
     Role = "Role" {
         path: "Path" => String,
@@ -249,6 +233,23 @@ shape! {
         assume_role_policy_document: "AssumeRolePolicyDocument" => String,
         description: "Description" => Option<String>,
         max_session_duration: "MaxSessionDuration" => i64,
+        permissions_boundary: "PermissionsBoundary" => Option<AttachedPermissionsBoundary>,
         tags: "Tags" => Option<Vec<Tag>>,
+    }
+}
+
+shape! {
+    /// PutRolePermissionsBoundary's input.
+    PutRolePermissionsBoundaryRequest = "PutRolePermissionsBoundaryRequest" {
+        role_name: "RoleName" => String,
+        /// ARN of a managed policy.
+        permissions_boundary: "PermissionsBoundary" => String,
+    }
+}
+
+shape! {
+    /// DeleteRolePermissionsBoundary's input.
+    DeleteRolePermissionsBoundaryRequest = "DeleteRolePermissionsBoundaryRequest" {
+        role_name: "RoleName" => String,
     }
 }

@@ -1,18 +1,18 @@
 //! Roles.
 
 use super::check::{self, TRUST_CHARS_MAX};
+use super::identities;
 use super::role_shapes::{
     AttachRolePolicyRequest, CreateRoleRequest, CreateRoleResponse, CreateServiceLinkedRoleRequest,
-    CreateServiceLinkedRoleResponse, DeleteRolePolicyRequest, DeleteRoleRequest,
-    DetachRolePolicyRequest, GetRolePolicyRequest, GetRolePolicyResponse, GetRoleRequest,
-    GetRoleResponse, ListAttachedRolePoliciesRequest, ListAttachedRolePoliciesResponse,
-    ListInstanceProfilesForRoleRequest, ListInstanceProfilesForRoleResponse,
-    ListRolePoliciesRequest, ListRolePoliciesResponse, ListRoleTagsRequest, ListRoleTagsResponse,
-    ListRolesRequest, ListRolesResponse, PutRolePolicyRequest, TagRoleRequest, UntagRoleRequest,
+    CreateServiceLinkedRoleResponse, DeleteRolePermissionsBoundaryRequest, DeleteRolePolicyRequest,
+    DeleteRoleRequest, DetachRolePolicyRequest, GetRolePolicyRequest, GetRolePolicyResponse,
+    GetRoleRequest, GetRoleResponse, ListAttachedRolePoliciesRequest,
+    ListAttachedRolePoliciesResponse, ListRolePoliciesRequest, ListRolePoliciesResponse,
+    ListRoleTagsRequest, ListRoleTagsResponse, ListRolesRequest, ListRolesResponse,
+    PutRolePermissionsBoundaryRequest, PutRolePolicyRequest, TagRoleRequest, UntagRoleRequest,
     UpdateAssumeRolePolicyRequest, UpdateRoleRequest, UpdateRoleResponse,
 };
 use super::values::Nothing;
-use super::{identities, values};
 use crate::api::{Api, ApiError, Code};
 use crate::iam::{Grant, IdentityKind::Role as ROLE, NewIdentity, PolicyKind};
 
@@ -47,6 +47,7 @@ pub(super) async fn create(
         session_s_max: check::session_s_max(request.max_session_duration)?
             .unwrap_or(SESSION_S_DEFAULT),
         tags: check::tags(request.tags)?,
+        boundary: request.permissions_boundary,
     };
     let made = identities::create(api, new).await?;
     Ok(CreateRoleResponse { role: identities::role(&api.engine.snapshot().scope, &made) })
@@ -79,6 +80,7 @@ pub(super) async fn create_service_linked(
         trust: Some(check::document(&trust, PolicyKind::Trust, TRUST_CHARS_MAX)?),
         session_s_max: SESSION_S_DEFAULT,
         tags: Vec::new(),
+        boundary: None,
     };
     let made = identities::create(api, new).await?;
     let role = identities::role(&api.engine.snapshot().scope, &made);
@@ -129,20 +131,32 @@ pub(super) async fn update_trust(
     Ok(Nothing {})
 }
 
-pub(super) async fn instance_profiles(
-    api: &Api,
-    request: ListInstanceProfilesForRoleRequest,
-) -> Result<ListInstanceProfilesForRoleResponse, ApiError> {
-    identities::find(api, ROLE, &request.role_name)?;
-    // Instance profiles are EC2's way to give a machine a role: a node has a certificate here.
-    Ok(ListInstanceProfilesForRoleResponse { instance_profiles: vec![], is_truncated: false })
-}
-
 super::twins! {
     ROLE, role_name;
     PutRolePolicyRequest, GetRolePolicyRequest => GetRolePolicyResponse, DeleteRolePolicyRequest,
     ListRolePoliciesRequest => ListRolePoliciesResponse,
     AttachRolePolicyRequest, DetachRolePolicyRequest,
-    ListAttachedRolePoliciesRequest => ListAttachedRolePoliciesResponse,
+    ListAttachedRolePoliciesRequest => ListAttachedRolePoliciesResponse
+}
+
+super::tagged! {
+    ROLE, role_name;
     TagRoleRequest, UntagRoleRequest, ListRoleTagsRequest => ListRoleTagsResponse
+}
+
+pub(super) async fn put_boundary(
+    api: &Api,
+    request: PutRolePermissionsBoundaryRequest,
+) -> Result<Nothing, ApiError> {
+    let grant = Grant::Bound(Some(request.permissions_boundary));
+    identities::change(api, ROLE, &request.role_name, grant).await?;
+    Ok(Nothing {})
+}
+
+pub(super) async fn delete_boundary(
+    api: &Api,
+    request: DeleteRolePermissionsBoundaryRequest,
+) -> Result<Nothing, ApiError> {
+    identities::change(api, ROLE, &request.role_name, Grant::Bound(None)).await?;
+    Ok(Nothing {})
 }

@@ -47,9 +47,14 @@ pub(super) async fn run(
         .documents(identity)
         .chain(more.iter().map(|policy| policy.document().as_ref()))
         .collect();
+    let boundary = view.iam.boundary(identity);
     let results = asked.into_iter().map(|(action, resource)| {
-        let verdict =
-            decide(documents.iter().copied(), Request { action, resource, context: &context });
+        let asked = Request { action, resource, context: &context };
+        let own = decide(documents.iter().copied(), asked);
+        let verdict = match boundary {
+            Some(boundary) if own == Verdict::Allowed => decide(boundary, asked),
+            _ => own,
+        };
         let decision = match verdict {
             Verdict::Allowed => "allowed",
             Verdict::Denied => "explicitDeny",

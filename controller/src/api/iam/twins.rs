@@ -1,14 +1,13 @@
-//! Operations that IAM has twice, once for users and once for roles, alike but for a field's name.
+//! Operations that IAM has for users, roles and groups, alike but for a field's name.
 
-/// Makes them for one kind: policies of one's own, attached policies, tags.
+/// Makes them for one kind: policies of one's own, and attached policies.
 macro_rules! twins {
     (
         $kind:expr, $name:ident;
         $put:ident, $get:ident => $got:ident, $delete:ident,
         $list:ident => $listed:ident,
         $attach:ident, $detach:ident,
-        $attached:ident => $attached_listed:ident,
-        $tag:ident, $untag:ident, $tags:ident => $tags_listed:ident
+        $attached:ident => $attached_listed:ident
     ) => {
         pub(super) async fn put_policy(api: &Api, request: $put) -> Result<Nothing, ApiError> {
             super::check::policy_name(&request.policy_name)?;
@@ -76,7 +75,15 @@ macro_rules! twins {
                 marker: page.marker,
             })
         }
+    };
+}
 
+/// Makes the operations on tags for one kind.
+macro_rules! tagged {
+    (
+        $kind:expr, $name:ident;
+        $tag:ident, $untag:ident, $tags:ident => $tags_listed:ident
+    ) => {
         pub(super) async fn tag(api: &Api, request: $tag) -> Result<Nothing, ApiError> {
             let grant = Grant::Tag(super::check::tags(Some(request.tags))?);
             identities::change(api, $kind, &request.$name, grant).await?;
@@ -90,7 +97,7 @@ macro_rules! twins {
 
         pub(super) async fn list_tags(api: &Api, request: $tags) -> Result<$tags_listed, ApiError> {
             let of = identities::find(api, $kind, &request.$name)?;
-            let tags = values::show_tags(&of.tags).unwrap_or_default().into_iter();
+            let tags = super::values::show_tags(&of.tags).unwrap_or_default().into_iter();
             let marker = request.marker.as_deref();
             let page = super::check::page(tags, |tag| tag.key.clone(), marker, request.max_items)?;
             Ok($tags_listed {
@@ -102,4 +109,4 @@ macro_rules! twins {
     };
 }
 
-pub(super) use twins;
+pub(super) use {tagged, twins};

@@ -1,7 +1,7 @@
 //! The structures of users and access keys on the wire.
 
-use super::values::{AttachedPolicy, FormInt, IsoTime, Tag};
-use crate::api::wire::{Never, shape};
+use super::values::{AttachedPermissionsBoundary, AttachedPolicy, FormInt, IsoTime, Tag};
+use crate::api::wire::shape;
 
 shape! {
     /// CreateUser's input.
@@ -9,8 +9,9 @@ shape! {
         user_name: "UserName" => String,
         path: "Path" => Option<String>,
         tags: "Tags" => Option<Vec<Tag>>,
+        /// ARN of a managed policy beyond which nothing is allowed.
+        permissions_boundary: "PermissionsBoundary" => Option<String>,
     }
-    unsupported ["PermissionsBoundary"]
 }
 
 shape! {
@@ -181,23 +182,6 @@ shape! {
 }
 
 shape! {
-    /// ListGroupsForUser's input.
-    ListGroupsForUserRequest = "ListGroupsForUserRequest" {
-        user_name: "UserName" => String,
-        marker: "Marker" => Option<String>,
-        max_items: "MaxItems" => Option<FormInt>,
-    }
-}
-
-shape! {
-    /// ListGroupsForUser's output.
-    ListGroupsForUserResponse = "ListGroupsForUserResponse" {
-        groups: "Groups" => Vec<Never>,
-        is_truncated: "IsTruncated" => bool,
-    }
-}
-
-shape! {
     /// CreateAccessKey's input.
     CreateAccessKeyRequest = "CreateAccessKeyRequest" {
         user_name: "UserName" => String,
@@ -254,6 +238,7 @@ shape! {
         user_id: "UserId" => String,
         arn: "Arn" => String,
         create_date: "CreateDate" => IsoTime,
+        permissions_boundary: "PermissionsBoundary" => Option<AttachedPermissionsBoundary>,
         tags: "Tags" => Option<Vec<Tag>>,
     }
 }
@@ -276,5 +261,21 @@ shape! {
         access_key_id: "AccessKeyId" => String,
         status: "Status" => String,
         create_date: "CreateDate" => IsoTime,
+    }
+}
+
+shape! {
+    /// PutUserPermissionsBoundary's input.
+    PutUserPermissionsBoundaryRequest = "PutUserPermissionsBoundaryRequest" {
+        user_name: "UserName" => String,
+        /// ARN of a managed policy.
+        permissions_boundary: "PermissionsBoundary" => String,
+    }
+}
+
+shape! {
+    /// DeleteUserPermissionsBoundary's input.
+    DeleteUserPermissionsBoundaryRequest = "DeleteUserPermissionsBoundaryRequest" {
+        user_name: "UserName" => String,
     }
 }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use super::user_shapes::{
     AccessKey, AccessKeyMetadata, AttachUserPolicyRequest, CreateAccessKeyRequest,
     CreateAccessKeyResponse, CreateUserRequest, CreateUserResponse, DeleteAccessKeyRequest,
-    DeleteUserPolicyRequest, DeleteUserRequest, DetachUserPolicyRequest, GetUserPolicyRequest,
-    GetUserPolicyResponse, GetUserRequest, GetUserResponse, ListAccessKeysRequest,
-    ListAccessKeysResponse, ListAttachedUserPoliciesRequest, ListAttachedUserPoliciesResponse,
-    ListGroupsForUserRequest, ListGroupsForUserResponse, ListUserPoliciesRequest,
+    DeleteUserPermissionsBoundaryRequest, DeleteUserPolicyRequest, DeleteUserRequest,
+    DetachUserPolicyRequest, GetUserPolicyRequest, GetUserPolicyResponse, GetUserRequest,
+    GetUserResponse, ListAccessKeysRequest, ListAccessKeysResponse,
+    ListAttachedUserPoliciesRequest, ListAttachedUserPoliciesResponse, ListUserPoliciesRequest,
     ListUserPoliciesResponse, ListUserTagsRequest, ListUserTagsResponse, ListUsersRequest,
-    ListUsersResponse, PutUserPolicyRequest, TagUserRequest, UntagUserRequest,
-    UpdateAccessKeyRequest,
+    ListUsersResponse, PutUserPermissionsBoundaryRequest, PutUserPolicyRequest, TagUserRequest,
+    UntagUserRequest, UpdateAccessKeyRequest,
 };
 use super::values::{IsoTime, Nothing};
-use super::{check, identities, values};
+use super::{check, identities};
 use crate::api::{Api, ApiError};
 use crate::iam::{
     AccessKey as Key, Grant, Identity, IdentityKind::User as USER, KeyStatus, NewIdentity,
@@ -34,6 +34,7 @@ pub(super) async fn create(
         trust: None,
         session_s_max: 0,
         tags: check::tags(request.tags)?,
+        boundary: request.permissions_boundary,
     };
     let made = identities::create(api, new).await?;
     Ok(CreateUserResponse { user: identities::user(&api.engine.snapshot().scope, &made) })
@@ -61,15 +62,6 @@ pub(super) async fn list(
         is_truncated: page.marker.is_some(),
         marker: page.marker,
     })
-}
-
-pub(super) async fn groups(
-    api: &Api,
-    request: ListGroupsForUserRequest,
-) -> Result<ListGroupsForUserResponse, ApiError> {
-    identities::find(api, USER, &request.user_name)?;
-    // There are no groups.
-    Ok(ListGroupsForUserResponse { groups: vec![], is_truncated: false })
 }
 
 /// Makes a key. The secret is told in the answer and kept sealed.
@@ -145,21 +137,34 @@ super::twins! {
     PutUserPolicyRequest, GetUserPolicyRequest => GetUserPolicyResponse, DeleteUserPolicyRequest,
     ListUserPoliciesRequest => ListUserPoliciesResponse,
     AttachUserPolicyRequest, DetachUserPolicyRequest,
-    ListAttachedUserPoliciesRequest => ListAttachedUserPoliciesResponse,
+    ListAttachedUserPoliciesRequest => ListAttachedUserPoliciesResponse
+}
+
+super::tagged! {
+    USER, user_name;
     TagUserRequest, UntagUserRequest, ListUserTagsRequest => ListUserTagsResponse
+}
+
+pub(super) async fn put_boundary(
+    api: &Api,
+    request: PutUserPermissionsBoundaryRequest,
+) -> Result<Nothing, ApiError> {
+    let grant = Grant::Bound(Some(request.permissions_boundary));
+    identities::change(api, USER, &request.user_name, grant).await?;
+    Ok(Nothing {})
+}
+
+pub(super) async fn delete_boundary(
+    api: &Api,
+    request: DeleteUserPermissionsBoundaryRequest,
+) -> Result<Nothing, ApiError> {
+    identities::change(api, USER, &request.user_name, Grant::Bound(None)).await?;
+    Ok(Nothing {})
 }
 
 /// A user without a path and tags.
 pub(in crate::api) async fn make(api: &Api, name: &str) -> Result<Arc<Identity>, ApiError> {
-    let new = NewIdentity {
-        kind: USER,
-        name: name.to_owned(),
-        path: "/".to_owned(),
-        description: String::new(),
-        trust: None,
-        session_s_max: 0,
-        tags: Vec::new(),
-    };
+    let new = NewIdentity::named(USER, name);
     identities::create(api, new).await
 }
 

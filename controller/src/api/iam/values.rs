@@ -29,6 +29,15 @@ shape! {
     }
 }
 
+shape! {
+    /// The boundary of a user or role.
+    AttachedPermissionsBoundary = "AttachedPermissionsBoundary" {
+        /// `Policy`
+        permissions_boundary_type: "PermissionsBoundaryType" => String,
+        permissions_boundary_arn: "PermissionsBoundaryArn" => String,
+    }
+}
+
 /// Tags as they are shown; none are not shown.
 pub(in crate::api) fn show_tags(tags: &[KeyValue]) -> Option<Vec<Tag>> {
     let show = |tag: &KeyValue| Tag { key: tag.name.clone(), value: tag.value.clone() };
