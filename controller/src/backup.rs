@@ -4,8 +4,10 @@
 //! ```text
 //!  {"loadlineBackup":1,"madeAtMs":…}
 //!  {"file":"ca.pem","hex":"…"}                 what else lies in the controller's folder
+//!  {"clientKeys":"…"}                          the credentials file of clients, in hex
 //!  {"table":"tasks","key":"arn:…","value":{…}} every record of the store, as of one commit
-//!  {"records":1234}                            the last line: a file that is cut off lacks it
+//!  {"log":{"Event":{…}}}                       every log group, stream and event
+//!  {"records":1234,"logs":567}                 the last line: a file that is cut off lacks it
 //! ```
 //!
 //! Invariants: the records are of one commit; a backup that is not whole is refused before anything
@@ -19,7 +21,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::store::{Mutation, RedbStore, Store, StoreError, Table};
+use crate::logs::{Kept, LogStore, LogsError, Refill};
+use crate::store::{Mutation, Records, RedbStore, Store, StoreError, Table};
 
 /// The format that this program writes, and reads.
 const FORMAT: u32 = 1;
@@ -28,7 +31,7 @@ const BATCH_MAX: usize = 5_000;
 /// Largest file beside the store that goes into a backup, in bytes: keys and certificates.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// What is never part of one: the store itself, the lock, logs and backups.
-const LEFT_OUT: [&str; 3] = ["state.redb", "lock", "audit.jsonl"];
+const LEFT_OUT: [&str; 4] = ["state.redb", "logs.redb", "lock", "audit.jsonl"];
 
 /// A backup can't be made or restored.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +60,31 @@ pub enum BackupError {
     /// The new store can't be written.
     #[error("write the restored records")]
     Store(#[from] StoreError),
+    /// The log store can't be read or written.
+    #[error("log events")]
+    Logs(#[from] LogsError),
+}
+
+/// All that goes into a backup.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    /// The controller's folder.
+    pub folder: &'a Path,
+    /// Every record of the store.
+    pub records: &'a Records,
+    /// The access keys of clients, where they lie in a file.
+    pub credentials: Option<&'a Path>,
+    /// Log groups, streams and events; `None` leaves them out.
+    pub logs: Option<&'a LogStore>,
+}
+
+/// What a backup holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records of the store.
+    pub records: u64,
+    /// Log groups, streams, events and their counters.
+    pub logs: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -77,8 +105,17 @@ enum Line {
         key: String,
         value: Value,
     },
+    ClientKeys {
+        #[serde(rename = "clientKeys")]
+        hex: String,
+    },
+    Log {
+        log: Kept,
+    },
     End {
         records: u64,
+        #[serde(default)]
+        logs: u64,
     },
 }
 
@@ -86,12 +123,8 @@ enum Line {
 ///
 /// # Errors
 /// [`BackupError`]
-pub fn write(
-    folder: &Path,
-    records: &[(Table, Vec<u8>, Vec<u8>)],
-    now_ms: u64,
-) -> Result<PathBuf, BackupError> {
-    let backups = folder.join("backups");
+pub fn write(sources: &Sources<'_>, now_ms: u64) -> Result<(PathBuf, Counts), BackupError> {
+    let backups = sources.folder.join("backups");
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -99,84 +132,128 @@ pub fn write(
         .map_err(failed("make the folder", &backups))?;
     let path = backups.join(format!("backup-{now_ms}.jsonl"));
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-    let mut out = BufWriter::new(file.map_err(failed("create", &path))?);
-    let mut say = |line: &Line| {
-        let text = serde_json::to_string(line).map_err(io::Error::other)?;
-        writeln!(out, "{text}")
-    };
-    let mut all = || -> io::Result<()> {
-        say(&Line::Head { format: FORMAT, made_at_ms: now_ms })?;
-        for (file, bytes) in files(folder)? {
-            say(&Line::File { file, hex: hex::encode(bytes) })?;
-        }
-        for (table, key, value) in records {
-            let key = String::from_utf8_lossy(key).into_owned();
-            let value = serde_json::from_slice(value).map_err(io::Error::other)?;
-            say(&Line::Record { table: table.name().to_owned(), key, value })?;
-        }
-        say(&Line::End { records: records.len() as u64 })
-    };
-    all().map_err(failed("write", &path))?;
-    let file = out.into_inner().map_err(|error| failed("write", &path)(error.into_error()))?;
-    file.sync_all().map_err(failed("fsync", &path))?;
+    let out = BufWriter::new(file.map_err(failed("create", &path))?);
+    let written = fill_backup(sources, out, &path, now_ms);
+    if written.is_err() {
+        // A half is of no use; one that stays is refused by its missing last line.
+        let _ = std::fs::remove_file(&path);
+    }
+    let counts = written?;
     File::open(&backups).and_then(|dir| dir.sync_all()).map_err(failed("fsync", &backups))?;
-    Ok(path)
+    Ok((path, counts))
+}
+
+fn fill_backup(
+    sources: &Sources<'_>,
+    mut out: BufWriter<File>,
+    path: &Path,
+    now_ms: u64,
+) -> Result<Counts, BackupError> {
+    let mut say = |line: &Line| {
+        let text = serde_json::to_string(line).map_err(io::Error::other);
+        text.and_then(|text| writeln!(out, "{text}")).map_err(failed("write", path))
+    };
+    say(&Line::Head { format: FORMAT, made_at_ms: now_ms })?;
+    for (file, bytes) in files(sources.folder)? {
+        say(&Line::File { file, hex: hex::encode(bytes) })?;
+    }
+    if let Some(credentials) = sources.credentials {
+        let bytes = std::fs::read(credentials).map_err(failed("read", credentials))?;
+        say(&Line::ClientKeys { hex: hex::encode(bytes) })?;
+    }
+    for (table, key, value) in sources.records {
+        let key = String::from_utf8_lossy(key).into_owned();
+        let value = serde_json::from_slice(value).map_err(io::Error::other);
+        let value = value.map_err(failed("write", path))?;
+        say(&Line::Record { table: table.name().to_owned(), key, value })?;
+    }
+    let mut counts = Counts { records: sources.records.len() as u64, logs: 0 };
+    if let Some(logs) = sources.logs {
+        logs.each(&mut |log| -> Result<(), BackupError> {
+            counts.logs += 1;
+            say(&Line::Log { log })
+        })?;
+    }
+    say(&Line::End { records: counts.records, logs: counts.logs })?;
+    let file = out.into_inner().map_err(|error| failed("write", path)(error.into_error()))?;
+    file.sync_all().map_err(failed("fsync", path))?;
+    Ok(counts)
 }
 
 /// The small files of the controller's folder: its CA, its keys.
-fn files(folder: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
+fn files(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, BackupError> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
+    for entry in std::fs::read_dir(folder).map_err(failed("read", folder))? {
+        let entry = entry.map_err(failed("read", folder))?;
+        let path = entry.path();
         let Ok(name) = entry.file_name().into_string() else { continue };
-        let metadata = entry.metadata()?;
+        let metadata = entry.metadata().map_err(failed("read", &path))?;
         let left_out = LEFT_OUT.iter().any(|prefix| name.starts_with(prefix));
-        if metadata.is_file() && !left_out && metadata.len() <= FILE_BYTES_MAX {
-            files.push((name, std::fs::read(entry.path())?));
+        if !metadata.is_file() || left_out {
+            continue;
         }
+        if FILE_BYTES_MAX < metadata.len() {
+            let too_large = io::Error::other(format!("it has more than {FILE_BYTES_MAX} bytes"));
+            return Err(failed("back up", &path)(too_large));
+        }
+        files.push((name, std::fs::read(&path).map_err(failed("read", &path))?));
     }
     files.sort_unstable();
     Ok(files)
 }
 
-/// Makes the controller's folder anew from a backup; how many records it holds. Blocking.
+/// Makes the controller's folder anew from a backup, and the credentials file of clients where
+/// there is none; how much it holds. Blocking.
 ///
 /// # Errors
 /// [`BackupError`]; nothing is left of a restore that failed.
-pub fn restore(backup: &Path, folder: &Path) -> Result<u64, BackupError> {
+pub fn restore(backup: &Path, folder: &Path, credentials: &Path) -> Result<Counts, BackupError> {
     let whole = check(backup)?;
-    let store = folder.join("state.redb");
-    for name in whole.files.iter().map(|(name, _)| folder.join(name)).chain([store.clone()]) {
+    let (store, logs) = (folder.join("state.redb"), folder.join("logs.redb"));
+    let beside = whole.files.iter().map(|(name, _)| folder.join(name));
+    let keys = whole.client_keys.is_some().then(|| credentials.to_owned());
+    for name in beside.chain([store.clone(), logs.clone()]).chain(keys) {
         if name.exists() {
             return Err(BackupError::NotEmpty(name));
         }
     }
-    let part = folder.join("restoring.redb");
-    let written = fill(backup, &part);
+    let parts = (folder.join("restoring.redb"), folder.join("restoring-logs.redb"));
+    let written = fill(backup, &parts);
     if written.is_err() {
         // What could not be finished is of no use; a file that stays is named by the next attempt.
-        let _ = std::fs::remove_file(&part);
+        let _ = std::fs::remove_file(&parts.0);
+        let _ = std::fs::remove_file(&parts.1);
         return written;
     }
     for (name, bytes) in &whole.files {
-        let path = folder.join(name);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let wrote = file.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-        wrote.map_err(failed("write", &path))?;
+        private_file(&folder.join(name), bytes)?;
     }
-    std::fs::rename(&part, &store).map_err(failed("put in place", &store))?;
+    if let Some(bytes) = &whole.client_keys {
+        private_file(credentials, bytes)?;
+    }
+    for (part, place) in [(&parts.1, &logs), (&parts.0, &store)] {
+        std::fs::rename(part, place).map_err(failed("put in place", place))?;
+    }
     File::open(folder).and_then(|dir| dir.sync_all()).map_err(failed("fsync", folder))?;
     written
 }
 
+fn private_file(path: &Path, bytes: &[u8]) -> Result<(), BackupError> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let wrote = file.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+    wrote.map_err(failed("write", path))
+}
+
 struct Whole {
     files: Vec<(String, Vec<u8>)>,
+    client_keys: Option<Vec<u8>>,
 }
 
 /// Reads all of it once, so that nothing is made of a half.
 fn check(backup: &Path) -> Result<Whole, BackupError> {
     let wrong = |why: String| BackupError::NotWhole { path: backup.to_owned(), why };
-    let (mut files, mut records, mut end) = (Vec::new(), 0, None);
+    let (mut files, mut client_keys) = (Vec::new(), None);
+    let (mut counts, mut end) = (Counts::default(), None);
     let mut first = true;
     for line in lines(backup)? {
         if end.is_some() {
@@ -195,22 +272,36 @@ fn check(backup: &Path) -> Result<Whole, BackupError> {
                 let bytes = hex::decode(&hex).ok().filter(|_| plain);
                 files.push((file.clone(), bytes.ok_or_else(|| wrong(format!("file {file:?}")))?));
             }
-            (false, Line::Record { .. }) => records += 1,
-            (false, Line::End { records: told }) => end = Some(told),
+            (false, Line::ClientKeys { hex }) => {
+                let bytes = hex::decode(&hex).map_err(|_| wrong("the client keys".to_owned()))?;
+                client_keys = Some(bytes);
+            }
+            (false, Line::Record { .. }) => counts.records += 1,
+            (false, Line::Log { .. }) => counts.logs += 1,
+            (false, Line::End { records, logs }) => end = Some(Counts { records, logs }),
         }
     }
     match end {
-        Some(told) if told == records => Ok(Whole { files }),
-        Some(told) => Err(wrong(format!("it has {records} records and tells of {told}"))),
+        Some(told) if told == counts => Ok(Whole { files, client_keys }),
+        Some(told) => Err(wrong(format!("it has {counts:?} and tells of {told:?}"))),
         None => Err(wrong("its last line is missing: it is cut off".to_owned())),
     }
 }
 
-fn fill(backup: &Path, store: &Path) -> Result<u64, BackupError> {
+fn fill(backup: &Path, (store, logs): &(PathBuf, PathBuf)) -> Result<Counts, BackupError> {
     let mut store = RedbStore::open(store)?;
-    let (mut batch, mut count) = (Vec::new(), 0);
+    let mut logs = Refill::begin(logs)?;
+    let (mut batch, mut counts) = (Vec::new(), Counts::default());
     for line in lines(backup)? {
-        let Line::Record { table, key, value } = line? else { continue };
+        let (table, key, value) = match line? {
+            Line::Record { table, key, value } => (table, key, value),
+            Line::Log { log } => {
+                counts.logs += 1;
+                logs.take(log)?;
+                continue;
+            }
+            _ => continue,
+        };
         let known = Table::ALL.into_iter().find(|known| known.name() == table);
         let table = known.ok_or_else(|| BackupError::NotWhole {
             path: backup.to_owned(),
@@ -218,14 +309,15 @@ fn fill(backup: &Path, store: &Path) -> Result<u64, BackupError> {
         })?;
         let value = Some(serde_json::to_vec(&value).expect("JSON was read, and is written"));
         batch.push(Mutation { table, key: key.into_bytes(), value });
-        count += 1;
+        counts.records += 1;
         if batch.len() == BATCH_MAX {
             store.commit(&batch)?;
             batch.clear();
         }
     }
     store.commit(&batch)?;
-    Ok(count)
+    logs.finish()?;
+    Ok(counts)
 }
 
 fn lines(
@@ -250,10 +342,40 @@ fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BackupEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Records;
+    use crate::logs::{NewEvent, Write};
 
     fn records(store: &mut dyn Store) -> Records {
         store.records().unwrap()
+    }
+
+    fn kept(logs: &LogStore) -> Vec<Kept> {
+        let mut all = Vec::new();
+        let seen = logs.each(&mut |kept| -> Result<(), LogsError> {
+            all.push(kept);
+            Ok(())
+        });
+        seen.unwrap();
+        all
+    }
+
+    /// Two streams, one of which is deleted again.
+    fn logs(path: &Path) -> LogStore {
+        let logs = LogStore::open(path).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let does = |write| runtime.block_on(logs.write(write, 1_000)).unwrap();
+        let group = || "g".to_owned();
+        does(Write::CreateGroup { name: group(), tags: [].into(), may_exist: false });
+        for stream in ["kept", "gone"] {
+            let name = stream.to_owned();
+            does(Write::CreateStream { group: group(), name, may_exist: false });
+            let event = |n: u64| NewEvent { timestamp_ms: n, message: format!("{stream} {n}") };
+            let events = (1..4).map(event).collect();
+            let stream = stream.to_owned();
+            does(Write::Put { group: group(), stream, events, cursor: Some("7".into()) });
+        }
+        does(Write::DeleteStream(group(), "gone".into()));
+        assert_eq!(kept(&logs).iter().filter(|one| matches!(one, Kept::Event { .. })).count(), 3);
+        logs
     }
 
     #[test]
@@ -268,22 +390,37 @@ mod tests {
         store.commit(&(0..BATCH_MAX as u32 + 3).map(put).collect::<Vec<_>>()).unwrap();
         std::fs::write(old.path().join("ca.pem"), "key").unwrap();
         std::fs::write(old.path().join("audit.jsonl"), "no").unwrap();
-        let backup = write(old.path(), &records(&mut store), 7).unwrap();
+        let keys = old.path().join("keys");
+        std::fs::create_dir(&keys).unwrap();
+        let credentials = keys.join("credentials");
+        std::fs::write(&credentials, "[default]").unwrap();
+        let logs = logs(&old.path().join("logs.redb"));
+        let sources = Sources {
+            folder: old.path(),
+            records: &records(&mut store),
+            credentials: Some(&credentials),
+            logs: Some(&logs),
+        };
+        let (backup, counts) = write(&sources, 7).unwrap();
 
         let text = std::fs::read_to_string(&backup).unwrap();
+        let restored = new.path().join("credentials");
         let half = new.path().join("half.jsonl");
         std::fs::write(&half, &text[..text.len() - 20]).unwrap();
-        let refused = restore(&half, new.path()).unwrap_err().to_string();
+        let refused = restore(&half, new.path(), &restored).unwrap_err().to_string();
         assert!(refused.contains("is not a whole backup"), "{refused}");
         assert!(!new.path().join("state.redb").exists());
 
-        let count = restore(&backup, new.path()).unwrap();
-        assert_eq!(count, BATCH_MAX as u64 + 3);
+        assert_eq!(restore(&backup, new.path(), &restored).unwrap(), counts);
+        assert_eq!(counts.records, BATCH_MAX as u64 + 3);
+        let again = LogStore::open(&new.path().join("logs.redb")).unwrap();
+        assert_eq!(kept(&again), kept(&logs));
+        assert_eq!(std::fs::read_to_string(&restored).unwrap(), "[default]");
         let mut again = RedbStore::open(&new.path().join("state.redb")).unwrap();
         assert_eq!(records(&mut again), records(&mut store));
         assert_eq!(std::fs::read_to_string(new.path().join("ca.pem")).unwrap(), "key");
         assert!(!new.path().join("audit.jsonl").exists());
-        let refused = restore(&backup, new.path()).unwrap_err();
+        let refused = restore(&backup, new.path(), &restored).unwrap_err();
         assert!(matches!(refused, BackupError::NotEmpty(_)), "{refused}");
     }
 }

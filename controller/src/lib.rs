@@ -29,6 +29,7 @@ pub mod services;
 
 pub mod backup;
 pub mod engine;
+pub mod rotate;
 pub mod store;
 
 pub mod api;

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
     let done = match &options.verb {
         None => run(&options),
         Some(Verb::Restore { backup }) => restore(&options, backup),
+        Some(Verb::RotateKey) => rotate_key(&options),
     };
     if let Err(error) = done {
         eprintln!("loadline-controller: error: {error:#}");
@@ -71,8 +72,18 @@ fn run(options: &Options) -> anyhow::Result<()> {
 fn restore(options: &Options, backup: &Path) -> anyhow::Result<()> {
     let folder = options.folder();
     let _lock = Lock::take(&folder)?;
-    let records = loadline_controller::backup::restore(backup, &folder)?;
-    println!("{records} records restored in {}", folder.display());
+    let credentials = options.credentials();
+    let counts = loadline_controller::backup::restore(backup, &folder, &credentials)?;
+    let (records, logs) = (counts.records, counts.logs);
+    println!("{records} records and {logs} of logs restored in {}", folder.display());
+    Ok(())
+}
+
+fn rotate_key(options: &Options) -> anyhow::Result<()> {
+    let folder = options.folder();
+    let _lock = Lock::take(&folder)?;
+    let count = loadline_controller::rotate::rotate(&folder)?;
+    println!("{count} values are sealed with the new key of {}", folder.display());
     Ok(())
 }
 
@@ -114,6 +125,7 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
     refuse_dev_abroad(options, api_at)?;
     // Only now: one that can't listen leaves nothing behind in the state folder.
     let _lock = Lock::take(&options.folder())?;
+    loadline_controller::rotate::check_whole(&options.folder()).map_err(anyhow::Error::msg)?;
     let gate = gate(options)?;
     let authority =
         Arc::new(pki::load_or_create(&options.folder().join("ca.pem"), SystemTime::now())?);
@@ -205,7 +217,8 @@ fn seeing(options: &Options, engine: &Engine) -> anyhow::Result<Seeing> {
     let events = Events::default();
     tokio::spawn(events.clone().follow(engine.clone()));
     let (calls, folder) = (Calls::default(), Some(folder));
-    Ok(Seeing { events, audit, calls, folder })
+    let credentials = (!options.dev).then(|| options.credentials());
+    Ok(Seeing { events, audit, calls, folder, credentials })
 }
 
 /// The port of its own for Prometheus, where one is wanted.

@@ -84,6 +84,8 @@ pub(crate) enum Verb {
         /// The file
         backup: PathBuf,
     },
+    /// Seals every secret, parameter and access key with a new key, while no controller runs
+    RotateKey,
 }
 
 const EXAMPLES: &str = "\

@@ -99,7 +99,12 @@ impl Client {
             ("x-amz-date", &time),
             ("x-amz-target", target),
         ];
-        let scope = Scope { time: &time, region: &self.region, service: "ecs" };
+        let service = match target.split('.').next() {
+            Some("Logs_20140328") => "logs",
+            Some("secretsmanager") => "secretsmanager",
+            _ => "ecs",
+        };
+        let scope = Scope { time: &time, region: &self.region, service };
         let signed = authorization(&self.key, scope, &headers, body);
         headers.push(("authorization", &signed));
         http::tcp(&self.address, "POST /", &headers, body)

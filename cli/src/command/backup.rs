@@ -13,12 +13,16 @@ use crate::output::dash;
 /// On another machine, `loadline-controller restore FILE` makes a state folder of it; nodes find
 /// their controller again where their --controller leads to the new one.
 #[derive(Debug, Args)]
-pub(crate) struct Backup {}
+pub(crate) struct Backup {
+    /// Leave out log groups, streams and events, of which there may be gigabytes.
+    #[arg(long)]
+    without_logs: bool,
+}
 
 impl Backup {
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
         let client = context.client()?;
-        let made = client.own("CreateBackup", json!({})).await?;
+        let made = client.own("CreateBackup", json!({ "withoutLogs": self.without_logs })).await?;
         context.output.either(&made, &dash(made["path"].as_str()))?;
         Ok(0)
     }

@@ -10,11 +10,13 @@
 //! of their time; the whole store has a bound, and what is over it is refused, not dropped in
 //! silence.
 
+mod keep;
 mod pattern;
 mod read;
 mod store;
 mod writer;
 
+pub use self::keep::{Kept, Refill};
 pub use self::pattern::{Pattern, Unreadable};
 pub use self::read::{Filter, Found, Page, Position, Range};
 pub use self::store::{

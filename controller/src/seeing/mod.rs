@@ -26,4 +26,6 @@ pub struct Seeing {
     pub calls: Calls,
     /// The controller's folder, in which backups are made.
     pub folder: Option<PathBuf>,
+    /// The file of the account's own access keys, for backups.
+    pub credentials: Option<PathBuf>,
 }

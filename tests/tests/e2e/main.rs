@@ -24,6 +24,8 @@ mod networks;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
+mod restore;
+#[cfg(test)]
 mod services;
 #[cfg(test)]
 mod silence;

@@ -111,7 +111,10 @@ shape! {
 
 shape! {
     /// CreateBackup's input.
-    CreateBackupRequest = "" {}
+    CreateBackupRequest = "" {
+        /// Leaves out log groups, streams and events.
+        without_logs: "withoutLogs" => Option<bool>,
+    }
 }
 
 shape! {
@@ -121,25 +124,37 @@ shape! {
         path: "path" => String,
         /// How many records it holds.
         records: "records" => u64,
+        /// How many log groups, streams and events.
+        logs: "logs" => u64,
     }
 }
 
 pub(super) async fn backup(
     api: &Api,
-    _request: CreateBackupRequest,
+    request: CreateBackupRequest,
 ) -> Result<CreateBackupResponse, ApiError> {
     let Some(folder) = api.seeing.folder.clone() else {
         return Err(ApiError::new(Code::Client, "this controller keeps its state nowhere"));
     };
     let records = api.engine.records().await.map_err(from_call)?;
-    let count = records.len() as u64;
     let now_ms = SystemClock::new().unix_ms();
-    let written =
-        tokio::task::spawn_blocking(move || backup::write(&folder, &records, now_ms)).await;
-    let path = written
+    let logs = (request.without_logs != Some(true)).then(|| api.logs.clone());
+    let credentials = api.seeing.credentials.clone();
+    let written = tokio::task::spawn_blocking(move || {
+        let sources = backup::Sources {
+            folder: &folder,
+            records: &records,
+            credentials: credentials.as_deref(),
+            logs: logs.as_ref(),
+        };
+        backup::write(&sources, now_ms)
+    });
+    let (path, counts) = written
+        .await
         .map_err(|error| ApiError::new(Code::Server, error))?
         .map_err(|error| ApiError::new(Code::Server, whole(&error)))?;
-    Ok(CreateBackupResponse { path: path.display().to_string(), records: count })
+    let backup::Counts { records, logs } = counts;
+    Ok(CreateBackupResponse { path: path.display().to_string(), records, logs })
 }
 
 /// An error with its causes, in one line.
