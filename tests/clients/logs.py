@@ -114,7 +114,7 @@ for text, code, part, call in [
      lambda: logs.put_retention_policy(logGroupName="/app/web", retentionInDays=2)),
     ("a key of one's own", "ClientException", "kmsKeyId is not supported",
      lambda: logs.create_log_group(logGroupName="k", kmsKeyId="k")),
-    ("a live tail", "UnknownOperationException", "StartLiveTail",
+    ("a live tail", "InvalidOperationException", "poll FilterLogEvents instead",
      lambda: logs.start_live_tail(logGroupIdentifiers=[arn])),
 ]:
     refused(text, code, part, call)

@@ -54,6 +54,18 @@ iam.put_role_policy(RoleName="execution", PolicyName="p", PolicyDocument=json.du
         {"Effect": "Allow", "Action": "ssm:GetParameters",
          "Resource": f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/app/*"}]}))
 stopped = run(*all_of_them)
+claim("without the right to write its log the task fails to start too",
+      stopped["stoppedReason"].startswith(
+          "ResourceInitializationError: failed to initialize logging driver: log group told: ")
+      and "is not authorized to perform: logs:CreateLogGroup" in stopped["stoppedReason"],
+      stopped)
+iam.attach_role_policy(
+    RoleName="execution",
+    PolicyArn="arn:aws:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy")
+iam.put_role_policy(RoleName="execution", PolicyName="logs", PolicyDocument=json.dumps({
+    "Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "logs:CreateLogGroup", "Resource": "*"}]}))
+stopped = run(*all_of_them)
 equal("with it the task runs", stopped["containers"][0].get("exitCode"), 0)
 claim("nothing of it is shown", "hush" not in json.dumps(
     [stopped, ecs.describe_task_definition(taskDefinition="told")["taskDefinition"]], default=str))

@@ -155,4 +155,10 @@ equal("its own parameter", client("ssm", key).get_parameter(
     Name="/app/db/password", WithDecryption=True)["Parameter"]["Value"], "p")
 refused("another parameter", A, "ssm:GetParameter on resource: arn:aws:ssm",
         lambda: client("ssm", key).get_parameter(Name="/app/url"))
+made = sm.get_random_password(PasswordLength=20, ExcludePunctuation=True)["RandomPassword"]
+claim("a random password has its length and kinds", len(made) == 20 and made.isalnum(), made)
+refused("too long a password", "InvalidParameterException", "PasswordLength",
+        lambda: sm.get_random_password(PasswordLength=5000))
+equal("a secret has no policy of its own", "ResourcePolicy" in sm.get_resource_policy(
+    SecretId=sm.create_secret(Name="unruled", SecretString="x")["ARN"]), False)
 finish()

@@ -18,7 +18,7 @@ mod exec;
 mod guard;
 mod holders;
 mod iam;
-mod logs;
+pub(crate) mod logs;
 mod own;
 mod query;
 mod reply;

@@ -101,7 +101,7 @@ impl Shipper {
 }
 
 /// `PREFIX/CONTAINER/TASK_ID`; without a prefix the container's own id.
-fn stream_name(task: &Task, container: &ContainerName, logs: &AwsLogs) -> String {
+pub(super) fn stream_name(task: &Task, container: &ContainerName, logs: &AwsLogs) -> String {
     let own = task.containers.iter().find(|have| have.name == *container);
     match &logs.stream_prefix {
         Some(prefix) => format!("{prefix}/{container}/{}", task.arn.id()),

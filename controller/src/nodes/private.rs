@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 use loadline_model::{ContainerName, KeyValue, TaskArn};
 use loadline_proto::convert::{TaskCredentials, TaskSecrets};
 
+use super::awslogs::stream_name;
+use crate::api::logs::group_arn;
 use crate::iam::{Context, Denied, Principal, Request, Session, TaskRole, authorize, mint};
 use crate::keyring::{Keyring, Purpose};
-use crate::state::{ContainerSecret, Task, View};
+use crate::state::{AwsLogs, ContainerSecret, Task, View};
 use crate::vault::{Parameter, Secret, ValueKind, parameter_key, secret_key};
 
 /// How long credentials of a task hold, in seconds (ECS: six hours).
@@ -72,7 +74,8 @@ pub(super) fn credentials(
     })
 }
 
-/// The task's secrets, looked up with the rights of its execution role; `None` where it has none.
+/// The task's secrets, looked up with the rights of its execution role, which must also let it
+/// write its log streams where it has one; `None` for a task that awaits nothing.
 pub(super) fn secrets(
     view: &View,
     keyring: &Keyring,
@@ -81,26 +84,34 @@ pub(super) fn secrets(
 ) -> Option<TaskSecrets> {
     let task = view.task(task)?;
     let definition = view.definitions.get(&task.definition)?;
-    let wanted = &definition.body.secrets;
-    if wanted.is_empty() {
+    let (wanted, logs) = (&definition.body.secrets, &definition.body.logs);
+    let role = definition.roles(task.overrides.as_deref()).execution;
+    if wanted.is_empty() && (logs.is_empty() || role.is_none()) {
         return None;
     }
-    let role = definition.roles(task.overrides.as_deref()).execution;
-    let session = role.and_then(|role| session(view, task, &role, TaskRole::Execution, now_s + 60));
-    let values = match session {
+    let as_role = |role: String| session(view, task, &role, TaskRole::Execution, now_s + 60);
+    let values = match role.and_then(as_role) {
         Some(session) => {
             let looker = Looker { view, keyring, principal: Principal::Session(session.into()) };
-            looker.all(wanted)
+            let values = looker.all(wanted).map_err(Failure::Secrets);
+            values.and_then(|values| looker.may_log(task, logs).map(|()| values))
         }
-        None => Err(Fault::NoRole),
+        None => Err(Failure::Secrets(Fault::NoRole)),
     };
-    let values = values.map_err(|fault| {
-        let text = format!(
-            "ResourceInitializationError: unable to pull secrets or registry auth: {fault}"
-        );
+    let values = values.map_err(|failure| {
+        let text = format!("ResourceInitializationError: {failure}");
         text.chars().take(REASON_CHARS_MAX).collect()
     });
     Some(TaskSecrets { task: task.arn.clone(), values })
+}
+
+/// Why a task can't start.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("unable to pull secrets or registry auth: {0}")]
+    Secrets(Fault),
+    #[error("failed to initialize logging driver: log group {0}: AccessDeniedException: {1}")]
+    Logs(String, Denied),
 }
 
 /// Why a secret can't be had.
@@ -201,6 +212,22 @@ impl Looker<'_> {
         context.put("aws:RequestedRegion", &scope.region);
         context.extend(&self.principal.context(scope, iam));
         authorize(scope, iam, &self.principal, Request { action, resource, context: &context })
+    }
+
+    /// Whether the role may make and fill the log streams of the task's containers.
+    fn may_log(&self, task: &Task, logs: &BTreeMap<ContainerName, AwsLogs>) -> Result<(), Failure> {
+        for (container, one) in logs {
+            let group = group_arn(&self.view.scope, &one.group);
+            let denied = |denied| Failure::Logs(one.group.clone(), denied);
+            if one.create_group {
+                self.may("logs:CreateLogGroup", &format!("{group}:*")).map_err(denied)?;
+            }
+            let stream = format!("{group}:log-stream:{}", stream_name(task, container, one));
+            for action in ["logs:CreateLogStream", "logs:PutLogEvents"] {
+                self.may(action, &stream).map_err(denied)?;
+            }
+        }
+        Ok(())
     }
 
     fn parameter(&self, name: &str) -> Result<String, Why> {

@@ -24,7 +24,7 @@ const RETENTIONS: [i64; 22] = [
 ];
 
 /// The part of a group's ARN before `:*`.
-pub(super) fn group_arn(scope: &Scope, name: &str) -> String {
+pub(crate) fn group_arn(scope: &Scope, name: &str) -> String {
     let Scope { partition, region, account } = scope;
     format!("arn:{partition}:logs:{region}:{account}:log-group:{name}")
 }

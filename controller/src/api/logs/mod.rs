@@ -5,6 +5,7 @@ mod groups;
 mod needs;
 mod shapes;
 
+pub(crate) use self::groups::group_arn;
 pub(super) use self::groups::{group_name, stream_name};
 pub(super) use self::needs::needs;
 use crate::api::wire::operations;
@@ -33,6 +34,14 @@ operations! {
     "GetLogEvents" => events::get, shapes::GetLogEventsRequest => shapes::GetLogEventsResponse;
     "FilterLogEvents" => events::filter,
         shapes::FilterLogEventsRequest => shapes::FilterLogEventsResponse;
+}
+
+/// Operations that AWS has and Loadline has not, where there is something to say about it.
+pub(super) fn absent(operation: &str) -> Option<ApiError> {
+    let live = "StartLiveTail is not supported, because its events are pushed over another host; \
+                poll FilterLogEvents instead, as `aws logs tail --follow` does";
+    let refused = |why| ApiError::new(Code::of("InvalidOperationException", 400), why);
+    (operation == "StartLiveTail").then(|| refused(live))
 }
 
 fn refusal(error: LogsError) -> ApiError {

@@ -4,6 +4,7 @@
 mod needs;
 mod parameter_shapes;
 pub(super) mod parameters;
+mod passwords;
 mod secret_shapes;
 pub(super) mod secrets;
 mod values;

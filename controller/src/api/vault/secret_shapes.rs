@@ -250,3 +250,18 @@ shape! {
         tag_keys: "TagKeys" => Vec<String>,
     }
 }
+
+shape! {
+    /// GetResourcePolicy's input.
+    GetResourcePolicyRequest = "GetResourcePolicyRequest" {
+        secret_id: "SecretId" => String,
+    }
+}
+
+shape! {
+    /// GetResourcePolicy's output: no secret has one.
+    GetResourcePolicyResponse = "GetResourcePolicyResponse" {
+        arn: "ARN" => String,
+        name: "Name" => String,
+    }
+}

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::passwords;
 use super::secret_shapes::{
     CreateSecretRequest, CreateSecretResponse, DeleteSecretRequest, DeleteSecretResponse,
-    DescribeSecretRequest, DescribeSecretResponse, Filter, GetSecretValueRequest,
-    GetSecretValueResponse, ListSecretVersionIdsRequest, ListSecretVersionIdsResponse,
-    ListSecretsRequest, ListSecretsResponse, PutSecretValueRequest, PutSecretValueResponse,
-    RestoreSecretRequest, RestoreSecretResponse, SecretListEntry, SecretVersionsListEntry,
-    TagResourceRequest, UntagResourceRequest, UpdateSecretRequest, UpdateSecretResponse,
+    DescribeSecretRequest, DescribeSecretResponse, Filter, GetResourcePolicyRequest,
+    GetResourcePolicyResponse, GetSecretValueRequest, GetSecretValueResponse,
+    ListSecretVersionIdsRequest, ListSecretVersionIdsResponse, ListSecretsRequest,
+    ListSecretsResponse, PutSecretValueRequest, PutSecretValueResponse, RestoreSecretRequest,
+    RestoreSecretResponse, SecretListEntry, SecretVersionsListEntry, TagResourceRequest,
+    UntagResourceRequest, UpdateSecretRequest, UpdateSecretResponse,
     UpdateSecretVersionStageRequest, UpdateSecretVersionStageResponse,
 };
 use super::values::{Nothing, Stages, invalid, page, read_tags, show_tags};
@@ -48,6 +50,9 @@ operations! {
         ListSecretVersionIdsRequest => ListSecretVersionIdsResponse;
     "UpdateSecretVersionStage" => move_stage,
         UpdateSecretVersionStageRequest => UpdateSecretVersionStageResponse;
+    "GetRandomPassword" => passwords::random,
+        passwords::GetRandomPasswordRequest => passwords::GetRandomPasswordResponse;
+    "GetResourcePolicy" => policy, GetResourcePolicyRequest => GetResourcePolicyResponse;
     "TagResource" => tag, TagResourceRequest => Nothing;
     "UntagResource" => untag, UntagResourceRequest => Nothing;
 }
@@ -184,6 +189,15 @@ fn opened(
         ValueKind::Text => (Some(String::from_utf8_lossy(&value).into_owned()), None),
         ValueKind::Bytes => (None, Some(STANDARD.encode(value))),
     })
+}
+
+/// No secret has a policy of its own: what may be done with it is what callers' policies say.
+async fn policy(
+    api: &Api,
+    request: GetResourcePolicyRequest,
+) -> Result<GetResourcePolicyResponse, ApiError> {
+    let secret = find(api, &request.secret_id)?;
+    Ok(GetResourcePolicyResponse { arn: arn(api, &secret), name: secret.name.clone() })
 }
 
 async fn get(
