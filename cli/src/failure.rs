@@ -78,6 +78,11 @@ impl Failure {
         Self::Io { step, object: path.display().to_string(), source }
     }
 
+    /// Whether the controller may only be away for a while.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self, Self::NoController { .. } | Self::NoAnswer { .. })
+    }
+
     /// What `main` ends with.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {

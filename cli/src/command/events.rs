@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::logs::{since_ms, timestamp};
+use super::wait::Away;
 use crate::failure::Failure;
 use crate::options::Context;
 use crate::query;
@@ -38,6 +39,7 @@ impl Events {
     pub(crate) async fn run(self, context: &Context) -> Result<u8, Failure> {
         let client = context.client()?;
         let mut cursor = String::new();
+        let mut away = Away::default();
         loop {
             let mut request = json!({
                 "cursor": cursor, "sinceMs": self.since.unwrap_or(0),
@@ -46,7 +48,12 @@ impl Events {
             if !self.all_clusters {
                 request["cluster"] = json!(context.cluster());
             }
-            let answer = client.own("ReadEvents", request).await?;
+            let answer = client.own("ReadEvents", request).await;
+            let answer = match (self.follow, answer) {
+                (true, answer) => away.outlast(answer).await?,
+                (false, answer) => Some(answer?),
+            };
+            let Some(answer) = answer else { continue };
             let events: Vec<Value> = query::part(&answer, "events")?;
             if answer["restarted"] == true {
                 eprintln!("loadline: the controller was started anew; its events begin here");

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::wait;
+use super::wait::{self, Away};
 use crate::api::Client;
 use crate::failure::Failure;
 use crate::options::Context;
@@ -126,19 +126,29 @@ async fn change(
 ) -> Result<(), Failure> {
     let mut answer = client.ecs(operation, request).await?;
     if steady.wait {
-        answer = json!({ "service": until_steady(client, context.cluster(), name).await? });
+        let wanted = answer["service"]["deployments"][0]["id"].as_str().unwrap_or_default();
+        let steady = until_steady(client, context.cluster(), name, wanted).await?;
+        answer = json!({ "service": steady });
     }
     context.output.either(&answer, name)
 }
 
-/// One deployment is left and all its tasks run.
-async fn until_steady(client: &Client, cluster: &str, name: &str) -> Result<Value, Failure> {
+/// The wanted deployment alone is left and all its tasks run. A controller that is away is waited
+/// for.
+async fn until_steady(
+    client: &Client,
+    cluster: &str,
+    name: &str,
+    wanted: &str,
+) -> Result<Value, Failure> {
     let mut looks = 0;
     let mut told = Progress::default();
+    let mut away = Away::default();
     loop {
-        let service = find(client, cluster, name).await?;
+        let found = find(client, cluster, name).await;
+        let Some(service) = away.outlast(found).await? else { continue };
         told.tell(&service);
-        if is_steady(&service)? {
+        if is_steady(&service, wanted)? {
             return Ok(service);
         }
         wait::pause(&mut looks).await;
@@ -192,7 +202,7 @@ fn progress(service: &Value) -> String {
     format!("{}: {}", dash(service["serviceName"].as_str()), parts.join("; "))
 }
 
-fn is_steady(service: &Value) -> Result<bool, Failure> {
+fn is_steady(service: &Value, wanted: &str) -> Result<bool, Failure> {
     let deployments = service["deployments"].as_array().map_or(&[][..], Vec::as_slice);
     if let Some(failed) = deployments.iter().find(|d| d["rolloutState"] == "FAILED") {
         let why = dash(failed["rolloutStateReason"].as_str());
@@ -203,6 +213,14 @@ fn is_steady(service: &Value) -> Result<bool, Failure> {
         let name = dash(service["serviceName"].as_str());
         let status = dash(service["status"].as_str());
         return Err(Failure::NotSteady(format!("service {name} is {status}")));
+    }
+    let primary = dash(deployments.first().and_then(|primary| primary["id"].as_str()));
+    if primary != wanted {
+        let name = dash(service["serviceName"].as_str());
+        return Err(Failure::NotSteady(format!(
+            "service {name} failed to roll: its deployment {wanted} was rolled back or replaced; \
+             {primary} took its place"
+        )));
     }
     Ok(deployments.len() == 1 && service["runningCount"] == service["desiredCount"])
 }
@@ -266,11 +284,13 @@ mod tests {
 
     #[test]
     fn a_service_is_steady_when_one_deployment_has_all_its_tasks() {
-        let one = json!([{"rolloutState": "COMPLETED"}]);
-        let two = json!([{"rolloutState": "IN_PROGRESS"}, {"rolloutState": "COMPLETED"}]);
-        assert!(is_steady(&service(2, &one)).unwrap());
-        assert!(!is_steady(&service(1, &one)).unwrap());
-        assert!(!is_steady(&service(2, &two)).unwrap());
+        let one = json!([{"id": "b", "rolloutState": "COMPLETED"}]);
+        let two = json!([
+            {"id": "b", "rolloutState": "IN_PROGRESS"}, {"id": "a", "rolloutState": "COMPLETED"},
+        ]);
+        assert!(is_steady(&service(2, &one), "b").unwrap());
+        assert!(!is_steady(&service(1, &one), "b").unwrap());
+        assert!(!is_steady(&service(2, &two), "b").unwrap());
     }
 
     #[test]
@@ -287,10 +307,15 @@ mod tests {
     #[test]
     fn a_service_that_failed_is_not_waited_for() {
         let failed = json!([{"rolloutState": "FAILED", "rolloutStateReason": "tasks failed"}]);
-        let refused = is_steady(&service(2, &failed)).unwrap_err().to_string();
+        let refused = is_steady(&service(2, &failed), "b").unwrap_err().to_string();
         assert_eq!(refused, "service web failed to roll: tasks failed");
+        let back = json!([{"id": "a", "rolloutState": "COMPLETED"}]);
+        let refused = is_steady(&service(2, &back), "b").unwrap_err().to_string();
+        let said = "service web failed to roll: its deployment b was rolled back or replaced; a \
+                    took its place";
+        assert_eq!(refused, said);
         let mut gone = service(2, &json!([]));
         gone["status"] = json!("DRAINING");
-        assert_eq!(is_steady(&gone).unwrap_err().to_string(), "service web is DRAINING");
+        assert_eq!(is_steady(&gone, "b").unwrap_err().to_string(), "service web is DRAINING");
     }
 }

@@ -16,6 +16,9 @@ use crate::text::short;
 /// Largest file, in bytes: a task definition has at most 64 KiB.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
+/// Most task definitions of one DeleteTaskDefinitions (ECS's own bound).
+const DELETE_MAX: usize = 10;
+
 /// Register, list, show and deregister task definitions
 #[derive(Debug, Subcommand)]
 pub(crate) enum TaskDef {
@@ -35,7 +38,7 @@ pub(crate) enum TaskDef {
         #[arg(long, short)]
         all: bool,
     },
-    /// Deregister what `loadline run IMAGE` made and no task uses
+    /// Deregister and delete what `loadline run IMAGE` made and no task uses
     Prune,
     /// Show one as JSON
     Show {
@@ -120,12 +123,19 @@ async fn prune(context: &Context) -> Result<(), Failure> {
         tasks.iter().filter(|task| task["lastStatus"] != "STOPPED").any(|task| is_of_it(&task))
     };
     let all = definitions(&client, json!({"status": "ACTIVE"})).await?;
-    let (mut gone, mut names) = (Vec::new(), Vec::new());
+    let mut gone = Vec::new();
     for arn in all.into_iter().filter(|arn| is_made_by_run(arn) && !used(arn)) {
         client.ecs("DeregisterTaskDefinition", json!({"taskDefinition": arn})).await?;
-        names.push(short(&arn).to_owned());
         gone.push(arn);
     }
+    let old = definitions(&client, json!({"status": "INACTIVE"})).await?;
+    let old = old.into_iter().filter(|arn| is_made_by_run(arn) && !gone.contains(arn));
+    let old: Vec<_> = old.collect();
+    gone.extend(old);
+    for some in gone.chunks(DELETE_MAX) {
+        client.ecs("DeleteTaskDefinitions", json!({"taskDefinitions": some})).await?;
+    }
+    let names: Vec<&str> = gone.iter().map(|arn| short(arn)).collect();
     if gone.is_empty() && !context.output.is_json() {
         eprintln!("loadline: nothing to prune");
         return Ok(());

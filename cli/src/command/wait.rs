@@ -35,6 +35,42 @@ pub(crate) async fn pause(looks: &mut u32) {
     tokio::time::sleep(Duration::from_millis(pause)).await;
 }
 
+/// A controller that does not answer while something is followed: told once, and when it is over.
+#[derive(Debug, Default)]
+pub(crate) struct Away {
+    answered: bool,
+    told: bool,
+    looks: u32,
+}
+
+impl Away {
+    /// The answer, if there is one; `None` after a pause where the controller is away. One that
+    /// never answered is a failure.
+    pub(crate) async fn outlast<T>(
+        &mut self,
+        answer: Result<T, Failure>,
+    ) -> Result<Option<T>, Failure> {
+        match answer {
+            Err(failure) if self.answered && failure.is_away() => {
+                if !self.told {
+                    eprintln!("loadline: {failure}: trying again");
+                }
+                self.told = true;
+                pause(&mut self.looks).await;
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
+            Ok(answer) => {
+                if self.told {
+                    eprintln!("loadline: connected again");
+                }
+                *self = Self { answered: true, ..Self::default() };
+                Ok(Some(answer))
+            }
+        }
+    }
+}
+
 /// The exit code of a stopped task: its first container's that is not 0, else 0; 125 where a
 /// container has none, or the task was not ended by a container of its own.
 pub(crate) fn exit_code(task: &Task) -> u8 {

@@ -295,3 +295,49 @@ fn completions_and_manual_pages_name_every_command() {
     let (_, page, _) = world.type_it(&["man"]);
     assert!(page.contains(".TH loadline 1"), "{page}");
 }
+
+#[test]
+fn a_roll_that_was_rolled_back_is_a_failure_though_the_service_is_steady_again() {
+    let service = |id: &str| {
+        json!({
+            "serviceName": "web", "status": "ACTIVE", "desiredCount": 1, "runningCount": 1,
+            "deployments": [{"id": id, "status": "PRIMARY", "rolloutState": "COMPLETED"}],
+        })
+    };
+    let world = World::controller(move |asked| match asked.operation() {
+        "UpdateService" => ok(&json!({ "service": service("new") })),
+        "DescribeServices" => ok(&json!({ "services": [service("old")], "failures": [] })),
+        other => refuse("InvalidAction", other),
+    });
+    let (code, out, err) = world.type_it(&["service", "roll", "web", "--wait"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(
+        err.contains("deployment new was rolled back or replaced; old took its place"),
+        "{err}"
+    );
+}
+
+#[test]
+fn pruning_deletes_what_run_made() {
+    let name = |text: &str| format!("arn:aws:ecs:us-east-1:000000000000:task-definition/{text}");
+    let made = name("run-probe-0123abcd:2");
+    let (before, own) = (name("run-probe-0123abcd:1"), name("w:1"));
+    let world = World::controller(move |asked| {
+        let body: Value = serde_json::from_str(&asked.body).unwrap();
+        match asked.operation() {
+            "ListTasks" => ok(&json!({ "taskArns": [] })),
+            "ListTaskDefinitions" if body["status"] == "ACTIVE" => {
+                ok(&json!({ "taskDefinitionArns": [made, own] }))
+            }
+            "ListTaskDefinitions" => ok(&json!({ "taskDefinitionArns": [before] })),
+            "DeregisterTaskDefinition" if body["taskDefinition"] == made.as_str() => ok(&json!({})),
+            "DeleteTaskDefinitions" if body["taskDefinitions"] == json!([made, before]) => {
+                ok(&json!({}))
+            }
+            other => refuse("InvalidAction", other),
+        }
+    });
+    let (code, out, err) = world.type_it(&["task-def", "prune"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(out, "run-probe-0123abcd:2\nrun-probe-0123abcd:1\n");
+}
