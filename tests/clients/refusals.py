@@ -105,7 +105,7 @@ for text, code, part, call in [
      lambda: ecs.describe_task_definition(taskDefinition="nobody")),
     ("deregistering without a revision", I, "revision",
      lambda: ecs.deregister_task_definition(taskDefinition="nobody")),
-    ("an operation that is not there yet", "UnknownOperationException", "CreateTaskSet",
+    ("an operation that is not there yet", "UnsupportedFeatureException", "CreateTaskSet",
      lambda: ecs.create_task_set(service="s", cluster="c", taskDefinition="t")),
 ]:
     refused(text, code, part, call)

@@ -91,7 +91,9 @@ roll(register("web", "second"), 2, 4)
 roll(register("web", "third"), 4, 8,
      deploymentConfiguration={"minimumHealthyPercent": 100, "maximumPercent": 200})
 equal("what an update leaves out stays", describe()["deploymentConfiguration"]
-      ["deploymentCircuitBreaker"], {"enable": True, "rollback": True})
+      ["deploymentCircuitBreaker"],
+      {"enable": True, "rollback": True, "resetOnHealthyTask": True,
+       "thresholdConfiguration": {"type": "BOUNDED_PERCENT", "value": 50}})
 
 for _ in range(90):
     done = ecs.list_service_deployments(service="web")["serviceDeployments"]

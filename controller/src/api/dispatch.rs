@@ -211,6 +211,14 @@ impl Call<'_> {
         operation: &str,
         body: Value,
     ) -> Result<Vec<u8>, ApiError> {
+        let absent = match service {
+            Service::Ecs => ecs::absent(operation),
+            Service::Logs => logs::absent(operation),
+            Service::Own | Service::Secrets | Service::Parameters => None,
+        };
+        if let Some(refused) = absent {
+            return Err(refused);
+        }
         let needs = match service {
             Service::Ecs => ecs::needs(self.view, operation, &body),
             Service::Own => own::needs(self.view, operation, &body),

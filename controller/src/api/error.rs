@@ -35,6 +35,10 @@ pub enum Code {
     Conflict,
     /// A bound on the number of objects.
     LimitExceeded,
+    /// No such service deployment.
+    ServiceDeploymentNotFound,
+    /// Something AWS has and Loadline has not.
+    UnsupportedFeature,
     /// The object is being changed by somebody else.
     UpdateInProgress,
     /// The caller may not do this.
@@ -88,6 +92,8 @@ impl Code {
             Self::TargetNotFound => "TargetNotFoundException",
             Self::Conflict => "ConflictException",
             Self::LimitExceeded => "LimitExceededException",
+            Self::ServiceDeploymentNotFound => "ServiceDeploymentNotFoundException",
+            Self::UnsupportedFeature => "UnsupportedFeatureException",
             Self::UpdateInProgress => "UpdateInProgressException",
             Self::AccessDenied => "AccessDeniedException",
             Self::UnknownOperation => "UnknownOperationException",

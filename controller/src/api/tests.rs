@@ -125,6 +125,27 @@ fn every_operation_says_what_a_caller_needs_for_it() {
 }
 
 #[test]
+fn each_operation_of_ecs_is_served_or_refused_with_its_reason() {
+    let served: BTreeSet<_> = ecs::shapes().iter().map(|of| of.name).collect();
+    for name in ecs::absent_names() {
+        assert!(!served.contains(name), "{name} is both");
+        let refused = ecs::absent(name).unwrap();
+        assert_eq!(refused.code, Code::UnsupportedFeature);
+        assert!(refused.message.starts_with(name), "{refused}");
+    }
+    assert!(ecs::absent("ListTasks").is_none());
+    let Some(models) = published("each_operation_of_ecs_is_served_or_refused_with_its_reason")
+    else {
+        return;
+    };
+    let known: BTreeSet<_> = served.into_iter().chain(ecs::absent_names()).collect();
+    let all = models["ecs"]["operations"].as_object().unwrap().keys();
+    for name in all.filter(|name| !known.contains(name.as_str())) {
+        eprintln!("note: {name} of ecs is new in AWS's model");
+    }
+}
+
+#[test]
 fn every_error_of_ecs_is_one_of_awss_model() {
     let Some(models) = published("every_error_of_ecs_is_one_of_awss_model") else { return };
     let model = &models["ecs"];
@@ -141,7 +162,9 @@ fn every_error_of_ecs_is_one_of_awss_model() {
         Code::ResourceNotFound,
         Code::Server,
         Code::ServiceNotActive,
+        Code::ServiceDeploymentNotFound,
         Code::ServiceNotFound,
+        Code::UnsupportedFeature,
         Code::TargetNotFound,
         Code::UpdateInProgress,
     ] {

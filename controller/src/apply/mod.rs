@@ -56,17 +56,22 @@ pub fn apply(
         Command::DeregisterTaskDefinition(command) => {
             definition::deregister(state, command, now_ms)
         }
+        Command::DeleteTaskDefinition(command) => definition::delete(state, command, now_ms),
         Command::RunTask(command) => run::run(state, command, now_ms, ids),
         Command::StartTask(command) => start::start(state, command, now_ms, ids),
         Command::CreateService(command) => service::create(state, command, now_ms, ids),
         Command::UpdateService(command) => service::update(state, command, now_ms, ids),
         Command::DeleteService(command) => service::delete(state, command, now_ms, ids),
+        Command::StopServiceDeployment(command) => {
+            service::stop_deployment(state, command, now_ms, ids)
+        }
         Command::Reconcile(command) => Ok(service::reconcile(state, &command.key, now_ms, ids)),
         Command::StopTask(command) => stop::stop(state, command, now_ms),
         Command::CreateJoinToken(command) => join_token::create(state, command, now_ms),
         Command::RevokeJoinToken(command) => join_token::revoke(state, command),
         Command::UseJoinToken(command) => join_token::present(state, command, now_ms, ids),
         Command::RegisterNode(command) => node::register(state, command, now_ms),
+        Command::RegisterInstance(command) => node::register_agentless(state, command, now_ms, ids),
         Command::SetNodeStatus(command) => node::set_status(state, command),
         Command::DeregisterNode(command) => node::deregister(state, command, now_ms),
         Command::ProtectTasks(command) => protect::protect(state, command, now_ms),

@@ -6,15 +6,22 @@ use super::attributes::laid_over;
 use super::{Applied, Draft, active_cluster, stop};
 use crate::command::{
     ATTRIBUTES_MAX, Connected, DeregisterNode, NodeApplied, NodeConnected, NodeDisconnected,
-    NodeTasks, Refusal, RegisterNode, Registered, Reply, SetNodeStatus,
+    NodeTasks, Refusal, RegisterInstance, RegisterNode, Registered, Reply, SetNodeStatus,
 };
-use crate::state::{ClusterName, Connection, Node, NodeEntry, NodeStatus, State, Task, Write};
+use crate::state::{
+    ClusterName, Connection, IdSource, Node, NodeEntry, NodeStatus, State, Task, Write,
+};
 
 pub(super) fn register(
     state: &State,
     command: &RegisterNode,
     now_ms: u64,
 ) -> Result<Applied, Refusal> {
+    Ok(registered(state, record(state, command, now_ms)?))
+}
+
+/// The node as its registration makes it, with the version that it had.
+fn record(state: &State, command: &RegisterNode, now_ms: u64) -> Result<Node, Refusal> {
     let cluster = ClusterName::parse(command.node.cluster())
         .map_err(|_| Refusal::NodeNotFound(command.node.clone()))?;
     active_cluster(&state.view, &cluster)?;
@@ -29,31 +36,34 @@ pub(super) fn register(
         let why = format!("{} is there twice", pair[0].name);
         return Err(Refusal::Invalid { field: "attributes", why });
     }
-    let (status, registered_at_ms, tags) = match before {
-        Some(node) if node.status == NodeStatus::Inactive => {
-            return Err(Refusal::NodeRemoved(command.node.clone()));
-        }
-        Some(node) => (node.status, node.registered_at_ms, node.tags.clone()),
-        None => (NodeStatus::Active, now_ms, Vec::new()),
-    };
-    let node = Node {
+    if before.is_some_and(|node| node.status == NodeStatus::Inactive) {
+        return Err(Refusal::NodeRemoved(command.node.clone()));
+    }
+    Ok(Node {
         arn: command.node.clone(),
         cluster,
-        status,
+        status: before.map_or(NodeStatus::Active, |node| node.status),
         registered: command.resources,
         attributes,
         put_attributes: put,
         agent_version: command.agent_version.clone(),
-        registered_at_ms,
+        registered_at_ms: before.map_or(now_ms, |node| node.registered_at_ms),
         version: before.map_or(1, |node| node.version),
         lost_at_ms: before.and_then(|node| node.lost_at_ms),
         losses_ms: before.map(|node| node.losses_ms.clone()).unwrap_or_default(),
         quarantined_until_ms: before.and_then(|node| node.quarantined_until_ms),
         removed_at_ms: None,
-        tags,
-    };
+        tags: before.map(|node| node.tags.clone()).unwrap_or_default(),
+        agentless: before.is_some_and(|node| node.agentless),
+        ec2_instance_id: before.and_then(|node| node.ec2_instance_id.clone()),
+    })
+}
+
+/// Writes the node down, if it is not so already.
+fn registered(state: &State, node: Node) -> Applied {
+    let before = state.view.node(&node.arn).map(|entry| &entry.record);
     if before.is_some_and(|before| **before == node) {
-        return Ok((Vec::new(), Reply::Registered(Registered { node: Arc::new(node) })));
+        return (Vec::new(), Reply::Registered(Registered { node: Arc::new(node) }));
     }
     let version = before.map_or(1, |node| node.version + 1);
     let node = Arc::new(Node { version, ..node });
@@ -61,7 +71,41 @@ pub(super) fn register(
     if before.is_none() {
         writes.push(Write::Generation(node.arn.clone(), 1));
     }
-    Ok((writes, Reply::Registered(Registered { node })))
+    (writes, Reply::Registered(Registered { node }))
+}
+
+pub(super) fn register_agentless(
+    state: &State,
+    command: &RegisterInstance,
+    now_ms: u64,
+    ids: &mut dyn IdSource,
+) -> Result<Applied, Refusal> {
+    active_cluster(&state.view, &command.cluster)?;
+    let arn = match &command.node {
+        Some(arn) => {
+            let known = &in_cluster(state, &command.cluster, arn)?.record;
+            if !known.agentless {
+                let why = "this container instance has an agent, which alone registers it".into();
+                return Err(Refusal::Invalid { field: "containerInstanceArn", why });
+            }
+            arn.clone()
+        }
+        None => state
+            .view
+            .scope
+            .instance_arn(&command.cluster, &ids.fresh())
+            .expect("an id is 32 hex digits and a cluster's name is plain"),
+    };
+    let plain = RegisterNode {
+        node: arn,
+        resources: command.resources,
+        attributes: command.attributes.clone(),
+        agent_version: command.agent_version.clone(),
+    };
+    let node = record(state, &plain, now_ms)?;
+    let tags = command.tags.clone().unwrap_or_else(|| node.tags.clone());
+    let ec2_instance_id = command.ec2_instance_id.clone().or(node.ec2_instance_id.clone());
+    Ok(registered(state, Node { tags, ec2_instance_id, agentless: true, ..node }))
 }
 
 pub(super) fn set_status(state: &State, command: &SetNodeStatus) -> Result<Applied, Refusal> {

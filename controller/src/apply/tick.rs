@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use loadline_model::InstanceArn;
 
-use super::{Applied, Draft, stop};
+use super::{Applied, Draft, definition, stop};
 use crate::command::{Reply, Tick, Ticked};
 use crate::liveness;
 use crate::nodes::pki::NODE_CERTIFICATE_VALIDITY;
@@ -104,6 +104,8 @@ fn expire(draft: &mut Draft<'_>, tasks_expired: &mut usize, now_ms: u64) -> bool
     let ended = draft.state.view.vault.ended_until(now_ms).take(most);
     let ended: Vec<_> = ended.map(|key| Write::ForgetVault(key.clone())).collect();
     draft.writes.extend(ended);
+    let deleted: Vec<_> = definition::unused(draft.state).take(most).cloned().collect();
+    draft.writes.extend(deleted.into_iter().map(Write::ForgetDefinition));
     let ledger = &draft.state.ledger;
     let run_tokens = ledger.run_tokens_until(now_ms).take(most);
     let run_tokens: Vec<_> = run_tokens

@@ -13,7 +13,7 @@ use crate::state::{Cluster, JoinToken, Node, Service, SessionId, Task, TaskDefin
 pub enum Reply {
     /// Of `CreateCluster` and `DeleteCluster`: the cluster as it is now.
     Cluster(Arc<Cluster>),
-    /// Of `RegisterTaskDefinition` and `DeregisterTaskDefinition`.
+    /// Of `RegisterTaskDefinition`, `DeregisterTaskDefinition` and `DeleteTaskDefinition`.
     Definition(Arc<TaskDefinition>),
     /// Of `RunTask` and `StartTask`.
     Ran(Ran),
@@ -26,7 +26,7 @@ pub enum Reply {
     Token(JoinTokenMade),
     /// Of `UseJoinToken`: who the node is.
     Enrolled(InstanceArn),
-    /// Of `RegisterNode`.
+    /// Of `RegisterNode` and `RegisterInstance`.
     Registered(Registered),
     /// Of `SetNodeStatus` and `DeregisterNode`.
     Node(Arc<Node>),

@@ -20,12 +20,13 @@ pub use operation::Operation;
 pub use refusal::{JoinTokenRefusal, Refusal};
 pub use service::{
     CreateService, DESIRED_COUNT_MAX, DeleteService, Deploy, Force, Reconcile, StartTask,
-    UpdateService,
+    StopServiceDeployment, UpdateService,
 };
 
 use crate::state::{
-    ClusterName, DefinitionBody, Family, NodeAttribute, NodeStatus, PlacementConstraint,
-    PlacementStrategy, ServiceKey, SessionId, Sha256Hash, TaskOverrides, TokenId,
+    ClusterName, DefinitionBody, DefinitionKey, Family, NodeAttribute, NodeStatus,
+    PlacementConstraint, PlacementStrategy, ServiceKey, SessionId, Sha256Hash, TaskOverrides,
+    TokenId,
 };
 
 /// Most tasks of one RunTask (ECS's own bound).
@@ -42,6 +43,8 @@ pub enum Command {
     RegisterTaskDefinition(RegisterTaskDefinition),
     /// See [`DeregisterTaskDefinition`].
     DeregisterTaskDefinition(DeregisterTaskDefinition),
+    /// See [`DeleteTaskDefinition`].
+    DeleteTaskDefinition(DeleteTaskDefinition),
     /// See [`RunTask`].
     RunTask(RunTask),
     /// See [`StartTask`].
@@ -52,6 +55,8 @@ pub enum Command {
     UpdateService(Box<UpdateService>),
     /// See [`DeleteService`].
     DeleteService(DeleteService),
+    /// See [`StopServiceDeployment`].
+    StopServiceDeployment(StopServiceDeployment),
     /// See [`Reconcile`].
     Reconcile(Reconcile),
     /// See [`StopTask`].
@@ -64,6 +69,8 @@ pub enum Command {
     UseJoinToken(UseJoinToken),
     /// See [`RegisterNode`].
     RegisterNode(RegisterNode),
+    /// See [`RegisterInstance`].
+    RegisterInstance(RegisterInstance),
     /// See [`SetNodeStatus`].
     SetNodeStatus(SetNodeStatus),
     /// See [`DeregisterNode`].
@@ -121,6 +128,14 @@ pub struct DeregisterTaskDefinition {
     pub family: Family,
     /// The revision; ECS demands it here.
     pub revision: u32,
+}
+
+/// Deletes an INACTIVE revision. It is DELETE_IN_PROGRESS until nothing uses it, and then gone; its
+/// number is not given out again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeleteTaskDefinition {
+    /// Which.
+    pub definition: DefinitionKey,
 }
 
 /// Which task definition a caller means.
@@ -225,6 +240,26 @@ pub struct RegisterNode {
     pub attributes: Vec<NodeAttribute>,
     /// For people.
     pub agent_version: String,
+}
+
+/// A caller of the API registers a container instance that has no agent of ours: it takes no tasks.
+/// A node with an agent is refused, because it alone speaks for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisterInstance {
+    /// Where.
+    pub cluster: ClusterName,
+    /// One that was registered so before; `None` for a new one.
+    pub node: Option<InstanceArn>,
+    /// What it has.
+    pub resources: Resources,
+    /// Each name once.
+    pub attributes: Vec<NodeAttribute>,
+    /// For people.
+    pub agent_version: String,
+    /// For people, and for constraints.
+    pub ec2_instance_id: Option<String>,
+    /// `None`: those that it has.
+    pub tags: Option<Vec<KeyValue>>,
 }
 
 /// Most attributes of a node.

@@ -6,11 +6,11 @@ use loadline_model::InstanceArn;
 
 use super::{
     Acks, Command, Connected, CreateCluster, CreateJoinToken, CreateService, DeleteCluster,
-    DeleteService, DeregisterNode, DeregisterTaskDefinition, JoinTokenMade, NodeApplied,
-    NodeConnected, NodeDisconnected, ProtectTasks, Ran, Reconcile, RegisterNode,
-    RegisterTaskDefinition, Registered, Reply, RevokeJoinToken, RunTask, SetAttributes,
-    SetNodeStatus, SetTags, StartTask, StopTask, TaskReports, Tick, Ticked, UpdateService,
-    UseJoinToken,
+    DeleteService, DeleteTaskDefinition, DeregisterNode, DeregisterTaskDefinition, JoinTokenMade,
+    NodeApplied, NodeConnected, NodeDisconnected, ProtectTasks, Ran, Reconcile, RegisterInstance,
+    RegisterNode, RegisterTaskDefinition, Registered, Reply, RevokeJoinToken, RunTask,
+    SetAttributes, SetNodeStatus, SetTags, StartTask, StopServiceDeployment, StopTask, TaskReports,
+    Tick, Ticked, UpdateService, UseJoinToken,
 };
 use crate::state::{Cluster, Node, Service, Task, TaskDefinition};
 
@@ -85,17 +85,20 @@ operations! {
     DeleteCluster => Cluster(Arc<Cluster>),
     RegisterTaskDefinition => Definition(Arc<TaskDefinition>),
     DeregisterTaskDefinition => Definition(Arc<TaskDefinition>),
+    DeleteTaskDefinition => Definition(Arc<TaskDefinition>),
     RunTask => Ran(Ran),
     StartTask => Ran(Ran),
     CreateService => Service(Arc<Service>),
     UpdateService => Service(Arc<Service>),
     DeleteService => Service(Arc<Service>),
+    StopServiceDeployment => Service(Arc<Service>),
     Reconcile => Noted(()),
     StopTask => Task(Arc<Task>),
     CreateJoinToken => Token(JoinTokenMade),
     RevokeJoinToken => Token(JoinTokenMade),
     UseJoinToken => Enrolled(InstanceArn),
     RegisterNode => Registered(Registered),
+    RegisterInstance => Registered(Registered),
     SetNodeStatus => Node(Arc<Node>),
     DeregisterNode => Node(Arc<Node>),
     NodeConnected => Connected(Connected),

@@ -5,7 +5,7 @@ use std::fmt;
 use loadline_model::{InstanceArn, TaskArn};
 
 use super::DefinitionRef;
-use crate::state::{ClusterName, ServiceKey, TokenId};
+use crate::state::{ClusterName, DefinitionKey, ServiceKey, TokenId};
 
 /// A refusal. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +36,9 @@ pub enum Refusal {
     /// AWS: ClientException, `TaskDefinition is inactive`.
     #[error("task definition {} is inactive", RefText(.0))]
     DefinitionInactive(DefinitionRef),
+    /// It is ACTIVE, and only what was deregistered can be deleted.
+    #[error("task definition {0} is active: deregister it first")]
+    DefinitionActive(DefinitionKey),
     /// AWS: InvalidParameterException.
     #[error("{field}: {why}")]
     Invalid {
@@ -64,6 +67,15 @@ pub enum Refusal {
     /// It is DRAINING or INACTIVE. AWS: ServiceNotActiveException, `Service was not ACTIVE.`
     #[error("service {0} is not active")]
     ServiceNotActive(ServiceKey),
+    /// AWS: ServiceDeploymentNotFoundException.
+    #[error("service deployment {0} not found")]
+    DeploymentNotFound(String),
+    /// AWS: ConflictException.
+    #[error("service deployment {0} is not in progress, so there is nothing to stop")]
+    DeploymentOver(String),
+    /// AWS: ConflictException.
+    #[error("service deployment {0}: no earlier one was completed, so none can come back")]
+    NothingToRollBackTo(String),
     /// AWS: InvalidParameterException, `Creation of service was not idempotent.`
     #[error("there is a service {0} already")]
     ServiceExists(ServiceKey),

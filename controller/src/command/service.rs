@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::DefinitionRef;
 use crate::state::{
-    ClusterName, DeploymentConfig, PlacementConstraint, PlacementStrategy, Scheduling, ServiceKey,
-    ServiceTags, TaskOverrides,
+    ClusterName, DeploymentConfig, PlacementConstraint, PlacementStrategy, Rebalancing, Scheduling,
+    ServiceKey, ServiceTags, TaskOverrides,
 };
 
 /// Makes a service. A name that an ACTIVE or DRAINING service has is refused, but the same call
@@ -30,6 +30,8 @@ pub struct CreateService {
     pub constraints: Vec<PlacementConstraint>,
     /// Best effort; refused for DAEMON.
     pub strategy: Vec<PlacementStrategy>,
+    /// Whether running tasks move where the service spreads.
+    pub rebalancing: Rebalancing,
     /// Where the tags of its tasks come from.
     pub propagate_tags: ServiceTags,
     /// `enableECSManagedTags`
@@ -60,6 +62,8 @@ pub struct UpdateService {
     pub constraints: Option<Vec<PlacementConstraint>>,
     /// Replaces the strategy.
     pub strategy: Option<Vec<PlacementStrategy>>,
+    /// Whether running tasks move where the service spreads.
+    pub rebalancing: Option<Rebalancing>,
     /// For tasks that start from now on.
     pub propagate_tags: Option<ServiceTags>,
     /// For tasks that start from now on.
@@ -77,6 +81,15 @@ pub enum Deploy {
     IfChanged,
     /// In any case.
     Force,
+}
+
+/// Undoes the deployment under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopServiceDeployment {
+    /// Which service.
+    pub key: ServiceKey,
+    /// The last part of the service deployment's ARN.
+    pub revision_id: String,
 }
 
 /// Ends a service. Refused while it wants tasks, unless forced.

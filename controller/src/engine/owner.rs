@@ -262,7 +262,9 @@ impl Owner {
         let now_ms = self.clock.hearing_ms();
         let hearts = self.shared.hearts();
         let view = &self.state.view;
-        let nodes = view.nodes.values().filter(|entry| entry.record.status != NodeStatus::Inactive);
+        let judged =
+            |node: &crate::state::Node| node.status != NodeStatus::Inactive && !node.agentless;
+        let nodes = view.nodes.values().filter(|entry| judged(&entry.record));
         let observed: Vec<_> = nodes
             .map(|entry| Observed {
                 node: &entry.record.arn,

@@ -1,6 +1,6 @@
 //! The deployment circuit breaker and the launch throttle: what failures lead to.
 
-use crate::state::Throttle;
+use crate::state::{Threshold, Throttle};
 
 /// Fewest failures that break a deployment (ECS).
 const THRESHOLD_MIN: u32 = 3;
@@ -13,10 +13,18 @@ const DELAY_FIRST_MS: u64 = 1_000;
 /// Longest delay between launches (ECS: 15 minutes), milliseconds.
 const DELAY_MS_MAX: u64 = 15 * 60 * 1_000;
 
-/// How many failures break a deployment: half of the desired count, within bounds.
+/// How many failures break a deployment of a service with this desired count.
 #[must_use]
-pub fn threshold(desired: u32) -> u32 {
-    desired.div_ceil(2).clamp(THRESHOLD_MIN, THRESHOLD_MAX)
+pub fn threshold(of: Threshold, desired: u32) -> u32 {
+    let share = |percent: u32| {
+        let tasks = (u64::from(desired) * u64::from(percent)).div_ceil(100);
+        u32::try_from(tasks).unwrap_or(u32::MAX)
+    };
+    match of {
+        Threshold::Count(count) => count.max(1),
+        Threshold::BoundedPercent(percent) => share(percent).clamp(THRESHOLD_MIN, THRESHOLD_MAX),
+        Threshold::UnboundedPercent(percent) => share(percent).max(1),
+    }
 }
 
 /// The throttle after `failed` launches ended before RUNNING. It never gives up.
@@ -39,7 +47,24 @@ mod tests {
         for (desired, expected) in
             [(0, 3), (1, 3), (6, 3), (7, 4), (25, 13), (400, 200), (5_000, 200)]
         {
-            assert_eq!(threshold(desired), expected, "{desired}");
+            assert_eq!(threshold(Threshold::default(), desired), expected, "{desired}");
+        }
+    }
+
+    #[test]
+    fn the_threshold_is_what_was_configured() {
+        for (of, desired, expected) in [
+            (Threshold::Count(1), 5_000, 1),
+            (Threshold::Count(500), 1, 500),
+            (Threshold::BoundedPercent(10), 25, 3),
+            (Threshold::BoundedPercent(10), 45, 5),
+            (Threshold::BoundedPercent(100), 5_000, 200),
+            (Threshold::UnboundedPercent(10), 25, 3),
+            (Threshold::UnboundedPercent(10), 11, 2),
+            (Threshold::UnboundedPercent(10), 0, 1),
+            (Threshold::UnboundedPercent(100), 5_000, 5_000),
+        ] {
+            assert_eq!(threshold(of, desired), expected, "{of:?} of {desired}");
         }
     }
 

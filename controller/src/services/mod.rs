@@ -5,6 +5,7 @@
 //!   what happened ─▶ breaker::judge ─▶ starts() ─▶ placement ─▶ stops() ─▶ completed? steady?
 //! ```
 
+pub mod balance;
 pub mod breaker;
 pub mod rolling;
 
@@ -16,10 +17,12 @@ pub struct Settings {
     pub healthy_after_ms: u64,
     /// A service that found no place tries again at least this often, milliseconds.
     pub place_again_ms: u64,
+    /// A service that could not be evened out tries again after this long, milliseconds.
+    pub balance_again_ms: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { healthy_after_ms: 40_000, place_again_ms: 30_000 }
+        Self { healthy_after_ms: 40_000, place_again_ms: 30_000, balance_again_ms: 60_000 }
     }
 }

@@ -31,6 +31,9 @@ pub struct Picture {
     pub old_running: u32,
     /// Asked to stop, not STOPPED yet.
     pub stopping: u32,
+    /// Current ones that are to take the place of others and are not healthy yet: so many may
+    /// there be beyond the desired count.
+    pub moving: u32,
 }
 
 /// What to stop.
@@ -97,7 +100,7 @@ impl Picture {
             .saturating_sub(self.desired.saturating_sub(self.current_healthy));
         let makes_room = u32::from(blocked && self.stopping == 0);
         Stops {
-            surplus: self.current().saturating_sub(self.desired),
+            surplus: self.current().saturating_sub(self.desired.saturating_add(self.moving)),
             unhealthy: replaced.max(makes_room).min(self.current_unhealthy),
             old_pending: self.old_pending,
             old_running: self.old_running.min(serving.saturating_sub(floor)),

@@ -12,7 +12,7 @@ use crate::command::{
 };
 use crate::engine::node_changes;
 use crate::state::{
-    DeploymentConfig, Scheduling, ServiceKey, ServiceName, ServiceTags, View, Write,
+    DeploymentConfig, Rebalancing, Scheduling, ServiceKey, ServiceName, ServiceTags, View, Write,
 };
 use crate::store::{Mutation, Store, StoreError, Table, Visit, load};
 
@@ -74,6 +74,7 @@ fn update() -> UpdateService {
         health_check_grace_s: None,
         constraints: None,
         strategy: None,
+        rebalancing: None,
         propagate_tags: None,
         managed_tags: None,
         execute_command: None,
@@ -100,6 +101,7 @@ impl Simulation {
             health_check_grace_s: None,
             constraints: vec![],
             strategy: vec![],
+            rebalancing: Rebalancing::Disabled,
             propagate_tags: ServiceTags::None,
             managed_tags: false,
             execute_command: false,

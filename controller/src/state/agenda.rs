@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use loadline_model::{HealthStatus, StopCode, TaskStatus};
 
-use super::{ClusterName, Scheduling, Service, ServiceKey, ServiceStatus, Task};
+use super::{ClusterName, Rebalancing, Scheduling, Service, ServiceKey, ServiceStatus, Task};
 
 /// The services to look at.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,8 @@ pub struct Agenda {
     times: BTreeMap<ServiceKey, u64>,
     /// Services that look for a place, or (DAEMON) for new nodes.
     looking: BTreeMap<ClusterName, BTreeSet<ServiceKey>>,
+    /// Services whose tasks may move when nodes come and go.
+    balancing: BTreeMap<ClusterName, BTreeSet<ServiceKey>>,
     /// Clusters in which a task gave its room back: looked at once a tick, not once a task.
     roomier: BTreeSet<ClusterName>,
 }
@@ -86,7 +88,9 @@ impl Agenda {
             self.add(&service, Happened::default());
         }
         for cluster in std::mem::take(&mut self.roomier) {
-            self.node_moved(&cluster, BTreeSet::new());
+            for service in self.looking.get(&cluster).cloned().unwrap_or_default() {
+                self.add(&service, Happened::default());
+            }
         }
     }
 
@@ -102,11 +106,16 @@ impl Agenda {
     pub(super) fn service(&mut self, service: &Service) {
         let looks = service.status == ServiceStatus::Active
             && (service.scheduling == Scheduling::Daemon || !service.unplaced.is_empty());
-        let looking = self.looking.entry(service.key.cluster.clone()).or_default();
-        if looks {
-            looking.insert(service.key.clone());
-        } else {
-            looking.remove(&service.key);
+        let moves = service.status == ServiceStatus::Active
+            && service.rebalancing == Rebalancing::Enabled
+            && 1 < service.desired_count;
+        for (list, listed) in [(&mut self.looking, looks), (&mut self.balancing, moves)] {
+            let services = list.entry(service.key.cluster.clone()).or_default();
+            if listed {
+                services.insert(service.key.clone());
+            } else {
+                services.remove(&service.key);
+            }
         }
         if service.status == ServiceStatus::Inactive {
             self.wake_at(&service.key, None);
@@ -127,7 +136,8 @@ impl Agenda {
 
     pub(super) fn node_moved(&mut self, cluster: &ClusterName, services: BTreeSet<ServiceKey>) {
         let looking = self.looking.get(cluster).cloned().unwrap_or_default();
-        for service in services.into_iter().chain(looking) {
+        let balancing = self.balancing.get(cluster).cloned().unwrap_or_default();
+        for service in services.into_iter().chain(looking).chain(balancing) {
             self.add(&service, Happened::default());
         }
     }

@@ -215,6 +215,9 @@ pub struct TaskDefinition {
     pub registered_at_ms: u64,
     /// Set once it is INACTIVE, Unix milliseconds.
     pub deregistered_at_ms: Option<u64>,
+    /// Set once its deletion was asked for, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_requested_at_ms: Option<u64>,
 }
 
 impl TaskDefinition {
@@ -258,6 +261,13 @@ impl TaskDefinition {
         }
     }
 
+    /// Whether a task can't start before the controller has used its execution role for it: to look
+    /// secrets up, or to see that it may write its log streams.
+    fn awaits(&self, overrides: Option<&TaskOverrides>) -> bool {
+        let logs = !self.body.logs.is_empty() && self.roles(overrides).execution.is_some();
+        logs || !self.body.secrets.is_empty()
+    }
+
     /// The work of a task of this definition: the definition with the overrides laid over it.
     #[must_use]
     pub fn task_spec(&self, arn: TaskArn, overrides: Option<&TaskOverrides>) -> TaskSpec {
@@ -269,7 +279,7 @@ impl TaskDefinition {
             memory_mib: self.body.memory_mib,
             network_mode: self.body.network_mode,
             task_role_arn: self.roles(overrides).task,
-            awaits_secrets: !self.body.secrets.is_empty(),
+            awaits_secrets: self.awaits(overrides),
             containers: self.body.containers.clone(),
             volumes: self.body.volumes.iter().map(|volume| volume.volume.clone()).collect(),
             pid_mode: self.body.pid_mode,
@@ -289,6 +299,8 @@ pub enum DefinitionStatus {
     Active,
     /// Deregistered: existing tasks keep it, new ones are refused.
     Inactive,
+    /// Deleted: it is there until the last task and service of it are gone.
+    DeleteInProgress,
 }
 
 impl DefinitionStatus {
@@ -298,6 +310,7 @@ impl DefinitionStatus {
         match self {
             Self::Active => "ACTIVE",
             Self::Inactive => "INACTIVE",
+            Self::DeleteInProgress => "DELETE_IN_PROGRESS",
         }
     }
 }

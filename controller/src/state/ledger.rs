@@ -7,14 +7,15 @@ use loadline_model::{InstanceArn, Line, Resources, TaskArn};
 
 use super::agenda::{Agenda, Happened};
 use super::{
-    ClusterName, JoinToken, Node, NodeEntry, NodeStatus, Pool, Service, ServiceKey, SessionId,
-    Task, Text, TokenId,
+    ClusterName, DefinitionKey, DefinitionStatus, JoinToken, Node, NodeEntry, NodeStatus, Pool,
+    Service, ServiceKey, SessionId, Task, TaskDefinition, Text, TokenId,
 };
 
 /// Lines and indexes.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     lines: HashMap<InstanceArn, Shelf>,
+    zones: HashMap<ClusterName, BTreeMap<String, u32>>,
     rooms: HashMap<ClusterName, Rooms>,
     groups: HashMap<ClusterName, HashMap<Text, BTreeMap<InstanceArn, u32>>>,
     pool: Pool,
@@ -22,6 +23,8 @@ pub struct Ledger {
     quarantined: BTreeSet<(u64, InstanceArn)>,
     run_tokens: BTreeSet<(u64, ClusterName, String)>,
     removed: BTreeSet<(u64, InstanceArn)>,
+    deleted: BTreeSet<DefinitionKey>,
+    uses: HashMap<DefinitionKey, u32>,
     join_tokens: BTreeSet<(u64, TokenId)>,
     last_session: u64,
     agenda: Agenda,
@@ -33,6 +36,7 @@ struct Shelf {
     line: Line,
     room: Option<(ClusterName, RoomKey)>,
     quarantined_until_ms: Option<u64>,
+    zone: Option<String>,
 }
 
 /// What is left below a line: memory in MiB first, then CPU units.
@@ -89,6 +93,11 @@ impl Ledger {
     /// Nodes that were removed at `until_ms` or before.
     pub fn removed_until(&self, until_ms: u64) -> impl Iterator<Item = &InstanceArn> {
         self.removed.iter().take_while(move |(at, _)| *at <= until_ms).map(|(_, node)| node)
+    }
+
+    /// Revisions whose deletion was asked for and of which there is no task.
+    pub fn deleted_and_idle(&self) -> impl Iterator<Item = &DefinitionKey> {
+        self.deleted.iter().filter(|key| !self.uses.contains_key(key))
     }
 
     /// Join tokens that expired at `until_ms` or before.
@@ -166,6 +175,37 @@ impl Ledger {
         self.join_tokens.remove(&(token.expires_at_ms, token.id.clone()));
     }
 
+    pub(super) fn definition(&mut self, definition: &TaskDefinition) {
+        if definition.status == DefinitionStatus::DeleteInProgress {
+            self.deleted.insert(definition.key());
+        }
+    }
+
+    pub(super) fn forget_definition(&mut self, key: &DefinitionKey) {
+        self.deleted.remove(key);
+    }
+
+    /// Counts the tasks of a revision, forgotten ones not included.
+    fn count_uses(&mut self, before: Option<&Task>, after: Option<&Task>) {
+        match (before, after) {
+            (None, Some(task)) => match self.uses.get_mut(&task.definition) {
+                Some(count) => *count += 1,
+                None => {
+                    self.uses.insert(task.definition.clone(), 1);
+                }
+            },
+            (Some(task), None) => {
+                if let Some(count) = self.uses.get_mut(&task.definition) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.uses.remove(&task.definition);
+                    }
+                }
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+
     /// A node that holds nothing and takes nothing is no longer known.
     pub(super) fn forget_node(&mut self, node: &Node) {
         self.lines.remove(&node.arn);
@@ -176,6 +216,7 @@ impl Ledger {
 
     /// Takes a task's change into the line and the indexes. Gives the node's new sum.
     pub(super) fn task(&mut self, before: Option<&Task>, after: Option<&Task>) -> Resources {
+        self.count_uses(before, after);
         if let Some(task) = before {
             self.index_out(task);
         }
@@ -213,7 +254,36 @@ impl Ledger {
         if let Some(at) = record.inactive_since_ms() {
             self.removed.insert((at, record.arn.clone()));
         }
+        let zone = if record.status == NodeStatus::Active { record.zone() } else { None };
+        let zone = zone.map(ToOwned::to_owned);
+        let shelf = self.shelf(&record.arn, record.registered);
+        let old = std::mem::replace(&mut shelf.zone, zone.clone());
+        self.move_zone(&record.cluster, old, zone);
         self.shelve(entry);
+    }
+
+    fn move_zone(&mut self, cluster: &ClusterName, old: Option<String>, new: Option<String>) {
+        if old == new {
+            return;
+        }
+        let zones = self.zones.entry(cluster.clone()).or_default();
+        if let Some(old) = old
+            && let Some(count) = zones.get_mut(&old)
+        {
+            *count -= 1;
+            if *count == 0 {
+                zones.remove(&old);
+            }
+        }
+        if let Some(new) = new {
+            *zones.entry(new).or_default() += 1;
+        }
+    }
+
+    /// Whether the cluster's ACTIVE nodes are in more than one availability zone.
+    #[must_use]
+    pub fn has_zones(&self, cluster: &ClusterName) -> bool {
+        self.zones.get(cluster).is_some_and(|zones| 1 < zones.len())
     }
 
     /// Puts the node where it now belongs in the index of rooms.
@@ -246,6 +316,7 @@ impl Ledger {
             line: Line::new(registered),
             room: None,
             quarantined_until_ms: None,
+            zone: None,
         })
     }
 

@@ -31,13 +31,14 @@ pub use ids::{
     Text, TokenId,
 };
 pub use ledger::{Ledger, takes_tasks};
-pub use node::{Connection, Node, NodeAttribute, NodeEntry, NodeStatus, SessionId};
+pub use node::{AZ_ATTRIBUTE, Connection, Node, NodeAttribute, NodeEntry, NodeStatus, SessionId};
 pub use owned::State;
 pub use placement::{BinpackField, PlacementConstraint, PlacementStrategy};
 pub use pool::Pool;
 pub use service::{
-    Breaker, DEPLOYMENTS_MAX, Deployment, DeploymentConfig, EVENTS_MAX, Rollout, Scheduling,
-    Service, ServiceEntry, ServiceEvent, ServiceStatus, ServiceTags, Throttle,
+    Breaker, BreakerReset, DEPLOYMENTS_MAX, Deployment, DeploymentConfig, EVENTS_MAX, Rebalancing,
+    Rollout, Scheduling, Service, ServiceEntry, ServiceEvent, ServiceStatus, ServiceTags,
+    Threshold, Throttle, Undo, UndoCause,
 };
 pub use task::{Task, TaskContainer};
 pub use token::{Enrolled, JoinToken, RunToken, Sha256Hash, USES_MAX};

@@ -48,9 +48,25 @@ pub struct Node {
     /// Its tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<KeyValue>,
+    /// Whether a caller of the API registered it: no agent of ours is there, and it is never lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub agentless: bool,
+    /// As the caller who registered it said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ec2_instance_id: Option<String>,
 }
 
+/// The attribute that says in which availability zone a node is.
+pub const AZ_ATTRIBUTE: &str = "ecs.availability-zone";
+
 impl Node {
+    /// Its availability zone, where it has one.
+    #[must_use]
+    pub fn zone(&self) -> Option<&str> {
+        let zone = self.attributes.iter().find(|attribute| attribute.name == AZ_ATTRIBUTE)?;
+        zone.value.as_deref().filter(|zone| !zone.is_empty())
+    }
+
     /// Why it takes no tasks though it is ACTIVE and may be connected.
     #[must_use]
     pub fn quarantine_reason(&self) -> Option<String> {

@@ -8,9 +8,9 @@ use rpds::RedBlackTreeSetSync;
 
 use super::ledger::Ledger;
 use super::{
-    Cluster, ClusterEntry, ClusterName, Connection, DefinitionStatus, Node, NodeEntry, NodeStatus,
-    RunToken, Scope, Service, ServiceEntry, ServiceKey, ServiceStatus, Task, TaskDefinition, View,
-    Write,
+    Cluster, ClusterEntry, ClusterName, Connection, DefinitionKey, DefinitionStatus, Node,
+    NodeEntry, NodeStatus, RunToken, Scope, Service, ServiceEntry, ServiceKey, ServiceStatus, Task,
+    TaskDefinition, View, Write,
 };
 use crate::services::Settings;
 
@@ -46,6 +46,7 @@ impl State {
         match write {
             Write::Cluster(cluster) => self.cluster(cluster),
             Write::Definition(definition) => self.definition(definition),
+            Write::ForgetDefinition(key) => self.forget_definition(key),
             Write::Family(family, revision) => {
                 let mut entry = self.view.families.get(family).copied().unwrap_or_default();
                 entry.last_revision = entry.last_revision.max(*revision);
@@ -113,12 +114,26 @@ impl State {
     fn definition(&mut self, definition: &Arc<TaskDefinition>) {
         let key = definition.key();
         let active = |d: &TaskDefinition| u32::from(d.status == DefinitionStatus::Active);
-        let before = self.view.definitions.get(&key).map_or(0, |old| active(old));
+        let old = self.view.definitions.get(&key);
+        let before = old.map_or(0, |old| active(old));
         let mut family = self.view.families.get(&key.family).copied().unwrap_or_default();
         family.active = family.active + active(definition) - before;
+        family.revisions += u32::from(old.is_none());
+        self.ledger.definition(definition);
         family.last_revision = family.last_revision.max(key.revision);
         self.view.families.insert_mut(key.family.clone(), family);
         self.view.definitions.insert_mut(key, Arc::clone(definition));
+    }
+
+    fn forget_definition(&mut self, key: &DefinitionKey) {
+        let Some(old) = self.view.definitions.get(key) else { return };
+        let active = u32::from(old.status == DefinitionStatus::Active);
+        if let Some(family) = self.view.families.get_mut(&key.family) {
+            family.active -= active;
+            family.revisions -= 1;
+        }
+        self.ledger.forget_definition(key);
+        self.view.definitions.remove_mut(key);
     }
 
     fn task(&mut self, arn: &TaskArn, after: Option<&Arc<Task>>) {

@@ -27,13 +27,19 @@ pub struct Service {
     pub desired_count: u32,
     /// The limits of a rolling update, and the circuit breaker.
     pub config: DeploymentConfig,
-    /// Seconds in which a new task's failing health checks are ignored. Kept and described; it has
-    /// no effect as long as no health check is supported.
+    /// Seconds after a task's start in which its failing health checks are ignored.
     pub health_check_grace_s: Option<u32>,
     /// Bind, besides those of the definition.
     pub constraints: Vec<PlacementConstraint>,
     /// Best effort.
     pub strategy: Vec<PlacementStrategy>,
+    /// Whether running tasks move where the service spreads and some place has too few.
+    #[serde(default)]
+    pub rebalancing: Rebalancing,
+    /// Tasks that were started in a better place and are not healthy yet: so many are there beyond
+    /// the desired count.
+    #[serde(default)]
+    pub moving: u32,
     /// Where the tags of its tasks come from.
     pub propagate_tags: ServiceTags,
     /// `enableECSManagedTags`: tasks get `aws:ecs:clusterName` and `aws:ecs:serviceName`.
@@ -65,6 +71,27 @@ impl Service {
     #[must_use]
     pub fn primary(&self) -> &Deployment {
         self.deployments.first().expect("a service has at least one deployment")
+    }
+}
+
+/// ECS's `availabilityZoneRebalancing`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rebalancing {
+    /// Tasks stay where they were placed.
+    #[default]
+    Disabled,
+    /// Tasks move from crowded places to those with too few.
+    Enabled,
+}
+
+impl Rebalancing {
+    /// ECS's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "DISABLED",
+            Self::Enabled => "ENABLED",
+        }
     }
 }
 
@@ -120,6 +147,39 @@ pub struct DeploymentConfig {
     pub maximum_percent: u32,
     /// What happens when new tasks keep failing.
     pub breaker: Breaker,
+    /// How many failures are too many.
+    #[serde(default)]
+    pub threshold: Threshold,
+    /// Whether a healthy task ends the count of failures.
+    #[serde(default)]
+    pub reset: BreakerReset,
+}
+
+/// ECS's `thresholdConfiguration`: how many failures break a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Threshold {
+    /// So many.
+    Count(u32),
+    /// So much of the desired count, but never fewer than 3 and never more than 200.
+    BoundedPercent(u32),
+    /// So much of the desired count, but never fewer than 1.
+    UnboundedPercent(u32),
+}
+
+impl Default for Threshold {
+    fn default() -> Self {
+        Self::BoundedPercent(50)
+    }
+}
+
+/// ECS's `resetOnHealthyTask`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BreakerReset {
+    /// The count begins anew.
+    #[default]
+    OnHealthyTask,
+    /// Every failure of the deployment counts.
+    Never,
 }
 
 impl DeploymentConfig {
@@ -130,7 +190,13 @@ impl DeploymentConfig {
             Scheduling::Replica => (100, 200),
             Scheduling::Daemon => (0, 100),
         };
-        Self { minimum_healthy_percent, maximum_percent, breaker: Breaker::Off }
+        Self {
+            minimum_healthy_percent,
+            maximum_percent,
+            breaker: Breaker::Off,
+            threshold: Threshold::BoundedPercent(50),
+            reset: BreakerReset::OnHealthyTask,
+        }
     }
 }
 
@@ -172,14 +238,45 @@ pub struct Deployment {
     pub rollout_reason: String,
     /// How many of its tasks failed to start, since one last ran.
     pub failed_tasks: u32,
-    /// Whether it was made to undo a failed one.
+    /// Whether it came back to undo a newer one.
     pub is_rollback: bool,
+    /// What undoes it, or did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Undo>,
+    /// When it first reached its steady state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at_ms: Option<u64>,
     /// When it began.
     pub created_at_ms: u64,
     /// When its state last changed.
     pub updated_at_ms: u64,
     /// Whether it has, or may yet get, tasks: it is then listed by DescribeServices.
     pub live: bool,
+}
+
+/// How a deployment is undone: the last completed one comes back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undo {
+    /// Who asked for it.
+    pub cause: UndoCause,
+    /// The `revision_id` of what comes back.
+    pub revision_id: String,
+    /// How far that is.
+    pub rollout: Rollout,
+    /// When it began.
+    pub since_ms: u64,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
+}
+
+/// Why a deployment is undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UndoCause {
+    /// The circuit breaker.
+    Breaker,
+    /// StopServiceDeployment.
+    Request,
 }
 
 /// ECS's `rolloutState`.

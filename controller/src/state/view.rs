@@ -38,6 +38,8 @@ pub(crate) struct FamilyEntry {
     pub(crate) last_revision: u32,
     /// How many are ACTIVE.
     pub(crate) active: u32,
+    /// How many there are, of any status.
+    pub(crate) revisions: u32,
 }
 
 impl View {
@@ -91,9 +93,10 @@ impl View {
         self.definitions.values()
     }
 
-    /// Every family by name, and whether it has an ACTIVE revision.
+    /// Every family that has a revision, by name, and whether it has an ACTIVE revision.
     pub fn families(&self) -> impl Iterator<Item = (&Family, bool)> {
-        self.families.iter().map(|(family, entry)| (family, 0 < entry.active))
+        let there = self.families.iter().filter(|(_, entry)| 0 < entry.revisions);
+        there.map(|(family, entry)| (family, 0 < entry.active))
     }
 
     /// A task that is not forgotten yet.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use loadline_model::{InstanceArn, TaskArn};
 
 use super::{
-    Cluster, ClusterName, Connection, Family, JoinToken, Node, RunToken, Service, ServiceKey, Task,
-    TaskDefinition, TokenId,
+    Cluster, ClusterName, Connection, DefinitionKey, Family, JoinToken, Node, RunToken, Service,
+    ServiceKey, Task, TaskDefinition, TokenId,
 };
 
 /// A record's new value, or its end.
@@ -16,6 +16,8 @@ pub enum Write {
     Cluster(Arc<Cluster>),
     /// A revision's new value.
     Definition(Arc<TaskDefinition>),
+    /// A revision that was deleted is gone.
+    ForgetDefinition(DefinitionKey),
     /// The newest revision number that a family has given out: never reused.
     Family(Family, u32),
     /// A task's new value.

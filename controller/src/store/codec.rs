@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Mutation, Store, StoreError, Table};
-use crate::state::{Family, Scope, State, Write};
+use crate::state::{DefinitionKey, Family, Scope, State, Write};
 
 /// The format that this program writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -139,8 +139,9 @@ fn key_of(write: &Write) -> Option<(Table, Vec<u8>)> {
         Write::Cluster(cluster) => (Table::Clusters, cluster.name.to_string()),
         Write::Definition(definition) => {
             let key = definition.key();
-            (Table::Definitions, format!("{}:{:010}", key.family, key.revision))
+            (Table::Definitions, definition_key(&key))
         }
+        Write::ForgetDefinition(key) => (Table::Definitions, definition_key(key)),
         Write::Family(family, _) => (Table::Families, family.to_string()),
         Write::Task(task) => (Table::Tasks, task.arn.to_string()),
         Write::ForgetTask(arn) => (Table::Tasks, arn.to_string()),
@@ -163,6 +164,11 @@ fn key_of(write: &Write) -> Option<(Table, Vec<u8>)> {
     Some((table, key.into_bytes()))
 }
 
+/// Sorts as the revisions do.
+fn definition_key(key: &DefinitionKey) -> String {
+    format!("{}:{:010}", key.family, key.revision)
+}
+
 fn value_of(write: &Write) -> Option<Vec<u8>> {
     match write {
         Write::Cluster(cluster) => Some(json(cluster.as_ref())),
@@ -177,6 +183,7 @@ fn value_of(write: &Write) -> Option<Vec<u8>> {
         Write::Iam(record) => Some(record.to_bytes().expect("records have string keys only")),
         Write::Service(service) => Some(json(service.as_ref())),
         Write::ForgetTask(_)
+        | Write::ForgetDefinition(_)
         | Write::ForgetNode(_)
         | Write::ForgetGeneration(_)
         | Write::ForgetJoinToken(_)

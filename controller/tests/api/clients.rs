@@ -122,6 +122,17 @@ async fn a_bad_revision_is_rolled_back_and_a_node_is_drained() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_is_carried_out_or_refused_with_its_reason() {
+    let test = "every_operation_is_carried_out_or_refused_with_its_reason";
+    check(test, "operations.py", "boto3").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_and_boundaries_count() {
+    check("groups_and_boundaries_count", "iam_more.py", "boto3").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ecs_deploy_deploys_a_revision() {
     check("ecs_deploy_deploys_a_revision", "deploy.py", "ecs_deploy").await;
 }

@@ -113,6 +113,8 @@ shape! {
     ContainerInstance = "ContainerInstance" {
         /// ARN.
         container_instance_arn: "containerInstanceArn" => String,
+        /// Of an instance that was registered by a call that named it.
+        ec2_instance_id: "ec2InstanceId" => Option<String>,
         /// Counts changes.
         version: "version" => u64,
         /// The agent's version.
@@ -285,7 +287,8 @@ pub(super) async fn update_state(
     Ok(answer)
 }
 
-fn show(view: &View, entry: &NodeEntry, tags: bool) -> ContainerInstance {
+/// A node as of a view.
+pub(super) fn show(view: &View, entry: &NodeEntry, tags: bool) -> ContainerInstance {
     let record = &entry.record;
     let attribute = |attribute: &crate::state::NodeAttribute| Attribute {
         name: attribute.name.clone(),
@@ -297,6 +300,7 @@ fn show(view: &View, entry: &NodeEntry, tags: bool) -> ContainerInstance {
     let status_reason = lost.or_else(|| record.quarantine_reason());
     ContainerInstance {
         container_instance_arn: record.arn.to_string(),
+        ec2_instance_id: record.ec2_instance_id.clone(),
         version: record.version,
         version_info: VersionInfo { agent_version: record.agent_version.clone() },
         remaining_resources: resources(entry.left(), view.ports_on(entry)),

@@ -1,6 +1,7 @@
 //! Amazon ECS's operations: requests checked by AWS's rules, commands to the engine or a look at
 //! the newest view, answers in AWS's shapes.
 
+mod absent;
 mod attributes;
 mod check;
 mod clusters;
@@ -13,6 +14,7 @@ mod placement;
 mod protection;
 mod reference;
 mod refusal;
+mod registration;
 mod roles;
 mod services;
 mod settings;
@@ -22,6 +24,9 @@ mod tasks;
 
 use crate::api::wire::operations;
 
+pub(super) use self::absent::absent;
+#[cfg(test)]
+pub(super) use self::absent::absent_names;
 pub(super) use self::execute::{Session, Wish, container_of, session};
 pub(super) use self::needs::{execute_needs, needs};
 pub(super) use self::reference::{cluster_name, find_service, find_task};
@@ -55,6 +60,9 @@ operations! {
     "DeregisterTaskDefinition" => definitions::deregister,
         definitions::DeregisterTaskDefinitionRequest
             => definitions::DeregisterTaskDefinitionResponse;
+    "DeleteTaskDefinitions" => definitions::delete,
+        definitions::DeleteTaskDefinitionsRequest
+            => definitions::DeleteTaskDefinitionsResponse;
     "DescribeTaskDefinition" => definitions::describe,
         definitions::DescribeTaskDefinitionRequest
             => definitions::DescribeTaskDefinitionResponse;
@@ -86,6 +94,8 @@ operations! {
     "DescribeServiceDeployments" => services::describe_deployments,
         services::DescribeServiceDeploymentsRequest
             => services::DescribeServiceDeploymentsResponse;
+    "StopServiceDeployment" => services::stop_deployment,
+        services::StopServiceDeploymentRequest => services::StopServiceDeploymentResponse;
     "DescribeServiceRevisions" => services::describe_revisions,
         services::DescribeServiceRevisionsRequest => services::DescribeServiceRevisionsResponse;
     "StopTask" => tasks::stop, tasks::StopTaskRequest => tasks::StopTaskResponse;
@@ -96,6 +106,9 @@ operations! {
     "UpdateTaskProtection" => protection::update,
         protection::UpdateTaskProtectionRequest => protection::UpdateTaskProtectionResponse;
     "ListTasks" => tasks::list, tasks::ListTasksRequest => tasks::ListTasksResponse;
+    "RegisterContainerInstance" => registration::register,
+        registration::RegisterContainerInstanceRequest
+            => registration::RegisterContainerInstanceResponse;
     "DescribeContainerInstances" => instances::describe,
         instances::DescribeContainerInstancesRequest
             => instances::DescribeContainerInstancesResponse;

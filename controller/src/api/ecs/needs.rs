@@ -25,9 +25,7 @@ pub(in crate::api) fn needs(view: &View, operation: &str, body: &Value) -> Optio
         | "ListTaskDefinitionFamilies"
         | "DescribeTaskDefinition"
         | "DeregisterTaskDefinition"
-        | "ListAccountSettings"
-        | "DiscoverPollEndpoint"
-        | "ListServicesByNamespace" => vec![ask.on("*")],
+        | "ListAccountSettings" => vec![ask.on("*")],
         "ListServices" => vec![ask.in_cluster("*")],
         "PutAccountSetting" | "PutAccountSettingDefault" | "DeleteAccountSetting" => {
             vec![ask.on("*").with("ecs:account-setting", ask.text("name").unwrap_or_default())]
@@ -41,14 +39,17 @@ pub(in crate::api) fn needs(view: &View, operation: &str, body: &Value) -> Optio
         | "UpdateClusterSettings"
         | "ListContainerInstances"
         | "ListAttributes"
-        | "DeregisterContainerInstance"
-        | "PutClusterCapacityProviders" => {
+        | "DeregisterContainerInstance" => {
             vec![ask.on(&ask.cluster_arn(ask.text("cluster")))]
         }
         "DescribeClusters" => match ask.list("clusters").as_slice() {
             [] => vec![ask.on(&ask.cluster_arn(None))],
             names => names.iter().map(|name| ask.on(&ask.cluster_arn(Some(name)))).collect(),
         },
+        "RegisterContainerInstance" => {
+            let arn = ask.cluster_arn(ask.text("cluster"));
+            ask.created(vec![ask.on(&arn)], &ask.node(None))
+        }
         "RegisterTaskDefinition" => ask.register(),
         "DeleteTaskDefinitions" => {
             let names = ask.list("taskDefinitions");
@@ -274,7 +275,7 @@ impl<'a> Ask<'a> {
             }
             "DescribeServiceDeployments" => self.of_services(&self.list("serviceDeploymentArns")),
             "DescribeServiceRevisions" => self.of_services(&self.list("serviceRevisionArns")),
-            "StopServiceDeployment" | "ContinueServiceDeployment" => {
+            "StopServiceDeployment" => {
                 let arn = self.text("serviceDeploymentArn").unwrap_or_default();
                 self.of_services(&[arn])
             }

@@ -49,8 +49,11 @@ fn from_refusal(refusal: Refusal) -> ApiError {
         Refusal::NodeHasTasks { .. } => {
             (Code::InvalidParameter, "Found running tasks on the instance.")
         }
-        Refusal::RoleNotAssumable(_) => (Code::Client, ""),
-        Refusal::ClientTokenConflict { .. } => (Code::Conflict, ""),
+        Refusal::RoleNotAssumable(_) | Refusal::DefinitionActive(_) => (Code::Client, ""),
+        Refusal::DeploymentNotFound(_) => (Code::ServiceDeploymentNotFound, ""),
+        Refusal::ClientTokenConflict { .. }
+        | Refusal::DeploymentOver(_)
+        | Refusal::NothingToRollBackTo(_) => (Code::Conflict, ""),
         Refusal::LimitExceeded { .. } => (Code::LimitExceeded, ""),
         Refusal::Invalid { .. }
         | Refusal::JoinToken { .. }

@@ -70,6 +70,7 @@ fn matching(look: &Look<'_>, request: &Request<'_>) -> BTreeMap<InstanceArn, boo
     let nodes = state.view.nodes_in(&look.service.key.cluster, None);
     let active = nodes.filter(|node| {
         node.record.status == NodeStatus::Active
+            && !node.record.agentless
             && node.record.lost_at_ms.is_none()
             && scheduler::selects(state, request, node)
     });

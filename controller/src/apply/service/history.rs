@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use super::super::seed::uuid;
 use crate::command::{PlacementFailure, PlacementReason};
-use crate::state::{DEPLOYMENTS_MAX, EVENTS_MAX, IdSource, Rollout, Service, ServiceEvent, Task};
+use crate::state::{
+    DEPLOYMENTS_MAX, Deployment, EVENTS_MAX, IdSource, Rollout, Service, ServiceEvent, Task,
+    Throttle, Undo, UndoCause,
+};
 
 /// A complaint that lasts is told again after this long, milliseconds.
 const REPEAT_AFTER_MS: u64 = 5 * 60 * 1_000;
@@ -61,6 +64,60 @@ pub(super) fn roll(service: &mut Service, rollout: Rollout, reason: &str, now_ms
         reason.clone_into(&mut primary.rollout_reason);
         primary.updated_at_ms = now_ms;
     }
+}
+
+/// Undoes the primary deployment: the last completed one comes back, with the tasks that it still
+/// has. `false` where there is none.
+pub(super) fn roll_back(
+    service: &mut Service,
+    (cause, why): (UndoCause, &str),
+    now_ms: u64,
+    ids: &mut dyn IdSource,
+) -> bool {
+    let completed = |deployment: &Deployment| deployment.rollout == Rollout::Completed;
+    let Some(n) = service.deployments.iter().position(completed) else { return false };
+    let mut back = service.deployments.remove(n);
+    let reason = format!("{why} Rolling back to {}.", back.id);
+    roll(service, Rollout::Failed, &reason, now_ms);
+    if let Some(undone) = service.deployments.first_mut() {
+        undone.undo = Some(Undo {
+            cause,
+            revision_id: back.revision_id.clone(),
+            rollout: Rollout::InProgress,
+            since_ms: now_ms,
+            until_ms: None,
+        });
+    }
+    tell(service, &format!("rolling back to (deployment {}).", back.id), now_ms, ids);
+    back.is_rollback = true;
+    back.failed_tasks = 0;
+    service.deployments.insert(0, back);
+    service.throttle = Throttle::default();
+    let reason = format!("ECS deployment {} in progress.", service.primary().id);
+    roll(service, Rollout::InProgress, &reason, now_ms);
+    true
+}
+
+/// A rollback that was under way has come to this end.
+pub(super) fn end_undo(service: &mut Service, rollout: Rollout, now_ms: u64) {
+    let undos = service.deployments.iter_mut().filter_map(|deployment| deployment.undo.as_mut());
+    for undo in undos.filter(|undo| undo.rollout == Rollout::InProgress) {
+        undo.rollout = rollout;
+        undo.until_ms = Some(now_ms);
+    }
+}
+
+/// A newer deployment takes the place of the primary one.
+pub(super) fn supersede(service: &mut Service, newer: Deployment, now_ms: u64) {
+    end_undo(service, Rollout::Failed, now_ms);
+    if let Some(primary) = service.deployments.first_mut()
+        && primary.rollout == Rollout::InProgress
+    {
+        primary.updated_at_ms = now_ms;
+    }
+    service.deployments.insert(0, newer);
+    service.throttle = Throttle::default();
+    service.moving = 0;
 }
 
 /// Marks which deployments still have tasks, and forgets the oldest that do not.

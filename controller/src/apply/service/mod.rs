@@ -5,6 +5,7 @@ mod daemon;
 mod history;
 mod reconcile;
 mod replica;
+mod spread;
 
 use std::sync::Arc;
 
@@ -12,11 +13,13 @@ use sha2::{Digest, Sha256};
 
 use super::{Applied, active_cluster, definition};
 use crate::command::{
-    CreateService, DESIRED_COUNT_MAX, DeleteService, Deploy, Force, Refusal, Reply, UpdateService,
+    CreateService, DESIRED_COUNT_MAX, DeleteService, Deploy, Force, Refusal, Reply,
+    StopServiceDeployment, UpdateService,
 };
 use crate::state::{
-    DefinitionKey, Deployment, IdSource, Rollout, Scheduling, Service, ServiceEntry, ServiceKey,
-    ServiceStatus, Sha256Hash, State, Throttle, Write,
+    DefinitionKey, Deployment, IdSource, PlacementStrategy, Rebalancing, Rollout, Scheduling,
+    Service, ServiceEntry, ServiceKey, ServiceStatus, Sha256Hash, State, Throttle, UndoCause,
+    Write,
 };
 
 pub(super) use reconcile::reconcile;
@@ -51,6 +54,8 @@ pub(super) fn create(
         health_check_grace_s: command.health_check_grace_s,
         constraints: command.constraints.clone(),
         strategy: command.strategy.clone(),
+        rebalancing: command.rebalancing,
+        moving: 0,
         propagate_tags: command.propagate_tags,
         managed_tags: command.managed_tags,
         execute_command: command.execute_command,
@@ -63,6 +68,7 @@ pub(super) fn create(
         throttle: Throttle::default(),
         unplaced: Vec::new(),
     };
+    check_rebalancing(&service)?;
     Ok(answer(service))
 }
 
@@ -86,6 +92,7 @@ pub(super) fn update(
     service.desired_count = command.desired_count.unwrap_or(service.desired_count);
     service.config = command.config.unwrap_or(service.config);
     service.health_check_grace_s = command.health_check_grace_s.or(service.health_check_grace_s);
+    service.rebalancing = command.rebalancing.unwrap_or(service.rebalancing);
     service.propagate_tags = command.propagate_tags.unwrap_or(service.propagate_tags);
     service.execute_command = command.execute_command.unwrap_or(service.execute_command);
     service.managed_tags = command.managed_tags.unwrap_or(service.managed_tags);
@@ -95,9 +102,9 @@ pub(super) fn update(
     if let Some(strategy) = &command.strategy {
         service.strategy.clone_from(strategy);
     }
+    check_rebalancing(&service)?;
     if wanted != service.primary().definition || command.deploy == Deploy::Force {
-        service.deployments.insert(0, deployment(wanted, now_ms, ids));
-        service.throttle = Throttle::default();
+        history::supersede(&mut service, deployment(wanted, now_ms, ids), now_ms);
     }
     service.steady = false;
     Ok(answer(service))
@@ -116,6 +123,33 @@ pub(super) fn delete(
     }
     let status = ServiceStatus::Draining;
     Ok(answer(Service { status, desired_count: 0, ..Service::clone(&entry.record) }))
+}
+
+/// Undoes the deployment under way, breaker or not.
+pub(super) fn stop_deployment(
+    state: &State,
+    command: &StopServiceDeployment,
+    now_ms: u64,
+    ids: &mut dyn IdSource,
+) -> Result<Applied, Refusal> {
+    let mut service = Service::clone(&active(state, &command.key)?.record);
+    let known = |id: &str| service.deployments.iter().any(|one| one.revision_id == id);
+    let primary = service.primary();
+    if !known(&command.revision_id) {
+        return Err(Refusal::DeploymentNotFound(command.revision_id.clone()));
+    }
+    let under_way = primary.rollout == Rollout::InProgress && !primary.is_rollback;
+    if primary.revision_id != command.revision_id || !under_way {
+        return Err(Refusal::DeploymentOver(command.revision_id.clone()));
+    }
+    let id = primary.id.clone();
+    let cause = (UndoCause::Request, "Service deployment stopped by StopServiceDeployment.");
+    if !history::roll_back(&mut service, cause, now_ms, ids) {
+        return Err(Refusal::NothingToRollBackTo(command.revision_id.clone()));
+    }
+    history::tell(&mut service, &format!("(deployment {id}) deployment stopped."), now_ms, ids);
+    service.steady = false;
+    Ok(answer(service))
 }
 
 fn answer(service: Service) -> Applied {
@@ -146,6 +180,24 @@ fn check(scheduling: Scheduling, desired: Option<u32>, strategy: bool) -> Result
     Ok(())
 }
 
+/// Tasks can move only where the service spreads and may have one more than it shall.
+fn check_rebalancing(service: &Service) -> Result<(), Refusal> {
+    if service.rebalancing == Rebalancing::Disabled {
+        return Ok(());
+    }
+    let first = service.strategy.first();
+    let why = if service.scheduling == Scheduling::Daemon {
+        "ENABLED is not for DAEMON services, which have a task on every node"
+    } else if service.config.maximum_percent <= 100 {
+        "ENABLED needs a maximumPercent above 100: a task is started before another is stopped"
+    } else if !first.is_none_or(|first| matches!(first, PlacementStrategy::Spread(_))) {
+        "ENABLED needs a placementStrategy that begins with spread, or none"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::Invalid { field: "availabilityZoneRebalancing", why: why.to_owned() })
+}
+
 /// Of the parameters: the same call again is answered with what it made.
 fn fingerprint(command: &CreateService) -> Sha256Hash {
     let text = serde_json::to_vec(command).expect("a command has string keys only");
@@ -165,6 +217,8 @@ fn deployment(definition: DefinitionKey, now_ms: u64, ids: &mut dyn IdSource) ->
         rollout: Rollout::InProgress,
         failed_tasks: 0,
         is_rollback: false,
+        undo: None,
+        completed_at_ms: None,
         created_at_ms: now_ms,
         updated_at_ms: now_ms,
         live: true,

@@ -12,8 +12,9 @@ use super::{daemon, history, replica};
 use crate::command::Reply;
 use crate::services::breaker;
 use crate::state::{
-    Breaker, Happened, IdSource, NodeStatus, Rollout, Scheduling, Service, ServiceEntry,
-    ServiceKey, ServiceStatus, ServiceTags, State, Task, TaskDefinition, Throttle, Write,
+    Breaker, BreakerReset, Happened, IdSource, NodeStatus, Rollout, Scheduling, Service,
+    ServiceEntry, ServiceKey, ServiceStatus, ServiceTags, State, Task, TaskDefinition, Throttle,
+    UndoCause, Write,
 };
 
 /// Moves the service on. One that is gone, or as it shall be, is no change.
@@ -110,7 +111,8 @@ impl<'a> Look<'a> {
         let definition = &self.service.primary().definition;
         let definition = self.draft.state.view.definitions.get(definition);
         let checks = definition.is_some_and(|definition| definition.checks_health());
-        if if checks { &happened.well } else { &happened.ran }.contains(&primary) {
+        let healthy = if checks { &happened.well } else { &happened.ran }.contains(&primary);
+        if healthy && self.service.config.reset == BreakerReset::OnHealthyTask {
             self.service.deployments[0].failed_tasks = 0;
         }
         let Some(failed) = happened.failed.get(&primary).copied() else { return };
@@ -123,11 +125,13 @@ impl<'a> Look<'a> {
 
     /// Counts failures of the primary deployment, until there are too many.
     pub(super) fn fail(&mut self, failed: u32) {
+        let config = self.service.config;
         let deployment = &mut self.service.deployments[0];
         deployment.failed_tasks = deployment.failed_tasks.saturating_add(failed);
-        let broken = breaker::threshold(self.service.desired_count) <= deployment.failed_tasks
+        let broken = breaker::threshold(config.threshold, self.service.desired_count)
+            <= deployment.failed_tasks
             && deployment.rollout == Rollout::InProgress;
-        if broken && self.service.config.breaker != Breaker::Off {
+        if broken && config.breaker != Breaker::Off {
             self.break_deployment();
         }
     }
@@ -135,26 +139,13 @@ impl<'a> Look<'a> {
     fn break_deployment(&mut self) {
         let failed = self.service.primary().id.clone();
         self.tell(&format!("(deployment {failed}) deployment failed: tasks failed to start."));
-        let reason = "ECS deployment circuit breaker: tasks failed to start.";
-        history::roll(&mut self.service, Rollout::Failed, reason, self.now_ms);
-        if self.service.config.breaker != Breaker::RollBack {
-            return;
+        let why = "ECS deployment circuit breaker: tasks failed to start.";
+        history::end_undo(&mut self.service, Rollout::Failed, self.now_ms);
+        history::roll(&mut self.service, Rollout::Failed, why, self.now_ms);
+        if self.service.config.breaker == Breaker::RollBack {
+            let cause = (UndoCause::Breaker, why);
+            history::roll_back(&mut self.service, cause, self.now_ms, self.ids);
         }
-        let completed =
-            self.service.deployments.iter().position(|d| d.rollout == Rollout::Completed);
-        let Some(n) = completed else { return };
-        let back = self.service.deployments.remove(n);
-        let reason = format!(
-            "ECS deployment circuit breaker: tasks failed to start. Rolling back to {}.",
-            back.id
-        );
-        history::roll(&mut self.service, Rollout::Failed, &reason, self.now_ms);
-        self.tell(&format!("rolling back to (deployment {}).", back.id));
-        self.service.deployments.insert(0, back);
-        self.service.deployments[0].is_rollback = true;
-        self.service.throttle = Throttle::default();
-        let reason = format!("ECS deployment {} in progress.", self.service.primary().id);
-        history::roll(&mut self.service, Rollout::InProgress, &reason, self.now_ms);
     }
 
     /// The service's tasks that are not STOPPED, and how they count.
@@ -182,6 +173,19 @@ impl<'a> Look<'a> {
     pub(super) fn health(&self, task: &Task) -> Option<HealthStatus> {
         let definition = self.draft.state.view.definitions.get(&task.definition)?;
         definition.checks_health().then(|| definition.health_of(task))
+    }
+
+    /// Whether it is too early to believe that a task is not well
+    /// (`healthCheckGracePeriodSeconds`). If so, the look comes again.
+    pub(super) fn is_in_grace(&mut self, task: &Task) -> bool {
+        let grace_ms = u64::from(self.service.health_check_grace_s.unwrap_or(0)) * 1_000;
+        let since = task.started_at_ms.unwrap_or(self.now_ms);
+        let until_ms = since.saturating_add(grace_ms);
+        let early = self.now_ms < until_ms;
+        if early {
+            self.wake_at(until_ms);
+        }
+        early
     }
 
     /// Whether a RUNNING task counts as healthy: its health checks say so, or it has none and runs
@@ -267,6 +271,8 @@ impl<'a> Look<'a> {
             let id = self.service.primary().id.clone();
             let reason = format!("ECS deployment {id} completed.");
             history::roll(&mut self.service, Rollout::Completed, &reason, self.now_ms);
+            history::end_undo(&mut self.service, Rollout::Completed, self.now_ms);
+            self.service.deployments[0].completed_at_ms.get_or_insert(self.now_ms);
             self.tell(&format!("(deployment {id}) deployment completed."));
         }
         if !self.service.steady {

@@ -1,21 +1,21 @@
 //! REPLICA: as many tasks as wanted, rolled forward by `services::rolling`.
 
-use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use loadline_model::{HealthStatus, TaskStatus};
 
 use super::history;
 use super::reconcile::{Look, Standing, seed};
+use super::spread::{choose, even_out, strategy};
 use crate::scheduler;
 use crate::services::rolling::{Picture, Stops};
-use crate::state::{BinpackField, PlacementStrategy, Rollout, ServiceStatus, Task};
+use crate::state::{Rollout, ServiceStatus, Task};
 
 /// Most tasks that one look starts; the rest comes with the next.
 const STARTS_PER_LOOK_MAX: u32 = 500;
 
 /// A task, and whether it is RUNNING.
-type Seen<'a> = (&'a Arc<Task>, bool);
+pub(super) type Seen<'a> = (&'a Arc<Task>, bool);
 
 /// The tasks by how they count.
 #[derive(Default)]
@@ -43,11 +43,14 @@ impl Groups<'_> {
 pub(super) fn step(look: &mut Look<'_>) {
     let mut groups = Groups::default();
     let picture = count(look, &mut groups);
+    let mut protected = false;
     if look.service.status == ServiceStatus::Active {
         for until_ms in groups.leave_protected(look.now_ms) {
             look.wake_at(until_ms);
+            protected = true;
         }
     }
+    look.service.moving = picture.moving;
     let wanted = if look.may_launch() { picture.starts() } else { 0 };
     let started = start(look, wanted);
     let stops = if look.service.status == ServiceStatus::Active && !may_replace(look) {
@@ -57,6 +60,10 @@ pub(super) fn step(look: &mut Look<'_>) {
     } else {
         picture.stops(started)
     };
+    if 0 < picture.moving {
+        // What moves is not well yet, and is no surplus.
+        groups.current.retain(|(_, running)| *running);
+    }
     let mut stopped = choose(look, &groups.current, stops.surplus);
     let (running, pending): (Vec<_>, Vec<_>) = groups.old.iter().partition(|(_, running)| *running);
     stopped.extend(choose(look, &pending, stops.old_pending));
@@ -72,6 +79,9 @@ pub(super) fn step(look: &mut Look<'_>) {
         );
     }
     let quiet = started == 0 && stopped.is_empty() && unhealthy.is_empty();
+    if quiet && !protected && 0 < even_out(look, &picture, &groups.current) {
+        return;
+    }
     look.settle(picture.is_settled() && quiet);
 }
 
@@ -97,14 +107,14 @@ fn count<'a>(look: &mut Look<'a>, groups: &mut Groups<'a>) -> Picture {
     for (task, standing) in look.tasks() {
         let running = task.last_status == TaskStatus::Running;
         let health = look.health(task);
-        let sick = health == Some(HealthStatus::Unhealthy);
+        let sick = health == Some(HealthStatus::Unhealthy) && !look.is_in_grace(task);
         match standing {
             Standing::Stopping => picture.stopping += 1,
             Standing::Old if running && !sick => picture.old_running += 1,
             Standing::Old => picture.old_pending += 1,
             Standing::Current if sick => picture.current_unhealthy += 1,
             // It becomes healthy by its checks, not by time alone.
-            Standing::Current if health == Some(HealthStatus::Unknown) => {
+            Standing::Current if health.is_some_and(|health| health != HealthStatus::Healthy) => {
                 picture.current_pending += 1;
             }
             Standing::Current if look.is_healthy(task) => picture.current_healthy += 1,
@@ -118,6 +128,8 @@ fn count<'a>(look: &mut Look<'a>, groups: &mut Groups<'a>) -> Picture {
             Standing::Current => groups.current.push((task, running)),
         }
     }
+    let not_well = picture.current_pending + picture.current_young;
+    picture.moving = look.service.moving.min(not_well);
     picture
 }
 
@@ -139,9 +151,10 @@ fn start(look: &mut Look<'_>, wanted: u32) -> u32 {
     let service = look.service.clone();
     let seed = seed(&service, definition, &group, look.now_ms);
     let need = seed.need(state);
+    let strategy = strategy(look);
     let constraints = definition.body.constraints().chain(&service.constraints);
     let request =
-        scheduler::Request::new(&service.key.cluster, need, &group, constraints, &service.strategy)
+        scheduler::Request::new(&service.key.cluster, need, &group, constraints, &strategy)
             .with_ports(&definition.body.ports);
     let ran = seed.place(&mut look.draft, &request, now, look.ids);
     if !ran.tasks.is_empty() {
@@ -155,59 +168,4 @@ fn start(look: &mut Look<'_>, wanted: u32) -> u32 {
     }
     look.service.unplaced = ran.failures;
     u32::try_from(ran.tasks.len()).unwrap_or(u32::MAX)
-}
-
-/// Which tasks go first: those that do not run yet; then, by the service's first strategy, those
-/// where the most of the service is (spread) or where the most room is (binpack), the newest first.
-fn choose<'a>(look: &Look<'_>, from: &[Seen<'a>], count: u32) -> Vec<&'a Arc<Task>> {
-    let mut crowds: BTreeMap<String, Vec<Seen<'a>>> = BTreeMap::new();
-    if count == 0 {
-        return Vec::new();
-    }
-    for seen in from {
-        crowds.entry(crowd(look, seen.0)).or_default().push(*seen);
-    }
-    for tasks in crowds.values_mut() {
-        tasks.sort_by_key(|(task, running)| (!running, task.created_at_ms, task.arn.clone()));
-    }
-    // The next one of a crowd, by what makes it go before those of the others.
-    let next = |tasks: &[Seen<'a>]| {
-        let (task, running) = tasks.last()?;
-        let weight = match look.service.strategy.first() {
-            Some(PlacementStrategy::Binpack(field)) => room(look, task, *field),
-            _ => tasks.len() as u64,
-        };
-        Some((!running, weight, task.created_at_ms, task.arn.clone()))
-    };
-    let mut heap: BinaryHeap<_> =
-        crowds.iter().filter_map(|(key, tasks)| Some((next(tasks)?, key.clone()))).collect();
-    let mut chosen = Vec::new();
-    while chosen.len() < count as usize
-        && let Some((_, key)) = heap.pop()
-        && let Some(tasks) = crowds.get_mut(&key)
-    {
-        chosen.extend(tasks.pop().map(|(task, _)| task));
-        heap.extend(next(tasks).map(|first| (first, key)));
-    }
-    chosen
-}
-
-/// The tasks that share this are evened out: those of one value of the field that the service
-/// spreads over, else those of one node.
-fn crowd(look: &Look<'_>, task: &Task) -> String {
-    let spread = look.service.strategy.first().and_then(|strategy| {
-        let PlacementStrategy::Spread(field) = strategy else { return None };
-        let node = look.draft.state.view.node(&task.node)?;
-        scheduler::spread_value(node, field)
-    });
-    spread.unwrap_or_else(|| task.node.id().to_owned())
-}
-
-/// What the task's node has left.
-fn room(look: &Look<'_>, task: &Task, field: BinpackField) -> u64 {
-    let node = look.draft.state.view.node(&task.node);
-    node.map_or(0, |node| match field {
-        BinpackField::Cpu => node.left().cpu_units,
-        BinpackField::Memory => node.left().memory_mib,
-    })
 }

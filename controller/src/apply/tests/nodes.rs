@@ -6,7 +6,7 @@ use super::super::STOPPED_KEPT_MS;
 use super::super::testing::{World, cluster, connect, definition, node_arn, register, run};
 use crate::command::{
     DeregisterNode, NodeApplied, NodeConnected, NodeDisconnected, NodeTasks, PlacementReason,
-    Refusal, Reply, SetNodeStatus, Tick,
+    Refusal, RegisterInstance, Reply, SetNodeStatus, Tick,
 };
 use crate::state::{NodeAttribute, NodeEntry, NodeStatus, SessionId};
 use crate::store::Table;
@@ -202,4 +202,34 @@ fn a_removed_node_is_forgotten_once_no_certificate_of_it_can_be_valid() {
     assert!(world.state.view.node(&node_arn("n1")).is_none());
     let left = |table| world.disk.keys().filter(|(of, _)| *of == table).count();
     assert_eq!((left(Table::Nodes), left(Table::Generations)), (0, 0), "nor on disk");
+}
+
+#[test]
+fn an_instance_that_a_caller_registers_has_no_agent_and_takes_no_tasks() {
+    let mut world = World::new();
+    world.must(definition("web", 100, 300));
+    let register_it = RegisterInstance {
+        cluster: cluster(),
+        node: None,
+        resources: Resources { cpu_units: 2048, memory_mib: 4096 },
+        attributes: vec![NodeAttribute { name: "disk".into(), value: Some("ssd".into()) }],
+        agent_version: "1.0".into(),
+        ec2_instance_id: Some("i-1".into()),
+        tags: None,
+    };
+    let Reply::Registered(made) = world.must(register_it.clone()) else { panic!() };
+    let arn = made.node.arn.clone();
+    let failures = world.run(run("web", 1)).failures;
+    assert_eq!(failures[0].reason, PlacementReason::Agent);
+    let again = RegisterInstance { node: Some(arn.clone()), ..register_it.clone() };
+    world.must(again.clone());
+    let record = |world: &World| world.state.view.node(&arn).unwrap().record.clone();
+    assert_eq!(record(&world).version, 1, "the same again is no change");
+    let smaller = Resources { cpu_units: 1024, memory_mib: 1024 };
+    world.must(RegisterInstance { resources: smaller, ..again });
+    assert_eq!((record(&world).registered, record(&world).version), (smaller, 2));
+    world.node("n1", 1024, 1000);
+    let stolen = RegisterInstance { node: Some(node_arn("n1")), ..register_it };
+    let refused = world.does(stolen).unwrap_err();
+    assert!(matches!(refused, Refusal::Invalid { field: "containerInstanceArn", .. }), "{refused}");
 }

@@ -16,7 +16,7 @@ use crate::command::{
 };
 use crate::state::{
     BinpackField, Breaker, DeploymentConfig, NodeStatus, PlacementConstraint, PlacementStrategy,
-    Scheduling, ServiceKey, ServiceName, ServiceStatus, ServiceTags, View,
+    Rebalancing, Scheduling, ServiceKey, ServiceName, ServiceStatus, ServiceTags, View,
 };
 use crate::store::{Mutation, Store, StoreError, Table, Visit, load};
 
@@ -144,15 +144,27 @@ fn create(key: ServiceKey, family: &str, desired_count: u32, limits: usize) -> C
         (75, 150, Scheduling::Replica, Breaker::Fail),
         (0, 100, Scheduling::Daemon, Breaker::Off),
     ][limits];
+    let (rebalancing, strategy) = if 100 < maximum_percent {
+        let spread = PlacementStrategy::Spread("instanceId".into());
+        (Rebalancing::Enabled, vec![spread])
+    } else {
+        (Rebalancing::Disabled, vec![])
+    };
     CreateService {
         key,
         definition: run(family, 1).definition,
         scheduling,
         desired_count,
-        config: DeploymentConfig { minimum_healthy_percent, maximum_percent, breaker },
+        config: DeploymentConfig {
+            minimum_healthy_percent,
+            maximum_percent,
+            breaker,
+            ..DeploymentConfig::default_of(scheduling)
+        },
         health_check_grace_s: None,
         constraints: vec![],
-        strategy: vec![],
+        strategy,
+        rebalancing,
         propagate_tags: ServiceTags::None,
         managed_tags: false,
         execute_command: false,
@@ -169,6 +181,7 @@ fn unchanged(key: ServiceKey) -> UpdateService {
         health_check_grace_s: None,
         constraints: None,
         strategy: None,
+        rebalancing: None,
         propagate_tags: None,
         managed_tags: None,
         execute_command: None,

@@ -4,12 +4,13 @@ use loadline_model::{
     ContainerName, DesiredStatus, KeyValue, Resources, StopCode, TaskReport, TaskStatus,
 };
 
+use super::super::STOPPED_KEPT_MS;
 use super::super::testing::{World, cluster, container, definition, node_arn, report, run};
 use crate::command::{
-    DefinitionRef, DeleteCluster, DeregisterTaskDefinition, PlacementReason, PropagateTags,
-    Refusal, RegisterTaskDefinition, Reply, RunTask, StopTask, TaskReports,
+    DefinitionRef, DeleteCluster, DeleteTaskDefinition, DeregisterTaskDefinition, PlacementReason,
+    PropagateTags, Refusal, RegisterTaskDefinition, Reply, RunTask, StopTask, TaskReports, Tick,
 };
-use crate::state::{ContainerOverride, Family, TaskOverrides};
+use crate::state::{ContainerOverride, DefinitionKey, DefinitionStatus, Family, TaskOverrides};
 
 fn world() -> World {
     let mut world = World::new();
@@ -269,4 +270,35 @@ fn several_containers_reserve_their_sum() {
     assert_eq!(ran.tasks.len(), 2);
     assert_eq!(ran.tasks[0].reserved, Resources { cpu_units: 150, memory_mib: 500 });
     assert_eq!(ran.tasks[0].containers.len(), 2);
+}
+
+#[test]
+fn a_deleted_revision_goes_when_its_last_task_is_forgotten() {
+    let mut world = World::new();
+    world.must(definition("web", 100, 100));
+    world.node("n1", 4096, 4096);
+    let key = DefinitionKey { family: Family::parse("web").unwrap(), revision: 1 };
+    let delete = DeleteTaskDefinition { definition: key.clone() };
+    let refused = world.does(delete.clone()).unwrap_err();
+    assert_eq!(refused, Refusal::DefinitionActive(key.clone()));
+    let task = world.run(run("web", 1)).tasks[0].arn.clone();
+    world.must(DeregisterTaskDefinition { family: key.family.clone(), revision: 1 });
+    world.must(delete.clone());
+    world.must(delete);
+    let there = |world: &World| world.state.view.definition(&key.family, 1).cloned();
+    assert_eq!(there(&world).unwrap().status, DefinitionStatus::DeleteInProgress);
+    assert!(world.does(run("web", 1)).is_err());
+    world.must(Tick::default());
+    assert!(there(&world).is_some(), "a task runs of it");
+    world.says(&task, 5, TaskStatus::Stopped);
+    world.must(Tick::default());
+    assert!(there(&world).is_some(), "its stopped task is still shown");
+    world.now_ms += STOPPED_KEPT_MS + 1;
+    world.must(Tick::default());
+    world.must(Tick::default());
+    assert!(there(&world).is_none());
+    assert_eq!(world.state.view.families().count(), 0);
+    assert!(!world.disk.keys().any(|(table, _)| *table == crate::store::Table::Definitions));
+    let Reply::Definition(next) = world.must(definition("web", 1, 1)) else { panic!() };
+    assert_eq!(next.revision, 2, "a number is not given out again");
 }

@@ -51,7 +51,7 @@ impl Subject {
                 .filter(|attribute| attribute.name == *name)
                 .map(|attribute| attribute.value.clone().unwrap_or_default())
                 .collect(),
-            Self::Ec2InstanceId => Vec::new(),
+            Self::Ec2InstanceId => node.record.ec2_instance_id.iter().cloned().collect(),
             Self::RegisteredAt => vec![node.record.registered_at_ms.to_string()],
             Self::RunningTasksCount => vec![node.running_tasks.to_string()],
             Self::TaskGroup => {

@@ -1,5 +1,6 @@
 //! Task definitions.
 
+mod delete;
 mod lifecycle;
 mod linux;
 mod logs;
@@ -13,6 +14,9 @@ mod units;
 
 use std::sync::Arc;
 
+pub(super) use self::delete::{
+    DeleteTaskDefinitionsRequest, DeleteTaskDefinitionsResponse, delete,
+};
 pub(super) use self::read::{
     CONSTRAINTS_MAX, container_cpu, container_memory, environment, member_of, words,
 };

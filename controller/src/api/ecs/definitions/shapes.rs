@@ -232,6 +232,8 @@ shape! {
         registered_at: "registeredAt" => EpochSeconds,
         /// When it was deregistered.
         deregistered_at: "deregisteredAt" => Option<EpochSeconds>,
+        /// When its deletion was asked for.
+        delete_requested_at: "deleteRequestedAt" => Option<EpochSeconds>,
     }
 }
 

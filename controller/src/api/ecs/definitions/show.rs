@@ -43,6 +43,7 @@ pub(super) fn definition(scope: &Scope, record: &TaskDefinition) -> Shown {
         memory: body.memory_mib.map(|mib| mib.to_string()),
         registered_at: EpochSeconds::from_ms(record.registered_at_ms),
         deregistered_at: record.deregistered_at_ms.map(EpochSeconds::from_ms),
+        delete_requested_at: record.delete_requested_at_ms.map(EpochSeconds::from_ms),
     }
 }
 

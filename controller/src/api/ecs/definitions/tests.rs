@@ -51,6 +51,7 @@ fn shown(body: DefinitionBody) -> Value {
         status: DefinitionStatus::Active,
         registered_at_ms: 0,
         deregistered_at_ms: None,
+        delete_requested_at_ms: None,
     };
     serde_json::to_value(show::definition(&scope(), &record)).unwrap()
 }

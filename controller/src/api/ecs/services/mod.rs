@@ -9,9 +9,12 @@ mod show;
 pub(super) use self::rollout_shapes::{
     DescribeServiceDeploymentsRequest, DescribeServiceDeploymentsResponse,
     DescribeServiceRevisionsRequest, DescribeServiceRevisionsResponse,
-    ListServiceDeploymentsRequest, ListServiceDeploymentsResponse,
+    ListServiceDeploymentsRequest, ListServiceDeploymentsResponse, StopServiceDeploymentRequest,
+    StopServiceDeploymentResponse,
 };
-pub(super) use self::rollouts::{describe_deployments, describe_revisions, list_deployments};
+pub(super) use self::rollouts::{
+    describe_deployments, describe_revisions, list_deployments, stop_deployment,
+};
 pub(super) use self::shapes::{
     CreateServiceRequest, CreateServiceResponse, DeleteServiceRequest, DeleteServiceResponse,
     DescribeServicesRequest, DescribeServicesResponse, ListServicesRequest, ListServicesResponse,

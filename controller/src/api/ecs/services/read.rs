@@ -4,17 +4,20 @@ use super::super::check;
 use super::super::placement::{constraints, strategies};
 use super::super::reference::definition_ref;
 use super::shapes::{
-    CreateServiceRequest, DeploymentConfiguration, DeploymentController, UpdateServiceRequest,
+    CreateServiceRequest, DeploymentCircuitBreaker, DeploymentConfiguration, DeploymentController,
+    ThresholdConfiguration, UpdateServiceRequest,
 };
 use crate::api::ApiError;
 use crate::command::{CreateService, DESIRED_COUNT_MAX, Deploy, UpdateService};
 use crate::state::{
-    Breaker, ClusterName, DeploymentConfig, Scheduling, Scope, Service, ServiceKey, ServiceName,
-    ServiceTags,
+    AZ_ATTRIBUTE, Breaker, BreakerReset, ClusterName, DeploymentConfig, PlacementStrategy,
+    Rebalancing, Scheduling, Scope, Service, ServiceKey, ServiceName, ServiceTags, Threshold,
 };
 
 /// Most of `maximumPercent`.
 const MAXIMUM_PERCENT_MAX: i32 = 200;
+/// Largest threshold of the circuit breaker that is a count: no service has more tasks.
+const THRESHOLD_COUNT_MAX: u32 = DESIRED_COUNT_MAX;
 
 /// CreateService.
 pub(super) fn create(
@@ -27,7 +30,6 @@ pub(super) fn create(
     let other_types = ["FARGATE", "EXTERNAL", "MANAGED_INSTANCES"];
     check::one_of("launchType", request.launch_type.as_deref(), &["EC2"], &other_types)?;
     controller(request.deployment_controller.as_ref())?;
-    rebalancing(request.availability_zone_rebalancing.as_deref())?;
     let word = request.scheduling_strategy.as_deref();
     check::one_of("schedulingStrategy", word, &["REPLICA", "DAEMON"], &[])?;
     let scheduling = if word == Some("DAEMON") { Scheduling::Daemon } else { Scheduling::Replica };
@@ -46,15 +48,21 @@ pub(super) fn create(
         (_, count) => desired_count(count.unwrap_or(0))?,
     };
     let defaults = DeploymentConfig::default_of(scheduling);
+    let config = config(request.deployment_configuration, defaults, scheduling)?;
+    let strategy = strategies(request.placement_strategy.unwrap_or_default())?;
+    let word = request.availability_zone_rebalancing.as_deref();
+    let rebalancing = rebalancing(word)?
+        .unwrap_or_else(|| rebalancing_default(scheduling, config, strategy.first()));
     Ok(CreateService {
         definition: definition_ref(scope, definition)?,
         key: ServiceKey { cluster, name },
         scheduling,
         desired_count,
-        config: config(request.deployment_configuration, defaults, scheduling)?,
+        config,
         health_check_grace_s: grace(request.health_check_grace_period_seconds)?,
         constraints: constraints(request.placement_constraints.unwrap_or_default())?,
-        strategy: strategies(request.placement_strategy.unwrap_or_default())?,
+        strategy,
+        rebalancing,
         propagate_tags: propagate_tags(request.propagate_tags.as_deref())?
             .unwrap_or(ServiceTags::None),
         managed_tags: request.enable_ecs_managed_tags.unwrap_or(false),
@@ -70,7 +78,6 @@ pub(super) fn update(
     request: UpdateServiceRequest,
 ) -> Result<UpdateService, ApiError> {
     controller(request.deployment_controller.as_ref())?;
-    rebalancing(request.availability_zone_rebalancing.as_deref())?;
     let definition = request.task_definition.as_deref().filter(|text| !text.is_empty());
     let config = request
         .deployment_configuration
@@ -84,6 +91,7 @@ pub(super) fn update(
         health_check_grace_s: grace(request.health_check_grace_period_seconds)?,
         constraints: request.placement_constraints.map(constraints).transpose()?,
         strategy: request.placement_strategy.map(strategies).transpose()?,
+        rebalancing: rebalancing(request.availability_zone_rebalancing.as_deref())?,
         propagate_tags: propagate_tags(request.propagate_tags.as_deref())?,
         managed_tags: request.enable_ecs_managed_tags,
         execute_command: request.enable_execute_command,
@@ -96,8 +104,27 @@ fn controller(controller: Option<&DeploymentController>) -> Result<(), ApiError>
     check::one_of("deploymentController.type", kind, &["ECS"], &["CODE_DEPLOY", "EXTERNAL"])
 }
 
-fn rebalancing(word: Option<&str>) -> Result<(), ApiError> {
-    check::one_of("availabilityZoneRebalancing", word, &["DISABLED"], &["ENABLED"])
+fn rebalancing(word: Option<&str>) -> Result<Option<Rebalancing>, ApiError> {
+    check::one_of("availabilityZoneRebalancing", word, &["ENABLED", "DISABLED"], &[])?;
+    Ok(word.map(|word| match word {
+        "ENABLED" => Rebalancing::Enabled,
+        _ => Rebalancing::Disabled,
+    }))
+}
+
+/// ENABLED, where ECS could do it: a REPLICA service that spreads over availability zones first, or
+/// does not say over what, and that may have a task more than it shall.
+fn rebalancing_default(
+    scheduling: Scheduling,
+    config: DeploymentConfig,
+    first: Option<&PlacementStrategy>,
+) -> Rebalancing {
+    let zones = |strategy: &PlacementStrategy| {
+        let field = format!("attribute:{AZ_ATTRIBUTE}");
+        matches!(strategy, PlacementStrategy::Spread(over) if *over == field)
+    };
+    let able = scheduling == Scheduling::Replica && 100 < config.maximum_percent;
+    if able && first.is_none_or(zones) { Rebalancing::Enabled } else { Rebalancing::Disabled }
 }
 
 fn desired_count(count: i32) -> Result<u32, ApiError> {
@@ -157,15 +184,45 @@ fn config(
         Scheduling::Daemon => 100,
     };
     let maximum = percent("maximumPercent", given.maximum_percent, 100..=most)?;
-    let breaker =
-        given.deployment_circuit_breaker.map(|breaker| match (breaker.enable, breaker.rollback) {
-            (false, _) => Breaker::Off,
-            (true, false) => Breaker::Fail,
-            (true, true) => Breaker::RollBack,
-        });
-    Ok(DeploymentConfig {
+    let config = DeploymentConfig {
         minimum_healthy_percent: minimum.unwrap_or(before.minimum_healthy_percent),
         maximum_percent: maximum.unwrap_or(before.maximum_percent),
-        breaker: breaker.unwrap_or(before.breaker),
+        ..before
+    };
+    breaker(given.deployment_circuit_breaker, config)
+}
+
+/// The circuit breaker is given whole: what is absent of it has ECS's default.
+fn breaker(
+    given: Option<DeploymentCircuitBreaker>,
+    config: DeploymentConfig,
+) -> Result<DeploymentConfig, ApiError> {
+    let Some(given) = given else { return Ok(config) };
+    let breaker = match (given.enable, given.rollback) {
+        (false, _) => Breaker::Off,
+        (true, false) => Breaker::Fail,
+        (true, true) => Breaker::RollBack,
+    };
+    let reset = match given.reset_on_healthy_task {
+        Some(false) => BreakerReset::Never,
+        Some(true) | None => BreakerReset::OnHealthyTask,
+    };
+    let threshold = given.threshold_configuration.map(threshold).transpose()?.unwrap_or_default();
+    Ok(DeploymentConfig { breaker, threshold, reset, ..config })
+}
+
+fn threshold(given: ThresholdConfiguration) -> Result<Threshold, ApiError> {
+    let at = "deploymentConfiguration.deploymentCircuitBreaker.thresholdConfiguration";
+    let kinds = ["COUNT", "BOUNDED_PERCENT", "UNBOUNDED_PERCENT"];
+    check::one_of(&format!("{at}.type"), Some(&given.kind), &kinds, &[])?;
+    let most = if given.kind == "COUNT" { THRESHOLD_COUNT_MAX } else { 100 };
+    let value = u32::try_from(given.value).ok().filter(|value| (1..=most).contains(value));
+    let value = value.ok_or_else(|| {
+        ApiError::invalid(format_args!("{at}.value must be between 1 and {most}"))
+    })?;
+    Ok(match given.kind.as_str() {
+        "COUNT" => Threshold::Count(value),
+        "UNBOUNDED_PERCENT" => Threshold::UnboundedPercent(value),
+        _ => Threshold::BoundedPercent(value),
     })
 }

@@ -99,6 +99,8 @@ shape! {
         started_at: "startedAt" => EpochSeconds,
         /// When it ended.
         finished_at: "finishedAt" => Option<EpochSeconds>,
+        /// When somebody or something stopped it.
+        stopped_at: "stoppedAt" => Option<EpochSeconds>,
         /// When its state last changed.
         updated_at: "updatedAt" => EpochSeconds,
         /// What it replaces, while that has tasks.
@@ -157,6 +159,24 @@ shape! {
 }
 
 shape! {
+    /// StopServiceDeployment's input.
+    StopServiceDeploymentRequest = "StopServiceDeploymentRequest" {
+        /// ARN.
+        service_deployment_arn: "serviceDeploymentArn" => String,
+        /// ROLLBACK.
+        stop_type: "stopType" => Option<String>,
+    }
+}
+
+shape! {
+    /// StopServiceDeployment's output.
+    StopServiceDeploymentResponse = "StopServiceDeploymentResponse" {
+        /// As it was given.
+        service_deployment_arn: "serviceDeploymentArn" => String,
+    }
+}
+
+shape! {
     /// DescribeServiceRevisions' input.
     DescribeServiceRevisionsRequest = "DescribeServiceRevisionsRequest" {
         /// 1 to 20.
@@ -187,7 +207,21 @@ shape! {
         task_definition: "taskDefinition" => String,
         /// EC2.
         launch_type: "launchType" => String,
+        /// Those of its definition, while that is there.
+        container_images: "containerImages" => Vec<ContainerImage>,
         /// When it was made.
         created_at: "createdAt" => EpochSeconds,
+    }
+}
+
+shape! {
+    /// What a container of a service revision runs.
+    ContainerImage = "ContainerImage" {
+        /// The container.
+        container_name: "containerName" => String,
+        /// The reference of its image.
+        image: "image" => String,
+        /// The digest that its tasks run, once one is known.
+        image_digest: "imageDigest" => Option<String>,
     }
 }

@@ -1,22 +1,27 @@
 //! Service deployments and service revisions: the history of a service's rollouts.
 
-use super::super::check;
+use loadline_model::ContainerName;
+
 use super::super::page::Pager;
 use super::super::reference::{cluster_name, own_resource};
 use super::super::shapes::Failure;
+use super::super::{check, from_call};
 use super::find;
 use super::rollout_shapes::{
-    DescribeServiceDeploymentsRequest, DescribeServiceDeploymentsResponse,
+    ContainerImage, DescribeServiceDeploymentsRequest, DescribeServiceDeploymentsResponse,
     DescribeServiceRevisionsRequest, DescribeServiceRevisionsResponse,
     ListServiceDeploymentsRequest, ListServiceDeploymentsResponse, Rollback, ServiceDeployment,
     ServiceDeploymentBrief, ServiceDeploymentCircuitBreaker, ServiceRevision,
-    ServiceRevisionSummary,
+    ServiceRevisionSummary, StopServiceDeploymentRequest, StopServiceDeploymentResponse,
 };
 use super::show::{self, Counts};
 use crate::api::wire::EpochSeconds;
-use crate::api::{Api, ApiError};
+use crate::api::{Api, ApiError, Code};
+use crate::command::StopServiceDeployment;
+use crate::services::breaker;
 use crate::state::{
-    Breaker, ClusterName, Deployment, Rollout, ServiceEntry, ServiceKey, ServiceName, View,
+    Breaker, ClusterName, Deployment, Rollout, ServiceEntry, ServiceKey, ServiceName, UndoCause,
+    View,
 };
 
 /// Most ARNs of one Describe (ECS's own bound).
@@ -43,15 +48,12 @@ struct Placed<'a> {
     deployment: &'a Deployment,
 }
 
-impl<'a> Placed<'a> {
-    /// The deployment that undid this one: the next newer, if it was made for that.
-    fn undone_by(self) -> Option<&'a Deployment> {
-        let newer = self.index.checked_sub(1).map(|newer| &self.entry.record.deployments[newer]);
-        newer.filter(|newer| newer.is_rollback && self.deployment.rollout == Rollout::Failed)
-    }
-
+impl Placed<'_> {
     fn status(self) -> &'static str {
-        match (self.deployment.rollout, self.undone_by().map(|newer| newer.rollout)) {
+        let undo = self.deployment.undo.as_ref().map(|undo| undo.rollout);
+        match (self.deployment.rollout, undo) {
+            // What was completed once stays so, also when it comes back later.
+            _ if self.deployment.completed_at_ms.is_some() => "SUCCESSFUL",
             (Rollout::Completed, _) => "SUCCESSFUL",
             (Rollout::InProgress, _) if self.index == 0 => "IN_PROGRESS",
             // A newer deployment took its place before it was done, or it failed and nothing was
@@ -64,17 +66,26 @@ impl<'a> Placed<'a> {
     }
 
     fn finished_at(self) -> Option<EpochSeconds> {
-        let last = self.undone_by().unwrap_or(self.deployment);
         let over = !matches!(self.status(), "IN_PROGRESS" | "ROLLBACK_IN_PROGRESS");
-        over.then(|| EpochSeconds::from_ms(last.updated_at_ms))
+        let undone = self.deployment.undo.as_ref().and_then(|undo| undo.until_ms);
+        let at_ms = self.deployment.completed_at_ms.or(undone);
+        over.then(|| EpochSeconds::from_ms(at_ms.unwrap_or(self.deployment.updated_at_ms)))
+    }
+
+    /// When it was stopped: by the breaker, a caller, or a newer deployment.
+    fn stopped_at(self) -> Option<EpochSeconds> {
+        let stopped = self.status() == "STOPPED" || self.deployment.undo.is_some();
+        stopped.then(|| EpochSeconds::from_ms(self.deployment.updated_at_ms))
     }
 }
 
-/// A service's deployments, the newest first. One that undoes another is part of that one.
+/// A service's deployments, the newest first; one that came back stands where it began.
 fn placed(entry: &ServiceEntry) -> impl Iterator<Item = Placed<'_>> {
     let all = entry.record.deployments.iter().enumerate();
-    all.map(move |(index, deployment)| Placed { entry, index, deployment })
-        .filter(|placed| !placed.deployment.is_rollback)
+    let mut all: Vec<_> =
+        all.map(|(index, deployment)| Placed { entry, index, deployment }).collect();
+    all.sort_by_key(|placed| std::cmp::Reverse(placed.deployment.created_at_ms));
+    all.into_iter()
 }
 
 pub(in crate::api::ecs) async fn list_deployments(
@@ -184,8 +195,11 @@ fn whole(view: &View, placed: Placed<'_>) -> ServiceDeployment {
     let Placed { entry, deployment, .. } = placed;
     let record = &entry.record;
     let brief = brief(view, placed);
-    let older = record.deployments.iter().skip(placed.index + 1).filter(|older| older.live);
-    let last = placed.undone_by().unwrap_or(deployment);
+    let began = deployment.created_at_ms;
+    let live = record.deployments.iter().filter(|older| older.live);
+    let older = live.filter(|older| older.created_at_ms < began);
+    let undo = deployment.undo.as_ref();
+    let updated_ms = undo.and_then(|undo| undo.until_ms).unwrap_or(deployment.updated_at_ms);
     ServiceDeployment {
         service_deployment_arn: brief.service_deployment_arn,
         service_arn: brief.service_arn,
@@ -193,18 +207,19 @@ fn whole(view: &View, placed: Placed<'_>) -> ServiceDeployment {
         created_at: brief.created_at,
         started_at: brief.started_at,
         finished_at: brief.finished_at,
-        updated_at: EpochSeconds::from_ms(last.updated_at_ms),
+        stopped_at: placed.stopped_at(),
+        updated_at: EpochSeconds::from_ms(updated_ms),
         source_service_revisions: older.map(|older| summary(view, entry, older, false)).collect(),
         target_service_revision: summary(view, entry, deployment, placed.index == 0),
         status: brief.status,
         status_reason: brief.status_reason,
         deployment_configuration: show::config(record.config),
-        rollback: placed.undone_by().map(|newer| Rollback {
+        rollback: undo.map(|undo| Rollback {
             reason: deployment.rollout_reason.clone(),
-            started_at: EpochSeconds::from_ms(newer.created_at_ms),
-            service_revision_arn: view.scope.service_revision_arn(&record.key, &newer.revision_id),
+            started_at: EpochSeconds::from_ms(undo.since_ms),
+            service_revision_arn: view.scope.service_revision_arn(&record.key, &undo.revision_id),
         }),
-        deployment_circuit_breaker: breaker(placed),
+        deployment_circuit_breaker: watched(placed),
     }
 }
 
@@ -224,19 +239,59 @@ fn summary(
     }
 }
 
-fn breaker(placed: Placed<'_>) -> ServiceDeploymentCircuitBreaker {
+fn watched(placed: Placed<'_>) -> ServiceDeploymentCircuitBreaker {
     let record = &placed.entry.record;
-    let status = match (record.config.breaker, placed.deployment.rollout) {
+    let deployment = placed.deployment;
+    let asked = deployment.undo.as_ref().is_some_and(|undo| undo.cause == UndoCause::Request);
+    let status = match (record.config.breaker, deployment.rollout) {
         (Breaker::Off, _) => "DISABLED",
-        (_, Rollout::Failed) => "TRIGGERED",
-        (_, Rollout::InProgress) => "MONITORING",
-        (_, Rollout::Completed) => "MONITORING_COMPLETE",
+        (_, Rollout::Failed) if !asked => "TRIGGERED",
+        (_, Rollout::InProgress) if placed.status() == "IN_PROGRESS" => "MONITORING",
+        _ => "MONITORING_COMPLETE",
     };
     ServiceDeploymentCircuitBreaker {
         status: status.into(),
-        failure_count: placed.deployment.failed_tasks.into(),
-        threshold: crate::services::breaker::threshold(record.desired_count).into(),
+        failure_count: deployment.failed_tasks.into(),
+        threshold: breaker::threshold(record.config.threshold, record.desired_count).into(),
     }
+}
+
+pub(in crate::api::ecs) async fn stop_deployment(
+    api: &Api,
+    request: StopServiceDeploymentRequest,
+) -> Result<StopServiceDeploymentResponse, ApiError> {
+    check::one_of("stopType", request.stop_type.as_deref(), &["ROLLBACK"], &["ABORT"])?;
+    let arn = request.service_deployment_arn;
+    let view = api.engine.snapshot();
+    let named = read_arn(&view, &arn, "service-deployment/")?;
+    let (key, id) = named.filter(|(key, _)| view.service(key).is_some()).ok_or_else(|| {
+        let message = format!("service deployment {arn} not found");
+        ApiError::new(Code::ServiceDeploymentNotFound, message)
+    })?;
+    let command = StopServiceDeployment { key, revision_id: id.to_owned() };
+    api.engine.call(command).await.map_err(from_call)?;
+    Ok(StopServiceDeploymentResponse { service_deployment_arn: arn })
+}
+
+/// What the containers of a deployment run.
+fn images(view: &View, key: &ServiceKey, deployment: &Deployment) -> Vec<ContainerImage> {
+    let Some(definition) = view.definitions.get(&deployment.definition) else { return vec![] };
+    let tasks = view.service(key).into_iter().flat_map(|entry| &entry.tasks);
+    let tasks = tasks.filter_map(|arn| view.task(arn));
+    let of_it: Vec<_> =
+        tasks.filter(|task| task.started_by.as_deref() == Some(deployment.id.as_str())).collect();
+    let digest = |name: &ContainerName| {
+        let containers = of_it.iter().flat_map(|task| &task.containers);
+        containers.filter(|one| one.name == *name).find_map(|one| one.image_digest.clone())
+    };
+    let containers = definition.body.containers.iter();
+    containers
+        .map(|container| ContainerImage {
+            container_name: container.name.to_string(),
+            image: container.image.clone(),
+            image_digest: digest(&container.name).map(String::from),
+        })
+        .collect()
 }
 
 pub(in crate::api::ecs) async fn describe_revisions(
@@ -260,6 +315,7 @@ pub(in crate::api::ecs) async fn describe_revisions(
                 cluster_arn: view.scope.cluster_arn(&key.cluster),
                 task_definition: view.scope.definition_arn(&deployment.definition),
                 launch_type: "EC2".into(),
+                container_images: images(&view, key, deployment),
                 created_at: EpochSeconds::from_ms(deployment.created_at_ms),
             }),
             None => answer.failures.push(Failure::missing(arn)),

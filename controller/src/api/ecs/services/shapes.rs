@@ -27,11 +27,11 @@ shape! {
         placement_constraints: "placementConstraints" => Option<Vec<PlacementConstraint>>,
         /// Best effort, in this order.
         placement_strategy: "placementStrategy" => Option<Vec<PlacementStrategy>>,
-        /// Kept and shown.
+        /// So long after its start a task's failing health checks are ignored.
         health_check_grace_period_seconds: "healthCheckGracePeriodSeconds" => Option<i32>,
         /// REPLICA or DAEMON.
         scheduling_strategy: "schedulingStrategy" => Option<String>,
-        /// DISABLED.
+        /// ENABLED or DISABLED.
         availability_zone_rebalancing: "availabilityZoneRebalancing" => Option<String>,
         /// Tags.
         tags: "tags" => Option<Vec<Tag>>,
@@ -45,7 +45,7 @@ shape! {
     unsupported [
         "loadBalancers", "serviceRegistries", "capacityProviderStrategy", "platformVersion",
         "role", "networkConfiguration", "serviceConnectConfiguration",
-        "volumeConfigurations", "vpcLatticeConfigurations",
+        "volumeConfigurations", "vpcLatticeConfigurations", "gatewayConnectors", "monitoring",
     ]
 }
 
@@ -64,7 +64,7 @@ shape! {
         deployment_configuration: "deploymentConfiguration" => Option<DeploymentConfiguration>,
         /// `ECS`.
         deployment_controller: "deploymentController" => Option<DeploymentController>,
-        /// DISABLED.
+        /// ENABLED or DISABLED.
         availability_zone_rebalancing: "availabilityZoneRebalancing" => Option<String>,
         /// Replaces the constraints.
         placement_constraints: "placementConstraints" => Option<Vec<PlacementConstraint>>,
@@ -72,7 +72,7 @@ shape! {
         placement_strategy: "placementStrategy" => Option<Vec<PlacementStrategy>>,
         /// Whether to begin a deployment in any case.
         force_new_deployment: "forceNewDeployment" => Option<bool>,
-        /// Kept and shown.
+        /// So long after its start a task's failing health checks are ignored.
         health_check_grace_period_seconds: "healthCheckGracePeriodSeconds" => Option<i32>,
         /// Whether tasks get `aws:ecs:` tags.
         enable_ecs_managed_tags: "enableECSManagedTags" => Option<bool>,
@@ -85,6 +85,7 @@ shape! {
         "capacityProviderStrategy", "networkConfiguration", "platformVersion",
         "loadBalancers", "serviceRegistries",
         "serviceConnectConfiguration", "volumeConfigurations", "vpcLatticeConfigurations",
+        "gatewayConnectors", "monitoring",
     ]
 }
 
@@ -102,7 +103,10 @@ shape! {
         /// 0.
         bake_time_in_minutes: "bakeTimeInMinutes" => Option<i32>,
     }
-    unsupported ["alarms", "lifecycleHooks", "linearConfiguration", "canaryConfiguration"]
+    unsupported [
+        "alarms", "lifecycleHooks", "linearConfiguration", "canaryConfiguration",
+        "earlySuccessCriteria",
+    ]
 }
 
 shape! {
@@ -112,6 +116,20 @@ shape! {
         enable: "enable" => bool,
         /// Whether the last completed one then comes back.
         rollback: "rollback" => bool,
+        /// Whether a healthy task ends the count; true where absent.
+        reset_on_healthy_task: "resetOnHealthyTask" => Option<bool>,
+        /// How many failures are too many.
+        threshold_configuration: "thresholdConfiguration" => Option<ThresholdConfiguration>,
+    }
+}
+
+shape! {
+    /// How many failures break a deployment, in both directions.
+    ThresholdConfiguration = "ThresholdConfiguration" {
+        /// COUNT, BOUNDED_PERCENT or UNBOUNDED_PERCENT.
+        kind: "type" => String,
+        /// Tasks, or a share of the desired count.
+        value: "value" => i32,
     }
 }
 
@@ -243,6 +261,9 @@ shape! {
         created_at: "createdAt" => EpochSeconds,
         /// ARN of the deployment under way.
         current_service_deployment: "currentServiceDeployment" => Option<String>,
+        /// What has tasks now.
+        current_service_revisions:
+            "currentServiceRevisions" => Vec<ServiceCurrentRevisionSummary>,
         /// Bind.
         placement_constraints: "placementConstraints" => Vec<PlacementConstraint>,
         /// Best effort.
@@ -261,8 +282,22 @@ shape! {
         propagate_tags: "propagateTags" => String,
         /// Whether programs may be run in its tasks' containers.
         enable_execute_command: "enableExecuteCommand" => bool,
-        /// DISABLED.
+        /// ENABLED or DISABLED.
         availability_zone_rebalancing: "availabilityZoneRebalancing" => String,
+    }
+}
+
+shape! {
+    /// A service revision and its tasks, of a service.
+    ServiceCurrentRevisionSummary = "ServiceCurrentRevisionSummary" {
+        /// ARN.
+        arn: "arn" => String,
+        /// How many tasks it shall have.
+        requested_task_count: "requestedTaskCount" => i64,
+        /// RUNNING ones.
+        running_task_count: "runningTaskCount" => i64,
+        /// Those before RUNNING.
+        pending_task_count: "pendingTaskCount" => i64,
     }
 }
 

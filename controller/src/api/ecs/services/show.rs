@@ -6,11 +6,13 @@ use super::super::placement::{show_constraints, show_strategies};
 use super::super::shapes::show_tags;
 use super::shapes::{
     Deployment as ShownDeployment, DeploymentCircuitBreaker, DeploymentConfiguration,
-    DeploymentController, Service as Shown, ServiceEvent as ShownEvent,
+    DeploymentController, Service as Shown, ServiceCurrentRevisionSummary,
+    ServiceEvent as ShownEvent, ThresholdConfiguration,
 };
 use crate::api::wire::EpochSeconds;
 use crate::state::{
-    Breaker, Deployment, DeploymentConfig, Rollout, ServiceEntry, ServiceTags, View,
+    Breaker, BreakerReset, Deployment, DeploymentConfig, Rollout, Service, ServiceEntry,
+    ServiceTags, Threshold, View,
 };
 
 /// A service as of a view.
@@ -24,7 +26,8 @@ pub(super) fn service(view: &View, entry: &ServiceEntry, with_tags: bool) -> Sho
         message: event.message.clone(),
     });
     let primary = record.primary();
-    let under_way = primary.rollout == Rollout::InProgress;
+    let current = record.deployments.iter().enumerate().filter(|(n, d)| *n == 0 || d.live);
+    let current = current.map(|(n, d)| revision(view, entry, d, n == 0));
     Shown {
         service_arn: scope.service_arn(&record.key),
         service_name: record.key.name.to_string(),
@@ -41,8 +44,9 @@ pub(super) fn service(view: &View, entry: &ServiceEntry, with_tags: bool) -> Sho
         deployments: live.map(|(n, d)| deployment(view, entry, d, n == 0)).collect(),
         events: events.collect(),
         created_at: EpochSeconds::from_ms(record.created_at_ms),
-        current_service_deployment: under_way
-            .then(|| scope.service_deployment_arn(&record.key, &primary.revision_id)),
+        current_service_deployment: under_way(record)
+            .map(|deployment| scope.service_deployment_arn(&record.key, &deployment.revision_id)),
+        current_service_revisions: current.collect(),
         placement_constraints: show_constraints(&record.constraints),
         placement_strategy: show_strategies(&record.strategy),
         health_check_grace_period_seconds: record.health_check_grace_s.map(Into::into),
@@ -56,7 +60,34 @@ pub(super) fn service(view: &View, entry: &ServiceEntry, with_tags: bool) -> Sho
             ServiceTags::TaskDefinition => "TASK_DEFINITION".into(),
         },
         enable_execute_command: record.execute_command,
-        availability_zone_rebalancing: "DISABLED".into(),
+        availability_zone_rebalancing: record.rebalancing.as_str().into(),
+    }
+}
+
+/// The service deployment that is under way: while an older revision comes back, the one that is
+/// undone.
+fn under_way(service: &Service) -> Option<&Deployment> {
+    let undoing = |deployment: &&Deployment| {
+        deployment.undo.as_ref().is_some_and(|undo| undo.rollout == Rollout::InProgress)
+    };
+    let undone = service.deployments.iter().find(undoing);
+    let primary = service.primary();
+    undone.or_else(|| (primary.rollout == Rollout::InProgress).then_some(primary))
+}
+
+fn revision(
+    view: &View,
+    entry: &ServiceEntry,
+    deployment: &Deployment,
+    primary: bool,
+) -> ServiceCurrentRevisionSummary {
+    let counts = Counts::of(view, entry, deployment);
+    let record = &entry.record;
+    ServiceCurrentRevisionSummary {
+        arn: view.scope.service_revision_arn(&record.key, &deployment.revision_id),
+        requested_task_count: if primary { record.desired_count.into() } else { counts.desired },
+        running_task_count: counts.running,
+        pending_task_count: counts.pending,
     }
 }
 
@@ -67,12 +98,24 @@ pub(super) fn config(config: DeploymentConfig) -> DeploymentConfiguration {
         deployment_circuit_breaker: Some(DeploymentCircuitBreaker {
             enable: config.breaker != Breaker::Off,
             rollback: config.breaker == Breaker::RollBack,
+            reset_on_healthy_task: Some(config.reset == BreakerReset::OnHealthyTask),
+            threshold_configuration: Some(threshold(config.threshold)),
         }),
         maximum_percent: number(config.maximum_percent),
         minimum_healthy_percent: number(config.minimum_healthy_percent),
         strategy: Some("ROLLING".into()),
         bake_time_in_minutes: Some(0),
     }
+}
+
+fn threshold(threshold: Threshold) -> ThresholdConfiguration {
+    let (kind, value) = match threshold {
+        Threshold::Count(value) => ("COUNT", value),
+        Threshold::BoundedPercent(value) => ("BOUNDED_PERCENT", value),
+        Threshold::UnboundedPercent(value) => ("UNBOUNDED_PERCENT", value),
+    };
+    let value = i32::try_from(value).unwrap_or(i32::MAX);
+    ThresholdConfiguration { kind: kind.into(), value }
 }
 
 /// How many tasks a deployment has.

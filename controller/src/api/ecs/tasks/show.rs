@@ -25,14 +25,11 @@ pub(super) fn task(view: &View, task: &Task, tags: Tags) -> Shown {
     let scope = &view.scope;
     let spec = view.assignment(task).map(|assignment| assignment.task);
     let node = view.node(&task.node);
-    let zone = node.and_then(|node| {
-        node.record.attributes.iter().find(|attribute| attribute.name == "ecs.availability-zone")
-    });
     let time = |ms: Option<u64>| ms.map(EpochSeconds::from_ms);
     Shown {
         attachments: attachments(task, spec.as_ref()),
         attributes: vec![],
-        availability_zone: zone.and_then(|attribute| attribute.value.clone()),
+        availability_zone: node.and_then(|node| node.record.zone()).map(ToOwned::to_owned),
         cluster_arn: scope.cluster_arn(&task.cluster),
         container_instance_arn: task.node.to_string(),
         containers: containers(view, task, spec.as_ref()),

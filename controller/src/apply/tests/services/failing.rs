@@ -9,9 +9,12 @@ use super::{
 use crate::apply::testing::{World, cluster, definition, node_arn, run};
 use crate::command::{
     CreateService, DeleteCluster, DeleteService, Deploy, Force, PlacementReason, Refusal,
-    SetNodeStatus, StartTask, Tick, UpdateService,
+    SetNodeStatus, StartTask, StopServiceDeployment, Tick, UpdateService,
 };
-use crate::state::{Breaker, DeploymentConfig, NodeStatus, Rollout, Scheduling, ServiceStatus};
+use crate::state::{
+    Breaker, BreakerReset, DeploymentConfig, NodeStatus, Rollout, Scheduling, ServiceStatus,
+    Threshold, UndoCause,
+};
 
 #[test]
 fn the_breaker_ends_a_deployment_that_keeps_failing_and_rolls_back() {
@@ -43,6 +46,95 @@ fn the_breaker_ends_a_deployment_that_keeps_failing_and_rolls_back() {
     assert_eq!(counts(&world), "2/0/0");
     assert!(tasks(&world).iter().all(|task| task.definition.revision == 1));
     assert!(service(&world).steady);
+}
+
+#[test]
+fn what_a_rollback_undid_stays_told_when_there_is_another_one() {
+    let mut world = world();
+    let config = DeploymentConfig {
+        breaker: Breaker::RollBack,
+        threshold: Threshold::Count(1),
+        ..limits(100, 200)
+    };
+    world.must(CreateService { config, ..create(2) });
+    agents_obey(world.looks());
+    let first = service(&world).primary().revision_id.clone();
+    for _ in 0..2 {
+        world.must(UpdateService { deploy: Deploy::Force, ..update() });
+        world.looks();
+        let young = tasks(&world).into_iter().find(|t| t.last_status == TaskStatus::Pending);
+        fail(&mut world, &young.unwrap().arn);
+        agents_obey(&mut world);
+        agents_obey(&mut world);
+    }
+    let seen = service(&world);
+    assert_eq!(seen.primary().revision_id, first);
+    let undone: Vec<_> = seen.deployments[1..].iter().map(|d| d.undo.clone().unwrap()).collect();
+    assert_eq!(undone.len(), 2);
+    for undo in undone {
+        assert_eq!((undo.cause, undo.rollout), (UndoCause::Breaker, Rollout::Completed));
+        assert_eq!(undo.revision_id, first);
+        assert!(undo.until_ms.is_some());
+    }
+}
+
+#[test]
+fn the_count_of_failures_goes_on_where_a_healthy_task_does_not_end_it() {
+    for (reset, failed) in [(BreakerReset::OnHealthyTask, 0), (BreakerReset::Never, 1)] {
+        let mut world = world();
+        let config = DeploymentConfig { breaker: Breaker::Fail, reset, ..limits(100, 200) };
+        world.must(CreateService { config, ..create(2) });
+        world.looks();
+        let one = tasks(&world)[0].arn.clone();
+        fail(&mut world, &one);
+        assert_eq!(service(&world).primary().failed_tasks, 1);
+        agents_obey(&mut world);
+        assert_eq!(service(&world).primary().failed_tasks, failed);
+    }
+}
+
+#[test]
+fn a_deployment_is_stopped_and_the_last_completed_one_comes_back() {
+    let mut world = world();
+    world.must(create(2));
+    agents_obey(world.looks());
+    let first = service(&world).primary().clone();
+    let stop = |world: &World| StopServiceDeployment {
+        key: key(),
+        revision_id: service(world).primary().revision_id.clone(),
+    };
+    let over = stop(&world);
+    let refused = world.does(over).unwrap_err();
+    assert_eq!(refused, Refusal::DeploymentOver(first.revision_id.clone()));
+    let unknown = StopServiceDeployment { key: key(), revision_id: "x".into() };
+    assert_eq!(world.does(unknown).unwrap_err(), Refusal::DeploymentNotFound("x".into()));
+    world.must(definition("web", 100, 100));
+    world.must(UpdateService { definition: Some(newest()), ..update() });
+    world.looks();
+    assert_eq!(counts(&world), "2/2/0");
+    let stopped = stop(&world);
+    world.must(stopped.clone());
+    world.looks();
+    assert_eq!(service(&world).primary().id, first.id);
+    agents_obey(&mut world);
+    assert_eq!(counts(&world), "2/0/0");
+    assert!(tasks(&world).iter().all(|task| task.definition.revision == 1));
+    let undone = &service(&world).deployments[1];
+    assert_eq!(undone.rollout, Rollout::Failed);
+    let undo = undone.undo.as_ref().unwrap();
+    assert_eq!((undo.cause, undo.rollout), (UndoCause::Request, Rollout::Completed));
+    assert!(matches!(world.does(stopped).unwrap_err(), Refusal::DeploymentOver(_)));
+}
+
+#[test]
+fn a_first_deployment_can_not_be_undone() {
+    let mut world = world();
+    world.must(create(2));
+    world.looks();
+    let revision_id = service(&world).primary().revision_id.clone();
+    let stop = StopServiceDeployment { key: key(), revision_id: revision_id.clone() };
+    assert_eq!(world.does(stop).unwrap_err(), Refusal::NothingToRollBackTo(revision_id));
+    assert_eq!(service(&world).primary().rollout, Rollout::InProgress);
 }
 
 #[test]

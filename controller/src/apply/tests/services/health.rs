@@ -108,3 +108,18 @@ fn tasks_that_never_become_healthy_break_a_deployment() {
     let seen = world.state.view.service(&key()).unwrap();
     assert_eq!(seen.record.primary().rollout, Rollout::Failed, "{:#?}", seen.record);
 }
+
+#[test]
+fn failing_checks_are_believed_only_after_the_grace_period() {
+    let mut world = world();
+    world.must(CreateService { health_check_grace_s: Some(120), ..create(2) });
+    agents_obey(world.looks());
+    all_are_well(&mut world);
+    let one = tasks(&world)[0].clone();
+    world.now_ms = one.started_at_ms.unwrap() + 119_999;
+    says(&mut world, &one, HealthStatus::Unhealthy);
+    assert_eq!(counts(&world), "2/0/0", "its grace is not over");
+    world.now_ms += 1;
+    world.looks();
+    assert_eq!(counts(&world), "2/1/0", "it is over, and a replacement starts");
+}

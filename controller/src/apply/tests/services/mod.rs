@@ -1,5 +1,6 @@
 //! Services: kept at their count, rolled forward within their limits, broken and rolled back.
 
+mod balancing;
 mod failing;
 mod health;
 mod rolling;
@@ -9,8 +10,8 @@ use loadline_model::{DesiredStatus, TaskArn, TaskStatus};
 use crate::apply::testing::{World, cluster, definition};
 use crate::command::{CreateService, DefinitionRef, Deploy, UpdateService};
 use crate::state::{
-    Breaker, DeploymentConfig, Family, Scheduling, Service, ServiceKey, ServiceName, ServiceTags,
-    Task,
+    DeploymentConfig, Family, Rebalancing, Scheduling, Service, ServiceKey, ServiceName,
+    ServiceTags, Task,
 };
 
 fn key() -> ServiceKey {
@@ -31,6 +32,7 @@ fn create(desired_count: u32) -> CreateService {
         health_check_grace_s: None,
         constraints: vec![],
         strategy: vec![],
+        rebalancing: Rebalancing::Disabled,
         propagate_tags: ServiceTags::None,
         managed_tags: true,
         execute_command: false,
@@ -47,6 +49,7 @@ fn update() -> UpdateService {
         health_check_grace_s: None,
         constraints: None,
         strategy: None,
+        rebalancing: None,
         propagate_tags: None,
         managed_tags: None,
         execute_command: None,
@@ -55,7 +58,8 @@ fn update() -> UpdateService {
 }
 
 fn limits(minimum_healthy_percent: u32, maximum_percent: u32) -> DeploymentConfig {
-    DeploymentConfig { minimum_healthy_percent, maximum_percent, breaker: Breaker::Off }
+    let default = DeploymentConfig::default_of(Scheduling::Replica);
+    DeploymentConfig { minimum_healthy_percent, maximum_percent, ..default }
 }
 
 /// Three nodes and a definition of 100 CPU units and 100 MiB.
