@@ -2,15 +2,17 @@
 
 use std::path::Path;
 
+use anyhow::Context as _;
+
 use crate::setup::{self, Purpose};
-use crate::{build, sh, vm};
+use crate::{build, peers, sh, vm};
 
 /// What is measured.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum What {
     /// OCI runtimes: a floor, loadline, crun, runc and, where it is installed, youki.
     Runtime {
-        /// Installs youki from crates.io into the target folder before (a few minutes, once).
+        /// Builds youki from crates.io before, unless it is there (a few minutes, once).
         #[arg(long)]
         youki: bool,
         /// For example `--quick`; `-- --help` tells all.
@@ -57,17 +59,15 @@ fn controller(workspace: &Path, arguments: &[String]) -> anyhow::Result<()> {
 fn runtime(workspace: &Path, youki: bool, arguments: &[String]) -> anyhow::Result<()> {
     let runtime = build::runtime(workspace)?;
     let tools = build::bench(workspace)?;
-    if youki {
-        sh::step("build: youki, from crates.io");
-        let mut cargo = sh::cargo(workspace);
-        cargo.args(["install", "--quiet", "--locked", "youki", "--root"]).arg(&tools);
-        cargo.args(["--no-default-features", "--features", "v1,v2,seccomp"]);
-        sh::run(&mut cargo)?;
-    }
+    let asked: Vec<String> = youki.then(|| "youki".to_owned()).into_iter().collect();
+    let peers = peers::ready(workspace, &asked)?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::env::split_paths(&path).chain([peers]))
+        .context("add the peers to PATH")?;
     // Above everything of the machine that has no priority of its own.
     let mut bench = sh::command(workspace, "nice");
     bench.args(["-n", "-10"]).arg(tools.join("loadline-bench-runtime"));
-    bench.arg("--tools").arg(&tools).arg("--runtime").arg(runtime);
+    bench.arg("--tools").arg(&tools).arg("--runtime").arg(runtime).env("PATH", path);
     sh::run(bench.args(arguments))
 }
 

@@ -2,6 +2,7 @@
 //! memory is charged to the container.
 
 use crate::bundle::{Config, World};
+use crate::measure::{LeftOut, Scenario};
 use crate::spawn::Spawner;
 use crate::subject::{Kind, Subject};
 
@@ -17,8 +18,14 @@ pub(crate) fn smallest(
     spawner: &Spawner,
     world: &World,
     subjects: &[Subject],
+    left_out: &LeftOut,
 ) -> anyhow::Result<Vec<Option<u64>>> {
-    subjects.iter().map(|subject| of(spawner, world, subject)).collect()
+    let each = subjects.iter().enumerate();
+    each.map(|(index, subject)| match left_out.contains(&(Scenario::Run, index)) {
+        true => Ok(None),
+        false => of(spawner, world, subject),
+    })
+    .collect()
 }
 
 fn of(spawner: &Spawner, world: &World, subject: &Subject) -> anyhow::Result<Option<u64>> {

@@ -66,9 +66,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let subjects = subject::all(arguments)?;
     let world = bundle::World::make(arguments)?;
     let extent = if arguments.quick { measure::QUICK } else { measure::FULL };
-    let spawner = spawn::Spawner { program: arguments.tools.join("spawn") };
-    let blocks = measure::run(&spawner, &world, &subjects, extent)?;
-    let limits = limit::smallest(&spawner, &world, &subjects)?;
+    let spawner = spawn::Spawner { program: arguments.tools.join("spawn"), patience: None };
+    let left_out = measure::warm_up(&spawner, &world, &subjects)?;
+    let blocks = measure::run(&spawner, &world, &subjects, extent, &left_out)?;
+    let limits = limit::smallest(&spawner, &world, &subjects, &left_out)?;
     let summary = summary::Summary::of(&subjects, &blocks, &limits, load_before);
     let (json, svg) = (arguments.tools.join("runtime.json"), arguments.tools.join("runtime.svg"));
     std::fs::write(&json, serde_json::to_string_pretty(&summary)? + "\n")

@@ -1,12 +1,12 @@
 //! The scenarios, and the order in which subjects take their turns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 
 use crate::bundle::{Config, World};
 use crate::spawn::{Samples, Spawner, Words, await_orphan};
-use crate::subject::{Kind, Subject};
+use crate::subject::{Kind, OURS, Subject};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,14 +93,17 @@ impl Extent {
 /// The samples of one block, by scenario and subject's index.
 pub(crate) type Block = BTreeMap<(Scenario, usize), Samples>;
 
+/// What does not run here, by scenario and subject's index.
+pub(crate) type LeftOut = BTreeSet<(Scenario, usize)>;
+
 /// Measures everything. The subject that begins is another one in each block.
 pub(crate) fn run(
     spawner: &Spawner,
     world: &World,
     subjects: &[Subject],
     extent: Extent,
+    left_out: &LeftOut,
 ) -> anyhow::Result<Vec<Block>> {
-    warm_up(spawner, world, subjects)?;
     let mut blocks = Vec::with_capacity(extent.blocks);
     for number in 0..extent.blocks {
         eprintln!("bench: block {} of {}", number + 1, extent.blocks);
@@ -109,7 +112,8 @@ pub(crate) fn run(
             for turn in 0..subjects.len() {
                 let index = (number + turn) % subjects.len();
                 let subject = &subjects[index];
-                if subject.kind == Kind::Floor && !scenario.has_floor() {
+                let has_none = subject.kind == Kind::Floor && !scenario.has_floor();
+                if has_none || left_out.contains(&(scenario, index)) {
                     continue;
                 }
                 let rounds = extent.rounds(scenario);
@@ -123,18 +127,38 @@ pub(crate) fn run(
     Ok(blocks)
 }
 
-/// Programs come into memory, caches of compiled filters are filled.
-fn warm_up(spawner: &Spawner, world: &World, subjects: &[Subject]) -> anyhow::Result<()> {
+/// Programs come into memory, caches of compiled filters are filled. A peer that fails here, or
+/// does not come to an end, is left out of that scenario.
+///
+/// # Errors
+/// When the floor or Loadline fails.
+pub(crate) fn warm_up(
+    spawner: &Spawner,
+    world: &World,
+    subjects: &[Subject],
+) -> anyhow::Result<LeftOut> {
     const ROUNDS: usize = 3;
-    for subject in subjects {
+    let mut left_out = LeftOut::new();
+    for (index, subject) in subjects.iter().enumerate() {
         for scenario in SCENARIOS {
-            if subject.kind == Kind::Runtime || scenario.has_floor() {
-                sample(spawner, world, subject, scenario, ROUNDS)
-                    .with_context(|| format!("{}: {}", subject.name, scenario.name()))?;
+            if subject.kind == Kind::Floor && !scenario.has_floor() {
+                continue;
+            }
+            match sample(&spawner.patient(), world, subject, scenario, ROUNDS) {
+                Ok(_) => {}
+                Err(error) if subject.kind == Kind::Runtime && subject.name != OURS => {
+                    let (name, scenario_name) = (&subject.name, scenario.name());
+                    println!("left out: {name}: {scenario_name}: {error:#}");
+                    left_out.insert((scenario, index));
+                }
+                Err(error) => {
+                    let what = format!("{}: {}", subject.name, scenario.name());
+                    return Err(error.context(what));
+                }
             }
         }
     }
-    Ok(())
+    Ok(left_out)
 }
 
 fn sample(

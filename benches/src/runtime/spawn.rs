@@ -3,16 +3,27 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 /// The program of benches/c/spawn.c.
 #[derive(Debug)]
 pub(crate) struct Spawner {
     pub(crate) program: PathBuf,
+    /// How long a call may take, if that is bounded.
+    pub(crate) patience: Option<Duration>,
 }
+
+/// What a runtime gets for a few containers before it counts as one that does not end.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The pause between two looks whether it has ended.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
 /// What one command took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +58,11 @@ pub(crate) fn words<T: AsRef<OsStr>>(list: impl IntoIterator<Item = T>) -> Words
 }
 
 impl Spawner {
+    /// The same, for calls that may never end.
+    pub(crate) fn patient(&self) -> Spawner {
+        Spawner { program: self.program.clone(), patience: Some(PATIENCE) }
+    }
+
     /// Runs the steps `rounds` times, `parallel` rounds at once.
     ///
     /// # Errors
@@ -68,12 +84,35 @@ impl Spawner {
         // Files, because a container that goes on running would keep a pipe open.
         let (mut out, mut err) = (tempfile::tempfile()?, tempfile::tempfile()?);
         command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?);
-        let status =
-            command.status().with_context(|| format!("start {}", self.program.display()))?;
+        let started = || format!("start {}", self.program.display());
+        let status = match self.patience {
+            None => command.status().with_context(started)?,
+            Some(patience) => {
+                // A group of its own, so that all of it can be ended.
+                let mut child = command.process_group(0).spawn().with_context(started)?;
+                wait_within(&mut child, patience)?
+            }
+        };
         if !status.success() {
             bail!("{status} {}", read(&mut err)?.trim());
         }
         parse(&read(&mut out)?).context("spawn: unexpected output")
+    }
+}
+
+fn wait_within(child: &mut Child, patience: Duration) -> anyhow::Result<ExitStatus> {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if deadline <= Instant::now() {
+            let group = Pid::from_raw(i32::try_from(child.id())?);
+            killpg(group, Signal::SIGKILL).context("end what does not end")?;
+            child.wait()?;
+            bail!("does not end within {} s", patience.as_secs());
+        }
+        std::thread::sleep(LOOK_PAUSE);
     }
 }
 
@@ -116,7 +155,21 @@ fn parse(text: &str) -> Option<Samples> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Command;
+    use std::time::Duration;
+
+    use super::{parse, wait_within};
+
+    #[test]
+    fn what_does_not_end_is_ended_with_all_that_it_started() {
+        let mut endless = Command::new("sh");
+        let mut child = endless.args(["-c", "sleep 1000; true"]).process_group(0).spawn().unwrap();
+        let error = wait_within(&mut child, Duration::from_millis(50)).unwrap_err();
+        assert!(error.to_string().contains("does not end"), "{error}");
+        let mut short = Command::new("true").process_group(0).spawn().unwrap();
+        assert!(wait_within(&mut short, Duration::from_secs(60)).unwrap().success());
+    }
 
     #[test]
     fn the_spawner_s_lines_are_read() {
