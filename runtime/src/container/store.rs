@@ -69,6 +69,10 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(Error::Exists);
             }
+            // Somebody else's: root has used it before.
+            Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(Error::Records { path: self.root.clone(), source });
+            }
             Err(source) => return Err(Error::io("make folder", path, source)),
         }
         lock(path, true)
