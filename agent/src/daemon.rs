@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use loadline_model::network::WITHOUT_NETWORKS;
 use loadline_model::{ContainerName, ContainerStatus, Resources, Right, TaskArn};
 use loadline_proto::convert::Attribute;
 use loadline_proto::v1;
@@ -19,13 +20,15 @@ use tokio::task::JoinHandle;
 
 use crate::board::Board;
 use crate::clock::now_ms;
+use crate::elf;
 use crate::exec::{ExecPlace, ExecPlaces, Execs};
 use crate::host::HostFacts;
 use crate::image::registry::{PullOptions, Puller};
 use crate::image::{CleanupRules, ImageStore};
 use crate::ledger::{Contents, Ledger};
-use crate::metadata::{self, CredentialStore, Directory, SecretStore};
-use crate::network::Network;
+use crate::metadata::server::{Loopback, Server};
+use crate::metadata::{CredentialStore, Directory, Questions, SecretStore};
+use crate::network::{Network, Pool};
 use crate::node::Keeper;
 use crate::options::RunOptions;
 use crate::session::backoff::Backoff;
@@ -36,6 +39,7 @@ use crate::task::upgrade::Supervisor;
 use crate::task::workshop::{Pulls, Tools, Workshop};
 use crate::task::{Task, actor};
 use crate::text::chain;
+use crate::usage::Meter;
 use crate::{api, bundle};
 
 /// Open files that the agent asks for: a socket for each container, and then some.
@@ -91,22 +95,18 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
         .with_context(|| format!("find {}", options.state_dir.display()))?;
     let facts = HostFacts::read()?;
     let resources = registered(&options, &facts)?;
-    let attributes = attributes(&facts, &options)?;
-    let supervisor = program("loadline-supervisor", options.supervisor.as_deref())?;
-    let runtime = program("loadline-runtime", options.runtime.as_deref())?;
+    let programs = programs(&options)?;
+    let attributes = attributes(&facts, &options, elf::is_static(&programs.supervisor))?;
     let images = Arc::new(ImageStore::open(&state_dir.join("images"))?);
     let (ledger, contents) = Ledger::open(&state_dir)?;
     // Before any cgroup is made: a node that may not join leaves nothing behind.
     let (identity, token) = join(&options, &state_dir).await?;
     let directory = Arc::new(Directory::default());
-    let loopback = metadata::server::Loopback::listen(&directory);
+    let loopback = Loopback::listen(&directory);
     let (metadata, listeners) = mpsc::channel(1);
-    let (network, pool) = options
-        .network
-        .network(&state_dir, &facts.boot_id, metadata)
-        .map_err(|why| anyhow::anyhow!("read the options of the network: {why}"))?;
-    let around = (network, Arc::clone(&directory));
-    let workshop = workshop(&options, &state_dir, runtime, &facts, Arc::clone(&images), around)?;
+    let (network, pool) = network(&options, &state_dir, &facts, metadata)?;
+    let (around, supervisor) = ((network, Arc::clone(&directory)), programs.supervisor.clone());
+    let workshop = workshop(&options, &state_dir, programs, &facts, Arc::clone(&images), around)?;
     let board = Arc::new(Board::default());
     tracing::info!(node = %identity.container_instance_arn, "this node");
     let workshop = sweep(workshop, &contents).await?;
@@ -129,32 +129,71 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
     let (node, inbox) = Keeper::handle();
     let keeper = tokio::spawn(keeper.run(inbox, stopped_inbox));
     tokio::spawn(clean_up_images(Arc::clone(&images), Arc::clone(&workshop)));
-    let run_id = hex::encode(rand::rng().random::<[u8; 16]>());
+    let meter = measure(&options, &directory, &workshop);
+    let questions = Arc::<Questions>::default();
     let settings = session::Settings {
         controller: options.controller.clone(),
         state_dir: state_dir.clone(),
         resources,
         attributes,
-        run_id,
+        run_id: hex::encode(rand::rng().random::<[u8; 16]>()),
         execs: Arc::new(Execs::new(Places::new(&workshop, &board, supervisor.clone()))),
         logs: Places::new(&workshop, &board, supervisor),
         credentials: Arc::clone(&credentials),
         secrets,
+        questions: Arc::clone(&questions),
+        usage: Some(meter.newest()),
         token,
     };
     let link = Link::new(settings, identity, node.clone(), Arc::clone(&board));
-    let asked = Arc::clone(&workshop);
-    let server = metadata::server::Server::new(directory, credentials, asked, link.name());
+    let (asked, measured) = (Arc::clone(&workshop), Arc::clone(&meter));
+    let server = Server::new(directory, credentials, measured, questions, asked, link.name());
     server.start(loopback, listeners);
     let api = api::Context {
         images,
         workshop,
         node,
         board,
+        meter,
         container_instance_arn: link.name(),
         controller: options.controller,
     };
     Ok(Agent { state_dir, link, api, keeper, _lock: lock })
+}
+
+/// The programs that containers need.
+struct Programs {
+    runtime: PathBuf,
+    supervisor: PathBuf,
+}
+
+fn programs(options: &RunOptions) -> anyhow::Result<Programs> {
+    Ok(Programs {
+        runtime: program("loadline-runtime", options.runtime.as_deref())?,
+        supervisor: program("loadline-supervisor", options.supervisor.as_deref())?,
+    })
+}
+
+fn network(
+    options: &RunOptions,
+    state_dir: &Path,
+    facts: &HostFacts,
+    metadata: mpsc::Sender<std::net::TcpListener>,
+) -> anyhow::Result<(Network, Pool)> {
+    let made = options.network.network(state_dir, &facts.boot_id, metadata);
+    made.map_err(|why| anyhow::anyhow!("read the options of the network: {why}"))
+}
+
+/// Begins to measure what containers use.
+fn measure(
+    options: &RunOptions,
+    directory: &Arc<Directory>,
+    workshop: &Arc<Workshop>,
+) -> Arc<Meter> {
+    let meter = Arc::new(Meter::new(Arc::clone(directory), Arc::clone(workshop)));
+    let every = Duration::from_secs(options.usage_interval_s);
+    tokio::spawn(Arc::clone(&meter).run(every));
+    meter
 }
 
 /// Health checks that are made at once: most wait for somebody, and one that hangs holds its place
@@ -277,12 +316,25 @@ fn program(name: &str, told: Option<&Path>) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("{name} is neither beside {} nor in PATH", own.display()))
 }
 
-fn attributes(facts: &HostFacts, options: &RunOptions) -> anyhow::Result<Vec<Attribute>> {
+fn attributes(
+    facts: &HostFacts,
+    options: &RunOptions,
+    has_init: bool,
+) -> anyhow::Result<Vec<Attribute>> {
     let mut wire: Vec<v1::Attribute> =
         facts.attributes.iter().cloned().map(v1::Attribute::from).collect();
     let granted = Right::ALL.into_iter().filter(|right| !options.refuse.contains(right));
     wire.extend(granted.map(|right| {
         let name = right.attribute().to_owned();
+        v1::Attribute { name, value: None }
+    }));
+    let more = [
+        ("loadline.capability.init-process", has_init),
+        ("loadline.capability.swap", options.allow_swap),
+        (WITHOUT_NETWORKS, options.network.without_networks().is_some()),
+    ];
+    wire.extend(more.into_iter().filter(|(_, is_so)| *is_so).map(|(name, _)| {
+        let name = name.to_owned();
         v1::Attribute { name, value: None }
     }));
     for text in &options.attributes {
@@ -307,17 +359,19 @@ fn registered(options: &RunOptions, facts: &HostFacts) -> anyhow::Result<Resourc
 fn workshop(
     options: &RunOptions,
     state_dir: &Path,
-    runtime: PathBuf,
+    Programs { runtime, supervisor }: Programs,
     facts: &HostFacts,
     images: Arc<ImageStore>,
     (network, directory): (Network, Arc<Directory>),
 ) -> anyhow::Result<Workshop> {
     let resources = registered(options, facts)?;
-    let groups = Groups::open(&options.cgroup_parent, resources, facts.total)?;
+    let groups = Groups::open(&options.cgroup_parent, resources, facts.total, options.allow_swap)?;
     let tools = Tools {
         tasks_dir: state_dir.join("tasks"),
         shared_volumes: state_dir.join("volumes"),
         refused: options.refuse.iter().copied().collect(),
+        gives_swap: options.allow_swap,
+        without_networks: options.network.without_networks(),
         runtime_root: state_dir.join("runtime"),
         log_file_bytes_max: options.log_file_bytes_max,
         log_files_max: options.log_files_max,
@@ -328,11 +382,13 @@ fn workshop(
             pids_limit: None,
             capabilities: bundle::capabilities_in(facts.capabilities),
             seccomp: seccomp_of(&runtime),
+            init: elf::is_static(&supervisor).then(|| supervisor.clone()),
         },
         pulls: pulls(options, &images)?,
         network: Arc::new(network),
         directory,
         runtime,
+        supervisor,
     };
     make_dir(&tools.tasks_dir)?;
     make_dir(&tools.runtime_root)?;

@@ -130,6 +130,7 @@ fn built_in(kernel: &str) -> Vec<Attribute> {
         only("ecs.capability.container-ordering"),
         only("ecs.capability.container-health-check"),
         only("ecs.capability.container-restart-policy"),
+        only("loadline.capability.shared-namespaces"),
         only("com.amazonaws.ecs.capability.logging-driver.json-file"),
         pair("loadline.kernel-version", kernel),
         pair("loadline.agent-version", env!("CARGO_PKG_VERSION")),

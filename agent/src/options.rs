@@ -146,6 +146,10 @@ pub struct RunOptions {
     #[arg(long, value_name = "RIGHT", value_parser = parse_right)]
     pub refuse: Vec<Right>,
 
+    /// Gives tasks the swap that they ask for (maxSwap); no task swaps otherwise.
+    #[arg(long)]
+    pub allow_swap: bool,
+
     /// The cgroup below which all tasks run, in every hierarchy. Two agents on one host need two.
     #[arg(long, value_name = "NAME", default_value = "loadline")]
     pub cgroup_parent: String,
@@ -175,6 +179,11 @@ pub struct RunOptions {
     /// How many log files each container keeps.
     #[arg(long, value_name = "COUNT", default_value_t = 2)]
     pub log_files_max: u32,
+
+    /// How often it is measured what containers use, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub usage_interval_s: u64,
 
     /// How long the log of a stopped task is kept, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 3 * 3600)]

@@ -55,7 +55,8 @@ impl Output {
     }
 }
 
-fn render(header: &[&str], rows: Vec<Vec<String>>) -> String {
+/// A table as text.
+pub(crate) fn render(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header.iter().copied());

@@ -109,6 +109,19 @@ pub(crate) fn pair(text: &str) -> Result<Value, String> {
     }
 }
 
+/// A published port: `HOST:CONTAINER` or `CONTAINER`, `/tcp` or `/udp` behind it.
+pub(crate) fn published(text: &str) -> Result<Value, String> {
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let port = |text: &str| text.parse::<u16>().ok().filter(|port| 0 < *port);
+    let read = || match ports.split_once(':') {
+        Some((host, container)) => Some((port(host)?, port(container)?)),
+        None => Some((0, port(ports)?)),
+    };
+    let read = read().filter(|_| ["tcp", "udp"].contains(&protocol));
+    let (host, container) = read.ok_or("HOST:CONTAINER or CONTAINER, ports from 1 to 65535")?;
+    Ok(json!({ "hostPort": host, "containerPort": container, "protocol": protocol }))
+}
+
 /// The last part of an ARN.
 pub(crate) fn short(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or(arn)

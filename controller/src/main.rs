@@ -27,7 +27,7 @@ use loadline_controller::keyring::{self, Keyring};
 use loadline_controller::logs::LogStore;
 use loadline_controller::nodes::pki::{self, Authority};
 use loadline_controller::nodes::{self, AgentPort, LogsRelay, Shipper, Timing};
-use loadline_controller::seeing::{Audit, Calls, Events, Seeing, port};
+use loadline_controller::seeing::{Audit, Calls, Events, Seeing, UsageBoard, port};
 use loadline_controller::store::RedbStore;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -136,6 +136,7 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
     let (closing, closed) = watch::channel(false);
     let relay = LogsRelay::new();
     let seeing = seeing(options, &engine)?;
+    let usage = seeing.usage.clone();
     serve_metrics(options, &engine, &seeing).await?;
     let api = Api {
         engine: engine.clone(),
@@ -151,7 +152,7 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
     };
     let shipper = Shipper::new(engine.clone(), relay.clone(), logs);
     tokio::spawn(shipper.run(closed.clone()));
-    let port = agent_port(options, &engine, &authority, &keyring, relay);
+    let port = agent_port(options, &engine, &authority, &keyring, (relay, usage));
     let mut api = tokio::spawn(api::serve(api_listener, api, closed.clone()));
     let mut agents = tokio::spawn(nodes::serve(agent_listener, port, closed));
     ready(api_at, agents_at);
@@ -218,7 +219,7 @@ fn seeing(options: &Options, engine: &Engine) -> anyhow::Result<Seeing> {
     tokio::spawn(events.clone().follow(engine.clone()));
     let (calls, folder) = (Calls::default(), Some(folder));
     let credentials = (!options.dev).then(|| options.credentials());
-    Ok(Seeing { events, audit, calls, folder, credentials })
+    Ok(Seeing { events, audit, calls, folder, credentials, ..Seeing::default() })
 }
 
 /// The port of its own for Prometheus, where one is wanted.
@@ -229,7 +230,7 @@ async fn serve_metrics(options: &Options, engine: &Engine, seeing: &Seeing) -> a
     let token = port::token(&folder)
         .with_context(|| format!("read or make {}/metrics-token", folder.display()))?;
     tracing::info!("metrics on {}", listener.local_addr()?);
-    tokio::spawn(port::serve(listener, token, engine.clone(), seeing.calls.clone()));
+    tokio::spawn(port::serve(listener, token, engine.clone(), seeing.clone()));
     Ok(())
 }
 
@@ -257,7 +258,7 @@ fn agent_port(
     engine: &Engine,
     authority: &Arc<Authority>,
     keyring: &Arc<Keyring>,
-    relay: LogsRelay,
+    (relay, usage): (LogsRelay, UsageBoard),
 ) -> AgentPort {
     let lease_ms = options.rules().lease_ms;
     let ms = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
@@ -270,6 +271,7 @@ fn agent_port(
         authority: Arc::clone(authority),
         scope: options.scope(),
         relay,
+        usage,
         keyring: Arc::clone(keyring),
         timing,
     }

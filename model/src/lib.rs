@@ -17,6 +17,7 @@ pub mod resources;
 pub mod status;
 pub mod storage;
 pub mod task;
+pub mod usage;
 
 pub use ids::{ContainerName, InstanceArn, InvalidId, TaskArn};
 pub use lifecycle::{
@@ -30,3 +31,4 @@ pub use resources::Resources;
 pub use status::{ContainerStatus, DesiredStatus, IllegalStep, StopCode, TaskStatus};
 pub use storage::{MountPoint, Volume, VolumeFrom, VolumeSource};
 pub use task::{Assignment, ContainerSpec, KeyValue, TaskSpec};
+pub use usage::{ContainerUsage, TaskUsage};

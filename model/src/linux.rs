@@ -58,6 +58,14 @@ pub struct LinuxParameters {
     pub swappiness: Option<u64>,
 }
 
+impl LinuxParameters {
+    /// Whether it asks for swap.
+    #[must_use]
+    pub fn swaps(&self) -> bool {
+        self.max_swap_mib.is_some_and(|mib| 0 < mib)
+    }
+}
+
 /// A device of the host in a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
@@ -173,9 +181,11 @@ pub enum PidMode {
 /// With whom a container shares System V IPC and POSIX message queues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IpcMode {
-    /// With nobody (ECS `none`, and where not set).
+    /// With nobody (where not set).
     #[default]
     Container,
+    /// With nobody, and without a /dev/shm (ECS `none`).
+    None,
     /// With the other containers of its task.
     Task,
     /// With the host.

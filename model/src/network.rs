@@ -58,6 +58,10 @@ impl Protocol {
     }
 }
 
+/// The attribute of nodes that offer tasks no network of their own: [`NetworkMode::Bridge`] and
+/// [`NetworkMode::Awsvpc`] are not for them. One that says nothing offers both.
+pub const WITHOUT_NETWORKS: &str = "loadline.without-task-networks";
+
 /// TCP ports of the host that no task can have: ssh, docker, and the agent's own (ECS).
 pub const RESERVED_TCP_PORTS: [u16; 6] = [22, 2375, 2376, 51_678, 51_679, 51_680];
 

@@ -6,9 +6,11 @@ mod credentials;
 mod exec;
 mod network;
 mod node;
+mod question;
 mod report;
 mod secrets;
 mod task;
+mod usage;
 
 use std::fmt;
 
@@ -20,9 +22,11 @@ pub use exec::{
     EXECS_PER_TASK_MAX, ExecEnd, ExecId, ExecInput, ExecOutput, OpenExec, WindowSize,
 };
 pub use node::{ATTRIBUTES_MAX, Attribute};
+pub use question::{TaskAnswer, TaskAsk, TaskQuestion, TaskTold};
 pub use report::{REPORTS_MAX, reports_from_wire};
 pub use secrets::TaskSecrets;
 pub use task::CONTAINERS_MAX;
+pub use usage::{USAGES_MAX, usage_from_wire};
 
 /// A message that breaks the protocol: which field, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

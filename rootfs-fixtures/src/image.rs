@@ -55,6 +55,14 @@ impl Image {
             .config("Env", json!(["PATH=/bin"])))
     }
 
+    /// Adds the probe to it, at its usual place.
+    ///
+    /// # Errors
+    /// As [`Image::probe`].
+    pub fn with_probe(self) -> anyhow::Result<Self> {
+        Ok(self.layer(probe_layer()?))
+    }
+
     /// Adds a layer: an uncompressed tar file.
     #[must_use]
     pub fn layer(mut self, tar: PathBuf) -> Self {

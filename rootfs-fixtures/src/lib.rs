@@ -11,6 +11,7 @@ pub mod debian;
 pub mod folders;
 pub mod image;
 pub mod probe;
+pub mod python;
 
 pub use bundle::{Bundle, base_config};
 pub use image::Image;

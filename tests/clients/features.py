@@ -20,6 +20,7 @@ def sh(name, script, **more):
 
 def define(family, containers, **more):
     """Registers a definition; its ARN."""
+    more = {"networkMode": "none", **more}
     made = ecs.register_task_definition(family=family, containerDefinitions=containers, **more)
     return made["taskDefinition"]["taskDefinitionArn"]
 

@@ -19,6 +19,7 @@ equal("a missing cluster is a failure", [f["reason"] for f in both["failures"]],
 
 definition = ecs.register_task_definition(
     family="sleeper",
+    networkMode="none",
     requiresCompatibilities=["EC2"],
     cpu=".25 vCPU",
     memory="0.125 GB",

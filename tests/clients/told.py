@@ -26,7 +26,7 @@ ssm.put_parameter(Name="/app/key", Value="hush-2", Type="SecureString")
 def run(*secrets):
     """Runs a task that prints its variables; gives the task once it has stopped."""
     ecs.register_task_definition(
-        family="told", executionRoleArn=role, containerDefinitions=[{
+        family="told", networkMode="none", executionRoleArn=role, containerDefinitions=[{
             "name": "c", "image": os.environ.get("LOADLINE_IMAGE", "busybox:latest"), "memory": 32,
             "command": [
                 "sh", "-c", "echo user=$DB_USER; echo password=$DB_PASSWORD; echo key=$KEY"],

@@ -91,19 +91,44 @@ impl Client {
     /// # Errors
     /// Where it can't be sent.
     pub fn send(&self, target: &str, body: &[u8]) -> anyhow::Result<http::Answer> {
-        let time = timestamp();
-        let kind = "application/x-amz-json-1.1";
-        let mut headers = vec![
-            ("content-type", kind),
-            ("host", &self.address),
-            ("x-amz-date", &time),
-            ("x-amz-target", target),
-        ];
+        let kind = ("content-type", "application/x-amz-json-1.1");
         let service = match target.split('.').next() {
             Some("Logs_20140328") => "logs",
             Some("secretsmanager") => "secretsmanager",
             _ => "ecs",
         };
+        self.signed(service, &[kind], Some(target), body)
+    }
+
+    /// Calls an operation of a service that speaks forms (iam, sts), to which `version` is added.
+    ///
+    /// # Errors
+    /// Where it is refused, with its words.
+    pub fn form(&self, service: &str, version: &str, form: &[(&str, &str)]) -> anyhow::Result<()> {
+        let last = ("Version", version);
+        let pairs = form.iter().chain([&last]);
+        let pairs: Vec<String> =
+            pairs.map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+        let kind = ("content-type", "application/x-www-form-urlencoded; charset=utf-8");
+        let answer = self.signed(service, &[kind], None, pairs.join("&").as_bytes())?;
+        if answer.status != 200 {
+            let said = String::from_utf8_lossy(&answer.body);
+            bail!("{service} {form:?}: {}: {said}", answer.status);
+        }
+        Ok(())
+    }
+
+    fn signed(
+        &self,
+        service: &str,
+        kind: &[(&str, &str)],
+        target: Option<&str>,
+        body: &[u8],
+    ) -> anyhow::Result<http::Answer> {
+        let time = timestamp();
+        let mut headers = kind.to_vec();
+        headers.extend([("host", self.address.as_str()), ("x-amz-date", time.as_str())]);
+        headers.extend(target.map(|target| ("x-amz-target", target)));
         let scope = Scope { time: &time, region: &self.region, service };
         let signed = authorization(&self.key, scope, &headers, body);
         headers.push(("authorization", &signed));
@@ -186,6 +211,16 @@ impl Client {
         Ok(lines)
     }
 
+    /// What a task's only container has written so far, as lines: the first thousand.
+    ///
+    /// # Errors
+    /// As [`Client::ecs`].
+    pub fn logs_so_far(&self, task: &str) -> anyhow::Result<Vec<String>> {
+        let answer = self.own("ReadTaskLogs", &json!({ "task": task, "limit": 1000 }))?;
+        let events = answer["events"].as_array().cloned().unwrap_or_default();
+        Ok(events.iter().filter_map(|e| e["message"].as_str()).map(str::to_owned).collect())
+    }
+
     /// The code of the error that `operation` is refused with.
     ///
     /// # Errors
@@ -205,6 +240,15 @@ pub fn why_stopped(task: &Value) -> String {
     let container = |c: &Value| format!("{} exit {} {}", c["name"], c["exitCode"], c["reason"]);
     let containers: Vec<String> = containers.iter().map(container).collect();
     format!("{} {} [{}]", task["stopCode"], task["stoppedReason"], containers.join(", "))
+}
+
+/// A value of a form.
+fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    let one = |byte: u8| {
+        if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    };
+    text.bytes().map(one).collect()
 }
 
 /// Now, as signatures write it.

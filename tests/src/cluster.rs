@@ -91,16 +91,30 @@ impl Cluster {
     /// # Errors
     /// Where it can't be started.
     pub fn start_on(address: &str) -> anyhow::Result<Self> {
+        Self::start_with(LOOPBACK, address)
+    }
+
+    /// A controller whose API the machine's other addresses have too: tasks can call it.
+    ///
+    /// # Errors
+    /// Where it can't be started.
+    pub fn start_open() -> anyhow::Result<Self> {
+        Self::start_with("0.0.0.0", LOOPBACK)
+    }
+
+    fn start_with(api: &str, address: &str) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("loadline-").tempdir();
         let folder = folder.context("make a folder for the cluster")?;
-        let api_address = format!("{LOOPBACK}:{}", free_port(LOOPBACK)?);
+        let api_port = free_port(api)?;
+        let api_listen = format!("{api}:{api_port}");
+        let api_address = format!("{LOOPBACK}:{api_port}");
         let agent_address = format!("{address}:{}", free_port(address)?);
         let state = folder.path().join("controller").to_string_lossy().into_owned();
         let credentials = folder.path().join("credentials").to_string_lossy().into_owned();
         let arguments = [
             ("--state-dir", state.as_str()),
             ("--credentials-file", &credentials),
-            ("--api-listen", &api_address),
+            ("--api-listen", &api_listen),
             ("--agent-listen", &agent_address),
         ];
         let arguments = arguments.iter().flat_map(|(a, b)| [(*a).to_owned(), (*b).to_owned()]);
@@ -260,6 +274,11 @@ impl Cluster {
     /// Where it does not run.
     pub fn kill_agent(&mut self, at: usize) -> anyhow::Result<()> {
         end(self.nodes[at].agent.take().context("the agent does not run")?, Signal::SIGKILL)
+    }
+
+    /// More arguments of a node's agent, from its next start on.
+    pub fn add_arguments(&mut self, at: usize, more: &[&str]) {
+        self.nodes[at].arguments.extend(more.iter().map(|&word| word.to_owned()));
     }
 
     /// Imports an image on a node, as an OCI layout.

@@ -5,6 +5,7 @@
 //!  GET    /v1/images          {"images": […]}
 //!  DELETE /v1/images?reference=REF
 //!  GET    /v1/status          who the node is, its line, and its tasks
+//!  GET    /metrics            what containers use, for Prometheus
 //! ```
 //!
 //! Invariants: the socket's mode is 0600 and each connection's user is checked besides. Every body
@@ -30,6 +31,7 @@ use crate::board::Board;
 use crate::image::ImageStore;
 use crate::node;
 use crate::task::workshop::Workshop;
+use crate::usage::Meter;
 
 /// File name of the socket in the agent's folder.
 pub const SOCKET: &str = "agent.sock";
@@ -45,6 +47,8 @@ pub struct Context {
     pub node: node::Handle,
     /// The tasks' reports.
     pub board: Arc<Board>,
+    /// Who measures what they use.
+    pub meter: Arc<Meter>,
     /// Who the node is.
     pub container_instance_arn: watch::Receiver<String>,
     /// The controller's address.
@@ -65,6 +69,7 @@ fn router(context: Context) -> Router {
         .route("/v1/images", get(images::list).delete(images::remove))
         .route("/v1/images/import", post(images::import))
         .route("/v1/status", get(status::status))
+        .route("/metrics", get(status::metrics))
         .with_state(context)
 }
 

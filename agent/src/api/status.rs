@@ -6,6 +6,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::Context;
+use crate::usage::page::page;
 
 /// Who the node is, what is reserved, and where each task stands.
 pub(super) async fn status(State(context): State<Context>) -> Response<Body> {
@@ -30,6 +31,11 @@ pub(super) async fn status(State(context): State<Context>) -> Response<Body> {
         "tasks": tasks,
     });
     super::json(StatusCode::OK, &answer)
+}
+
+/// The newest measurement.
+pub(super) async fn metrics(State(context): State<Context>) -> String {
+    page(&context.meter.newest().borrow().tasks)
 }
 
 fn task(report: &loadline_model::TaskReport) -> Value {

@@ -1,5 +1,6 @@
 //! `loadline-supervisor RUN_FOLDER`, or `… --front PARENT PROGRAM [ARGUMENT ...]`: see
-//! `loadline_agent::supervisor`.
+//! `loadline_agent::supervisor`. Called `docker-init` it is a container's first process: see
+//! `loadline_agent::supervisor::init`.
 
 #![forbid(unsafe_code)]
 
@@ -9,11 +10,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use loadline_agent::supervise::version::HANDOVER_VERSION;
-use loadline_agent::supervisor;
+use loadline_agent::supervisor::{self, init};
 
 fn main() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let mut words = std::env::args_os();
+    if init::is_init(Path::new(&words.next().unwrap_or_default())) {
+        return init::init(words);
+    }
+    let arguments: Vec<OsString> = words.collect();
     match arguments.as_slice() {
+        [holder] if holder == init::HOLDER => init::holder(),
+        [hold] if hold == init::HOLD => match init::hold() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => refuse(&format!("make a pid namespace: {error}")),
+        },
         [option] if option == "--handover" => tell_version(),
         [run_dir] => end(supervisor::run(Path::new(run_dir))),
         [run_dir, option] if option == supervisor::RESUME => {

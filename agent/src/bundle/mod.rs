@@ -58,6 +58,8 @@ pub struct Host {
     pub capabilities: Vec<Capability>,
     /// Whether the runtime can filter system calls.
     pub seccomp: Seccomp,
+    /// A static program that is a container's first process, where there is one.
+    pub init: Option<PathBuf>,
 }
 
 /// What the memory controller of this host can do about swap.
@@ -102,6 +104,12 @@ pub struct Surroundings {
     pub addresses: Vec<IpAddr>,
     /// Containers of the task that it is linked to.
     pub links: Vec<HostEntry>,
+    /// The task's own pid namespace, where its containers share one.
+    pub pid: Option<PathBuf>,
+    /// The task's own IPC namespace, where its containers share one.
+    pub ipc: Option<PathBuf>,
+    /// What they then have at /dev/shm.
+    pub shm: Option<PathBuf>,
     /// Environment variables, unless the task or the image has them.
     pub environment: Vec<KeyValue>,
 }

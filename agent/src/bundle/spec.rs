@@ -15,6 +15,7 @@ use super::seccomp::{self, Seccomp};
 use super::storage::Bind;
 use super::{Host, Identity, MemoryAccounting, Surroundings, defaults, etc};
 use crate::image::ImageConfig;
+use crate::supervisor::init::INIT_PATH;
 
 /// The OCI version that the configuration keeps to.
 const OCI_VERSION: &str = "1.0.2";
@@ -147,8 +148,11 @@ pub fn to_json(spec: &Spec) -> Result<Vec<u8>, serde_json::Error> {
 
 fn process(input: &Input<'_>) -> Result<Process, SpecError> {
     let Input { image, container, identity, .. } = input;
-    let arguments =
+    let mut arguments =
         command::arguments(image, container.entry_point.as_deref(), container.command.as_deref())?;
+    if container.linux.init_process {
+        arguments.splice(0..0, [INIT_PATH.to_owned(), "--".to_owned()]);
+    }
     let mut defaults = vec![
         PATH_DEFAULT.to_owned(),
         format!("HOSTNAME={}", hostname(input)),
@@ -191,14 +195,23 @@ fn capabilities(input: &Input<'_>) -> Result<LinuxCapabilities, SpecError> {
 
 fn mounts(input: &Input<'_>) -> Vec<oci_spec::runtime::Mount> {
     let mut mounts = defaults::mounts();
-    let host_ipc = input.task.ipc_mode == IpcMode::Host;
+    if input.task.ipc_mode == IpcMode::None {
+        mounts.retain(|mount| mount.destination() != Path::new("/dev/shm"));
+    }
+    let shm = match input.task.ipc_mode {
+        IpcMode::Host => Some(PathBuf::from("/dev/shm")),
+        IpcMode::Task => input.network.shm.clone(),
+        IpcMode::Container | IpcMode::None => None,
+    };
     for mount in &mut mounts {
         let destination = mount.destination().to_string_lossy().into_owned();
         match destination.as_str() {
-            "/dev/shm" if host_ipc => {
-                *mount = defaults::mount(&destination, "bind", "/dev/shm", &["rbind", "rprivate"]);
-            }
             "/dev/shm" => {
+                if let Some(shared) = &shm {
+                    let source = shared.to_string_lossy();
+                    *mount = defaults::mount(&destination, "bind", &source, &["rbind", "rprivate"]);
+                    continue;
+                }
                 if let (Some(mib), Some(options)) =
                     (input.container.linux.shared_memory_mib, mount.options_mut())
                 {
@@ -218,6 +231,12 @@ fn mounts(input: &Input<'_>) -> Vec<oci_spec::runtime::Mount> {
         let source = input.dir.join("etc").join(name);
         let source = source.to_string_lossy();
         mounts.push(defaults::mount(destination, "bind", &source, &["rbind", "rprivate"]));
+    }
+    if input.container.linux.init_process
+        && let Some(program) = &input.host.init
+    {
+        let options = ["bind", "rprivate", "ro", "nosuid", "nodev"];
+        mounts.push(defaults::mount(INIT_PATH, "bind", &program.to_string_lossy(), &options));
     }
     mounts.extend(input.container.linux.tmpfs.iter().map(linux::tmpfs));
     for Bind { source, destination, read_only, .. } in input.binds {
@@ -264,9 +283,12 @@ fn linux(input: &Input<'_>) -> Result<Linux, SpecError> {
     let namespace = |kind| {
         let mut namespace = LinuxNamespace::default();
         namespace.set_typ(kind);
-        if kind == LinuxNamespaceType::Network {
-            namespace.set_path(input.network.namespace.clone());
-        }
+        namespace.set_path(match kind {
+            LinuxNamespaceType::Network => input.network.namespace.clone(),
+            LinuxNamespaceType::Pid => input.network.pid.clone(),
+            LinuxNamespaceType::Ipc => input.network.ipc.clone(),
+            _ => None,
+        });
         namespace
     };
     let namespaces = kinds.into_iter().flatten().map(namespace).collect();
@@ -313,8 +335,8 @@ fn resources(input: &Input<'_>) -> Result<LinuxResources, SpecError> {
     Ok(resources)
 }
 
-/// Hard and soft limit, and no swap. On v2 a container without a hard limit is kept from swapping
-/// by its task's cgroup.
+/// Hard and soft limit, and no swap but what was asked for. On v2 a container without a hard limit
+/// is kept from swapping by its task's cgroup.
 fn memory(input: &Input<'_>) -> Result<Option<LinuxMemory>, SpecError> {
     let bytes = |memory_mib: u64| {
         let raised = memory_mib.max(MEMORY_MIB_MIN);
@@ -325,12 +347,21 @@ fn memory(input: &Input<'_>) -> Result<Option<LinuxMemory>, SpecError> {
     let limit = set(input.container.memory_mib)?;
     let reservation = set(input.container.memory_reservation_mib)?;
     let accounting = input.host.memory;
+    let linux = &input.container.linux;
+    let swap = linux.max_swap_mib.map(|mib| mib.saturating_mul(1024 * 1024));
+    let swap = swap.and_then(|bytes| i64::try_from(bytes).ok()).unwrap_or(0);
+    // The kernel's own default where swap was asked for and nothing said about it (ECS).
+    let swappiness = if linux.swaps() { linux.swappiness.unwrap_or(60) } else { 0 };
     let mut memory = LinuxMemory::default();
     memory
         .set_limit(limit)
         .set_reservation(reservation)
-        .set_swap(limit.filter(|_| accounting != MemoryAccounting::V1WithoutSwap))
-        .set_swappiness((accounting != MemoryAccounting::V2).then_some(0));
+        .set_swap(
+            limit
+                .filter(|_| accounting != MemoryAccounting::V1WithoutSwap)
+                .map(|limit| limit.saturating_add(swap)),
+        )
+        .set_swappiness((accounting != MemoryAccounting::V2).then_some(swappiness));
     let empty = memory == LinuxMemory::default();
     Ok((!empty).then_some(memory))
 }

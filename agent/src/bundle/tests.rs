@@ -38,6 +38,7 @@ fn host(memory: MemoryAccounting) -> Host {
         pids_limit: Some(1000),
         capabilities: capabilities_in(u64::MAX),
         seccomp: Seccomp::Unsupported,
+        init: Some("/usr/sbin/loadline-supervisor".into()),
     }
 }
 

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 
 use loadline_model::{Resources, TaskSpec};
 use loadline_runtime::cgroup::{
-    self, CgroupPath, Controller, Current, Decision, Existing, Group, Layout, Location, OomWatch,
-    Refusals, Version,
+    self, CgroupPath, Controller, Controllers, Current, Decision, Existing, Group, Layout,
+    Location, OomWatch, Refusals, Stats, Version,
 };
 
 use crate::bundle::MemoryAccounting;
@@ -83,6 +83,7 @@ pub struct Cgroups {
     parent: CgroupPath,
     parent_name: String,
     registered: Resources,
+    gives_swap: bool,
 }
 
 fn kernel(
@@ -104,6 +105,7 @@ impl Cgroups {
         parent_name: &str,
         registered: Resources,
         host: Resources,
+        gives_swap: bool,
     ) -> Result<Self, CgroupsError> {
         let parent_name = parent_name.trim_matches('/').to_owned();
         let layout = Layout::probe().map_err(kernel("find the hierarchies for", &parent_name))?;
@@ -111,7 +113,7 @@ impl Cgroups {
         let parent = CgroupPath::parse(Some(Path::new(&path)), &parent_name)
             .map_err(kernel("name the group", &parent_name))?;
         let kernel = plan::Kernel { counts_swap: counts_swap(&layout), layout };
-        let cgroups = Self { kernel, parent, parent_name, registered };
+        let cgroups = Self { kernel, parent, parent_name, registered, gives_swap };
         cgroups.set_up_parent(host)?;
         Ok(cgroups)
     }
@@ -134,6 +136,42 @@ impl Cgroups {
         self.set_up(&[task.arn.id()], |current| {
             plan::task(task, self.registered, &self.kernel, current)
         })
+    }
+
+    /// Moves a process into a group below the task's that is no container's. Both are made where
+    /// they are missing; what is in the group already is killed.
+    ///
+    /// # Errors
+    /// [`CgroupsError`]; a group that this call made is removed again.
+    pub fn attach_beside(
+        &self,
+        task_id: &str,
+        name: &str,
+        process: nix::unistd::Pid,
+    ) -> Result<(), CgroupsError> {
+        self.remove(&[task_id, name])?;
+        let path = [task_id, name];
+        let wanted = Controllers::NONE;
+        let group = Group::create(&self.location(&path), wanted, Existing::Share)
+            .map_err(kernel("make the group", self.name(&path)))?;
+        group.attach(process).map_err(kernel("move a process into", self.name(&path)))?;
+        group.release();
+        Ok(())
+    }
+
+    /// What a task, or one of its containers, has used, with all that the kernel tells. `None`
+    /// where there is no such group.
+    ///
+    /// # Errors
+    /// [`CgroupsError`] where a file can't be read.
+    pub fn stats(
+        &self,
+        task_id: &str,
+        container: Option<&str>,
+    ) -> Result<Option<Stats>, CgroupsError> {
+        let path = path_of(task_id, container);
+        let Some(group) = self.group(&path)? else { return Ok(None) };
+        group.stats().map(Some).map_err(kernel("read the use of", self.name(&path)))
     }
 
     /// Kills what is left in the task's group and removes it, its containers' groups included.
@@ -161,9 +199,7 @@ impl Cgroups {
         task_id: &str,
         container: Option<&str>,
     ) -> Result<Option<Usage>, CgroupsError> {
-        let path = path_of(task_id, container);
-        let Some(group) = self.group(&path)? else { return Ok(None) };
-        let stats = group.stats().map_err(kernel("read the use of", self.name(&path)))?;
+        let Some(stats) = self.stats(task_id, container)? else { return Ok(None) };
         let memory_bytes = stats.memory.usage_bytes.unwrap_or(0);
         Ok(Some(Usage {
             cpu_ns: stats.cpu.usage_ns.unwrap_or(0),
@@ -262,6 +298,7 @@ impl Cgroups {
             registered: self.registered,
             host,
             task_quota_units_max: self.task_quota_units_max()?,
+            gives_swap: self.gives_swap,
             used_bytes: self.used_bytes()?,
         };
         self.set_up(&[], |current| plan::parent(&facts, &self.kernel, current))

@@ -59,6 +59,8 @@ pub struct ParentFacts {
     /// The largest CPU quota of a task that is there already, in CPU units: v1 takes no parent
     /// quota below it.
     pub task_quota_units_max: u64,
+    /// Whether tasks that ask for swap get it.
+    pub gives_swap: bool,
     /// Memory that tasks use already, in bytes: a limit below it would kill one of them.
     pub used_bytes: u64,
 }
@@ -81,10 +83,12 @@ pub fn parent(
         cpu.set_quota(Some(-1));
     }
     let line = facts.registered.memory_mib.saturating_mul(MIB);
-    let memory = memory(Some(line.max(facts.used_bytes)), Some(line), kernel);
+    // What tasks may swap is held by their own groups.
+    let swap = if facts.gives_swap { Swap::Unlimited } else { Swap::Bytes(0) };
+    let memory = memory(Some(line.max(facts.used_bytes)), Some(line), swap, kernel);
     // A default group weighs 100 where a v1 group weighs 1024.
     let weight = weight_units.saturating_mul(100) / 1024;
-    group(cpu, weight_units, weight, memory, &kernel.layout, current)
+    group(cpu, weight_units, weight, (memory, swap), &kernel.layout, current)
 }
 
 /// Decides a task's group. `registered` is what the node registered: the scale of the weights.
@@ -106,10 +110,12 @@ pub fn task(
     let bytes = |mib: u64| mib.saturating_mul(MIB);
     let limit = task.memory_mib.filter(|mib| 0 < *mib).map(bytes);
     let reserved = Some(task.reservation().memory_mib).filter(|mib| 0 < *mib).map(bytes);
-    let memory = memory(limit, reserved, kernel);
+    let each = task.containers.iter().map(|container| container.linux.max_swap_mib.unwrap_or(0));
+    let swap = Swap::Bytes(bytes(each.fold(0, u64::saturating_add)));
+    let memory = memory(limit, reserved, swap, kernel);
     // All of the node's units are the whole range, so that small reservations keep their ratio.
     let weight = units.saturating_mul(WEIGHT_MAX) / registered.cpu_units.max(1);
-    group(cpu, units, weight, memory, &kernel.layout, current)
+    group(cpu, units, weight, (memory, swap), &kernel.layout, current)
 }
 
 /// A task's weight in CPU units: its own, or its containers' sum, each counting at least 2 as the
@@ -138,7 +144,7 @@ fn group(
     mut cpu: LinuxCpu,
     shares: u64,
     weight: u64,
-    memory: LinuxMemory,
+    (memory, swap): (LinuxMemory, Swap),
     layout: &Layout,
     current: &Current,
 ) -> Result<Decision, Refusals> {
@@ -154,22 +160,38 @@ fn group(
     }
     if layout.version_of(Controller::Memory) == Some(Version::V2) {
         // Without the file the kernel has no swap to limit.
-        let off = "0".to_owned();
-        decision.steps.push(write(Controller::Memory, "memory.swap.max", off, IfMissing::Skip));
+        let most = match swap {
+            Swap::Bytes(bytes) => bytes.to_string(),
+            Swap::Unlimited => "max".to_owned(),
+        };
+        decision.steps.push(write(Controller::Memory, "memory.swap.max", most, IfMissing::Skip));
     }
     Ok(decision)
 }
 
-/// A hard limit, a protected part, and no swap. Where v1 does not count swap, swappiness is what
-/// there is.
-fn memory(limit: Option<u64>, reserved: Option<u64>, kernel: &Kernel) -> LinuxMemory {
+/// How much a group may swap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Swap {
+    /// So much.
+    Bytes(u64),
+    /// What the groups below it may.
+    Unlimited,
+}
+
+/// A hard limit, a protected part, and no swap but what was asked for. Where v1 does not count
+/// swap, swappiness is what there is.
+fn memory(limit: Option<u64>, reserved: Option<u64>, swap: Swap, kernel: &Kernel) -> LinuxMemory {
     let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let mut memory = LinuxMemory::default();
     memory.set_limit(limit.map(bytes)).set_reservation(reserved.map(bytes));
     if kernel.layout.version_of(Controller::Memory) == Some(Version::V1) {
-        memory.set_swappiness(Some(0));
+        let swappiness = if swap == Swap::Bytes(0) { 0 } else { 60 };
+        memory.set_swappiness(Some(swappiness));
         if kernel.counts_swap {
-            memory.set_swap(limit.map(bytes));
+            memory.set_swap(match swap {
+                Swap::Bytes(more) => limit.map(|limit| bytes(limit.saturating_add(more))),
+                Swap::Unlimited => Some(-1),
+            });
         }
     }
     memory

@@ -77,7 +77,13 @@ fn the_sum_of_all_tasks_weights_is_at_most_the_whole_range() {
 #[test]
 fn the_parent_outweighs_the_host_and_keeps_back_what_was_not_registered() {
     let parent = |registered: Resources, task_quota_units_max, used_bytes, mounts| {
-        let facts = plan::ParentFacts { registered, host: NODE, task_quota_units_max, used_bytes };
+        let facts = plan::ParentFacts {
+            registered,
+            host: NODE,
+            task_quota_units_max,
+            used_bytes,
+            gives_swap: false,
+        };
         let kernel = host(mounts, true);
         plan::parent(&facts, &kernel, &Current::default()).unwrap().to_string()
     };
@@ -118,7 +124,7 @@ impl Live {
         let name = format!("loadline-test-{}-{test}", std::process::id());
         let registered = Resources { cpu_units: 1024, memory_mib: 512 };
         let host = Resources { cpu_units: 2048, memory_mib: 1024 };
-        Some(Self { cgroups: Cgroups::open(&name, registered, host).unwrap() })
+        Some(Self { cgroups: Cgroups::open(&name, registered, host, false).unwrap() })
     }
 
     fn file(&self, controller: Controller, path: &[&str], name: &str) -> String {
@@ -221,7 +227,7 @@ fn a_line_that_is_lowered_leaves_running_tasks_alone() {
     live.cgroups.create_task(&task("t1", Some(1024), Some(64), &[])).unwrap();
     let host = Resources { cpu_units: 2048, memory_mib: 1024 };
     let lowered = Resources { cpu_units: 128, memory_mib: 1 };
-    let again = Cgroups::open(&live.cgroups.parent_name, lowered, host).unwrap();
+    let again = Cgroups::open(&live.cgroups.parent_name, lowered, host, false).unwrap();
     again.create_task(&task("t1", Some(1024), Some(64), &[])).unwrap();
     assert_eq!(again.task_ids().unwrap().len(), 1);
 }

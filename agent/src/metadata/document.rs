@@ -1,11 +1,12 @@
 //! What the endpoints say, in the ECS agent's form. Pure.
 
-use loadline_model::{ContainerStatus, DesiredStatus, HealthStatus, NetworkMode};
+use std::collections::BTreeMap;
+
+use loadline_model::{ContainerStatus, DesiredStatus, HealthStatus, KeyValue, NetworkMode};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::cgroups::Usage;
 use crate::network::plan::Attachment;
 use crate::task::Task;
 
@@ -15,13 +16,23 @@ fn cluster(task: &Task) -> &str {
     arn.split('/').rev().nth(1).unwrap_or_default()
 }
 
+/// What the controller knows of a task, and never changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// The service that it is of.
+    pub service: Option<String>,
+    /// The ARN of each container, by its name.
+    pub container_arns: BTreeMap<String, String>,
+}
+
 /// A task with its containers (`/task`).
 #[must_use]
-pub fn task(task: &Task) -> Value {
+pub fn task(task: &Task, about: &About) -> Value {
     let spec = &task.spec;
     let stopping = task.stop.is_some();
     let desired = if stopping { DesiredStatus::Stopped } else { DesiredStatus::Running };
-    let containers: Vec<Value> = (0..spec.containers.len()).map(|at| container(task, at)).collect();
+    let containers = 0..spec.containers.len();
+    let containers: Vec<Value> = containers.map(|at| container(task, at, about)).collect();
     let mut limits = Map::new();
     if let Some(units) = spec.cpu_units {
         // In vCPU here, in CPU units everywhere else.
@@ -40,29 +51,43 @@ pub fn task(task: &Task) -> Value {
         "Containers": containers,
         "LaunchType": "EC2",
     });
+    put(&mut all, "ServiceName", about.service.clone().map(Value::from));
     put(&mut all, "Limits", (!limits.is_empty()).then_some(Value::Object(limits)));
     put(&mut all, "ExecutionStoppedAt", time(task.stopped_at_ms));
     all
 }
 
-/// The same for who asks with tags. They are the controller's, and no node has them.
+/// The same for who asks with tags: the task's, and its node's; or why there are none.
 #[must_use]
-pub fn task_with_tags(of: &Task) -> Value {
-    let mut all = task(of);
-    let error = json!({
-        "ErrorField": "TaskTags",
-        "ErrorCode": "NotSupported",
-        "ErrorMessage": "a node does not know the tags of its tasks",
-        "StatusCode": 501,
-        "ResourceARN": of.spec.arn.as_str(),
-    });
-    put(&mut all, "Errors", Some(json!([error])));
+pub fn task_with_tags(of: &Task, about: &About, tags: Result<[&[KeyValue]; 2], &str>) -> Value {
+    let mut all = task(of, about);
+    let map = |pairs: &[KeyValue]| {
+        let pairs = pairs.iter().map(|tag| (tag.name.clone(), Value::from(tag.value.clone())));
+        Value::Object(pairs.collect())
+    };
+    match tags {
+        Ok([own, instances]) => {
+            put(&mut all, "TaskTags", (!own.is_empty()).then(|| map(own)));
+            let instances = (!instances.is_empty()).then(|| map(instances));
+            put(&mut all, "ContainerInstanceTags", instances);
+        }
+        Err(why) => {
+            let error = json!({
+                "ErrorField": "TaskTags",
+                "ErrorCode": "ServerException",
+                "ErrorMessage": why,
+                "StatusCode": 503,
+                "ResourceARN": of.spec.arn.as_str(),
+            });
+            put(&mut all, "Errors", Some(json!([error])));
+        }
+    }
     all
 }
 
 /// One container.
 #[must_use]
-pub fn container(task: &Task, at: usize) -> Value {
+pub fn container(task: &Task, at: usize, about: &About) -> Value {
     let (spec, known) = (&task.spec.containers[at], &task.containers[at]);
     let id = task.runtime_id(at);
     let status = match known.status {
@@ -88,6 +113,8 @@ pub fn container(task: &Task, at: usize) -> Value {
         "Networks": networks(task, at),
         "RestartCount": known.runs.saturating_sub(1),
     });
+    let arn = about.container_arns.get(spec.name.as_str());
+    put(&mut all, "ContainerARN", arn.map(|arn| Value::from(arn.as_str())));
     let ports = ports(task, at);
     put(&mut all, "Ports", (!ports.is_empty()).then_some(Value::Array(ports)));
     put(&mut all, "ExitCode", known.exit_code.map(Value::from));
@@ -152,30 +179,10 @@ fn mac(place: &Attachment) -> String {
     place.mac().map(|byte| format!("{byte:02x}")).join(":")
 }
 
-/// A container's use, in the form of docker's statistics.
-#[must_use]
-pub fn stats(task: &Task, at: usize, usage: &Usage, cpus: usize, now_ms: u64) -> Value {
-    let limit = task.spec.containers[at].memory_mib.map(|mib| mib.saturating_mul(1024 * 1024));
-    let id = task.runtime_id(at);
-    let mut memory = json!({ "usage": usage.memory_bytes, "max_usage": usage.memory_peak_bytes });
-    put(&mut memory, "limit", limit.map(Value::from));
-    json!({
-        "read": time(Some(now_ms)),
-        "id": id,
-        "name": id,
-        "cpu_stats": {
-            "cpu_usage": { "total_usage": usage.cpu_ns },
-            "online_cpus": cpus,
-        },
-        "memory_stats": memory,
-        "pids_stats": { "current": usage.pids },
-    })
-}
-
 /// A task for the host's own people.
 #[must_use]
 pub fn introspected(of: &Task) -> Value {
-    let whole = task(of);
+    let whole = task(of, &About::default());
     let containers = whole["Containers"].as_array().into_iter().flatten();
     let containers: Vec<Value> = containers
         .map(|one| {
@@ -198,13 +205,13 @@ pub fn introspected(of: &Task) -> Value {
     })
 }
 
-fn put(into: &mut Value, name: &str, value: Option<Value>) {
+pub(super) fn put(into: &mut Value, name: &str, value: Option<Value>) {
     if let Some(value) = value {
         into[name] = value;
     }
 }
 
-fn time(ms: Option<u64>) -> Option<Value> {
+pub(super) fn time(ms: Option<u64>) -> Option<Value> {
     let text = rfc3339(ms?)?;
     Some(Value::from(text))
 }
@@ -231,7 +238,7 @@ mod tests {
         task.containers[0].runs = 1;
         task.containers[0].status = ContainerStatus::Running;
         task.containers[0].started_at_ms = Some(1_000);
-        let shown = super::task(&task);
+        let shown = super::task(&task, &About::default());
         assert_eq!(shown["Cluster"], "default");
         assert_eq!(shown["Limits"], json!({ "CPU": 0.5 }));
         let container = &shown["Containers"][0];

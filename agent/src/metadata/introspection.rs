@@ -7,7 +7,8 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::document;
-use super::server::{Server, json_of, refuse};
+use super::server::{Server, json_of, page_of, refuse};
+use crate::usage::page::page;
 
 /// The port (ECS).
 pub(super) const PORT: u16 = 51_678;
@@ -20,7 +21,8 @@ pub(super) fn answer(server: &Server, path: &str) -> Response<Full<Bytes>> {
             let tasks: Vec<Value> = tasks.iter().map(|task| document::introspected(task)).collect();
             json_of(&json!({ "Tasks": tasks }))
         }
-        _ => refuse(StatusCode::NOT_FOUND, "/v1/metadata and /v1/tasks are here"),
+        "/metrics" => page_of(page(&server.meter.newest().borrow().tasks)),
+        _ => refuse(StatusCode::NOT_FOUND, "/v1/metadata, /v1/tasks and /metrics are here"),
     }
 }
 

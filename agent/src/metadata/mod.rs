@@ -19,13 +19,17 @@ pub mod document;
 mod introspection;
 mod limit;
 mod owner;
+mod protection;
+pub mod questions;
 pub mod secrets;
 pub mod server;
+pub mod statistics;
 
 use loadline_model::{KeyValue, NetworkMode};
 
 pub use credentials::CredentialStore;
 pub use directory::Directory;
+pub use questions::Questions;
 pub use secrets::SecretStore;
 
 use crate::network::plan::{METADATA_ADDRESS, METADATA_PORT};

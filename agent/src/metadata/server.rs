@@ -1,6 +1,6 @@
 //! The server: who asks, may they, and what for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,17 +12,23 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use loadline_model::{NetworkMode, TaskArn};
+use loadline_model::{KeyValue, NetworkMode, TaskArn};
+use loadline_proto::convert::{TaskAsk, TaskTold};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 
+use super::document::About;
 use super::limit::Limits;
-use super::{CredentialStore, Directory, document, introspection, owner};
+use super::{
+    CredentialStore, Directory, Questions, document, introspection, owner, protection, statistics,
+};
 use crate::clock::now_ms;
 use crate::network::plan::METADATA_PORT;
 use crate::task::Task;
 use crate::task::workshop::Workshop;
+use crate::usage::meter::host_cpu_ns;
+use crate::usage::{LinkCounters, Meter};
 
 /// Connections at once, of all tasks.
 const CONNECTIONS_MAX: usize = 1024;
@@ -30,6 +36,8 @@ const CONNECTIONS_MAX: usize = 1024;
 const CONNECTIONS_EACH_MAX: usize = 32;
 /// Longest life of a connection.
 const CONNECTION: Duration = Duration::from_secs(60);
+/// How long a document waits for what the controller alone knows.
+const ABOUT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Tasks whose limits are remembered before those that are gone are forgotten.
 const LIMITS_MAX: usize = 4096;
 
@@ -42,8 +50,14 @@ pub struct Server {
     pub credentials: Arc<CredentialStore>,
     /// Who knows their cgroups.
     pub workshop: Arc<Workshop>,
+    /// Who measures what they use.
+    pub meter: Arc<Meter>,
+    /// Where the controller is asked.
+    pub questions: Arc<Questions>,
     /// Which node this is.
     pub container_instance_arn: tokio::sync::watch::Receiver<String>,
+    /// What was told of tasks that asked, and never changes.
+    known: Mutex<BTreeMap<TaskArn, Arc<About>>>,
     limits: Mutex<Limits>,
     connections: Mutex<BTreeMap<IpAddr, usize>>,
     all: Semaphore,
@@ -64,7 +78,13 @@ impl Loopback {
             let bound = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port));
             let ready = bound.and_then(|own| own.set_nonblocking(true).map(|()| own));
             if let Err(error) = &ready {
-                tracing::info!(%error, port, "not listening on loopback: another agent may be");
+                tracing::warn!(
+                    %error,
+                    port,
+                    "another program has this port of loopback, an agent perhaps: tasks with \
+                     networkMode host get no metadata (51679), or nobody is told what runs here \
+                     (51678)"
+                );
             }
             ready.ok()
         };
@@ -82,6 +102,8 @@ impl Server {
     pub fn new(
         directory: Arc<Directory>,
         credentials: Arc<CredentialStore>,
+        meter: Arc<Meter>,
+        questions: Arc<Questions>,
         workshop: Arc<Workshop>,
         container_instance_arn: tokio::sync::watch::Receiver<String>,
     ) -> Self {
@@ -89,7 +111,10 @@ impl Server {
             directory,
             credentials,
             workshop,
+            meter,
+            questions,
             container_instance_arn,
+            known: Mutex::default(),
             limits: Mutex::default(),
             connections: Mutex::default(),
             all: Semaphore::new(CONNECTIONS_MAX),
@@ -136,7 +161,7 @@ impl Server {
             let Ok(own) = stream.local_addr() else { return };
             let service = service_fn(move |request: Request<Incoming>| {
                 let server = Arc::clone(&server);
-                async move { Ok::<_, io::Error>(server.answer(&request, peer, own, kind).await) }
+                async move { Ok::<_, io::Error>(server.answer(request, peer, own, kind).await) }
             });
             let serving = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service);
@@ -148,44 +173,127 @@ impl Server {
 
     async fn answer(
         self: Arc<Self>,
-        request: &Request<Incoming>,
+        request: Request<Incoming>,
         peer: SocketAddr,
         own: SocketAddr,
         kind: Kind,
     ) -> Response<Full<Bytes>> {
-        if *request.method() != Method::GET {
-            return refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET");
-        }
         let path = request.uri().path().to_owned();
+        let method = request.method().clone();
+        let looking = Arc::clone(&self);
         // Reading cgroups and looking for a socket's owner block.
         let work = move || match kind {
-            Kind::Introspection => introspection::answer(&self, &path),
-            Kind::Metadata => self.metadata(&path, peer, own),
+            Kind::Introspection if method != Method::GET => Looked::Answer(only_get()),
+            Kind::Introspection => Looked::Answer(introspection::answer(&looking, &path)),
+            Kind::Metadata => looking.welcome_task(&path, &method, peer, own),
         };
-        let answered = tokio::task::spawn_blocking(work).await;
-        answered.unwrap_or_else(|_| refuse(StatusCode::INTERNAL_SERVER_ERROR, "the agent failed"))
+        let looked = tokio::task::spawn_blocking(work).await;
+        let failed = || refuse(StatusCode::INTERNAL_SERVER_ERROR, "the agent failed");
+        let (asked, task, at) = match looked {
+            Ok(Looked::Found(asked, task, at)) => (asked, task, at),
+            Ok(Looked::Answer(answer)) => return answer,
+            Err(_) => return failed(),
+        };
+        match asked {
+            Asked::Protection => return protection::answer(&self.questions, &task, request).await,
+            Asked::TaskWithTags => return self.with_tags(&task).await,
+            Asked::Container | Asked::Task => {
+                let about = self.about(&task).await;
+                return json_of(&match asked {
+                    Asked::Task => document::task(&task, &about),
+                    _ => document::container(&task, at, &about),
+                });
+            }
+            Asked::Stats | Asked::TaskStats | Asked::Credentials => {}
+        }
+        let work = move || self.measured_or_secret(asked, &task, at);
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| failed())
     }
 
-    fn metadata(&self, path: &str, peer: SocketAddr, own: SocketAddr) -> Response<Full<Bytes>> {
+    /// What the path means, if the task itself asks and has not asked too often.
+    fn welcome_task(
+        &self,
+        path: &str,
+        method: &Method,
+        peer: SocketAddr,
+        own: SocketAddr,
+    ) -> Looked {
         let nothing = || refuse(StatusCode::NOT_FOUND, "there is nothing here for you");
-        let Some((asked, task, at)) = self.find(path) else { return nothing() };
+        let Some((asked, task, at)) = self.find(path) else { return Looked::Answer(nothing()) };
         if !self.is_from(&task, peer, own) {
-            return nothing();
+            return Looked::Answer(nothing());
         }
         if !self.has_one_left(&task.spec.arn) {
-            return refuse(StatusCode::TOO_MANY_REQUESTS, "too many requests");
+            return Looked::Answer(refuse(StatusCode::TOO_MANY_REQUESTS, "too many requests"));
         }
+        let may_put = matches!(asked, Asked::Protection) && method == Method::PUT;
+        if method != Method::GET && !may_put {
+            return Looked::Answer(only_get());
+        }
+        Looked::Found(asked, task, at)
+    }
+
+    /// What the controller knows of a task: asked for once, and told for as long as it lives. A
+    /// controller that is away holds nobody up for long.
+    async fn about(&self, task: &Task) -> Arc<About> {
+        let arn = &task.spec.arn;
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(arn).cloned();
+        if let Some(known) = known {
+            return known;
+        }
+        let asking = self.questions.ask(arn, TaskAsk::About);
+        match tokio::time::timeout(ABOUT_WAIT_MAX, asking).await {
+            Ok(Ok(TaskTold::About { service, container_arns, .. })) => {
+                self.learn(arn, service, container_arns)
+            }
+            _ => Arc::default(),
+        }
+    }
+
+    fn learn(
+        &self,
+        arn: &TaskArn,
+        service: Option<String>,
+        container_arns: Vec<KeyValue>,
+    ) -> Arc<About> {
+        let arns = container_arns.into_iter().map(|pair| (pair.name, pair.value)).collect();
+        let about = Arc::new(About { service, container_arns: arns });
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if LIMITS_MAX < known.len() {
+            let here = self.here();
+            known.retain(|task, _| here.contains(task));
+        }
+        known.insert(arn.clone(), Arc::clone(&about));
+        about
+    }
+
+    async fn with_tags(&self, task: &Task) -> Response<Full<Bytes>> {
+        let arn = &task.spec.arn;
+        let why = match self.questions.ask(arn, TaskAsk::About).await {
+            Ok(TaskTold::About { tags, instance_tags, service, container_arns }) => {
+                let about = self.learn(arn, service, container_arns);
+                let tags = Ok([&tags[..], &instance_tags[..]]);
+                return json_of(&document::task_with_tags(task, &about, tags));
+            }
+            Ok(TaskTold::Refused { message, .. }) => message,
+            Ok(TaskTold::Protection { .. }) => "the controller answered something else".to_owned(),
+            Err(why) => why.to_string(),
+        };
+        json_of(&document::task_with_tags(task, &About::default(), Err(&why)))
+    }
+
+    fn measured_or_secret(&self, asked: Asked, task: &Task, at: usize) -> Response<Full<Bytes>> {
         match asked {
-            Asked::Container => json_of(&document::container(&task, at)),
-            Asked::Task => json_of(&document::task(&task)),
-            Asked::TaskWithTags => json_of(&document::task_with_tags(&task)),
-            Asked::Stats => json_of(&self.stats(&task, at)),
+            Asked::Stats => json_of(&self.stats(task, at)),
             Asked::TaskStats => {
                 let all = (0..task.spec.containers.len())
-                    .map(|at| (task.runtime_id(at), self.stats(&task, at)));
+                    .map(|at| (task.runtime_id(at), self.stats(task, at)));
                 json_of(&Value::Object(all.collect()))
             }
-            Asked::Credentials => self.credentials_of(&task),
+            Asked::Credentials => self.credentials_of(task),
+            Asked::Container | Asked::Task | Asked::TaskWithTags | Asked::Protection => {
+                refuse(StatusCode::INTERNAL_SERVER_ERROR, "the agent asked itself a wrong question")
+            }
         }
     }
 
@@ -194,6 +302,11 @@ impl Server {
         let path = path.trim_start_matches('/').trim_end_matches('/');
         if let Some(id) = path.strip_prefix("v2/credentials/") {
             return Some((Asked::Credentials, self.directory.credentials(id)?, 0));
+        }
+        if let Some(rest) = path.strip_prefix("api/") {
+            let id = rest.strip_suffix("/task-protection/v1/state")?;
+            let (task, at) = self.directory.endpoint(id)?;
+            return Some((Asked::Protection, task, at));
         }
         let rest = path.strip_prefix("v4/").or_else(|| path.strip_prefix("v3/"))?;
         let (id, what) = rest.split_once('/').unwrap_or((rest, ""));
@@ -225,18 +338,29 @@ impl Server {
     fn has_one_left(&self, task: &TaskArn) -> bool {
         let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
         if LIMITS_MAX < limits.len() {
-            let here: std::collections::BTreeSet<TaskArn> =
-                self.directory.all().iter().map(|task| task.spec.arn.clone()).collect();
+            let here = self.here();
             limits.retain(|task| here.contains(task));
         }
         limits.take(task, now_ms())
     }
 
+    fn here(&self) -> BTreeSet<TaskArn> {
+        self.directory.all().iter().map(|task| task.spec.arn.clone()).collect()
+    }
+
     fn stats(&self, task: &Task, at: usize) -> Value {
-        let name = task.spec.containers[at].name.as_str();
-        let usage = self.workshop.usage(task.spec.arn.id(), name);
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        usage.map_or(Value::Null, |usage| document::stats(task, at, &usage, cpus, now_ms()))
+        let Some(stats) = self.workshop.stats(task, at) else { return Value::Null };
+        // Without the counters there is no network to tell of.
+        let links = LinkCounters::read().unwrap_or_default();
+        let known = statistics::Known {
+            stats: &stats,
+            network: self.meter.network(task, at, &links),
+            before: self.meter.sample(&task.runtime_id(at)),
+            host_cpu_ns: host_cpu_ns(),
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            now_ms: now_ms(),
+        };
+        statistics::stats(task, at, &known)
     }
 
     fn credentials_of(&self, task: &Task) -> Response<Full<Bytes>> {
@@ -262,6 +386,15 @@ enum Kind {
     Introspection,
 }
 
+/// What is to be done about a request.
+#[derive(Debug)]
+enum Looked {
+    /// A task asks about itself, or about a container of its own.
+    Found(Asked, Arc<Task>, usize),
+    /// It is answered already.
+    Answer(Response<Full<Bytes>>),
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Asked {
     Container,
@@ -270,6 +403,7 @@ enum Asked {
     Stats,
     TaskStats,
     Credentials,
+    Protection,
 }
 
 /// One of the connections that there may be; given back when dropped.
@@ -305,6 +439,10 @@ impl Drop for Place {
     }
 }
 
+fn only_get() -> Response<Full<Bytes>> {
+    refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET")
+}
+
 pub(super) fn json_of(value: &Value) -> Response<Full<Bytes>> {
     with_status(StatusCode::OK, value)
 }
@@ -313,7 +451,15 @@ pub(super) fn refuse(status: StatusCode, why: &str) -> Response<Full<Bytes>> {
     with_status(status, &json!({ "code": status.as_u16(), "message": why }))
 }
 
-fn with_status(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
+/// A page for Prometheus.
+pub(super) fn page_of(text: String) -> Response<Full<Bytes>> {
+    Response::builder()
+        .header(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
+        .body(Full::new(Bytes::from(text)))
+        .expect("a constant header makes a response")
+}
+
+pub(super) fn with_status(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
     Response::builder()
         .status(status)
         .header(header::CONTENT_TYPE, "application/json")

@@ -29,6 +29,11 @@ pub struct NetworkOptions {
     #[arg(long, value_name = "NAME", default_value = "loadline")]
     pub network_name: String,
 
+    /// Offers no networkMode bridge and awsvpc, only host and none: the host's network stays
+    /// untouched.
+    #[arg(long)]
+    pub no_task_networks: bool,
+
     /// Where dynamic host ports are taken from [default: the kernel's ip_local_port_range].
     #[arg(long, value_name = "FIRST-LAST", value_parser = parse_ports)]
     pub host_ports: Option<(u16, u16)>,
@@ -60,6 +65,21 @@ impl NetworkOptions {
         let dir = state_dir.join("netns");
         let settings = Settings { plan: plan.clone(), dir, metadata };
         Ok((Network::new(settings), Pool::new(plan, dynamic)))
+    }
+}
+
+impl NetworkOptions {
+    /// Why no task gets a network of its own here, if none does.
+    #[must_use]
+    pub fn without_networks(&self) -> Option<&'static str> {
+        if self.no_task_networks {
+            return Some("this node offers no networkMode bridge and awsvpc (--no-task-networks)");
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let has_nft = std::env::split_paths(&path).any(|dir| dir.join("nft").is_file());
+        (!has_nft).then_some(
+            "this node offers no networkMode bridge and awsvpc: it has no nft (package nftables)",
+        )
     }
 }
 

@@ -29,9 +29,10 @@ use super::token::JoinToken;
 use crate::board::Board;
 use crate::clock::now_ms;
 use crate::exec::Execs;
-use crate::metadata::{CredentialStore, SecretStore};
+use crate::metadata::{CredentialStore, Questions, SecretStore};
 use crate::node;
 use crate::text::chain;
+use crate::usage::Measured;
 
 /// How often HTTP/2 asks whether the other side is there, in seconds.
 const KEEPALIVE_S: u64 = 20;
@@ -58,6 +59,10 @@ pub struct Settings {
     pub credentials: Arc<CredentialStore>,
     /// Where the tasks' secrets go.
     pub secrets: Arc<SecretStore>,
+    /// What tasks ask and only the controller knows.
+    pub questions: Arc<Questions>,
+    /// What containers use, where it is measured.
+    pub usage: Option<watch::Receiver<Arc<Measured>>>,
     /// Programs that somebody runs in containers.
     pub execs: Arc<Execs>,
     /// With what the node may join again, should it have been removed, or should this be another
@@ -277,6 +282,8 @@ impl Link {
             logs: Arc::clone(&self.settings.logs),
             credentials: Arc::clone(&self.settings.credentials),
             secrets: Arc::clone(&self.settings.secrets),
+            questions: Arc::clone(&self.settings.questions),
+            usage: self.settings.usage.clone(),
             execs: Arc::clone(&self.settings.execs),
             dialer,
             run_id: self.settings.run_id.clone(),

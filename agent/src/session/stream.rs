@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use loadline_model::{Assignment, TaskArn};
-use loadline_proto::convert::{REPORTS_MAX, TaskCredentials, TaskSecrets};
+use loadline_proto::convert::{REPORTS_MAX, TaskAnswer, TaskCredentials, TaskSecrets, USAGES_MAX};
 use loadline_proto::v1::agent_message::Kind as Ours;
 use loadline_proto::v1::controller_message::Kind as Theirs;
 use loadline_proto::v1::node_client::NodeClient;
 use loadline_proto::v1::{self, AgentMessage, ControllerMessage};
 use tokio::runtime;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -31,10 +31,12 @@ use super::link::{Dialer, LinkError, LogPlaces};
 use crate::board::Board;
 use crate::clock::now_ms;
 use crate::exec::Execs;
-use crate::metadata::{CredentialStore, SecretStore};
+use crate::metadata::questions::Asked;
+use crate::metadata::{CredentialStore, Questions, SecretStore};
 use crate::node::desired::TASKS_MAX;
 use crate::node::{self, Update};
 use crate::session_logs;
+use crate::usage::Measured;
 
 /// Messages that wait for the wire.
 const OUTBOX_MAX: usize = 64;
@@ -83,6 +85,8 @@ pub(super) struct Parts {
     pub(super) logs: Arc<dyn LogPlaces>,
     pub(super) credentials: Arc<CredentialStore>,
     pub(super) secrets: Arc<SecretStore>,
+    pub(super) questions: Arc<Questions>,
+    pub(super) usage: Option<watch::Receiver<Arc<Measured>>>,
     pub(super) execs: Arc<Execs>,
     pub(super) dialer: Dialer,
     pub(super) run_id: String,
@@ -178,6 +182,7 @@ pub(super) async fn run(
         sequence: 0,
         heard_at: Instant::now(),
         readers: Arc::new(Semaphore::new(LOG_READERS_MAX)),
+        asked: Asked::default(),
     };
     session.run(incoming, renewal_is_due).await
 }
@@ -198,6 +203,8 @@ struct Session {
     sequence: u64,
     heard_at: Instant,
     readers: Arc<Semaphore>,
+    /// Questions of tasks that wait for the controller's answer.
+    asked: Asked,
 }
 
 impl Session {
@@ -207,6 +214,8 @@ impl Session {
         renewal_is_due: impl Fn() -> bool,
     ) -> Result<Ended, LinkError> {
         let mut next_beat = Instant::now();
+        let questions = Arc::clone(&self.parts.questions);
+        let mut usage = self.parts.usage.clone();
         loop {
             let board = Arc::clone(&self.parts.board);
             tokio::select! {
@@ -232,6 +241,8 @@ impl Session {
                     next_beat = next_beat.min(Instant::now() + beat);
                 }
                 () = board.changed() => self.report().await?,
+                () = questions.asked() => self.ask().await?,
+                newest = measured(&mut usage) => self.tell_usage(&newest),
             }
         }
     }
@@ -251,6 +262,7 @@ impl Session {
         self.parts.credentials.retain(is_here, now_ms());
         self.parts.secrets.retain(is_here, now_ms());
         // Also what an earlier full outbox or a missed wake-up left behind.
+        self.ask().await?;
         self.report().await
     }
 
@@ -271,6 +283,10 @@ impl Session {
             Some(Theirs::ReadLogs(request)) => self.read_logs(request),
             Some(Theirs::TaskCredentials(wire)) => self.credentials(wire),
             Some(Theirs::TaskSecrets(wire)) => self.secrets(wire),
+            Some(Theirs::TaskAnswer(wire)) => match TaskAnswer::try_from(wire) {
+                Ok(answer) => self.asked.answer(answer),
+                Err(invalid) => tracing::warn!(%invalid, "an answer is not understood"),
+            },
             Some(Theirs::OpenExec(wire)) => self.open_exec(wire),
             Some(Theirs::Goodbye(goodbye)) => {
                 return Ok(Some(if goodbye.reconnect_at_once {
@@ -393,6 +409,28 @@ impl Session {
         }
     }
 
+    /// Sends what tasks ask.
+    async fn ask(&mut self) -> Result<(), LinkError> {
+        for pending in self.parts.questions.take() {
+            if let Some(question) = self.asked.note(pending) {
+                self.send(Ours::TaskQuestion(question.into())).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells what containers use. Where the wire is busy this measurement is left out: the next
+    /// one comes soon.
+    fn tell_usage(&self, newest: &Measured) {
+        for some in newest.tasks.chunks(USAGES_MAX) {
+            let tasks = some.iter().cloned().map(v1::TaskUsage::from).collect();
+            let kind = Some(Ours::Usage(v1::Usage { tasks }));
+            if self.outbox.try_send(AgentMessage { kind }).is_err() {
+                return;
+            }
+        }
+    }
+
     async fn beat(&mut self) -> Result<(), LinkError> {
         self.sequence += 1;
         self.send(Ours::Heartbeat(v1::Heartbeat { sequence: self.sequence })).await
@@ -427,6 +465,16 @@ impl Session {
             Err(_) => Err(LinkError::Silent { silent_ms: self.lease_ms }),
         }
     }
+}
+
+/// The next measurement; never, where nothing is measured.
+async fn measured(usage: &mut Option<watch::Receiver<Arc<Measured>>>) -> Arc<Measured> {
+    if let Some(newest) = usage
+        && newest.changed().await.is_ok()
+    {
+        return Arc::clone(&newest.borrow_and_update());
+    }
+    std::future::pending().await
 }
 
 fn decode_all(assignments: Vec<v1::Assignment>) -> Result<Vec<Assignment>, String> {

@@ -17,6 +17,7 @@ mod children;
 mod engine;
 mod front;
 mod handover;
+pub mod init;
 mod oom;
 mod output;
 mod record;

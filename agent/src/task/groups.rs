@@ -37,12 +37,17 @@ impl Groups {
     ///
     /// # Errors
     /// [`GroupsError`].
-    pub fn open(parent: &str, registered: Resources, host: Resources) -> Result<Self, GroupsError> {
+    pub fn open(
+        parent: &str,
+        registered: Resources,
+        host: Resources,
+        gives_swap: bool,
+    ) -> Result<Self, GroupsError> {
         let failed = |error| GroupsError::Layout(Box::new(error));
         let layout = Layout::probe().map_err(failed)?;
         let path = format!("/{}", parent.trim_matches('/'));
         let path = CgroupPath::parse(Some(Path::new(&path)), parent).map_err(failed)?;
-        let cgroups = Cgroups::open(parent, registered, host)
+        let cgroups = Cgroups::open(parent, registered, host, gives_swap)
             .map_err(|error| GroupsError::Parent(Box::new(error)))?;
         Ok(Self { cgroups, layout, parent: path })
     }

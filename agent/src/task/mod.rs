@@ -20,6 +20,7 @@ mod init;
 mod probe;
 pub mod reconcile;
 pub mod record;
+mod shared;
 pub mod signal;
 pub mod workshop;
 

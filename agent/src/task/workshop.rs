@@ -14,10 +14,11 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use loadline_model::{ContainerName, ContainerSpec, HealthCheck, Right, TaskArn, TaskSpec};
+use loadline_runtime::cgroup::Stats;
 
 use super::calls;
 use super::groups::Groups;
@@ -25,18 +26,19 @@ use super::health;
 use super::init::Init;
 use super::probe::Probe;
 use super::record::Task;
-use super::signal;
+use super::{shared, signal};
 use crate::bundle::{self, Surroundings};
-use crate::cgroups::Usage;
 use crate::exec::ExecPlace;
 use crate::image::registry::{PullBehaviour, Puller};
 use crate::image::{Digest, Image};
 use crate::metadata::{self, Directory};
+use crate::network::plan::Attachment;
 use crate::network::{self, Network};
 use crate::rootfs;
 use crate::supervise::settings::FORMAT_VERSION;
 use crate::supervise::{LogSettings, SETTINGS_FILE, Settings, State, disk};
 use crate::text::chain;
+use crate::usage::meter::or_none;
 
 /// What a workshop is set up with.
 #[derive(Clone, Debug)]
@@ -47,6 +49,12 @@ pub struct Tools {
     pub shared_volumes: PathBuf,
     /// What tasks may not ask for here.
     pub refused: BTreeSet<Right>,
+    /// Whether tasks that ask for swap get it.
+    pub gives_swap: bool,
+    /// Why no task gets a network of its own here, if none does.
+    pub without_networks: Option<&'static str>,
+    /// The program that supervises containers, and holds what they share.
+    pub supervisor: PathBuf,
     /// The OCI runtime's program.
     pub runtime: PathBuf,
     /// Its `--root`.
@@ -88,13 +96,15 @@ pub struct Prepared {
 pub struct Workshop {
     tools: Tools,
     groups: Groups,
+    /// Held while something is made that several containers share.
+    sharing: Mutex<()>,
 }
 
 impl Workshop {
     /// A workshop with these tools.
     #[must_use]
     pub fn new(tools: Tools, groups: Groups) -> Self {
-        Self { tools, groups }
+        Self { tools, groups, sharing: Mutex::new(()) }
     }
 
     /// Why this node can never run such a task, if it can't.
@@ -112,9 +122,8 @@ impl Workshop {
                 names.join(", ")
             ));
         }
-        let swaps = |c: &ContainerSpec| c.linux.max_swap_mib.is_some_and(|mib| 0 < mib);
-        if spec.containers.iter().any(swaps) {
-            return Some("HostConfigError: this node gives no swap (maxSwap)".to_owned());
+        if let Some(why) = self.lacks(spec) {
+            return Some(format!("HostConfigError: {why}"));
         }
         let task_mib = spec.memory_mib?;
         let above = |mib: &u64| task_mib < *mib;
@@ -125,6 +134,21 @@ impl Workshop {
                  the container's or raise the task's"
             )
         })
+    }
+
+    /// What this node has not, and the task asks for.
+    fn lacks(&self, spec: &TaskSpec) -> Option<&'static str> {
+        let any = |of: fn(&ContainerSpec) -> bool| spec.containers.iter().any(of);
+        if any(|c| c.linux.swaps()) && !self.tools.gives_swap {
+            return Some("this node gives no swap (maxSwap): its owner can with --allow-swap");
+        }
+        if any(|c| c.linux.init_process) && self.tools.host.init.is_none() {
+            return Some(
+                "this node has no init for initProcessEnabled: its loadline-supervisor is not a \
+                 static program",
+            );
+        }
+        self.tools.without_networks.filter(|_| spec.network_mode.has_addresses())
     }
 
     /// Makes root filesystem, cgroups and bundle of a container ready.
@@ -150,6 +174,7 @@ impl Workshop {
             .network
             .attach(task, at)
             .map_err(|error| format!("ResourceInitializationError: {}", chain(&error)))?;
+        self.share(spec)?;
         let request = bundle::Request {
             dir: &dir,
             image,
@@ -157,7 +182,7 @@ impl Workshop {
             container,
             host: &self.tools.host,
             network: &self.surroundings(task, at),
-            task_dir: &self.tools.tasks_dir.join(spec.arn.id()),
+            task_dir: &self.task_dir(spec.arn.id()),
             shared_volumes: &self.tools.shared_volumes,
         };
         let made = bundle::prepare(&request).map_err(|error| create(&error))?;
@@ -168,10 +193,25 @@ impl Workshop {
         })
     }
 
+    /// Makes what the task's containers share.
+    fn share(&self, spec: &TaskSpec) -> Result<(), String> {
+        let dir = self.task_dir(spec.arn.id());
+        let _alone = self.sharing.lock().unwrap_or_else(PoisonError::into_inner);
+        shared::make(&dir, spec, &self.tools.supervisor, &self.groups.cgroups)
+            .map_err(|error| format!("ResourceInitializationError: {}", chain(&error)))
+    }
+
     /// What a container uses, while it has a group.
     #[must_use]
-    pub fn usage(&self, task_id: &str, container: &str) -> Option<Usage> {
-        self.groups.cgroups.usage(task_id, Some(container)).ok().flatten()
+    pub fn stats(&self, task: &Task, at: usize) -> Option<Stats> {
+        let name = task.spec.containers[at].name.as_str();
+        or_none(self.groups.cgroups.stats(task.spec.arn.id(), Some(name)))
+    }
+
+    /// The host's end of the link of a place in the tasks' network.
+    #[must_use]
+    pub fn link_of(&self, place: &Attachment) -> String {
+        self.tools.network.plan().link(place.number)
     }
 
     /// The processes of a task's containers.
@@ -181,7 +221,11 @@ impl Workshop {
     }
 
     fn surroundings(&self, task: &Task, at: usize) -> Surroundings {
+        let task_dir = self.task_dir(task.spec.arn.id());
         Surroundings {
+            pid: shared::pid(&task_dir, &task.spec),
+            ipc: shared::ipc(&task_dir, &task.spec),
+            shm: shared::shm(&task_dir, &task.spec),
             namespace: self.tools.network.namespace(task, at),
             addresses: network::addresses_of(task, at),
             links: network::links_of(task, at),
@@ -346,8 +390,10 @@ impl Workshop {
             }
             wrong.extend(bundle::remove(&self.box_dir(task, at)).err().map(|error| chain(&error)));
         }
-        let volumes = self.tools.tasks_dir.join(task.spec.arn.id()).join(bundle::TASK_VOLUMES);
-        wrong.extend(rootfs::remove(&volumes).err().map(|error| chain(&error)));
+        for own in [bundle::TASK_VOLUMES, shared::FOLDER] {
+            let folder = self.task_dir(task.spec.arn.id()).join(own);
+            wrong.extend(rootfs::remove(&folder).err().map(|error| chain(&error)));
+        }
         let removed = self.groups.cgroups.remove_task(task.spec.arn.id());
         wrong.extend(removed.err().map(|error| chain(&error)));
         wrong.extend(self.tools.network.detach(task).err().map(|error| chain(&error)));
@@ -474,6 +520,10 @@ impl Workshop {
     pub fn is_supervised(&self, arn: &TaskArn, container_name: &str) -> bool {
         let dir = self.tools.tasks_dir.join(arn.id()).join(container_name);
         runs_in(&dir).any(|run| super::watch::is_locked(&run))
+    }
+
+    fn task_dir(&self, task_id: &str) -> PathBuf {
+        self.tools.tasks_dir.join(task_id)
     }
 
     fn container_dir(&self, task: &Task, at: usize) -> PathBuf {

@@ -474,6 +474,6 @@ fn hear(
             state.chunks.insert(chunk.request_id, chunk);
             vec![]
         }
-        None => vec![],
+        Some(Theirs::Usage(_) | Theirs::TaskQuestion(_)) | None => vec![],
     }
 }

@@ -13,6 +13,7 @@ mod nodes;
 mod ps;
 mod run;
 mod service;
+mod stats;
 mod stop;
 mod task_def;
 mod token;
@@ -66,6 +67,7 @@ pub(crate) enum Command {
     Run(run::Run),
     Ps(ps::Ps),
     Logs(logs::Logs),
+    Stats(stats::Stats),
     Exec(exec::Exec),
     Stop(stop::Stop),
     Why(why::Why),
@@ -98,6 +100,7 @@ impl Line {
             Command::Run(run) => Box::pin(run.run(&context)).await,
             Command::Ps(ps) => ps.run(&context).await,
             Command::Logs(logs) => logs.run(&context).await,
+            Command::Stats(stats) => stats.run(&context).await,
             Command::Exec(exec) => Box::pin(exec.run(&context)).await,
             Command::Stop(stop) => stop.run(&context).await,
             Command::Why(why) => why.run(&context).await,

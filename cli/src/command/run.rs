@@ -85,9 +85,14 @@ struct Direct {
     /// Mount the root filesystem read-only
     #[arg(long, conflicts_with = "task_def")]
     read_only: bool,
-    /// How it meets the network
-    #[arg(long, value_name = "MODE", default_value = "none", conflicts_with = "task_def")]
-    network: Network,
+    /// How it meets the network [default: bridge with --publish, else none]
+    #[arg(long, value_name = "MODE", conflicts_with = "task_def")]
+    network: Option<Network>,
+    /// Let a port of the node lead to one of the container's: HOST:CONTAINER, or CONTAINER for a
+    /// port that the node chooses; /udp behind it for UDP; may be repeated
+    #[arg(long, short, value_name = "HOST:CONTAINER", value_parser = text::published)]
+    #[arg(conflicts_with = "task_def")]
+    publish: Vec<Value>,
     /// Seconds from SIGTERM to SIGKILL when it is stopped
     #[arg(long, value_name = "SECONDS", conflicts_with = "task_def")]
     stop_timeout: Option<u32>,
@@ -97,6 +102,10 @@ struct Direct {
 enum Network {
     /// Loopback of its own, nothing else.
     None,
+    /// An address of its own behind the node's; others reach it by published ports.
+    Bridge,
+    /// An address of its own at which all of its ports are reached.
+    Awsvpc,
     /// The node's network.
     Host,
 }
@@ -105,6 +114,7 @@ const EXAMPLES: &str = "\
 Examples:
   loadline run --follow busybox:latest -- echo hello
   loadline run --cpu 0.25vcpu --memory 64 --wait busybox:latest -- sh -c 'exit 3'; echo $?
+  loadline run --publish 8080:80 nginx:latest     # curl http://localhost:8080/ on its node
   loadline run --task-def web:3 --count 2 --env MODE=test
 
 An image is kept as a task definition run-IMAGE-HASH, one for each set of options:
@@ -251,9 +261,15 @@ impl Run {
         if direct.burst {
             set("cpu", json!(direct.cpu));
         }
+        if !direct.publish.is_empty() {
+            set("portMappings", json!(direct.publish));
+        }
         let network = match direct.network {
-            Network::None => "none",
-            Network::Host => "host",
+            None if !direct.publish.is_empty() => "bridge",
+            None | Some(Network::None) => "none",
+            Some(Network::Bridge) => "bridge",
+            Some(Network::Awsvpc) => "awsvpc",
+            Some(Network::Host) => "host",
         };
         let mut definition = json!({
             "networkMode": network,
@@ -376,6 +392,27 @@ mod tests {
         assert!(family.starts_with("run-busybox-"), "{family}");
         assert_eq!(run.definition("r.io/x/busybox:1")["family"], family, "the same again");
         assert_ne!(run.definition("busybox:2")["family"], family);
+    }
+
+    #[test]
+    fn a_published_port_asks_for_a_bridge_unless_told_otherwise() {
+        let check = |line: &str, mode: &str, ports: Value| {
+            let definition = parse(line).unwrap().definition("x");
+            assert_eq!(definition["networkMode"], mode, "{line}");
+            assert_eq!(definition["containerDefinitions"][0]["portMappings"], ports, "{line}");
+        };
+        check("x", "none", Value::Null);
+        check("--network awsvpc x", "awsvpc", Value::Null);
+        let port = |host: u16, container: u16, protocol: &str| {
+            let ports = (host, container);
+            json!({ "hostPort": ports.0, "containerPort": ports.1, "protocol": protocol })
+        };
+        check("-p 8080:80 x", "bridge", json!([port(8080, 80, "tcp")]));
+        check("-p 53/udp -p 1:2 x", "bridge", json!([port(0, 53, "udp"), port(1, 2, "tcp")]));
+        check("--network host -p 80:80 x", "host", json!([port(80, 80, "tcp")]));
+        for line in ["-p 0:80 x", "-p 80:0 x", "-p a x", "-p 1:2:3 x", "-p 80/sctp x"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
     }
 
     #[test]

@@ -327,6 +327,11 @@ pub struct ProtectTasks {
     pub protection: Protection,
 }
 
+/// Longest protection, in minutes (ECS's own bound).
+pub const PROTECTION_MINUTES_MAX: u32 = 2880;
+/// How long a task is protected where nothing is said, in minutes (ECS).
+pub const PROTECTION_MINUTES_DEFAULT: u32 = 120;
+
 /// UpdateTaskProtection's `protectionEnabled` and `expiresInMinutes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protection {

@@ -12,6 +12,7 @@
 //! certificate says and speaks for nobody else; every queue between a node and us is bounded, and a
 //! node that does not read loses its session, not our memory.
 
+mod about;
 mod awslogs;
 mod caller;
 mod enrolment;
@@ -50,6 +51,7 @@ use self::node::Node;
 use self::pki::{Authority, ServerIdentity};
 use crate::engine::Engine;
 use crate::keyring::Keyring;
+use crate::seeing::UsageBoard;
 use crate::state::Scope;
 
 /// Largest `EnrolRequest`, in bytes: a token and a certificate request.
@@ -73,6 +75,8 @@ pub struct AgentPort {
     pub scope: Scope,
     /// Where the API asks for logs.
     pub relay: LogsRelay,
+    /// Where nodes tell what containers use.
+    pub usage: UsageBoard,
     /// Makes credentials of tasks and opens their secrets.
     pub keyring: Arc<Keyring>,
     /// Heartbeats and lease.

@@ -45,7 +45,13 @@ impl Given {
 }
 
 /// A session of one of the task's roles.
-fn session(view: &View, task: &Task, role: &str, of: TaskRole, until_s: i64) -> Option<Session> {
+pub(super) fn session(
+    view: &View,
+    task: &Task,
+    role: &str,
+    of: TaskRole,
+    until_s: i64,
+) -> Option<Session> {
     let identity = view.iam.role_by_arn(&view.scope, role)?;
     let mut session = Session::of(identity, task.arn.id(), until_s);
     session.task = Some((task.arn.to_string(), of));

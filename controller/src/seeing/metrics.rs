@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::Seeing;
+use super::usage::{Utilization, utilization};
 use crate::state::{NodeStatus, ServiceStatus, View};
 
 /// Upper bounds of the histogram of calls, in microseconds.
@@ -69,7 +71,7 @@ fn seconds(us: u64) -> f64 {
 
 /// The whole page.
 #[must_use]
-pub fn page(view: &View, calls: &Calls) -> String {
+pub fn page(view: &View, seeing: &Seeing, now_ms: u64) -> String {
     let mut page = Page::default();
     let version = env!("CARGO_PKG_VERSION");
     page.head("loadline_controller_info", "gauge", "The program.");
@@ -77,7 +79,8 @@ pub fn page(view: &View, calls: &Calls) -> String {
     clusters(&mut page, view);
     nodes(&mut page, view);
     services(&mut page, view);
-    calls.write(&mut page);
+    utilized(&mut page, &utilization(view, &seeing.usage, now_ms));
+    seeing.calls.write(&mut page);
     page.text
 }
 
@@ -145,6 +148,27 @@ fn services(page: &mut Page, view: &View) {
     }
 }
 
+/// ECS's CPUUtilization and MemoryUtilization.
+fn utilized(page: &mut Page, all: &Utilization) {
+    let name = "loadline_cluster_utilization_percent";
+    page.head(name, "gauge", "What tasks use of what ACTIVE and DRAINING nodes registered.");
+    for (cluster, sum) in &all.clusters {
+        for (resource, percent) in [("cpu", sum.cpu_percent()), ("memory", sum.memory_percent())] {
+            let labels = [("cluster", cluster.as_str()), ("resource", resource)];
+            percent.into_iter().for_each(|percent| page.line(name, &labels, percent));
+        }
+    }
+    let name = "loadline_service_utilization_percent";
+    page.head(name, "gauge", "What a service's tasks use of what they reserved.");
+    for (key, sum) in &all.services {
+        for (resource, percent) in [("cpu", sum.cpu_percent()), ("memory", sum.memory_percent())] {
+            let (cluster, service) = (key.cluster.as_str(), key.name.as_str());
+            let labels = [("cluster", cluster), ("service", service), ("resource", resource)];
+            percent.into_iter().for_each(|percent| page.line(name, &labels, percent));
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Page {
     text: String,
@@ -169,6 +193,10 @@ fn escaped(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use loadline_model::usage::{BlockUsage, ContainerUsage, TaskUsage};
+    use loadline_model::{ContainerName, InstanceArn};
+
+    use super::super::usage::{FRESH_MS, UsageBoard};
     use super::*;
     use crate::apply::testing::{World, connect, definition, register, run};
 
@@ -179,15 +207,18 @@ mod tests {
         world.must(register("n1", 100, 200));
         world.must(connect("n1", "r"));
         world.run(run("web", 2));
-        let calls = Calls::default();
-        calls.count("ecs.RunTask", "ok", 2_000);
-        calls.count("ecs.RunTask", "ok", 20_000_000);
-        let page = page(&world.state.view, &calls);
+        let seeing = Seeing::default();
+        seeing.calls.count("ecs.RunTask", "ok", 2_000);
+        seeing.calls.count("ecs.RunTask", "ok", 20_000_000);
+        measure(&world.state.view, &seeing.usage);
+        let page = page(&world.state.view, &seeing, 5_000);
         let plain = page.replace('"', "");
         for line in [
             "loadline_tasks{cluster=default,state=pending} 2",
             "loadline_nodes{cluster=default,state=active} 1",
             "loadline_resources{cluster=default,kind=reserved,unit=memory_mib} 40",
+            "loadline_cluster_utilization_percent{cluster=default,resource=cpu} 8",
+            "loadline_cluster_utilization_percent{cluster=default,resource=memory} 5",
             "loadline_api_call_seconds_bucket{operation=ecs.RunTask,code=ok,le=0.001} 0",
             "loadline_api_call_seconds_bucket{operation=ecs.RunTask,code=ok,le=10} 1",
             "loadline_api_call_seconds_bucket{operation=ecs.RunTask,code=ok,le=+Inf} 2",
@@ -196,6 +227,36 @@ mod tests {
             assert!(plain.lines().any(|have| have == line), "{line} is not in\n{page}");
         }
         assert_eq!(escaped("a\"b\\c\n"), "a\\\"b\\\\c\\n");
+    }
+
+    /// Each task of the node uses 4 CPU units and 5 MiB; somebody else's is not taken.
+    fn measure(view: &View, board: &UsageBoard) {
+        let tasks: Vec<_> = view.tasks.values().cloned().collect();
+        let usage = |task: &crate::state::Task| TaskUsage {
+            task: task.arn.clone(),
+            at_ms: 4_000,
+            shares_network: false,
+            containers: vec![ContainerUsage {
+                name: ContainerName::parse("main").unwrap(),
+                cpu_ns: 0,
+                cpu_units: Some(4),
+                memory_bytes: 6 << 20,
+                cache_bytes: 1 << 20,
+                memory_peak_bytes: 0,
+                memory_limit_bytes: None,
+                processes: 1,
+                network: None,
+                block: BlockUsage::default(),
+            }],
+        };
+        let told: Vec<TaskUsage> = tasks.iter().map(|task| usage(task)).collect();
+        let own = &tasks[0].node;
+        assert!(board.put(view, own, told.clone()).is_empty());
+        let other = InstanceArn::parse(&own.to_string().replace("/n1", "/n2")).unwrap();
+        let foreign = board.put(view, &other, told);
+        assert_eq!(foreign.len(), 2, "a node speaks for its own tasks alone");
+        assert!(board.get(&tasks[0].arn, 4_001).is_some());
+        assert!(board.get(&tasks[0].arn, 4_000 + FRESH_MS).is_none(), "too old");
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod events;
 pub mod metrics;
 pub mod port;
+pub mod usage;
 pub mod why;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 pub use audit::Audit;
 pub use events::Events;
 pub use metrics::Calls;
+pub use usage::UsageBoard;
 
 /// What the API shows of it. The default has no audit log, and events that nobody fills.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +26,8 @@ pub struct Seeing {
     pub audit: Audit,
     /// How often what was called, and how long it took.
     pub calls: Calls,
+    /// What containers use.
+    pub usage: UsageBoard,
     /// The controller's folder, in which backups are made.
     pub folder: Option<PathBuf>,
     /// The file of the account's own access keys, for backups.

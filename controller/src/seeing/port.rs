@@ -19,8 +19,9 @@ use subtle::ConstantTimeEq as _;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::metrics::{Calls, page};
-use crate::engine::Engine;
+use super::Seeing;
+use super::metrics::page;
+use crate::engine::{Clock as _, Engine, SystemClock};
 
 /// Most scrapes at once.
 const SCRAPES_MAX: usize = 8;
@@ -58,7 +59,7 @@ pub fn token(folder: &Path) -> io::Result<String> {
 }
 
 /// Serves for ever.
-pub async fn serve(listener: TcpListener, token: String, engine: Engine, calls: Calls) {
+pub async fn serve(listener: TcpListener, token: String, engine: Engine, seeing: Seeing) {
     let (token, room) = (Arc::new(token), Arc::new(Semaphore::new(SCRAPES_MAX)));
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
@@ -70,10 +71,12 @@ pub async fn serve(listener: TcpListener, token: String, engine: Engine, calls: 
                 continue;
             }
         };
-        let (token, engine, calls) = (Arc::clone(&token), engine.clone(), calls.clone());
+        let (token, engine, seeing) = (Arc::clone(&token), engine.clone(), seeing.clone());
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let answer = answer(&request, &token, || page(&engine.snapshot(), &calls));
+                let answer = answer(&request, &token, || {
+                    page(&engine.snapshot(), &seeing, SystemClock::new().unix_ms())
+                });
                 std::future::ready(Ok::<_, Infallible>(answer))
             });
             let connection = http1::Builder::new()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use loadline_model::network::WITHOUT_NETWORKS;
 use loadline_model::{
     Assignment, ContainerName, ContainerSpec, DesiredStatus, HealthStatus, IpcMode, KeyValue,
     NetworkMode, PidMode, Protocol, Right, TaskArn, TaskSpec, Volume,
@@ -26,6 +27,9 @@ pub struct DefinitionBody {
     /// The host's ports that its containers ask for by number. Placement keeps them apart.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<HostPort>,
+    /// What was said about ports that no node needs to know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub port_details: Vec<PortDetail>,
     /// `requiresCompatibilities` as given: kept for Describe.
     pub requires_compatibilities: Vec<String>,
     /// Bind every placement of this definition, besides those of RunTask.
@@ -72,6 +76,7 @@ impl DefinitionBody {
             network_mode: NetworkMode::None,
             containers,
             ports: Vec::new(),
+            port_details: Vec::new(),
             requires_compatibilities: Vec::new(),
             placement_constraints: Vec::new(),
             requires: Vec::new(),
@@ -99,6 +104,9 @@ impl DefinitionBody {
             ("ecs.capability.container-ordering", any(|c| !c.depends_on.is_empty())),
             ("ecs.capability.container-health-check", any(|c| c.health_check.is_some())),
             ("ecs.capability.container-restart-policy", any(|c| c.restart_policy.is_some())),
+            ("loadline.capability.init-process", any(|c| c.linux.init_process)),
+            ("loadline.capability.swap", any(|c| c.linux.swaps())),
+            ("loadline.capability.shared-namespaces", self.shares_namespaces()),
         ];
         let features = features.into_iter().filter(|(_, used)| *used).map(|(name, _)| name);
         // Rights do not depend on who the task is.
@@ -112,10 +120,19 @@ impl DefinitionBody {
         features.chain(task.rights().into_iter().map(Right::attribute)).collect()
     }
 
+    fn shares_namespaces(&self) -> bool {
+        let with_task = self.pid_mode == PidMode::Task;
+        with_task || matches!(self.ipc_mode, IpcMode::Task | IpcMode::None)
+    }
+
     /// Sets what nodes must have for it, once everything else is set.
     pub fn require(&mut self) {
         let exists = |name| PlacementConstraint::MemberOf(format!("attribute:{name} exists"));
         self.requires = self.required_attributes().into_iter().map(exists).collect();
+        if self.network_mode.has_addresses() {
+            let offered = format!("attribute:{WITHOUT_NETWORKS} !exists");
+            self.requires.push(PlacementConstraint::MemberOf(offered));
+        }
     }
 }
 
@@ -200,6 +217,26 @@ pub struct HostPort {
     pub port: u16,
     /// Over what.
     pub protocol: Protocol,
+}
+
+/// What a port mapping says besides the ports: kept and shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortDetail {
+    /// Which container of the definition.
+    pub container: ContainerName,
+    /// Which of the container's ports the mapping begins with.
+    pub first: usize,
+    /// How many ports it is.
+    pub count: usize,
+    /// Whether it was given as a range.
+    #[serde(default)]
+    pub is_range: bool,
+    /// What services call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `http`, `http2` or `grpc`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_protocol: Option<String>,
 }
 
 /// One revision.

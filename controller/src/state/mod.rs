@@ -24,7 +24,7 @@ pub use agenda::{Agenda, Happened};
 pub use cluster::{Cluster, ClusterEntry, ClusterStatus};
 pub use definition::{
     AwsLogs, ContainerOverride, ContainerSecret, DefinitionBody, DefinitionStatus, HostPort,
-    Platform, Roles, TaskDefinition, TaskOverrides, VolumeDefinition,
+    Platform, PortDetail, Roles, TaskDefinition, TaskOverrides, VolumeDefinition,
 };
 pub use ids::{
     ClusterName, CountingIds, DefinitionKey, Family, IdSource, Scope, ServiceKey, ServiceName,

@@ -208,11 +208,15 @@ async fn what_breaks_the_protocol_ends_the_session_with_a_reason() {
     let reports = |n: usize, status| Reports {
         reports: vec![report("arn:aws:ecs:r:1:task/default/1", 1, status); n],
     };
+    let task_arn = "arn:aws:ecs:r:1:task/default/1".to_owned();
+    let usage = v1::TaskUsage { task_arn, ..Default::default() };
     let later = [
         (hello(1, "a"), Code::InvalidArgument),
         (FromAgent::Reports(reports(65, v1::TaskStatus::Running)), Code::ResourceExhausted),
         (FromAgent::Reports(reports(1, v1::TaskStatus::Unspecified)), Code::InvalidArgument),
         (FromAgent::Applied(v1::Applied { generation: 99, refused: None }), Code::InvalidArgument),
+        (FromAgent::Usage(v1::Usage { tasks: vec![usage; 65] }), Code::ResourceExhausted),
+        (FromAgent::TaskQuestion(v1::TaskQuestion::default()), Code::InvalidArgument),
     ];
     for (message, code) in later {
         let mut session = agent.session("a").await;

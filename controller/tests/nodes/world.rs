@@ -54,6 +54,7 @@ impl World {
             authority: Arc::clone(&authority),
             scope,
             relay: relay.clone(),
+            usage: loadline_controller::seeing::UsageBoard::default(),
             timing: Timing { heartbeat_interval_ms: lease_ms / 3, lease_ms },
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -78,11 +78,16 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             pid_mode: match namespace_mode("pid_mode", wire.pid_mode)? {
                 None => PidMode::Container,
                 Some(v1::NamespaceMode::Host) => PidMode::Host,
+                Some(v1::NamespaceMode::None) => {
+                    let rule = "a container always has processes: NONE is of ipc_mode only";
+                    return Err(InvalidField::new("pid_mode", Fault::Rule(rule)));
+                }
                 Some(_) => PidMode::Task,
             },
             ipc_mode: match namespace_mode("ipc_mode", wire.ipc_mode)? {
                 None => IpcMode::Container,
                 Some(v1::NamespaceMode::Host) => IpcMode::Host,
+                Some(v1::NamespaceMode::None) => IpcMode::None,
                 Some(_) => IpcMode::Task,
             },
         })
@@ -109,6 +114,7 @@ impl From<TaskSpec> for v1::TaskSpec {
             },
             ipc_mode: match task.ipc_mode {
                 IpcMode::Container => None,
+                IpcMode::None => Some(v1::NamespaceMode::None.into()),
                 IpcMode::Task => Some(v1::NamespaceMode::Task.into()),
                 IpcMode::Host => Some(v1::NamespaceMode::Host.into()),
             },

@@ -202,7 +202,7 @@ prop_compose! {
         stop in any::<bool>(),
         stop_reason in maybe(".*"),
         volume in maybe(volumes()),
-        modes in (0..3_u32, 0..3_u32),
+        modes in (0..3_u32, 0..4_u32),
     ) -> Assignment {
         for (i, container) in containers.iter_mut().enumerate() {
             container.name = ContainerName::parse(&format!("c{i}")).unwrap();
@@ -220,7 +220,8 @@ prop_compose! {
             awaits_secrets,
             volumes: volume.into_iter().collect(),
             pid_mode: [PidMode::Container, PidMode::Task, PidMode::Host][modes.0 as usize],
-            ipc_mode: [IpcMode::Container, IpcMode::Task, IpcMode::Host][modes.1 as usize],
+            ipc_mode: [IpcMode::Container, IpcMode::Task, IpcMode::Host, IpcMode::None]
+                [modes.1 as usize],
             ..TaskSpec::new(arn, containers)
         };
         Assignment { task, desired, stop_reason }

@@ -14,11 +14,15 @@ mod controller_death;
 #[cfg(test)]
 mod crowd;
 #[cfg(test)]
+mod everyday;
+#[cfg(test)]
 mod exec;
 #[cfg(test)]
 mod images;
 #[cfg(test)]
 mod ledger;
+#[cfg(test)]
+mod metadata;
 #[cfg(test)]
 mod networks;
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub(crate) fn run(cluster: &Cluster, family: &str, mode: &str, containers: Value
     task
 }
 
-fn begin(cluster: &Cluster, family: &str, mode: &str, containers: Value) -> String {
+pub(crate) fn begin(cluster: &Cluster, family: &str, mode: &str, containers: Value) -> String {
     let input =
         json!({ "family": family, "networkMode": mode, "containerDefinitions": containers });
     cluster.api.ecs("RegisterTaskDefinition", &input).unwrap();

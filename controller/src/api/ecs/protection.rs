@@ -6,16 +6,16 @@ use super::{check, from_call};
 use crate::api::wire::{EpochSeconds, shape};
 use crate::api::{Api, ApiError};
 use crate::apply::can_be_protected;
-use crate::command::{ProtectTasks, Protection};
+use crate::command::{
+    PROTECTION_MINUTES_DEFAULT as MINUTES_DEFAULT, PROTECTION_MINUTES_MAX as MINUTES_MAX,
+    ProtectTasks, Protection,
+};
 use crate::state::{ClusterName, Task, View};
 
 /// Most tasks of one UpdateTaskProtection (ECS's own bound).
 const UPDATE_MAX: usize = 10;
 /// Most tasks of one GetTaskProtection (ECS's own bound).
 const GET_MAX: usize = 100;
-/// Longest and default protection, in minutes (ECS's own).
-const MINUTES_MAX: u32 = 2880;
-const MINUTES_DEFAULT: u32 = 120;
 
 shape! {
     /// GetTaskProtection's input.

@@ -7,6 +7,7 @@ mod logs;
 mod needs;
 mod seeing;
 mod tokens;
+mod usage;
 
 pub(super) use self::needs::needs;
 use crate::api::ApiError;
@@ -31,6 +32,7 @@ operations! {
     "DescribeReasons" => seeing::reasons,
         seeing::DescribeReasonsRequest => seeing::DescribeReasonsResponse;
     "StartExec" => exec::start, exec::StartExecRequest => exec::StartExecResponse;
+    "ReadTaskUsage" => usage::read, usage::ReadTaskUsageRequest => usage::ReadTaskUsageResponse;
     "ReadTaskLogs" => logs::read, logs::ReadTaskLogsRequest => logs::ReadTaskLogsResponse;
 }
 

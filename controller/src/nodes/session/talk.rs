@@ -3,10 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use loadline_model::{Assignment, DesiredStatus, InstanceArn, TaskArn};
-use loadline_proto::convert::reports_from_wire;
+use loadline_proto::convert::{TaskQuestion, reports_from_wire, usage_from_wire};
 use loadline_proto::v1::agent_message::Kind as FromAgent;
 use loadline_proto::v1::controller_message::Kind as ToAgent;
-use loadline_proto::v1::{Applied, Change, ReportAck, ReportAcks, Reports};
+use loadline_proto::v1::{self, Applied, Change, ReportAck, ReportAcks, Reports, Usage};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Status;
@@ -17,6 +17,7 @@ use super::sent::{Heard, Sent, snapshot_parts};
 use super::{AgentPort, End, Outgoing, message, status, welcome};
 use crate::command::{NodeApplied, TaskReports};
 use crate::engine::{NodeChange, NodeWatch, Told};
+use crate::nodes::about;
 use crate::nodes::private::{self, Given};
 use crate::nodes::relay::Question;
 use crate::state::{SessionId, View};
@@ -106,6 +107,8 @@ impl<'a> Talk<'a> {
         match message {
             FromAgent::Reports(reports) => self.on_reports(reports).await,
             FromAgent::Applied(applied) => self.on_applied(applied, watch).await,
+            FromAgent::Usage(usage) => self.on_usage(usage),
+            FromAgent::TaskQuestion(question) => self.on_question(question).await,
             FromAgent::LogChunk(chunk) => {
                 self.questions.answer(chunk);
                 Ok(())
@@ -136,6 +139,23 @@ impl<'a> Talk<'a> {
         let ack = |(task, version): (TaskArn, u64)| ReportAck { task_arn: task.into(), version };
         let acks = answer.acks.into_iter().map(ack).collect();
         self.send(ToAgent::ReportAcks(ReportAcks { acks })).await
+    }
+
+    /// What containers use is nobody's to wait for: what is of others is said, and that is all.
+    fn on_usage(&self, usage: Usage) -> Result<(), End> {
+        let told = usage_from_wire(usage).map_err(|e| End::Refused(status::of_invalid(e)))?;
+        let view = self.port.engine.snapshot();
+        for task in self.port.usage.put(&view, self.node, told) {
+            tracing::debug!(node = %self.node, "told the use of {task}, which is not its own");
+        }
+        Ok(())
+    }
+
+    async fn on_question(&self, question: v1::TaskQuestion) -> Result<(), End> {
+        let question = TaskQuestion::try_from(question);
+        let question = question.map_err(|e| End::Refused(status::of_invalid(e)))?;
+        let answer = about::answer(&self.port.engine, self.node, question, now_s()).await;
+        self.send(ToAgent::TaskAnswer(answer.into())).await
     }
 
     async fn on_applied(&mut self, applied: Applied, watch: &mut NodeWatch) -> Result<(), End> {

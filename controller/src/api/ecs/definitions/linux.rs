@@ -130,8 +130,9 @@ shape! {
         max_swap: "maxSwap" => Option<i32>,
         /// 0 to 100.
         swappiness: "swappiness" => Option<i32>,
+        /// Whether a small init is its first process.
+        init_process_enabled: "initProcessEnabled" => Option<bool>,
     }
-    unsupported ["initProcessEnabled"]
 }
 
 shape! {
@@ -192,14 +193,23 @@ shape! {
 
 /// `pidMode`
 pub(super) fn pid_mode(mode: Option<&str>) -> Result<PidMode, ApiError> {
-    check::one_of("pidMode", mode, &["host"], &["task"])?;
-    Ok(if mode == Some("host") { PidMode::Host } else { PidMode::Container })
+    check::one_of("pidMode", mode, &["host", "task"], &[])?;
+    Ok(match mode {
+        Some("host") => PidMode::Host,
+        Some("task") => PidMode::Task,
+        _ => PidMode::Container,
+    })
 }
 
 /// `ipcMode`
 pub(super) fn ipc_mode(mode: Option<&str>) -> Result<IpcMode, ApiError> {
-    check::one_of("ipcMode", mode, &["host", "none"], &["task"])?;
-    Ok(if mode == Some("host") { IpcMode::Host } else { IpcMode::Container })
+    check::one_of("ipcMode", mode, &["host", "task", "none"], &[])?;
+    Ok(match mode {
+        Some("host") => IpcMode::Host,
+        Some("task") => IpcMode::Task,
+        Some("none") => IpcMode::None,
+        _ => IpcMode::Container,
+    })
 }
 
 /// Takes these fields of a container into its spec.
@@ -282,9 +292,6 @@ fn linux_parameters(
         }
     }
     let max_swap_mib = amount(&field("maxSwap"), given.max_swap, 0, i32::MAX)?;
-    if max_swap_mib.is_some_and(|mib| 0 < mib) {
-        return Err(ApiError::unsupported(format_args!("{} above 0", field("maxSwap"))));
-    }
     if max_swap_mib.is_some() && spec.memory_mib.is_none() {
         return Err(ApiError::client(format_args!(
             "{}: a container with maxSwap must have memory",
@@ -296,7 +303,7 @@ fn linux_parameters(
         capabilities_add: add,
         capabilities_drop: drop,
         devices: devices(&field("devices"), given.devices.unwrap_or_default())?,
-        init_process: false,
+        init_process: given.init_process_enabled.unwrap_or(false),
         shared_memory_mib: amount(
             &field("sharedMemorySize"),
             given.shared_memory_size,
@@ -384,7 +391,7 @@ fn is_ipc(name: &str) -> bool {
 pub(super) fn check_controls(body: &DefinitionBody) -> Result<(), ApiError> {
     let shared = |name: &str| {
         let of_host = if is_ipc(name) {
-            body.ipc_mode == IpcMode::Host
+            matches!(body.ipc_mode, IpcMode::Host | IpcMode::Task)
         } else {
             body.network_mode == NetworkMode::Host
         };
@@ -394,7 +401,8 @@ pub(super) fn check_controls(body: &DefinitionBody) -> Result<(), ApiError> {
         for control in &container.system_controls {
             if let Some(mode) = shared(&control.name) {
                 return Err(ApiError::client(format_args!(
-                    "systemControls {} of container '{}' can't be set with {mode} host",
+                    "systemControls {} of container '{}' can't be set with this {mode}: they are \
+                     not the container's own",
                     control.name, container.name
                 )));
             }
@@ -432,6 +440,7 @@ pub(super) fn show(spec: &ContainerSpec, shown: &mut ContainerDefinition) {
             tmpfs: some(linux.tmpfs.iter().map(show_tmpfs).collect()),
             max_swap: linux.max_swap_mib.map(number),
             swappiness: linux.swappiness.map(number),
+            init_process_enabled: linux.init_process.then_some(true),
         }
     });
 }

@@ -10,7 +10,7 @@ use loadline_model::{ContainerName, ContainerSpec};
 use super::super::check;
 use super::shapes::{self, ContainerDefinition};
 use crate::api::ApiError;
-use crate::state::HostPort;
+use crate::state::{DefinitionBody, HostPort, PortDetail};
 
 /// Most port mappings of a container (ECS's own bound).
 const PORTS_MAX: usize = 100;
@@ -20,18 +20,19 @@ const EXTRA_HOSTS_MAX: usize = 100;
 const DNS_MAX: usize = 16;
 /// Longest host name, in bytes (Linux `__NEW_UTS_LEN`).
 const HOSTNAME_BYTES_MAX: usize = 64;
+/// Longest name of a port (ECS's own bound).
+const PORT_NAME_CHARS_MAX: usize = 64;
 /// Longest name of another host, in bytes (RFC 1035).
 const NAME_BYTES_MAX: usize = 255;
 
-/// Absent means `none`, where AWS on Linux means `bridge`: a definition that says nothing runs on
-/// every node, also on one whose network shall not be touched.
+/// Absent means `bridge`, as on AWS for Linux.
 pub(super) fn mode(mode: Option<&str>) -> Result<NetworkMode, ApiError> {
     check::one_of("networkMode", mode, &["none", "host", "bridge", "awsvpc"], &[])?;
     Ok(match mode {
         Some("host") => NetworkMode::Host,
-        Some("bridge") => NetworkMode::Bridge,
+        Some("none") => NetworkMode::None,
         Some("awsvpc") => NetworkMode::Awsvpc,
-        _ => NetworkMode::None,
+        _ => NetworkMode::Bridge,
     })
 }
 
@@ -50,11 +51,17 @@ pub(super) fn read(
             "{at}: with networkMode none a container has no ports that anybody could reach"
         )));
     }
-    let numbered = mappings.iter().enumerate();
-    let ports =
-        numbered.map(|(n, mapping)| port(&at(&format!("portMappings[{n}]")), mapping, mode));
+    let mut ports = Vec::new();
+    for (n, mapping) in mappings.iter().enumerate() {
+        let at = at(&format!("portMappings[{n}]"));
+        match &mapping.container_port_range {
+            Some(text) => ports.extend(range(&at, text, mapping, mode)?),
+            None => ports.push(port(&at, mapping, mode)?),
+        }
+    }
+    most(&at("portMappings"), ports.len(), PORTS_MAX)?;
     let network = ContainerNetwork {
-        ports: ports.collect::<Result<_, _>>()?,
+        ports,
         hostname: given.hostname.clone().filter(|name| !name.is_empty()),
         extra_hosts: extra_hosts(&at("extraHosts"), given)?,
         dns_servers: dns_servers(&at("dnsServers"), given)?,
@@ -114,6 +121,97 @@ fn port(at: &str, given: &shapes::PortMapping, mode: NetworkMode) -> Result<Port
     let host_port = if mode == NetworkMode::Bridge { asked } else { Some(container_port) };
     let protocol = if protocol == Some("udp") { Protocol::Udp } else { Protocol::Tcp };
     Ok(PortMapping { container_port, host_port, protocol })
+}
+
+/// `FIRST-LAST`: a mapping for each port of it.
+fn range(
+    at: &str,
+    text: &str,
+    given: &shapes::PortMapping,
+    mode: NetworkMode,
+) -> Result<Vec<PortMapping>, ApiError> {
+    if given.container_port.is_some() || given.host_port.is_some_and(|port| port != 0) {
+        return Err(ApiError::client(format_args!(
+            "{at}: containerPortRange can't be used with containerPort and hostPort"
+        )));
+    }
+    if mode == NetworkMode::Host {
+        return Err(ApiError::client(format_args!(
+            "{at}.containerPortRange can't be used with networkMode host."
+        )));
+    }
+    let (first, last) = ends(text).ok_or_else(|| {
+        ApiError::client(format_args!(
+            "{at}.containerPortRange must be FIRST-LAST, ports between 1 and 65535, not {text:?}"
+        ))
+    })?;
+    most(&format!("{at}.containerPortRange"), usize::from(last - first) + 1, PORTS_MAX)?;
+    let one = |number: u16| {
+        let container_port = Some(number.into());
+        let one = shapes::PortMapping { container_port, host_port: None, ..given.clone() };
+        port(at, &one, mode)
+    };
+    (first..=last).map(one).collect()
+}
+
+fn ends(text: &str) -> Option<(u16, u16)> {
+    let (first, last) = text.split_once('-')?;
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (0 < first && first <= last).then_some((first, last))
+}
+
+/// What a definition says about ports that no node needs to know, by ECS's rules.
+pub(super) fn details(
+    index: usize,
+    container: &ContainerName,
+    given: &[shapes::PortMapping],
+) -> Result<Vec<PortDetail>, ApiError> {
+    let mut first = 0;
+    let mut found = Vec::new();
+    for (n, mapping) in given.iter().enumerate() {
+        let at = format!("containerDefinitions[{index}].portMappings[{n}]");
+        let range = mapping.container_port_range.as_deref().and_then(ends);
+        let count = range.map_or(1, |(first, last)| usize::from(last - first) + 1);
+        if let Some(text) = &mapping.name {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+            let chars = text.chars().count();
+            if chars == 0 || PORT_NAME_CHARS_MAX < chars || !text.chars().all(plain) {
+                return Err(ApiError::client(format_args!(
+                    "{at}.name must have 1 to {PORT_NAME_CHARS_MAX} letters, digits, _ and -"
+                )));
+            }
+        }
+        let app = mapping.app_protocol.as_deref();
+        check::one_of(&format!("{at}.appProtocol"), app, &["http", "http2", "grpc"], &[])?;
+        if app.is_some() && mapping.protocol.as_deref() == Some("udp") {
+            return Err(ApiError::client(format_args!("{at}.appProtocol needs protocol tcp")));
+        }
+        if mapping.name.is_some() || app.is_some() || range.is_some() {
+            found.push(PortDetail {
+                container: container.clone(),
+                first,
+                count,
+                is_range: range.is_some(),
+                name: mapping.name.clone(),
+                app_protocol: mapping.app_protocol.clone(),
+            });
+        }
+        first += count;
+    }
+    Ok(found)
+}
+
+/// Every name of a port is there once in a definition (ECS).
+pub(super) fn distinct_names(details: &[PortDetail]) -> Result<(), ApiError> {
+    let mut names: Vec<&String> = details.iter().filter_map(|port| port.name.as_ref()).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|two| two[0] == two[1]) {
+        Some(two) => Err(ApiError::client(format_args!(
+            "portMappings: the name {:?} is used more than once in the task definition",
+            two[0]
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn extra_hosts(at: &str, given: &ContainerDefinition) -> Result<Vec<HostEntry>, ApiError> {
@@ -220,25 +318,49 @@ fn address(at: &str, text: &str) -> Result<IpAddr, ApiError> {
 /// As clients see them.
 pub(super) fn show_ports(
     spec: &ContainerSpec,
-    ports: &[HostPort],
+    body: &DefinitionBody,
     mode: NetworkMode,
 ) -> Vec<shapes::PortMapping> {
     let show = |container: u16, host: u16, protocol: Protocol| shapes::PortMapping {
         container_port: Some(container.into()),
         host_port: Some(host.into()),
         protocol: Some(protocol.as_str().into()),
+        name: None,
+        app_protocol: None,
+        container_port_range: None,
     };
     if spec.network.ports.is_empty() {
         // Of a record from before containers had their own.
-        let own = ports.iter().filter(|port| port.container == spec.name);
+        let own = body.ports.iter().filter(|port| port.container == spec.name);
         return own.map(|port| show(port.port, port.port, port.protocol)).collect();
     }
     let host = |mapping: &PortMapping| match mode {
         NetworkMode::Bridge => mapping.host_port.unwrap_or(0),
         _ => mapping.container_port,
     };
-    let all = spec.network.ports.iter();
-    all.map(|mapping| show(mapping.container_port, host(mapping), mapping.protocol)).collect()
+    let details = |at: usize| {
+        let own = body.port_details.iter().filter(|port| port.container == spec.name);
+        own.clone().find(|port| (port.first..port.first + port.count).contains(&at))
+    };
+    let mut all = Vec::new();
+    for (at, mapping) in spec.network.ports.iter().enumerate() {
+        let mut one = show(mapping.container_port, host(mapping), mapping.protocol);
+        if let Some(detail) = details(at) {
+            if at != detail.first {
+                continue;
+            }
+            one.name.clone_from(&detail.name);
+            one.app_protocol.clone_from(&detail.app_protocol);
+            if detail.is_range {
+                let last = spec.network.ports.get(at + detail.count - 1).unwrap_or(mapping);
+                let range = format!("{}-{}", mapping.container_port, last.container_port);
+                one.container_port_range = Some(range);
+                (one.container_port, one.host_port) = (None, None);
+            }
+        }
+        all.push(one);
+    }
+    all
 }
 
 /// As clients see them, none where the container has none.

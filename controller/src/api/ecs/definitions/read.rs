@@ -14,7 +14,7 @@ use super::units::{MEMORY_MIB_MIN, cpu_units, memory_mib};
 use super::{lifecycle, linux, logs, network, secrets, storage};
 use crate::api::ApiError;
 use crate::scheduler::query::Expression;
-use crate::state::{DefinitionBody, Family, PlacementConstraint, Platform, Scope};
+use crate::state::{DefinitionBody, Family, PlacementConstraint, Platform, PortDetail, Scope};
 
 /// Most containers of a task (ECS's own bound).
 pub(super) const CONTAINERS_MAX: usize = 10;
@@ -50,6 +50,7 @@ pub(super) fn definition(
     let roles = roles::read(scope, request.task_role_arn, request.execution_role_arn)?;
     let given = request.container_definitions;
     let secrets = secrets::read(&given, &roles)?;
+    let port_details = port_details(&given)?;
     let logs = logs::read(scope, &given)?;
     let containers = containers(given, network_mode, task_cpu, task_memory)?;
     let mut body = DefinitionBody {
@@ -59,6 +60,7 @@ pub(super) fn definition(
         network_mode,
         ports: network::together(&containers, network_mode)?,
         containers,
+        port_details,
         secrets,
         logs,
         requires_compatibilities: compatibilities,
@@ -76,6 +78,20 @@ pub(super) fn definition(
     linux::check_controls(&body)?;
     body.require();
     Ok(body)
+}
+
+fn port_details(given: &[ContainerDefinition]) -> Result<Vec<PortDetail>, ApiError> {
+    let mut all = Vec::new();
+    for (index, container) in given.iter().enumerate() {
+        // One without a good name is refused with its other fields.
+        let name = container.name.as_deref().and_then(|name| ContainerName::parse(name).ok());
+        let mappings = container.port_mappings.as_deref().unwrap_or_default();
+        if let Some(name) = name {
+            all.extend(network::details(index, &name, mappings)?);
+        }
+    }
+    network::distinct_names(&all)?;
+    Ok(all)
 }
 
 /// Nodes say what they are by attributes of ECS's names; the platform asks for these.

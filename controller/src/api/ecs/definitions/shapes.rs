@@ -17,15 +17,15 @@ shape! {
         task_role_arn: "taskRoleArn" => Option<String>,
         /// What is done with before its containers run: name or ARN.
         execution_role_arn: "executionRoleArn" => Option<String>,
-        /// `none` (default), `host`, `bridge` or `awsvpc`.
+        /// `bridge` (default), `none`, `host` or `awsvpc`.
         network_mode: "networkMode" => Option<String>,
         /// 1 to 10.
         container_definitions: "containerDefinitions" => Vec<ContainerDefinition>,
         /// What containers can mount.
         volumes: "volumes" => Option<Vec<VolumeShape>>,
-        /// `host`.
+        /// `host` or `task`.
         pid_mode: "pidMode" => Option<String>,
-        /// `host` or `none`.
+        /// `host`, `task` or `none`.
         ipc_mode: "ipcMode" => Option<String>,
         /// Bind every placement.
         placement_constraints:
@@ -174,8 +174,13 @@ shape! {
         host_port: "hostPort" => Option<i32>,
         /// `tcp` (default) or `udp`.
         protocol: "protocol" => Option<String>,
+        /// What services call it: kept and shown.
+        name: "name" => Option<String>,
+        /// `http`, `http2` or `grpc`: kept and shown.
+        app_protocol: "appProtocol" => Option<String>,
+        /// `FIRST-LAST` in place of `containerPort`.
+        container_port_range: "containerPortRange" => Option<String>,
     }
-    unsupported ["name", "appProtocol", "containerPortRange"]
 }
 
 shape! {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::shapes::RegisterTaskDefinitionRequest;
 use super::{read, show};
 use crate::api::wire::{Path, Wire as _};
-use crate::state::{DefinitionBody, DefinitionStatus, Scope, TaskDefinition};
+use crate::state::{DefinitionBody, DefinitionStatus, PlacementConstraint, Scope, TaskDefinition};
 
 /// A definition of container `a` with `one` laid over it, and container `b` with `two`.
 fn request(task: &Value, one: &Value, two: &Value) -> Value {
@@ -56,6 +56,35 @@ fn shown(body: DefinitionBody) -> Value {
     serde_json::to_value(show::definition(&scope(), &record)).unwrap()
 }
 
+/// A container with something of everything.
+fn everything() -> Value {
+    json!({
+        "dependsOn": [{ "containerName": "b", "condition": "SUCCESS" }],
+        "healthCheck": { "command": ["CMD-SHELL", "true"] },
+        "restartPolicy": { "enabled": true, "ignoredExitCodes": [0] },
+        "mountPoints": [{ "sourceVolume": "own", "containerPath": "/data", "readOnly": true }],
+        "volumesFrom": [{ "sourceContainer": "b" }],
+        "privileged": true,
+        "ulimits": [{ "name": "nofile", "softLimit": 64, "hardLimit": -1 }],
+        "linuxParameters": {
+            "capabilities": { "add": ["NET_ADMIN"], "drop": ["MKNOD"] },
+            "devices": [{ "hostPath": "/dev/fuse", "permissions": ["read", "write"] }],
+            "sharedMemorySize": 128,
+            "tmpfs": [{ "containerPath": "/run", "size": 16, "mountOptions": ["noexec"] }],
+            "maxSwap": 64,
+            "initProcessEnabled": true,
+        },
+        "systemControls": [{ "namespace": "net.core.somaxconn", "value": "1024" }],
+        "portMappings": [
+            { "containerPort": 80, "hostPort": 8080, "protocol": "tcp", "name": "web",
+              "appProtocol": "http2" },
+            { "containerPortRange": "9000-9002", "protocol": "udp" },
+            { "containerPort": 81, "hostPort": 0, "protocol": "tcp" },
+        ],
+        "dockerSecurityOptions": ["no-new-privileges"],
+    })
+}
+
 #[test]
 fn what_is_taken_is_shown_again_with_ecss_defaults() {
     let task = json!({
@@ -69,24 +98,7 @@ fn what_is_taken_is_shown_again_with_ecss_defaults() {
             } },
         ],
     });
-    let one = json!({
-        "dependsOn": [{ "containerName": "b", "condition": "SUCCESS" }],
-        "healthCheck": { "command": ["CMD-SHELL", "true"] },
-        "restartPolicy": { "enabled": true, "ignoredExitCodes": [0] },
-        "mountPoints": [{ "sourceVolume": "own", "containerPath": "/data", "readOnly": true }],
-        "volumesFrom": [{ "sourceContainer": "b" }],
-        "privileged": true,
-        "ulimits": [{ "name": "nofile", "softLimit": 64, "hardLimit": -1 }],
-        "linuxParameters": {
-            "capabilities": { "add": ["NET_ADMIN"], "drop": ["MKNOD"] },
-            "devices": [{ "hostPath": "/dev/fuse", "permissions": ["read", "write"] }],
-            "sharedMemorySize": 128,
-            "tmpfs": [{ "containerPath": "/run", "size": 16, "mountOptions": ["noexec"] }],
-            "maxSwap": 0,
-        },
-        "systemControls": [{ "namespace": "net.core.somaxconn", "value": "1024" }],
-        "dockerSecurityOptions": ["no-new-privileges"],
-    });
+    let one = everything();
     let two = json!({ "startTimeout": 20, "stopTimeout": 5 });
     let seen = shown(body(&task, &one, &two).unwrap());
     let (a, b) = (&seen["containerDefinitions"][0], &seen["containerDefinitions"][1]);
@@ -118,6 +130,8 @@ fn what_is_taken_is_shown_again_with_ecss_defaults() {
         "ecs.capability.container-ordering",
         "ecs.capability.container-health-check",
         "ecs.capability.container-restart-policy",
+        "loadline.capability.init-process",
+        "loadline.capability.swap",
         "com.amazonaws.ecs.capability.privileged-container",
         "loadline.capability.host-path",
         "loadline.capability.host-pid",
@@ -125,6 +139,37 @@ fn what_is_taken_is_shown_again_with_ecss_defaults() {
         "loadline.capability.capabilities",
     ];
     assert_eq!(names, expected);
+}
+
+#[test]
+fn a_definition_that_names_no_network_gets_a_bridge_and_ranges_are_ports() {
+    let none = json!({});
+    let range = json!({ "portMappings": [{ "containerPortRange": "9000-9002", "name": "many" }] });
+    let made = body(&none, &range, &none).unwrap();
+    let ports: Vec<u16> =
+        made.containers[0].network.ports.iter().map(|port| port.container_port).collect();
+    assert_eq!(ports, [9000, 9001, 9002]);
+    let offered = "attribute:loadline.without-task-networks !exists".to_owned();
+    assert!(made.requires.contains(&PlacementConstraint::MemberOf(offered)));
+    let shared = json!({ "pidMode": "task", "ipcMode": "none", "networkMode": "none" });
+    let seen = shown(body(&shared, &none, &none).unwrap());
+    assert_eq!((&seen["pidMode"], &seen["ipcMode"]), (&json!("task"), &json!("none")));
+    assert_eq!(shown(made)["networkMode"], "bridge");
+    let check = |mapping: Value, expected: &str| {
+        refused(&none, &json!({ "portMappings": [mapping] }), &none, expected);
+    };
+    check(json!({ "containerPortRange": "9-8" }), "containerPortRange must be FIRST-LAST");
+    check(json!({ "containerPortRange": "1-101" }), "at most 100 items");
+    check(
+        json!({ "containerPortRange": "1-2", "containerPort": 1 }),
+        "can't be used with containerPort",
+    );
+    check(json!({ "containerPort": 1, "name": "a b" }), "name must have 1 to 64");
+    check(
+        json!({ "containerPort": 1, "appProtocol": "http", "protocol": "udp" }),
+        "appProtocol needs protocol tcp",
+    );
+    refused(&none, &range, &range, "the name \"many\" is used more than once");
 }
 
 #[test]
@@ -195,9 +240,7 @@ fn what_the_kernel_would_not_do_for_a_container_is_refused_by_name() {
     let check = |one: Value, expected: &str| refused(&none, &one, &none, expected);
     let linux = |value: Value| json!({ "linuxParameters": value });
     check(linux(json!({ "capabilities": { "add": ["FLY"] } })), "has no value \"FLY\"");
-    check(linux(json!({ "maxSwap": 64 })), "linuxParameters.maxSwap above 0 is not supported yet");
     check(linux(json!({ "swappiness": 101 })), "swappiness must be at least 0 and at most 100");
-    check(linux(json!({ "initProcessEnabled": true })), "initProcessEnabled is not supported yet");
     check(linux(json!({ "tmpfs": [{ "containerPath": "/t", "size": 0 }] })), "size must be at");
     let limit = |soft: i32, hard: i32| {
         let limit = json!({ "name": "nofile", "softLimit": soft, "hardLimit": hard });
@@ -210,8 +253,10 @@ fn what_the_kernel_would_not_do_for_a_container_is_refused_by_name() {
     check(control("vm.swappiness"), "is no sysctl of a container's own namespaces");
     check(control("net.ipv4/../../kernel/core_pattern"), "is no sysctl of a container's own");
     let host = json!({ "networkMode": "host" });
-    refused(&host, &control("net.core.somaxconn"), &none, "can't be set with networkMode host");
+    refused(&host, &control("net.core.somaxconn"), &none, "can't be set with this networkMode");
     let ipc = json!({ "ipcMode": "host" });
-    refused(&ipc, &control("kernel.shmmax"), &none, "can't be set with ipcMode host");
-    refused(&json!({ "pidMode": "task" }), &none, &none, "pidMode task is not supported yet");
+    refused(&ipc, &control("kernel.shmmax"), &none, "can't be set with this ipcMode");
+    let ipc = json!({ "ipcMode": "task" });
+    refused(&ipc, &control("kernel.shmmax"), &none, "they are not the container's own");
+    refused(&json!({ "pidMode": "pod" }), &none, &none, "pidMode has no value");
 }
