@@ -32,9 +32,8 @@ pub(super) struct Machine {
 }
 
 /// The runtime's own tests of the kernel differ on version 2 and with systemd. Those of `e2e` are
-/// about cgroups and processes, and so differ too; all of them would take too long under emulation,
-/// and an emulated machine on a busy host can be so slow that its agent loses its lease again and
-/// again.
+/// about cgroups and processes, and so differ too; all of them would take too long under emulation.
+/// An emulated machine on a busy host stands still for seconds: tests give its nodes a long lease.
 pub(super) const MACHINES: &[Machine] = &[
     Machine {
         name: "conformance on cgroup v2",
