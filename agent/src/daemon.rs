@@ -337,6 +337,10 @@ fn attributes(
         let name = name.to_owned();
         v1::Attribute { name, value: None }
     }));
+    if options.journal_socket.exists() {
+        let name = "com.amazonaws.ecs.capability.logging-driver.journald".to_owned();
+        wire.push(v1::Attribute { name, value: None });
+    }
     for text in &options.attributes {
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
@@ -375,6 +379,7 @@ fn workshop(
         runtime_root: state_dir.join("runtime"),
         log_file_bytes_max: options.log_file_bytes_max,
         log_files_max: options.log_files_max,
+        journal_socket: options.journal_socket.clone(),
         host: bundle::Host {
             cgroup_parent: options.cgroup_parent.clone(),
             memory: groups.cgroups.memory_accounting(),

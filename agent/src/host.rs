@@ -132,6 +132,9 @@ fn built_in(kernel: &str) -> Vec<Attribute> {
         only("ecs.capability.container-restart-policy"),
         only("loadline.capability.shared-namespaces"),
         only("com.amazonaws.ecs.capability.logging-driver.json-file"),
+        only("com.amazonaws.ecs.capability.logging-driver.none"),
+        only("com.amazonaws.ecs.capability.logging-driver.syslog"),
+        only("loadline.capability.terminal"),
         pair("loadline.kernel-version", kernel),
         pair("loadline.agent-version", env!("CARGO_PKG_VERSION")),
     ]

@@ -34,7 +34,7 @@ tasks. With systemd use KillMode=process and Delegate=yes.";
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Runs the agent in the foreground, until SIGTERM or SIGINT. Tasks go on running after it.
-    Run(RunOptions),
+    Run(Box<RunOptions>),
     /// Joins many simulated nodes to a controller, whose containers are imagined: to study
     /// registration and scheduling, and to see how many nodes a controller bears.
     Hollow(HollowOptions),
@@ -184,6 +184,10 @@ pub struct RunOptions {
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub usage_interval_s: u64,
+
+    /// Where the node's journal listens, for the log driver journald.
+    #[arg(long, value_name = "SOCKET", default_value = "/run/systemd/journal/socket")]
+    pub journal_socket: PathBuf,
 
     /// How long the log of a stopped task is kept, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 3 * 3600)]

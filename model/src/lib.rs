@@ -11,6 +11,7 @@ pub mod ids;
 pub mod lifecycle;
 pub mod line;
 pub mod linux;
+pub mod logging;
 pub mod network;
 pub mod report;
 pub mod resources;
@@ -25,6 +26,7 @@ pub use lifecycle::{
 };
 pub use line::{Line, Refusal, RefusalReason};
 pub use linux::{Device, IpcMode, LinuxParameters, PidMode, Right, Tmpfs, Ulimit};
+pub use logging::{LogConfiguration, LogDriver};
 pub use network::{ContainerNetwork, NetworkBinding, NetworkMode, PortMapping, Protocol};
 pub use report::{ContainerReport, TaskReport};
 pub use resources::Resources;

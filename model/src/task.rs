@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::logging::LogConfiguration;
 use crate::network::{ContainerNetwork, NetworkMode};
 use crate::{
     ContainerName, Dependency, DesiredStatus, HealthCheck, IpcMode, LinuxParameters, MountPoint,
@@ -165,6 +166,9 @@ pub struct ContainerSpec {
     /// Whether its programs can't gain rights (`dockerSecurityOptions`: `no-new-privileges`).
     #[serde(default, skip_serializing_if = "is_default")]
     pub no_new_privileges: bool,
+    /// Where its output goes; to the node's own files where it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogConfiguration>,
     /// Whether its standard input stays open, though nobody writes to it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub interactive: bool,
@@ -204,6 +208,7 @@ impl ContainerSpec {
             linux: LinuxParameters::default(),
             system_controls: Vec::new(),
             no_new_privileges: false,
+            log: None,
             interactive: false,
             pseudo_terminal: false,
         }

@@ -39,7 +39,7 @@ fn run(options: Options) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let ended = match options.command {
-        Command::Run(run) => runtime.block_on(loadline_agent::daemon::run(run)),
+        Command::Run(run) => runtime.block_on(loadline_agent::daemon::run(*run)),
         Command::Hollow(hollow) => runtime.block_on(loadline_agent::hollow::run(hollow)),
     };
     // Threads that block on a hung disk must not keep the agent from ending.

@@ -158,6 +158,9 @@ fn process(input: &Input<'_>) -> Result<Process, SpecError> {
         format!("HOSTNAME={}", hostname(input)),
         format!("HOME={}", identity.home),
     ];
+    if container.pseudo_terminal {
+        defaults.push("TERM=xterm".to_owned());
+    }
     let around = &input.network.environment;
     defaults.extend(around.iter().map(|pair| format!("{}={}", pair.name, pair.value)));
     let environment = command::environment(image, &container.environment, &defaults)?;
@@ -167,7 +170,7 @@ fn process(input: &Input<'_>) -> Result<Process, SpecError> {
         .set_additional_gids(Some(identity.additional_gids.clone()));
     let mut process = Process::default();
     process
-        .set_terminal(Some(false))
+        .set_terminal(Some(container.pseudo_terminal))
         .set_user(user)
         .set_args(Some(arguments))
         .set_env(Some(environment))

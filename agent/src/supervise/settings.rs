@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use loadline_model::logging::{Delivery, SyslogAddress, SyslogFormat};
 use serde::{Deserialize, Serialize};
 
 /// Version of `settings.json` and `state.json`: an upgraded agent meets older supervisors.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Everything that one run of one container needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,12 @@ pub struct Settings {
     pub stop_signal: i32,
     /// Where its output goes.
     pub log: LogSettings,
+    /// Whether it has a terminal, in place of pipes.
+    #[serde(default)]
+    pub terminal: bool,
+    /// Whether its standard input stays open; otherwise it is /dev/null.
+    #[serde(default)]
+    pub stdin_open: bool,
     /// How an OOM kill is noticed; `None` where the memory controller is missing.
     pub oom: Option<OomSettings>,
 }
@@ -37,6 +44,62 @@ pub struct LogSettings {
     pub file_bytes_max: u64,
     /// How many files are kept, at least 1.
     pub files_max: u32,
+    /// Where it goes besides.
+    #[serde(default)]
+    pub driver: DriverSettings,
+}
+
+/// A log driver, with everything about the container filled in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DriverSettings {
+    /// The files alone.
+    #[default]
+    File,
+    /// Not even those.
+    None,
+    /// A syslog server.
+    Syslog(SyslogSettings),
+    /// The node's journal.
+    Journald(JournaldSettings),
+}
+
+/// A syslog server, and what its messages say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyslogSettings {
+    /// Where it listens.
+    pub address: SyslogAddress,
+    /// 0 to 23.
+    pub facility: u8,
+    /// How messages are written.
+    pub format: SyslogFormat,
+    /// Who says it.
+    pub tag: String,
+    /// The node's name.
+    pub hostname: String,
+    /// What happens to what can't be delivered as fast as it comes.
+    pub delivery: Delivery,
+}
+
+/// The node's journal, and what its entries say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournaldSettings {
+    /// Its socket.
+    pub socket: PathBuf,
+    /// The fields of every entry.
+    pub fields: Vec<(String, String)>,
+    /// What happens to what can't be delivered as fast as it comes.
+    pub delivery: Delivery,
+}
+
+impl Settings {
+    /// The oldest format that has everything that these settings ask for: an older supervisor
+    /// would leave the rest out without a word.
+    #[must_use]
+    pub fn format_needed(&self) -> u32 {
+        let plain = self.log.driver == DriverSettings::File && !self.terminal && !self.stdin_open;
+        if plain { 1 } else { FORMAT_VERSION }
+    }
 }
 
 /// The kernel's count of processes that the OOM killer ended in the container's cgroup.

@@ -1,7 +1,7 @@
 //! The OCI runtime's calls, and reaping.
 
 use std::ffi::OsStr;
-use std::io::{self, PipeWriter, Read as _};
+use std::io::{self, PipeReader, PipeWriter, Read as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::process::{ChildStderr, Command, Stdio};
@@ -43,16 +43,22 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// `create`: the container inherits the ends of the pipes.
+    /// `create`: the container inherits the ends of the pipes, unless it has a terminal.
     pub(super) fn create(
         settings: &Settings,
+        stdin: Option<PipeReader>,
         stdout: PipeWriter,
         stderr: PipeWriter,
     ) -> io::Result<Self> {
         let bundle = settings.bundle.as_os_str();
         let arguments = ["create".as_ref(), "--bundle".as_ref(), bundle, "--pid-file".as_ref()];
         let mut command = runtime(settings, &arguments);
-        command.arg(Path::new(PID_FILE)).arg(&settings.id).stdout(stdout).stderr(stderr);
+        command.arg(Path::new(PID_FILE));
+        if settings.terminal {
+            command.arg("--console-socket").arg(super::console::path());
+        }
+        command.arg(&settings.id).stdout(stdout).stderr(stderr);
+        command.stdin(stdin.map_or_else(Stdio::null, Stdio::from));
         Self::spawn(Verb::Create, &mut command)
     }
 
@@ -82,7 +88,7 @@ impl Call {
         // A signal that comes in between is made up for by the sweep after each turn.
         let blocked = SigSet::from(Signal::SIGCHLD);
         blocked.thread_unblock()?;
-        let spawned = command.stdin(Stdio::null()).spawn();
+        let spawned = command.spawn();
         blocked.thread_block()?;
         let mut child = spawned?;
         let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
@@ -136,7 +142,7 @@ pub(super) fn keep(said: &mut Vec<u8>, bytes: &[u8]) {
 
 fn runtime(settings: &Settings, arguments: &[&OsStr]) -> Command {
     let mut command = Command::new(&settings.runtime);
-    command.arg("--root").arg(&settings.runtime_root).args(arguments);
+    command.stdin(Stdio::null()).arg("--root").arg(&settings.runtime_root).args(arguments);
     command
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, PipeReader, Read as _};
+use std::io::{self, PipeReader, PipeWriter, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -16,6 +16,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
 use super::children::{self, Call, Ended, PID_FILE, Verb};
+use super::console::Console;
+use super::driver::Driver;
 use super::handover::{self, Begun, Handover};
 use super::oom::Oom;
 use super::output::Lines;
@@ -26,6 +28,7 @@ use super::{Error, step};
 use crate::clock::now_ms;
 use crate::failpoint;
 use crate::logs::record::Stream;
+use crate::supervise::settings::DriverSettings;
 use crate::supervise::version::Holder;
 use crate::supervise::{Command, Exit, FailedStep, Settings, State, UPGRADE_FILE};
 
@@ -80,6 +83,7 @@ struct Parts {
     signals: SignalFd,
     server: Server,
     sink: Sink,
+    driver: Option<Driver>,
     outputs: [Output; 2],
 }
 
@@ -111,6 +115,13 @@ pub(super) struct Engine {
     signals: SignalFd,
     server: Server,
     sink: Sink,
+    driver: Option<Driver>,
+    /// Gets the container's terminal, where it has one.
+    console: Option<Console>,
+    /// The terminal, until the container is created.
+    terminal: Option<PipeReader>,
+    /// Held so that the container's standard input does not end; nobody writes to it.
+    kept_stdin: Option<PipeWriter>,
     oom: Oom,
     oom_kills: u64,
     /// When to look at the counter again, and when to stop that.
@@ -141,6 +152,12 @@ impl Engine {
         let record = FinalRecord::allocate(run_dir).map_err(step("allocate the exit record"))?;
         let server = Server::listen().map_err(step("listen on the run's socket"))?;
         let sink = Sink::start(settings.log.clone()).map_err(step("start the log's thread"))?;
+        let driver = Driver::start(&settings.log.driver, sink.drained());
+        let driver = driver.map_err(step("start the log driver's thread"))?;
+        let console = settings.terminal.then(Console::listen).transpose();
+        let console = console.map_err(step("listen for the container's terminal"))?;
+        let stdin = (settings.stdin_open && !settings.terminal).then(io::pipe).transpose();
+        let (stdin_end, stdin) = stdin.map_err(step("make a pipe"))?.unzip();
         let (stdout, stdout_end) = io::pipe().map_err(step("make a pipe"))?;
         let (stderr, stderr_end) = io::pipe().map_err(step("make a pipe"))?;
         for pipe in [&stdout, &stderr] {
@@ -155,12 +172,14 @@ impl Engine {
             signals,
             server,
             sink,
+            driver,
             outputs: [output(stdout, Stream::Stdout), output(stderr, Stream::Stderr)],
         };
         let mut engine = Self::new(run_dir, settings, parts);
+        (engine.console, engine.kept_stdin) = (console, stdin);
         engine.settle();
         failpoint::hit("creating-written");
-        match Call::create(&engine.settings, stdout_end, stderr_end) {
+        match Call::create(&engine.settings, stdin_end, stdout_end, stderr_end) {
             Ok(call) => engine.call = Some(call),
             Err(error) => engine.fail_call(FailedStep::Create, &error),
         }
@@ -169,7 +188,7 @@ impl Engine {
     }
 
     fn new(run_dir: &Path, settings: Settings, parts: Parts) -> Self {
-        let Parts { lock, state, record, signals, server, sink, outputs } = parts;
+        let Parts { lock, state, record, signals, server, sink, driver, outputs } = parts;
         Self {
             run_dir: run_dir.to_owned(),
             lock,
@@ -179,6 +198,10 @@ impl Engine {
             signals,
             server,
             sink,
+            driver,
+            console: None,
+            terminal: None,
+            kept_stdin: None,
             oom: Oom::new(settings.oom.clone()),
             settings,
             oom_kills: 0,
@@ -220,8 +243,9 @@ impl Engine {
         if self.finishing.as_ref().is_some_and(|f| EXIT_WRITE_RETRIES_MAX <= f.retries) {
             return true;
         }
-        let flushed = self.sink.is_finished()
-            || self.flush_until.is_some_and(|until| until <= Instant::now());
+        let is_finished =
+            self.sink.is_finished() && self.driver.as_ref().is_none_or(Driver::is_finished);
+        let flushed = is_finished || self.flush_until.is_some_and(|until| until <= Instant::now());
         self.state.is_final() && self.finishing.is_none() && self.deleted && flushed
     }
 
@@ -247,6 +271,7 @@ impl Engine {
         if let Some(call) = &mut self.call {
             call.listen();
         }
+        self.receive_terminal();
         self.note_oom(now);
         self.read_outputs(now);
         while let Some((pid, ended)) = children::reap() {
@@ -282,6 +307,7 @@ impl Engine {
         });
         fds.extend(self.server.fds());
         fds.extend(self.call.as_ref().and_then(Call::fd));
+        fds.extend(self.console.as_ref().map(Console::fd));
         if self.full_since.is_none() {
             fds.extend(self.outputs.iter().filter_map(|o| o.pipe.as_ref()).map(|p| p.as_fd()));
         }
@@ -297,7 +323,7 @@ impl Engine {
         let after = |since: Option<Instant>, ms| since.map(|at| at + Duration::from_millis(ms));
         let deadlines = [
             self.call.as_ref().map(|call| call.deadline),
-            after(self.full_since, BACKPRESSURE_MS_MAX),
+            after(self.full_since.filter(|_| !self.sink.has_room()), BACKPRESSURE_MS_MAX),
             after(self.partial_since, PARTIAL_LINE_MS_MAX),
             self.finishing.as_ref().map(|finishing| finishing.retry_at),
             self.oom_look.map(|(next, _)| next),
@@ -383,8 +409,21 @@ impl Engine {
             early.into_iter().find(|(child, _)| child.as_raw() == pid).map(|(_, end)| end);
         self.oom.arm();
         self.runtime_said = Vec::new();
+        // It may have come since this turn began.
+        self.receive_terminal();
+        if let Some(terminal) = self.terminal.take() {
+            // What the runtime had to say is said; the container has no other output.
+            self.outputs[0] = Output { pipe: Some(terminal), lines: Lines::of_terminal() };
+        }
         self.change(State::Created { pid });
         failpoint::hit("created-written");
+    }
+
+    fn receive_terminal(&mut self) {
+        if let Some(terminal) = self.console.as_ref().and_then(Console::receive) {
+            self.terminal = Some(terminal);
+            self.console = None;
+        }
     }
 
     fn started(&mut self) {
@@ -495,11 +534,13 @@ impl Engine {
 /// The container's output.
 impl Engine {
     fn read_outputs(&mut self, now: Instant) {
-        if self.full_since.is_some() && self.sink.has_room() {
+        if self.full_since.is_some() && self.has_room() {
             self.full_since = None;
         }
         let patience = Duration::from_millis(BACKPRESSURE_MS_MAX);
-        let dropping = self.full_since.is_some_and(|since| since + patience <= now);
+        // A driver that blocks holds the container up for as long as it takes.
+        let dropping =
+            self.full_since.is_some_and(|since| since + patience <= now) && !self.sink.has_room();
         if self.full_since.is_some() && !dropping {
             return;
         }
@@ -535,7 +576,14 @@ impl Engine {
                 0
             }
             Some(Ok(length)) => length,
-            Some(Err(_)) | None => 0,
+            Some(Err(error)) if is_passing(&error) => 0,
+            // A terminal whose other side is closed gives EIO, and has no more to say.
+            Some(Err(_)) => {
+                output.pipe = None;
+                output.lines.flush(false, now_ms(), &mut records);
+                0
+            }
+            None => 0,
         };
         if before_start {
             children::keep(&mut self.runtime_said, &bytes[..length]);
@@ -549,11 +597,27 @@ impl Engine {
         if flush {
             output.lines.flush(true, now_ms(), &mut records);
         }
-        if !records.is_empty() && self.sink.push(&records) == Pushed::Full {
+        self.put(&records);
+        if !self.has_room() {
+            self.full_since.get_or_insert(now);
+        }
+    }
+
+    /// Whether there is room for what one turn may bring.
+    fn has_room(&self) -> bool {
+        self.sink.has_room() && !self.driver.as_ref().is_some_and(Driver::is_full)
+    }
+
+    /// Hands whole records to the files, and to the driver.
+    fn put(&self, records: &[u8]) {
+        if records.is_empty() || self.settings.log.driver == DriverSettings::None {
+            return;
+        }
+        if self.sink.push(records) == Pushed::Full {
             self.sink.dropped(records.len() as u64);
         }
-        if !self.sink.has_room() {
-            self.full_since.get_or_insert(now);
+        if let Some(driver) = &self.driver {
+            driver.push(records);
         }
     }
 
@@ -565,17 +629,18 @@ impl Engine {
             return;
         }
         self.drain_until = None;
+        let mut records = Vec::new();
         for output in &mut self.outputs {
             output.pipe = None;
-            let mut records = Vec::new();
             output.lines.flush(false, now_ms(), &mut records);
-            if self.sink.push(&records) == Pushed::Full {
-                self.sink.dropped(records.len() as u64);
-            }
         }
+        self.put(&records);
         self.partial_since = None;
         self.full_since = None;
         self.sink.close();
+        if let Some(driver) = &self.driver {
+            driver.close();
+        }
     }
 }
 
@@ -613,6 +678,7 @@ impl Engine {
             signals: signals()?,
             server: Server::resumed(listener, fds.zip(handover.clients).collect()),
             sink,
+            driver: None,
             outputs,
         };
         let mut engine = Self::new(run_dir, settings, parts);
@@ -647,7 +713,20 @@ impl Engine {
         }
     }
 
+    /// What no other program can be given yet: its supervisor stays the program that it is.
+    fn keeps(&self) -> Option<&'static str> {
+        let kept = [
+            (self.driver.is_some(), "it delivers to a log driver"),
+            (self.kept_stdin.is_some(), "it holds the container's standard input open"),
+            (self.settings.terminal, "it holds the container's terminal"),
+        ];
+        kept.into_iter().find_map(|(holds, what)| holds.then_some(what))
+    }
+
     fn become_another(&self, dropped_bytes: u64) -> io::Result<()> {
+        if let Some(what) = self.keeps() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, what));
+        }
         let program = PathBuf::from(OsString::from_vec(std::fs::read(UPGRADE_FILE)?));
         let begun = |output: &Output| Begun {
             open: output.pipe.is_some(),
@@ -678,6 +757,10 @@ impl Engine {
         nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
         Err(error)
     }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// What to tell of a failed call: its own words, or else how it ended.

@@ -14,6 +14,8 @@
 //! program.
 
 mod children;
+mod console;
+mod driver;
 mod engine;
 mod front;
 mod handover;

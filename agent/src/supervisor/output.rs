@@ -8,16 +8,23 @@ pub(super) struct Lines {
     stream: Stream,
     /// The beginning of a line whose end has not come.
     begun: Vec<u8>,
+    /// Whether it is a terminal's, whose lines end with a carriage return too.
+    is_terminal: bool,
 }
 
 impl Lines {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, begun: Vec::new() }
+        Self { stream, begun: Vec::new(), is_terminal: false }
+    }
+
+    /// Of a container with a terminal: there is one stream.
+    pub(super) fn of_terminal() -> Self {
+        Self { is_terminal: true, ..Self::new(Stream::Stdout) }
     }
 
     /// Goes on with a line that was begun.
     pub(super) fn resumed(stream: Stream, begun: Vec<u8>) -> Self {
-        Self { stream, begun }
+        Self { stream, begun, is_terminal: false }
     }
 
     /// The beginning of a line whose end has not come.
@@ -60,16 +67,22 @@ impl Lines {
     }
 
     fn emit(&mut self, rest: &[u8], partial: bool, timestamp_ms: u64, out: &mut Vec<u8>) {
-        let stream = self.stream;
-        if self.begun.is_empty() {
-            Record { timestamp_ms, stream, partial, message: rest }.encode(out);
-            return;
-        }
-        self.begun.extend_from_slice(rest);
-        Record { timestamp_ms, stream, partial, message: &self.begun }.encode(out);
+        let (stream, is_terminal) = (self.stream, self.is_terminal);
         // A supervisor is small: it keeps no buffer of a long line that is gone.
-        self.begun = Vec::new();
+        let mut begun = std::mem::take(&mut self.begun);
+        let message = if begun.is_empty() {
+            rest
+        } else {
+            begun.extend_from_slice(rest);
+            &begun
+        };
+        let message = if is_terminal && !partial { without_return(message) } else { message };
+        Record { timestamp_ms, stream, partial, message }.encode(out);
     }
+}
+
+fn without_return(message: &[u8]) -> &[u8] {
+    message.strip_suffix(b"\r").unwrap_or(message)
 }
 
 #[cfg(test)]
@@ -95,6 +108,17 @@ mod tests {
         }
         lines.flush(false, 6, &mut out);
         let expected = [(false, b"hello".to_vec()), (false, vec![]), (false, b"world".to_vec())];
+        assert_eq!(records(&out), expected);
+    }
+
+    #[test]
+    fn lines_of_a_terminal_come_without_its_carriage_returns() {
+        let mut lines = Lines::of_terminal();
+        let mut out = Vec::new();
+        lines.feed(b"one\r\ntwo\r", 5, &mut out);
+        lines.feed(b"\nth\rree", 5, &mut out);
+        lines.flush(false, 6, &mut out);
+        let expected = [&b"one"[..], b"two", b"th\rree"].map(|line| (false, line.to_vec()));
         assert_eq!(records(&out), expected);
     }
 

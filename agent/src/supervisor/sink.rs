@@ -35,7 +35,7 @@ struct Shared {
     queue: Mutex<Queue>,
     more: Condvar,
     /// Counts up whenever the queue was emptied.
-    drained: EventFd,
+    drained: Arc<EventFd>,
 }
 
 impl Shared {
@@ -64,7 +64,7 @@ impl Sink {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             more: Condvar::new(),
-            drained: EventFd::from_flags(flags)?,
+            drained: Arc::new(EventFd::from_flags(flags)?),
         });
         let theirs = Arc::clone(&shared);
         std::thread::Builder::new()
@@ -114,7 +114,7 @@ impl Sink {
     }
 
     /// Readable when the queue was emptied, or the thread ended.
-    pub(super) fn drained(&self) -> &EventFd {
+    pub(super) fn drained(&self) -> &Arc<EventFd> {
         &self.shared.drained
     }
 }
@@ -240,9 +240,11 @@ mod tests {
 
     use super::*;
     use crate::logs::{Cursor, read};
+    use crate::supervise::settings::DriverSettings;
 
     fn settings(dir: &Path) -> LogSettings {
-        LogSettings { dir: dir.to_owned(), file_bytes_max: 100, files_max: 2 }
+        let driver = DriverSettings::File;
+        LogSettings { dir: dir.to_owned(), file_bytes_max: 100, files_max: 2, driver }
     }
 
     fn record(text: &str) -> Vec<u8> {

@@ -17,6 +17,7 @@ mod gate;
 pub mod groups;
 pub mod health;
 mod init;
+mod logging;
 mod probe;
 pub mod reconcile;
 pub mod record;

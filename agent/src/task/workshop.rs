@@ -24,6 +24,7 @@ use super::calls;
 use super::groups::Groups;
 use super::health;
 use super::init::Init;
+use super::logging;
 use super::probe::Probe;
 use super::record::Task;
 use super::{shared, signal};
@@ -36,7 +37,7 @@ use crate::network::plan::Attachment;
 use crate::network::{self, Network};
 use crate::rootfs;
 use crate::supervise::settings::FORMAT_VERSION;
-use crate::supervise::{LogSettings, SETTINGS_FILE, Settings, State, disk};
+use crate::supervise::{SETTINGS_FILE, Settings, State, disk};
 use crate::text::chain;
 use crate::usage::meter::or_none;
 
@@ -63,6 +64,8 @@ pub struct Tools {
     pub log_file_bytes_max: u64,
     /// How many log files a container keeps.
     pub log_files_max: u32,
+    /// Where the node's journal listens.
+    pub journal_socket: PathBuf,
     /// Facts of this host for bundles.
     pub host: bundle::Host,
     /// Where images come from that are not here.
@@ -121,6 +124,13 @@ impl Workshop {
                 "HostConfigError: the owner of this node refuses {} (--refuse)",
                 names.join(", ")
             ));
+        }
+        let fault = spec.containers.iter().find_map(|container| {
+            let why = container.log.as_ref()?.driver().err()?;
+            Some(format!("CannotCreateContainerError: {}: logConfiguration: {why}", container.name))
+        });
+        if fault.is_some() {
+            return fault;
         }
         if let Some(why) = self.lacks(spec) {
             return Some(format!("HostConfigError: {why}"));
@@ -251,20 +261,29 @@ impl Workshop {
     /// The reason why the container can't be started, in ECS's words.
     pub fn write_settings(&self, task: &Task, at: usize, stop_signal: i32) -> Result<(), String> {
         let container = &task.spec.containers[at];
-        let settings = Settings {
+        let place = logging::Place {
+            task,
+            at,
+            hostname: &self.tools.host.hostname,
+            journal_socket: &self.tools.journal_socket,
+        };
+        let limits = (self.tools.log_file_bytes_max, self.tools.log_files_max);
+        let log_dir = self.log_dir(&task.spec.arn, container.name.as_str());
+        let log = logging::settings(&place, log_dir, limits)
+            .map_err(|why| format!("CannotCreateContainerError: logConfiguration: {why}"))?;
+        let mut settings = Settings {
             format_version: FORMAT_VERSION,
             runtime: self.tools.runtime.clone(),
             runtime_root: self.tools.runtime_root.clone(),
             id: task.runtime_id(at),
             bundle: self.box_dir(task, at),
             stop_signal,
-            log: LogSettings {
-                dir: self.log_dir(&task.spec.arn, container.name.as_str()),
-                file_bytes_max: self.tools.log_file_bytes_max,
-                files_max: self.tools.log_files_max,
-            },
+            log,
+            terminal: container.pseudo_terminal,
+            stdin_open: container.interactive,
             oom: self.groups.oom(&task.spec.arn, container.name.as_str()),
         };
+        settings.format_version = settings.format_needed();
         let json = serde_json::to_vec(&settings).expect("paths and numbers make JSON");
         let dir = self.run_dir(task, at);
         make_dir(&dir)

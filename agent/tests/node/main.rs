@@ -16,6 +16,8 @@ mod life;
 #[cfg(test)]
 mod local;
 #[cfg(test)]
+mod logging;
+#[cfg(test)]
 mod network;
 #[cfg(test)]
 mod order;

@@ -104,7 +104,6 @@ type Socket = WebSocketStream<TcpStream>;
 
 struct Session {
     socket: Socket,
-    peer: String,
 }
 
 impl Session {
@@ -133,7 +132,7 @@ impl Session {
         }
         let opening = Message::Text(opening.to_string().into());
         socket.send(opening).await.map_err(|error| broken(&peer, &error))?;
-        Ok(Self { socket, peer })
+        Ok(Self { socket })
     }
 
     /// Both ways at once: whoever waits for one must not hold the other up.
@@ -145,7 +144,7 @@ impl Session {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            end = receive(from, &self.peer) => end,
+            end = receive(from) => end,
             () = sending => Ok(End::Failed("the session was left".to_owned())),
         }
     }
@@ -156,9 +155,11 @@ fn broken(peer: &str, error: &dyn std::fmt::Display) -> Failure {
 }
 
 /// Prints what the program writes, to its end.
-async fn receive(mut from: SplitStream<Socket>, peer: &str) -> Result<End, Failure> {
+async fn receive(mut from: SplitStream<Socket>) -> Result<End, Failure> {
     while let Some(message) = from.next().await {
-        match message.map_err(|error| broken(peer, &error))? {
+        // A controller that was killed says nothing more.
+        let Ok(message) = message else { break };
+        match message {
             Message::Binary(bytes) => print(&bytes).map_err(Failure::Output)?,
             Message::Text(text) => {
                 if let Some(end) = end_of(&text) {

@@ -62,6 +62,14 @@ pub struct DefinitionBody {
     pub tags: Vec<KeyValue>,
 }
 
+/// Log drivers of nodes, and the attributes of nodes that have them.
+const LOG_DRIVERS: [(&str, &str); 4] = [
+    ("json-file", "com.amazonaws.ecs.capability.logging-driver.json-file"),
+    ("none", "com.amazonaws.ecs.capability.logging-driver.none"),
+    ("syslog", "com.amazonaws.ecs.capability.logging-driver.syslog"),
+    ("journald", "com.amazonaws.ecs.capability.logging-driver.journald"),
+];
+
 impl DefinitionBody {
     /// A definition with nothing special about it.
     #[must_use]
@@ -107,6 +115,7 @@ impl DefinitionBody {
             ("loadline.capability.init-process", any(|c| c.linux.init_process)),
             ("loadline.capability.swap", any(|c| c.linux.swaps())),
             ("loadline.capability.shared-namespaces", self.shares_namespaces()),
+            ("loadline.capability.terminal", any(|c| c.pseudo_terminal || c.interactive)),
         ];
         let features = features.into_iter().filter(|(_, used)| *used).map(|(name, _)| name);
         // Rights do not depend on who the task is.
@@ -117,6 +126,10 @@ impl DefinitionBody {
             ipc_mode: self.ipc_mode,
             ..TaskSpec::new(any, self.containers.clone())
         };
+        let features = features.chain(LOG_DRIVERS.into_iter().filter_map(|(driver, name)| {
+            let uses = |c: &ContainerSpec| c.log.as_ref().is_some_and(|log| log.driver == driver);
+            self.containers.iter().any(uses).then_some(name)
+        }));
         features.chain(task.rights().into_iter().map(Right::attribute)).collect()
     }
 

@@ -2,7 +2,7 @@
 
 use loadline_model::{
     Condition, ContainerName, ContainerSpec, Dependency, Device, HealthCheck, KeyValue,
-    LinuxParameters, MountPoint, RestartPolicy, Tmpfs, Ulimit, VolumeFrom,
+    LinuxParameters, LogConfiguration, MountPoint, RestartPolicy, Tmpfs, Ulimit, VolumeFrom,
 };
 
 use super::{Fault, InvalidField, at_most, distinct, each, id, network};
@@ -49,6 +49,7 @@ impl TryFrom<v1::ContainerSpec> for ContainerSpec {
             linux: linux.map_err(|e| e.within("linux"))?.unwrap_or_default(),
             system_controls: pairs_from_wire(wire.system_controls),
             no_new_privileges: wire.no_new_privileges,
+            log: wire.log.map(log).transpose()?,
             interactive: wire.interactive,
             pseudo_terminal: wire.pseudo_terminal,
             network: network::from_wire(wire.network)?,
@@ -85,11 +86,25 @@ impl From<ContainerSpec> for v1::ContainerSpec {
             linux: linux.map(Into::into),
             system_controls: pairs_to_wire(container.system_controls),
             no_new_privileges: container.no_new_privileges,
+            log: container.log.map(|log| v1::LogConfiguration {
+                driver: log.driver,
+                options: log
+                    .options
+                    .into_iter()
+                    .map(|(name, value)| v1::KeyValue { name, value })
+                    .collect(),
+            }),
             interactive: container.interactive,
             pseudo_terminal: container.pseudo_terminal,
             network: network::to_wire(container.network),
         }
     }
+}
+
+fn log(wire: v1::LogConfiguration) -> Result<LogConfiguration, InvalidField> {
+    at_most("log.options", wire.options.len(), ITEMS_MAX)?;
+    let options = wire.options.into_iter().map(|pair| (pair.name, pair.value)).collect();
+    Ok(LogConfiguration { driver: wire.driver, options })
 }
 
 fn pairs_from_wire(pairs: Vec<v1::KeyValue>) -> Vec<KeyValue> {

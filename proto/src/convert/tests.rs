@@ -6,8 +6,8 @@ use loadline_model::network::{
 use loadline_model::{
     Assignment, Condition, ContainerName, ContainerReport, ContainerSpec, ContainerStatus,
     Dependency, DesiredStatus, Device, HealthCheck, HealthStatus, IpcMode, KeyValue,
-    LinuxParameters, MountPoint, NetworkMode, PidMode, RestartPolicy, StopCode, TaskArn,
-    TaskReport, TaskSpec, TaskStatus, Tmpfs, Ulimit, Volume, VolumeFrom, VolumeSource,
+    LinuxParameters, LogConfiguration, MountPoint, NetworkMode, PidMode, RestartPolicy, StopCode,
+    TaskArn, TaskReport, TaskSpec, TaskStatus, Tmpfs, Ulimit, Volume, VolumeFrom, VolumeSource,
 };
 use prop::option::of as maybe;
 use proptest::prelude::*;
@@ -179,6 +179,10 @@ prop_compose! {
             linux,
             system_controls,
             no_new_privileges: more.2,
+            log: more.3.then(|| LogConfiguration {
+                driver: "syslog".into(),
+                options: [("tag".to_owned(), "web".to_owned())].into(),
+            }),
             interactive: more.3,
             pseudo_terminal: more.4,
             network,

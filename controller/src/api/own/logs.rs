@@ -1,10 +1,13 @@
 //! What a container wrote, asked of its node.
 
+use loadline_model::ContainerName;
+
 use super::within;
 use crate::api::ecs::{cluster_name, container_of, find_task};
 use crate::api::wire::shape;
 use crate::api::{Api, ApiError, Code};
 use crate::nodes::{LogLine, LogQuery, LogStream, LogsError};
+use crate::state::{Task, View};
 
 /// Most events of one answer, and the default.
 const EVENTS_MAX: u32 = 1000;
@@ -66,9 +69,11 @@ pub(super) async fn read(
     let view = api.engine.snapshot();
     let cluster = cluster_name(&view.scope, request.cluster.as_deref())?;
     let task = find_task(&view, &cluster, &request.task)?;
+    let container = container_of(task, "containerName", request.container_name.as_deref())?;
+    is_kept(&view, task, &container)?;
     let query = LogQuery {
         task: task.arn.clone(),
-        container: container_of(task, "containerName", request.container_name.as_deref())?,
+        container,
         cursor: request.cursor.unwrap_or_default(),
         events_max: within("limit", request.limit, 1, EVENTS_MAX, EVENTS_MAX)?,
         wait_ms: within("waitMs", request.wait_ms, 0, WAIT_MS_MAX, 0)?,
@@ -81,6 +86,19 @@ pub(super) async fn read(
     let page = api.relay.read(&task.node, query).await.map_err(refusal)?;
     let events = page.events.into_iter().map(show).collect();
     Ok(ReadTaskLogsResponse { events, next_cursor: page.next_cursor, end: page.end })
+}
+
+/// With the log driver none there is nothing to read.
+fn is_kept(view: &View, task: &Task, container: &ContainerName) -> Result<(), ApiError> {
+    let definition = view.definitions.get(&task.definition);
+    let mut containers = definition.into_iter().flat_map(|of| &of.body.containers);
+    let log = containers.find(|spec| spec.name == *container).and_then(|spec| spec.log.as_ref());
+    if log.is_some_and(|log| log.driver == "none") {
+        return Err(ApiError::client(format_args!(
+            "container {container} has the log driver none: nothing of what it writes is kept"
+        )));
+    }
+    Ok(())
 }
 
 fn refusal(error: LogsError) -> ApiError {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use loadline_model::ContainerName;
+use loadline_model::{ContainerName, ContainerSpec};
 
 use super::shapes::{ContainerDefinition, LogConfiguration};
 use crate::api::ApiError;
@@ -11,10 +11,11 @@ use crate::state::{AwsLogs, Scope};
 
 const PREFIX_CHARS_MAX: usize = 128;
 /// Drivers that ECS knows besides.
-const KNOWN: [&str; 7] =
-    ["json-file", "syslog", "journald", "gelf", "fluentd", "splunk", "awsfirelens"];
+const KNOWN: [&str; 4] = ["gelf", "fluentd", "splunk", "awsfirelens"];
+/// Drivers of nodes.
+const OF_NODES: [&str; 4] = ["json-file", "none", "syslog", "journald"];
 
-/// The driver of every container that names one.
+/// The driver of every container that names the controller's own.
 pub(super) fn read(
     scope: &Scope,
     given: &[ContainerDefinition],
@@ -25,10 +26,30 @@ pub(super) fn read(
         let (Some(configuration), Ok(name)) = (&container.log_configuration, name) else {
             continue;
         };
+        if OF_NODES.contains(&configuration.log_driver.as_str()) {
+            continue;
+        }
         let at = format!("containerDefinitions[{index}].logConfiguration");
         all.insert(name, driver(scope, &at, configuration)?);
     }
     Ok(all)
+}
+
+/// A driver that the container's node has.
+pub(super) fn of_node(
+    at: &str,
+    given: Option<&LogConfiguration>,
+) -> Result<Option<loadline_model::LogConfiguration>, ApiError> {
+    let given = given.filter(|given| OF_NODES.contains(&given.log_driver.as_str()));
+    let Some(given) = given else { return Ok(None) };
+    let log = loadline_model::LogConfiguration {
+        driver: given.log_driver.clone(),
+        options: given.options.clone().unwrap_or_default(),
+    };
+    match log.driver() {
+        Ok(_) => Ok(Some(log)),
+        Err(why) => Err(ApiError::client(format_args!("{at}.options: {why}"))),
+    }
 }
 
 fn driver(scope: &Scope, at: &str, given: &LogConfiguration) -> Result<AwsLogs, ApiError> {
@@ -91,9 +112,15 @@ fn driver(scope: &Scope, at: &str, given: &LogConfiguration) -> Result<AwsLogs, 
 /// As it was given.
 pub(super) fn show(
     all: &BTreeMap<ContainerName, AwsLogs>,
-    container: &ContainerName,
+    container: &ContainerSpec,
 ) -> Option<LogConfiguration> {
-    all.get(container).map(|logs| LogConfiguration {
+    if let Some(log) = &container.log {
+        return Some(LogConfiguration {
+            log_driver: log.driver.clone(),
+            options: Some(log.options.clone()).filter(|options| !options.is_empty()),
+        });
+    }
+    all.get(&container.name).map(|logs| LogConfiguration {
         log_driver: "awslogs".to_owned(),
         options: Some(logs.options.clone()),
     })

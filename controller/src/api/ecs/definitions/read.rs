@@ -272,6 +272,9 @@ fn basic_spec(index: usize, given: &mut ContainerDefinition) -> Result<Container
         user: given.user.take().filter(|text| !text.is_empty()),
         readonly_root_filesystem: given.readonly_root_filesystem.unwrap_or(false),
         stop_timeout_s: stop_timeout,
+        log: logs::of_node(&at("logConfiguration"), given.log_configuration.as_ref())?,
+        interactive: given.interactive.unwrap_or(false),
+        pseudo_terminal: given.pseudo_terminal.unwrap_or(false),
         labels: labels(&at("dockerLabels"), given.docker_labels.take().unwrap_or_default())?,
         ..ContainerSpec::new(parsed, image)
     })

@@ -114,12 +114,16 @@ shape! {
         dns_search_domains: "dnsSearchDomains" => Option<Vec<String>>,
         /// Labels.
         docker_labels: "dockerLabels" => Option<BTreeMap<String, String>>,
+        /// Whether its standard input stays open.
+        interactive: "interactive" => Option<bool>,
+        /// Whether it has a terminal.
+        pseudo_terminal: "pseudoTerminal" => Option<bool>,
         /// Sysctls of its own namespaces.
         system_controls: "systemControls" => Option<Vec<SystemControl>>,
     }
     unsupported [
         "repositoryCredentials", "environmentFiles", "versionConsistency",
-        "disableNetworking", "interactive", "pseudoTerminal",
+        "disableNetworking",
         "resourceRequirements", "firelensConfiguration", "credentialSpecs",
     ]
 }

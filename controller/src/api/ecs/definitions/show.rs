@@ -76,7 +76,7 @@ fn container(spec: &ContainerSpec, body: &DefinitionBody) -> ContainerDefinition
         command: spec.command.clone(),
         environment: Some(show_pairs(&spec.environment)),
         secrets: secrets::show(&body.secrets, &spec.name),
-        log_configuration: logs::show(&body.logs, &spec.name),
+        log_configuration: logs::show(&body.logs, spec),
         mount_points: None,
         volumes_from: None,
         depends_on: None,
@@ -93,6 +93,8 @@ fn container(spec: &ContainerSpec, body: &DefinitionBody) -> ContainerDefinition
         readonly_root_filesystem: spec.readonly_root_filesystem.then_some(true),
         docker_labels: labels(&spec.labels),
         system_controls: None,
+        interactive: spec.interactive.then_some(true),
+        pseudo_terminal: spec.pseudo_terminal.then_some(true),
     };
     lifecycle::show(spec, &mut shown);
     storage::show(spec, &mut shown);
