@@ -49,7 +49,7 @@ for text, code, part, call in [
         container(), requiresCompatibilities=["FARGATE"])),
     ("a network mode that is none", I, "networkMode", register(container(), networkMode="x")),
     ("port mappings without a network", C, "containerDefinitions[0].portMappings",
-     register(container(portMappings=[{"containerPort": 80}]))),
+     register(container(portMappings=[{"containerPort": 80}]), networkMode="none")),
     ("a link without bridge", C, "containerDefinitions[0].links can't be used with networkMode host",
      register(container(links=["d"]), container(name="d"), networkMode="host")),
     ("a link to nobody", C, "containerDefinitions[0].links[0]",
