@@ -42,10 +42,7 @@ pub fn init(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let Some(program) = words.next() else {
         return refuse("usage: docker-init -- PROGRAM ARGUMENTS", NOT_FOUND);
     };
-    let signals = SigSet::all();
-    if let Err(error) = signals.thread_block() {
-        return refuse(&format!("block signals: {error}"), NOT_RUN);
-    }
+    // Before signals are blocked: the program would have them blocked too.
     let started = Command::new(&program).args(words).process_group(0).spawn();
     let child = match started {
         Ok(child) => Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)),
@@ -55,20 +52,23 @@ pub fn init(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return refuse(&format!("start {}: {error}", program.display()), code);
         }
     };
+    let signals = SigSet::all();
+    if let Err(error) = signals.thread_block() {
+        // The program ends with its namespace's first process.
+        return refuse(&format!("block signals: {error}"), NOT_RUN);
+    }
     // Only where there is a terminal: the program then gets what is typed.
     let _ = nix::unistd::tcsetpgrp(io::stdin(), child);
     loop {
-        match signals.wait() {
-            Ok(Signal::SIGCHLD) => {
-                if let Some(code) = reap(Some(child)) {
-                    return ExitCode::from(code);
-                }
-            }
-            Ok(signal) if is_passed_on(signal) => {
-                // A program that has just ended is told about by SIGCHLD.
-                let _ = kill(child, signal);
-            }
-            Ok(_) | Err(_) => {}
+        // Also what ended before there was anybody to be told.
+        if let Some(code) = reap(Some(child)) {
+            return ExitCode::from(code);
+        }
+        if let Ok(signal) = signals.wait()
+            && is_passed_on(signal)
+        {
+            // A program that has just ended is told about by SIGCHLD.
+            let _ = kill(child, signal);
         }
     }
 }

@@ -91,7 +91,10 @@ pub fn judge(
     };
     let known = nodes.iter().filter(|node| !node.lost).count();
     let fallen: Vec<_> = nodes.iter().filter(|node| !node.lost).filter(silent).collect();
-    if known < fallen.len() * 3 {
+    // Heartbeats of nodes that fell at once are up to one interval apart: whoever missed one falls
+    // with those whose lease is over already.
+    let missing = |node: &&Observed<'_>| !node.lost && rules.lease_ms / 2 < silence(node);
+    if !fallen.is_empty() && known < nodes.iter().filter(missing).count() * 3 {
         verdict.mass_since_ms = Some(mass_since_ms.unwrap_or(now_ms));
     }
     let started = rules.start_grace_ms <= now_ms.saturating_sub(started_ms);
@@ -148,6 +151,16 @@ mod tests {
                 has_live_tasks: true,
             })
             .collect()
+    }
+
+    #[test]
+    fn nodes_that_fell_at_once_count_together_though_their_heartbeats_did_not_come_at_once() {
+        let arns = arns();
+        let mut nodes = nodes(&arns[..4], 2, 43_100);
+        nodes[1].heard_ms = Some(40_900);
+        let verdict = judge(&RULES, 0, None, 43_100, &nodes);
+        assert_eq!((verdict.silent.len(), verdict.lost.len()), (1, 0), "{verdict:?}");
+        assert_eq!(verdict.mass_since_ms, Some(43_100));
     }
 
     #[track_caller]

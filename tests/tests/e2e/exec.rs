@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use loadline_tests::api::Refused;
 use loadline_tests::cluster::Cluster;
@@ -40,14 +40,21 @@ fn ran(cluster: &Cluster, command: &mut Command) -> program::Ran {
     program::run(cluster.folder.path(), command).unwrap()
 }
 
-/// The same with a terminal around it, in which somebody types what stands in `typed`.
+/// The same with a terminal around it, in which somebody types what stands in `typed` once the
+/// program has said that it is ready: what is typed before is the shell's.
 fn at_a_terminal(cluster: &Cluster, words: &[&str], typed: &Path) -> program::Ran {
+    const TYPE: &str = r#"out=$1 typed=$2 words=$3
+        { until grep -q ready "$out"; do sleep 0.05; done; cat "$typed"; } |
+            script --quiet --return --command "$words" /dev/null >"$out"
+        code=$?; cat "$out"; exit $code"#;
     let inner = exec(cluster, words);
     let words = std::iter::once(inner.get_program()).chain(inner.get_args());
     let words: Vec<String> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
-    let mut script = program::command(Path::new("script"));
-    script.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]);
-    ran(cluster, script.stdin(File::open(typed).unwrap()))
+    let out = cluster.folder.path().join("shown");
+    File::create(&out).unwrap();
+    let mut script = program::command(Path::new("sh"));
+    script.args(["-c", TYPE, "sh"]).arg(out).arg(typed).arg(words.join(" "));
+    ran(cluster, &mut script)
 }
 
 #[test]
@@ -76,7 +83,8 @@ fn a_program_in_a_container_has_its_output_input_and_exit_code_at_the_command_li
     assert_eq!(told.stdout.lines().count(), 9001);
     // Return, and Ctrl-C.
     std::fs::write(&typed, "hello\r\u{3}").unwrap();
-    let words = ["-it", &task, "--", "/bin/probe", "read-line", "--", "tty", "--", "sleep", "999"];
+    let verbs = ["echo", "ready", "--", "read-line", "--", "tty", "--", "sleep", "999"];
+    let words = [&["-it", &task, "--", "/bin/probe"][..], &verbs].concat();
     let told = at_a_terminal(&cluster, &words, &typed);
     assert!(told.stdout.contains("\"controlling\":true"), "{}", told.said());
     assert_eq!(told.status.code(), Some(130), "{}", told.said());
@@ -168,12 +176,18 @@ fn a_session_ends_with_its_container_its_agent_and_its_controller() {
     {
         let task = running(&cluster, json!({ "enableExecuteCommand": true }));
         let own = processes(&cluster, &task);
-        let mut command = exec(&cluster, &[&task, "--", "/bin/probe", "sleep", "999"]);
-        let err = cluster.folder.path().join(format!("err{n}"));
-        let mut client =
-            command.stdout(Stdio::null()).stderr(File::create(&err).unwrap()).spawn().unwrap();
-        until("the program runs", || Ok((1 < processes(&cluster, &task).len()).then_some(())))
+        let words = [&task, "--", "/bin/probe", "echo", "ready", "--", "sleep", "999"];
+        let mut command = exec(&cluster, &words);
+        let [out, err] = ["out", "err"].map(|end| cluster.folder.path().join(format!("{end}{n}")));
+        let mut client = command
+            .stdout(File::create(&out).unwrap())
+            .stderr(File::create(&err).unwrap())
+            .spawn()
             .unwrap();
+        until("the program has spoken", || {
+            Ok(std::fs::read_to_string(&out)?.contains("ready").then_some(()))
+        })
+        .unwrap();
         match n {
             0 => drop(cluster.api.ecs("StopTask", &json!({ "task": task })).unwrap()),
             1 => cluster.kill_agent(0).unwrap(),
