@@ -41,10 +41,12 @@ fn ran(cluster: &Cluster, command: &mut Command) -> program::Ran {
 }
 
 /// The same with a terminal around it, in which somebody types what stands in `typed` once the
-/// program has said that it is ready: what is typed before is the shell's.
+/// program has said that it is ready (what is typed before is the shell's), and Ctrl-C after that,
+/// which would take away what is still unread.
 fn at_a_terminal(cluster: &Cluster, words: &[&str], typed: &Path) -> program::Ran {
     const TYPE: &str = r#"out=$1 typed=$2 words=$3
-        { until grep -q ready "$out"; do sleep 0.05; done; cat "$typed"; } |
+        shows() { until grep -q "$1" "$out"; do sleep 0.05; done; }
+        { shows ready; cat "$typed"; shows controlling; printf '\003'; } |
             script --quiet --return --command "$words" /dev/null >"$out"
         code=$?; cat "$out"; exit $code"#;
     let inner = exec(cluster, words);
@@ -82,7 +84,7 @@ fn a_program_in_a_container_has_its_output_input_and_exit_code_at_the_command_li
     assert!(told.stdout.starts_with(&format!("{{\"line\":\"{line}\"}}\n")));
     assert_eq!(told.stdout.lines().count(), 9001);
     // Return, and Ctrl-C.
-    std::fs::write(&typed, "hello\r\u{3}").unwrap();
+    std::fs::write(&typed, "hello\r").unwrap();
     let verbs = ["echo", "ready", "--", "read-line", "--", "tty", "--", "sleep", "999"];
     let words = [&["-it", &task, "--", "/bin/probe"][..], &verbs].concat();
     let told = at_a_terminal(&cluster, &words, &typed);
