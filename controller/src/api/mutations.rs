@@ -2,20 +2,14 @@
 //! refusal with an AWS code below 500 or a success, never a panic; and what was taken can be read
 //! back from the disk.
 
-use std::sync::Arc;
-
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Map, Value, json};
 
-use super::{Api, ApiError, Gate, ecs, iam, logs, own, vault};
+use super::tests::api;
+use super::{Api, ApiError, ecs, iam, logs, own, vault};
 use crate::engine::{Engine, Options};
-use crate::keyring::Keyring;
-use crate::logs::LogStore;
-use crate::nodes::LogsRelay;
-use crate::seeing::Seeing;
-use crate::state::{Scope, Sha256Hash};
 use crate::store::RedbStore;
 
 /// How often each good request is broken.
@@ -283,26 +277,6 @@ fn broken(mut value: Value, random: &mut StdRng) -> Value {
         _ => *at = odd,
     }
     value
-}
-
-fn api(folder: &std::path::Path) -> (Api, std::thread::JoinHandle<()>) {
-    let scope =
-        Scope { partition: "aws".into(), region: "r-1".into(), account: "000000000000".into() };
-    let store = RedbStore::open(&folder.join("state.redb")).unwrap();
-    let (engine, owner) = Engine::open(Box::new(store), Options::new(scope)).unwrap();
-    let api = Api {
-        engine,
-        gate: Gate::AnyKey,
-        relay: LogsRelay::new(),
-        keyring: Arc::new(Keyring::new(&[7; 32])),
-        logs: LogStore::open(&folder.join("logs.redb")).unwrap(),
-        replays: Arc::default(),
-        seeing: Seeing::default(),
-        caller: Default::default(),
-        authority: None,
-        ca_hash: Sha256Hash([0; 32]),
-    };
-    (api, owner)
 }
 
 #[tokio::test]

@@ -112,7 +112,7 @@ fn every_name_on_the_wire_is_one_of_awss_model() {
 #[test]
 fn every_operation_says_what_a_caller_needs_for_it() {
     let folder = tempfile::tempdir().unwrap();
-    let api = tokio::runtime::Runtime::new().unwrap().block_on(async { api(folder.path()) });
+    let api = tokio::runtime::Runtime::new().unwrap().block_on(async { api(folder.path()).0 });
     let view = api.engine.snapshot();
     let nothing = serde_json::json!({});
     for of in ecs::shapes() {
@@ -179,12 +179,13 @@ fn own_operations_claim_no_name_of_awss() {
     }
 }
 
-fn api(folder: &std::path::Path) -> Api {
+/// The API on a store of its own, and the thread that owns its state.
+pub(super) fn api(folder: &std::path::Path) -> (Api, std::thread::JoinHandle<()>) {
     let scope =
         Scope { partition: "aws".into(), region: "r-1".into(), account: "000000000000".into() };
     let store = RedbStore::open(&folder.join("state.redb")).unwrap();
-    let (engine, _owner) = Engine::open(Box::new(store), Options::new(scope)).unwrap();
-    Api {
+    let (engine, owner) = Engine::open(Box::new(store), Options::new(scope)).unwrap();
+    let api = Api {
         engine,
         gate: Gate::AnyKey,
         relay: LogsRelay::new(),
@@ -195,7 +196,8 @@ fn api(folder: &std::path::Path) -> Api {
         caller: Default::default(),
         authority: None,
         ca_hash: Sha256Hash([0; 32]),
-    }
+    };
+    (api, owner)
 }
 
 /// Texts that mean something somewhere in a request, and some that do nowhere.
@@ -263,7 +265,7 @@ fn request(names: Vec<&'static str>) -> impl Strategy<Value = Value> {
 fn no_request_makes_it_panic_or_answer_that_it_is_its_own_fault() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let api = api(folder.path());
+    let (api, _owner) = api(folder.path());
     let operations: Vec<_> = ecs::shapes().into_iter().chain(own::shapes()).collect();
     let case = prop::sample::select((0..operations.len()).collect::<Vec<_>>());
     let shapes = operations.clone();
