@@ -177,7 +177,7 @@ fn static_program(
     // At a fixed address there is nothing to relocate at the start: 50 page faults fewer.
     cargo.args(["-C", "relocation-model=static"]);
     if musl {
-        // What a start uses lies side by side: 30 page faults fewer.
+        // What a start uses lies side by side: 18 page faults fewer.
         cargo.args(["-C", &format!("link-arg={}", ordered(workspace)?)]);
     }
     sh::run(&mut cargo)?;
