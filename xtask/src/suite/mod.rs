@@ -152,8 +152,12 @@ pub(crate) fn run(workspace: &Path, extent: Extent, names: &[String]) -> anyhow:
         rows.push(row);
     }
     print!("{}", table::table(&rows));
-    for row in &rows {
-        row.notes.iter().for_each(|note| println!("{note} ({})", row.suite));
+    // What failed comes last: a log is read from its end, and often only that is kept.
+    let notes = || rows.iter().flat_map(|row| row.notes.iter().map(move |note| (row, note)));
+    let (failures, others): (Vec<_>, Vec<_>) =
+        notes().partition(|(_, note)| note.starts_with(table::FAILED));
+    for (row, note) in others.iter().chain(&failures) {
+        println!("{note} ({})", row.suite);
     }
     let (passed, failed, skipped) = table::sums(&rows);
     println!("{passed} passed, {failed} failed, {skipped} skipped");

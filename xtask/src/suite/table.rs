@@ -13,6 +13,8 @@ use crate::sh;
 const FILE: &str = "docs/full-run.md";
 const HEAD: &str = "| suite | passed | failed | skipped | took | day | commit |\n\
                     | --- | ---: | ---: | ---: | ---: | --- | --- |\n";
+/// How the note of a test that failed begins.
+pub(super) const FAILED: &str = "failed: ";
 /// Longest name of a test that is told.
 const NAME_CHARS_MAX: usize = 160;
 
@@ -34,7 +36,7 @@ impl Row {
     pub(super) fn new(workspace: &Path, suite: &str, count: &Count, took: Duration) -> Self {
         let ask = |program, arguments: &[&str]| sh::ask(program, arguments).unwrap_or_default();
         let folder = workspace.to_string_lossy();
-        let failed = count.failed.iter().map(|name| format!("failed: {}", plain(name)));
+        let failed = count.failed.iter().map(|name| format!("{FAILED}{}", plain(name)));
         let skipped = count.skipped.iter().map(|name| format!("skipped: {}", plain(name)));
         Self {
             suite: suite.to_owned(),
