@@ -21,6 +21,7 @@ pub fn token(options: &Options) -> io::Result<()> {
     let token = match &options.command {
         Wanted::Run(run) => &run.join_token,
         Wanted::Hollow(hollow) => &hollow.join_token,
+        Wanted::HollowPlot(_) => return Ok(()),
     };
     let Some(token) = token else { return Ok(()) };
     let (reader, mut writer) = io::pipe()?;

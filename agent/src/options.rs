@@ -38,6 +38,25 @@ pub enum Command {
     /// Joins many simulated nodes to a controller, whose containers are imagined: to study
     /// registration and scheduling, and to see how many nodes a controller bears.
     Hollow(HollowOptions),
+    /// Draws the results of hollow nodes: tasks over time, and how they are spread.
+    HollowPlot(PlotOptions),
+}
+
+/// Options of `hollow-plot`.
+#[derive(Clone, Debug, Args)]
+pub struct PlotOptions {
+    /// The picture, SVG.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+
+    /// The --results of a run and its name in the picture; several are compared.
+    #[arg(required = true, value_name = "NAME=FILE", value_parser = parse_named)]
+    pub results: Vec<(String, PathBuf)>,
+}
+
+fn parse_named(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text.split_once('=').ok_or("it is not NAME=FILE")?;
+    Ok((name.to_owned(), PathBuf::from(file)))
 }
 
 /// Options of `hollow`.
@@ -64,13 +83,30 @@ pub struct HollowOptions {
     #[arg(long, value_name = "DIR")]
     pub state_dir: PathBuf,
 
-    /// CPU units of each node.
-    #[arg(long, value_name = "UNITS", default_value_t = 4096)]
-    pub node_cpu_units: u64,
+    /// CPU units of each node; several sizes take turns [default: 4096].
+    #[arg(long, value_name = "UNITS,UNITS", value_delimiter = ',')]
+    pub node_cpu_units: Vec<u64>,
 
-    /// Memory of each node, in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 8192)]
-    pub node_memory_mib: u64,
+    /// Memory of each node, in MiB; several sizes take turns [default: 8192].
+    #[arg(long, value_name = "MIB,MIB", value_delimiter = ',')]
+    pub node_memory_mib: Vec<u64>,
+
+    /// How many nodes join at once, up to 256.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub join_at_once: usize,
+
+    /// How long everything that nodes and controller say to each other is under way, each way, in
+    /// milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub latency_ms: u64,
+
+    /// Added to that at random, up to so many milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub jitter_ms: u64,
+
+    /// How many packets of a hundred are lost, up to 50: TCP sends them again 200 ms later.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0)]
+    pub loss_percent: u32,
 
     /// From a task's assignment to its RUNNING, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 100)]
@@ -95,6 +131,10 @@ pub struct HollowOptions {
     /// A CSV file for the results: a line for each task, with its times in Unix milliseconds.
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
+
+    /// A CSV file for the nodes: when each began to join, and had joined, and its size.
+    #[arg(long, value_name = "FILE")]
+    pub nodes: Option<PathBuf>,
 }
 
 /// Options of `run`.

@@ -2,8 +2,14 @@
 //! and keeps a session as a real one does; only its containers are imagined. For the study of
 //! registration and scheduling, and for tests of the controller's size.
 //!
+//! Between the nodes and the controller there may be a slow and lossy network ([`relay`]). What
+//! happened is written as CSV, and drawn by `hollow-plot` ([`plot`]).
+//!
 //! Absent on purpose: a ledger. A hollow node that is started again holds no task, and stops being
 //! the node that ran one.
+
+pub mod plot;
+mod relay;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -18,8 +24,10 @@ use loadline_model::{
 };
 use loadline_proto::convert::Attribute;
 use rand::Rng as _;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 
+use self::relay::Weather;
 use crate::board::Board;
 use crate::clock::now_ms;
 use crate::exec::{ExecPlace, ExecPlaces, Execs};
@@ -30,6 +38,20 @@ use crate::options::HollowOptions;
 use crate::session::link::{LogPlace, LogPlaces};
 use crate::session::{self, Identity, JoinToken, Link, enrol, token};
 use crate::task::record::{Health, Stop, Task};
+
+/// The first lines of the files of results.
+const TASKS_HEADER: &str = "node,task,assigned_ms,running_ms,stopped_ms,stop_code";
+const NODES_HEADER: &str = "node,began_ms,joined_ms,cpu_units,memory_mib";
+
+/// What a node registers where no size is given.
+const NODE_CPU_UNITS: u64 = 4096;
+const NODE_MEMORY_MIB: u64 = 8192;
+
+/// Nodes that join at once.
+const JOINERS_MAX: usize = 256;
+
+/// With more losses nothing would come through.
+const LOSS_PERCENT_MAX: u32 = 50;
 
 /// Nodes in one process.
 pub const NODES_MAX: u32 = 20_000;
@@ -47,22 +69,88 @@ pub async fn run(options: HollowOptions) -> anyhow::Result<()> {
         "--count {} is not within 1 to {NODES_MAX}",
         options.count
     );
+    anyhow::ensure!(
+        options.loss_percent <= LOSS_PERCENT_MAX,
+        "--loss-percent {} is above {LOSS_PERCENT_MAX}",
+        options.loss_percent
+    );
     crate::daemon::raise_open_files();
-    let token = read_token(&options)?;
-    let results = open_results(options.results.as_deref())?;
+    let token = Arc::new(read_token(&options)?);
+    let results = open_csv(options.results.as_deref(), TASKS_HEADER)?;
+    let nodes = open_csv(options.nodes.as_deref(), NODES_HEADER)?;
+    let weather = Weather {
+        latency_ms: options.latency_ms,
+        jitter_ms: options.jitter_ms,
+        loss_percent: options.loss_percent,
+    };
+    let mut options = options;
+    if !weather.is_fair() {
+        options.controller = relay::start(options.controller, weather).await?;
+    }
+    let joiners = Arc::new(Semaphore::new(options.join_at_once.clamp(1, JOINERS_MAX)));
+    let mut joining = JoinSet::new();
     for n in 0..options.count {
-        let dir = options.state_dir.join(format!("hollow-{n}"));
-        std::fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
-        let identity = match Identity::load(&dir)? {
-            Some(identity) => identity,
-            None => enrol::enrol(&options.controller, &token, &dir)
-                .await
-                .with_context(|| format!("join as hollow node {n}"))?,
-        };
-        tokio::spawn(live(n, options.clone(), dir, identity, Arc::clone(&results)));
+        let permit = Arc::clone(&joiners).acquire_owned().await.context("take turns to join")?;
+        let (options, token) = (options.clone(), Arc::clone(&token));
+        let (results, nodes) = (Arc::clone(&results), Arc::clone(&nodes));
+        joining.spawn(async move {
+            let began_ms = now_ms();
+            let (dir, identity) = join(n, &options, &token).await?;
+            drop(permit);
+            let size = size_of(n, &options);
+            let Resources { cpu_units, memory_mib } = size;
+            note(&nodes, format_args!("{n},{began_ms},{},{cpu_units},{memory_mib}", now_ms()));
+            tokio::spawn(live(n, options, dir, identity, results));
+            anyhow::Ok(())
+        });
+        while let Some(joined) = joining.try_join_next() {
+            joined.context("join")??;
+        }
+    }
+    while let Some(joined) = joining.join_next().await {
+        joined.context("join")??;
     }
     tracing::info!(count = options.count, "all hollow nodes have joined");
     tokio::signal::ctrl_c().await.context("listen for SIGINT")
+}
+
+/// Joins as this node, or finds that it has joined before.
+async fn join(
+    n: u32,
+    options: &HollowOptions,
+    token: &JoinToken,
+) -> anyhow::Result<(PathBuf, Identity)> {
+    let dir = options.state_dir.join(format!("hollow-{n}"));
+    std::fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+    let identity = match Identity::load(&dir)? {
+        Some(identity) => identity,
+        None => enrol::enrol(&options.controller, token, &dir)
+            .await
+            .with_context(|| format!("join as hollow node {n}"))?,
+    };
+    Ok((dir, identity))
+}
+
+/// What a node registers: the sizes take turns.
+fn size_of(n: u32, options: &HollowOptions) -> Resources {
+    let turn = |sizes: &[u64], default: u64| {
+        let at = usize::try_from(n).unwrap_or_default().checked_rem(sizes.len());
+        at.map_or(default, |at| sizes[at])
+    };
+    Resources {
+        cpu_units: turn(&options.node_cpu_units, NODE_CPU_UNITS),
+        memory_mib: turn(&options.node_memory_mib, NODE_MEMORY_MIB),
+    }
+}
+
+/// Adds a line to a file of results.
+fn note(file: &Results, line: std::fmt::Arguments<'_>) {
+    let mut results = file.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(file) = results.as_mut() else { return };
+    if let Err(error) = writeln!(file, "{line}") {
+        tracing::error!(%error, "the results can't be written any more");
+        *results = None;
+    }
 }
 
 fn read_token(options: &HollowOptions) -> anyhow::Result<JoinToken> {
@@ -74,12 +162,11 @@ fn read_token(options: &HollowOptions) -> anyhow::Result<JoinToken> {
     JoinToken::parse(&text).context("read the join token")
 }
 
-fn open_results(path: Option<&Path>) -> anyhow::Result<Results> {
+fn open_csv(path: Option<&Path>, header: &str) -> anyhow::Result<Results> {
     let Some(path) = path else { return Ok(Arc::default()) };
     let mut file =
         std::fs::File::create(path).with_context(|| format!("create {}", path.display()))?;
-    writeln!(file, "node,task,assigned_ms,running_ms,stopped_ms,stop_code")
-        .with_context(|| format!("write {}", path.display()))?;
+    writeln!(file, "{header}").with_context(|| format!("write {}", path.display()))?;
     Ok(Arc::new(Mutex::new(Some(file))))
 }
 
@@ -87,8 +174,7 @@ fn open_results(path: Option<&Path>) -> anyhow::Result<Results> {
 async fn live(n: u32, options: HollowOptions, dir: PathBuf, identity: Identity, results: Results) {
     let (handle, inbox) = Handle::new();
     let board = Arc::new(Board::default());
-    let resources =
-        Resources { cpu_units: options.node_cpu_units, memory_mib: options.node_memory_mib };
+    let resources = size_of(n, &options);
     let node = HollowNode::new(n, options.clone(), Arc::clone(&board), resources, results);
     tokio::spawn(node.run(inbox));
     let mut attributes = HostFacts::read().map(|facts| facts.attributes).unwrap_or_default();
@@ -361,22 +447,19 @@ impl HollowNode {
     /// Adds a line to the results.
     fn note(&self, arn: &TaskArn) {
         let Some(held) = self.tasks.get(arn) else { return };
-        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(file) = results.as_mut() else { return };
         let time = |at_ms: Option<u64>| at_ms.map_or_else(String::new, |at_ms| at_ms.to_string());
-        let written = writeln!(
-            file,
-            "{},{},{},{},{},{}",
-            self.number,
-            arn.id(),
-            held.assigned_ms,
-            time(held.task.started_at_ms),
-            time(held.task.stopped_at_ms),
-            held.task.stop.as_ref().map_or("", |stop| stop.code.as_str()),
+        let Task { started_at_ms, stopped_at_ms, stop, .. } = &held.task;
+        note(
+            &self.results,
+            format_args!(
+                "{},{},{},{},{},{}",
+                self.number,
+                arn.id(),
+                held.assigned_ms,
+                time(*started_at_ms),
+                time(*stopped_at_ms),
+                stop.as_ref().map_or("", |stop| stop.code.as_str()),
+            ),
         );
-        if let Err(error) = written {
-            tracing::error!(%error, "the results can't be written any more");
-            *results = None;
-        }
     }
 }
