@@ -26,6 +26,12 @@ pub(crate) enum What {
         #[arg(long)]
         vm: bool,
     },
+    /// A node beside docker and podman: launches, memory, and many idle tasks.
+    Agent {
+        /// For example `--launches 24 --idle 0`; `-- --help` tells all.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// One controller with 100, 1,000 and 10,000 simulated nodes.
     Controller {
         /// For example `--nodes 100,1000 --seconds 5`; `-- --help` tells all.
@@ -40,8 +46,17 @@ pub(crate) fn run(workspace: &Path, what: What) -> anyhow::Result<()> {
     match what {
         What::Runtime { youki, arguments } => runtime(workspace, youki, &arguments),
         What::Counts { vm } => counts(workspace, vm),
+        What::Agent { arguments } => agent(workspace, &arguments),
         What::Controller { arguments } => controller(workspace, &arguments),
     }
+}
+
+fn agent(workspace: &Path, arguments: &[String]) -> anyhow::Result<()> {
+    let programs = build::node(workspace)?;
+    let tools = build::bench_program(workspace, "loadline-bench-agent")?;
+    let mut bench = sh::command(workspace, tools.join("loadline-bench-agent"));
+    bench.arg("--programs").arg(programs).arg("--out").arg(&tools);
+    sh::run(bench.args(arguments))
 }
 
 /// All three programs optimized: what makes the load takes processors from what bears it.

@@ -249,12 +249,34 @@ pub(crate) fn bench(workspace: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Builds one program that measures, and gives the folder that it lies in.
-fn bench_program(workspace: &Path, program: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn bench_program(workspace: &Path, program: &str) -> anyhow::Result<PathBuf> {
     let folder = target(workspace).join("loadline/bench");
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     let mut cargo = sh::cargo(workspace);
     sh::run(cargo.args(["build", "--quiet", "--package", BENCH, "--bin", program]))?;
     put(&target(workspace).join("debug").join(program), &folder.join(program))?;
+    Ok(folder)
+}
+
+/// Builds a node and its controller as they are shipped, and gives the folder that they are in.
+pub(crate) fn node(workspace: &Path) -> anyhow::Result<PathBuf> {
+    let profile = Profile::Dist;
+    let target = target(workspace);
+    let folder = target.join(profile.folder());
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    sh::step("build (dist): agent, controller");
+    let programs = ["loadline-agent", "loadline-controller"];
+    let mut cargo = sh::cargo(workspace);
+    cargo.args(["build", "--quiet", "--profile", profile.name()]);
+    for program in programs {
+        cargo.args(["--package", program, "--bin", program]);
+    }
+    sh::run(&mut cargo)?;
+    for program in programs {
+        put(&target.join(profile.cargo_folder()).join(program), &folder.join(program))?;
+    }
+    static_program(workspace, profile, "loadline-runtime", "loadline-runtime")?;
+    static_program(workspace, profile, "loadline-agent", "loadline-supervisor")?;
     Ok(folder)
 }
 

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::client::{Client, ECS, Key, OWN};
+use loadline_bench::client::{Client, ECS, Key, OWN};
 
 /// How long all nodes may take to be there, in seconds.
 const JOIN_S_MAX: u64 = 900;
@@ -66,7 +66,7 @@ impl Cluster {
             word.map(str::to_owned).with_context(|| format!("the controller said {line:?}"))
         };
         let (api, agent_port) = (word("api=")?, word("agents=")?);
-        let key = key(&folder.path().join("credentials"))?;
+        let key = Key::read(&folder.path().join("credentials"))?;
         let (agent, agents, started) = (agent.to_owned(), Vec::new(), Instant::now());
         Ok(Self { folder, agent, controller: child, agents, api, agent_port, key, started })
     }
@@ -160,18 +160,5 @@ impl Drop for Cluster {
             let _ = child.kill();
             let _ = child.wait();
         }
-    }
-}
-
-fn key(path: &Path) -> anyhow::Result<Key> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    let value = |name: &str| {
-        let values = text.lines().filter_map(|line| line.split_once('='));
-        let mut values = values.filter(|(key, _)| key.trim() == name);
-        values.next().map(|(_, value)| value.trim().to_owned())
-    };
-    match (value("aws_access_key_id"), value("aws_secret_access_key")) {
-        (Some(id), Some(secret)) => Ok(Key { id, secret }),
-        _ => bail!("no key in {}", path.display()),
     }
 }

@@ -8,9 +8,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::client::{Client, ECS};
 use crate::cluster::Cluster;
 use crate::load::define;
+use loadline_bench::client::{Client, ECS};
 
 /// Of a large node, and of a task that fits nowhere else, in MiB.
 const NODE_MIB: &str = "1000000";

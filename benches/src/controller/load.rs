@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde_json::json;
 
-use crate::client::{Client, ECS};
 use crate::cluster::{Cluster, Usage};
-use crate::report::Times;
+use loadline_bench::client::{Client, ECS};
+use loadline_bench::times::Times;
 
 /// Tasks of one RunTask: as many as ECS allows.
 const TASKS_PER_CALL: u64 = 10;

@@ -9,7 +9,6 @@
 
 #![forbid(unsafe_code)]
 
-mod client;
 mod cluster;
 mod death;
 mod load;

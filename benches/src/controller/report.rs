@@ -1,28 +1,9 @@
 //! What was measured, as a table and as JSON.
 
 use anyhow::Context as _;
+use loadline_bench::times::Times;
 use serde::Serialize;
 use serde_json::json;
-
-/// Milliseconds of calls.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Times {
-    pub(crate) calls: usize,
-    pub(crate) p50: f64,
-    pub(crate) p99: f64,
-}
-
-impl Times {
-    pub(crate) fn of(mut times: Vec<f64>) -> Self {
-        times.sort_by(f64::total_cmp);
-        // The nearest rank, so that it is one of the samples.
-        let at = |share: f64| {
-            let rank = (share * times.len() as f64).ceil() as usize;
-            times.get(rank.max(1) - 1).copied().unwrap_or(f64::NAN)
-        };
-        Self { calls: times.len(), p50: at(0.5), p99: at(0.99) }
-    }
-}
 
 /// One controller with so many nodes.
 #[derive(Clone, Debug, Serialize)]
@@ -90,16 +71,4 @@ pub(crate) fn table(rounds: &[Round]) -> String {
         ]);
     }
     table.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_percentile_is_one_of_the_samples() {
-        let times = Times::of((1..=200).rev().map(f64::from).collect());
-        assert_eq!((times.calls, times.p50, times.p99), (200, 100.0, 198.0));
-        assert!(Times::of(Vec::new()).p50.is_nan());
-    }
 }

@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("loadline-controller", &["loadline-model", "loadline-proto"]),
     ("loadline", &["loadline-model"]),
     ("loadline-fixtures", &[]),
-    ("loadline-bench", &[]),
+    ("loadline-bench", &["loadline-fixtures"]),
     ("loadline-fuzz", &["loadline-runtime"]),
     ("xtask", &[]),
     (
