@@ -37,7 +37,7 @@ pub enum Command {
     Run(Box<RunOptions>),
     /// Joins many simulated nodes to a controller, whose containers are imagined: to study
     /// registration and scheduling, and to see how many nodes a controller bears.
-    Hollow(HollowOptions),
+    Hollow(Box<HollowOptions>),
     /// Draws the results of hollow nodes: tasks over time, and how they are spread.
     HollowPlot(PlotOptions),
 }

@@ -41,7 +41,7 @@ fn run(options: Options) -> anyhow::Result<()> {
     let ended = match options.command {
         Command::Run(run) => runtime.block_on(loadline_agent::daemon::run(*run)),
         Command::HollowPlot(plot) => loadline_agent::hollow::plot::run(&plot),
-        Command::Hollow(hollow) => runtime.block_on(loadline_agent::hollow::run(hollow)),
+        Command::Hollow(hollow) => runtime.block_on(loadline_agent::hollow::run(*hollow)),
     };
     // Threads that block on a hung disk must not keep the agent from ending.
     runtime.shutdown_background();

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::path::PathBuf;
 
 use oci_spec::runtime as oci;
+use serde_json::Value;
 
 use super::{Capabilities, Linux, NamespaceKind, Violations, c_path, c_string, inside};
 use crate::sys::process::SchedAttr;
@@ -245,6 +246,28 @@ fn io_priority(oci: &oci::LinuxIOPriority, found: &mut Violations) -> Option<(u1
     }
 }
 
+/// The specification's names of scheduler flags (config.md, `scheduler.flags`; `sched_setattr(2)`)
+/// that the library spells in its own way.
+const SPELLINGS: [(&str, &str); 2] = [
+    ("SCHED_FLAG_RESET_ON_FORK", "SCHED_RESET_ON_FORK"),
+    ("SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_D_L_OVERRUN"),
+];
+
+/// Spells the scheduler flags of a process as the library does that decodes them, and tells
+/// whether there were any to spell.
+pub fn respell_flags(process: &mut Value) -> bool {
+    let flags = process.pointer_mut("/scheduler/flags").and_then(Value::as_array_mut);
+    let mut is_changed = false;
+    for flag in flags.into_iter().flatten() {
+        let known = SPELLINGS.iter().find(|(ours, _)| flag.as_str() == Some(*ours));
+        if let Some((_, theirs)) = known {
+            *flag = (*theirs).into();
+            is_changed = true;
+        }
+    }
+    is_changed
+}
+
 fn scheduler(oci: &oci::Scheduler, found: &mut Violations) -> Option<Scheduler> {
     use oci::LinuxSchedulerFlag as F;
     use oci::LinuxSchedulerPolicy as P;
@@ -290,4 +313,45 @@ fn scheduler(oci: &oci::Scheduler, found: &mut Violations) -> Option<Scheduler> 
         deadline: oci.deadline().unwrap_or(0),
         period: oci.period().unwrap_or(0),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_scheduler_flag_of_the_specification_has_the_kernel_s_bit() {
+        // include/uapi/linux/sched.h has these names and values.
+        let flags = [
+            "SCHED_FLAG_RESET_ON_FORK",
+            "SCHED_FLAG_RECLAIM",
+            "SCHED_FLAG_DL_OVERRUN",
+            "SCHED_FLAG_KEEP_POLICY",
+            "SCHED_FLAG_KEEP_PARAMS",
+            "SCHED_FLAG_UTIL_CLAMP_MIN",
+            "SCHED_FLAG_UTIL_CLAMP_MAX",
+        ];
+        for (bit, flag) in flags.iter().enumerate() {
+            let text = json!({ "args": ["a"], "cwd": "/", "user": { "uid": 0, "gid": 0 },
+                "scheduler": { "policy": "SCHED_OTHER", "flags": [flag] } });
+            let decode = |text: &str| serde_json::from_str::<oci::Process>(text);
+            let (_, process, unknown) =
+                crate::bundle::decode_known(text.to_string(), |it| Some(it), decode).unwrap();
+            assert!(unknown.is_empty());
+            let mut found = Violations::default();
+            let seen = scheduler(process.scheduler().as_ref().unwrap(), &mut found).unwrap();
+            assert_eq!(seen.flags, 1 << bit, "{flag}");
+        }
+    }
+
+    #[test]
+    fn a_flag_that_there_is_not_is_refused_by_its_name() {
+        let text = json!({ "args": ["a"], "cwd": "/", "user": { "uid": 0, "gid": 0 },
+            "scheduler": { "policy": "SCHED_OTHER", "flags": ["SCHED_FLAG_NEW"] } });
+        let decode = |text: &str| serde_json::from_str::<oci::Process>(text);
+        let seen = crate::bundle::decode_known(text.to_string(), |it| Some(it), decode);
+        assert!(seen.unwrap_err().to_string().contains("SCHED_FLAG_NEW"));
+    }
 }
