@@ -14,5 +14,6 @@ pub mod http;
 pub mod kernel;
 pub mod netns;
 pub mod program;
+pub mod registry;
 pub mod require;
 pub mod sigv4;

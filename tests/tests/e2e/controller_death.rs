@@ -70,11 +70,13 @@ fn what_ends_while_the_controller_is_away_is_told_when_it_returns() {
     require!("what_ends_while_the_controller_is_away_is_told_when_it_returns": Facility::Root);
     let mut cluster = cluster(1024);
     let size = json!({ "memory": "32" });
-    let verbs = ["echo", "up", "--", "sleep", "3", "--", "exit", "9"];
-    let definition = cluster.define("short", &verbs, size, json!({})).unwrap();
+    let definition = cluster.define("short", &["trap", "TERM", "9"], size, json!({})).unwrap();
     let tasks = cluster.api.run(&definition, 1).unwrap();
-    cluster.api.until(&tasks, "RUNNING").unwrap();
+    let codes = tasks.iter().map(|task| (task.clone(), 9)).collect();
+    let pid = ready(&cluster, &codes)[&tasks[0]][0];
     cluster.kill_controller().unwrap();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     loadline_tests::program::until("the task ends", || {
         Ok(processes(&cluster, &tasks[0]).is_empty().then_some(()))
     })

@@ -36,6 +36,8 @@ mod silence;
 #[cfg(test)]
 mod storm;
 #[cfg(test)]
+mod together;
+#[cfg(test)]
 mod up;
 #[cfg(test)]
 mod world;
