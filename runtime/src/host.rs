@@ -42,12 +42,22 @@ impl Host {
             is_privileged: nix::unistd::geteuid().is_root(),
             capabilities: creds::capget().map_or(0, |sets| sets.permitted),
             cgroups: cgroup::Layout::probe()?,
-            apparmor: process.apparmor_profile.is_some()
-                && Path::new("/sys/kernel/security/apparmor").is_dir(),
+            apparmor: process.apparmor_profile.is_some() && has_apparmor(),
             selinux: is_labelled && Path::new("/sys/fs/selinux/status").exists(),
             resctrl: spec.linux.intel_rdt.as_ref().and_then(|_| resctrl()),
         })
     }
+}
+
+/// By what AppArmor's module says of itself: a kernel that was booted without it says N. Its folder
+/// in securityfs need not be seen: podman unmounts what is below /sys/kernel before it calls the
+/// runtime for a container with a user namespace.
+pub(crate) fn has_apparmor() -> bool {
+    says_yes(Path::new("/sys/module/apparmor/parameters/enabled"))
+}
+
+fn says_yes(switch: &Path) -> bool {
+    std::fs::read(switch).is_ok_and(|text| text.starts_with(b"Y"))
 }
 
 /// The first mount of resctrl (proc(5), /proc/PID/mounts: device, place, kind).
@@ -58,4 +68,20 @@ fn resctrl() -> Option<PathBuf> {
         let (place, kind) = (fields.nth(1)?, fields.next()?);
         (kind == "resctrl").then(|| PathBuf::from(place))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::says_yes;
+
+    #[test]
+    fn a_module_that_is_switched_off_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let switch = folder.path().join("enabled");
+        assert!(!says_yes(&switch));
+        for (text, expected) in [("Y\n", true), ("N\n", false), ("", false)] {
+            std::fs::write(&switch, text).unwrap();
+            assert_eq!(says_yes(&switch), expected, "{text:?}");
+        }
+    }
 }

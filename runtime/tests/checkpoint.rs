@@ -210,6 +210,27 @@ fn a_restore_in_the_foreground_gives_the_exit_code() {
     world.assert_nothing_is_left();
 }
 
+/// criu's processes have executed nothing since they were made, which tells nothing of them.
+#[test]
+fn a_restored_program_that_is_killed_gives_its_signal() {
+    let test = "a_restored_program_that_is_killed_gives_its_signal";
+    let Some(world) = with_criu(test) else { return };
+    world.script(COUNT, writable);
+    start(&world, Stdio::null());
+    checkpoint(&world, "images", &[]);
+    let (bundle, images) = (world.bundle(), world.path("images"));
+    let paths = ["--bundle", bundle.to_str().unwrap(), "--image-path", images.to_str().unwrap()];
+    let mut command = world.command(&[&["restore"], &paths[..], &[&world.id]].concat());
+    let said = world.path("said");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&said).unwrap());
+    let mut restored = command.spawn().unwrap();
+    world.await_status("running");
+    assert_eq!(world.runtime(&["kill", &world.id, "KILL"]).code, 0);
+    assert_eq!(restored.wait().unwrap().code(), Some(128 + 9));
+    assert_eq!(fs::read_to_string(&said).unwrap(), "");
+    world.assert_nothing_is_left();
+}
+
 /// The master of a terminal that comes over a console socket.
 fn terminal(listener: &UnixListener) -> fs::File {
     let (stream, _) = listener.accept().unwrap();
@@ -435,7 +456,7 @@ fn a_security_module_that_the_kernel_lacks_is_refused_by_name() {
     let test = "a_security_module_that_the_kernel_lacks_is_refused_by_name";
     let Some(world) = World::new(test) else { return };
     let flags = [
-        ("--lsm-profile=apparmor:web", "AppArmor", "/sys/kernel/security/apparmor"),
+        ("--lsm-profile=apparmor:web", "AppArmor", "/sys/module/apparmor/parameters/enabled"),
         ("--lsm-profile=selinux:a:b:c:s0", "SELinux", "/sys/fs/selinux/status"),
         ("--lsm-mount-context=a:b:c:s0", "SELinux", "/sys/fs/selinux/status"),
     ];

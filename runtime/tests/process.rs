@@ -306,3 +306,31 @@ fn an_exec_has_the_container_s_root_in_a_joined_mount_namespace() {
     assert_eq!(inside.out, "of the container\n", "{inside:?}");
     assert_eq!(deleted.code, 0, "{deleted:?}");
 }
+
+/// As podman unmounts it, before it calls the runtime for a container with a user namespace.
+#[test]
+fn a_profile_of_apparmor_is_set_where_securityfs_is_not_mounted() {
+    let test = "a_profile_of_apparmor_is_set_where_securityfs_is_not_mounted";
+    let Some(world) = World::new("profile") else { return };
+    let (name, file) = (format!("loadline-profile-{}", std::process::id()), world.path("profile"));
+    let rules = "file, network, capability, signal, mount, umount,";
+    let flags = "flags=(attach_disconnected)";
+    fs::write(&file, format!("profile {name} {flags} {{ {rules} }}\n")).unwrap();
+    let parser = |word| Command::new("apparmor_parser").arg(word).arg(&file).output();
+    if !parser("--add").is_ok_and(|added| added.status.success()) {
+        eprintln!("SKIPPED {test}: needs AppArmor in the kernel, and apparmor_parser");
+        return;
+    }
+    world.script("cat /proc/self/attr/current", |config| {
+        config["process"]["apparmorProfile"] = json!(name);
+    });
+    let run = world.command(&["run", "-b", world.bundle().to_str().unwrap(), &world.id]);
+    let script = "umount -l /sys/kernel/security || exit 9; exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(run.get_program());
+    let ran = command.args(run.get_args()).output().unwrap();
+    parser("--remove").unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    assert_eq!(world::text(&ran), format!("{name} (enforce)\n"));
+    world.assert_nothing_is_left();
+}

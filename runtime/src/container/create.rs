@@ -58,6 +58,8 @@ pub struct Created {
     pub console: Option<OwnedFd>,
     /// The container's record; `None` for a further process of a container.
     pub record: Option<Record>,
+    /// Whether the process becomes the program by an exec: one that was restored did so before.
+    pub executes: bool,
     /// What is to be told although nothing failed.
     pub warnings: Vec<String>,
 }
@@ -95,7 +97,8 @@ pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Resul
     group.map(cgroup::Group::release);
     let pid = process.pid();
     let warnings = capability_warnings(&bundle.unknown_capabilities, plan.withheld);
-    Ok(Created { pid, pidfd: process.release(), console, record: written, warnings })
+    let pidfd = process.release();
+    Ok(Created { pid, pidfd, console, record: written, executes: true, warnings })
 }
 
 /// The specification wants a warning of the capabilities that cannot be granted, and no failure.

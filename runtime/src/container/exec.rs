@@ -108,7 +108,8 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<Cr
     // Of what was asked for here; the container's own were told when it was made.
     let withheld = if options.process.asks_for_capabilities() { plan.withheld } else { 0 };
     let warnings = capability_warnings(&unknown, withheld);
-    Ok(Created { pid, pidfd: process.release(), console, record: None, warnings })
+    let pidfd = process.release();
+    Ok(Created { pid, pidfd, console, record: None, executes: true, warnings })
 }
 
 /// No hook runs, so nobody reads it.

@@ -101,8 +101,9 @@ fn exit_status(created: &Created) -> Result<i32, Error> {
     let pid = created.pid;
     let ended = |flags| waitid(Id::PIDFd(created.pidfd.as_fd()), flags);
     // Asked before the process is reaped, and with it what the kernel says of it.
-    if let Ok(WaitStatus::Signaled(_, signal, _)) =
-        ended(WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
+    if created.executes
+        && let Ok(WaitStatus::Signaled(_, signal, _)) =
+            ended(WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
         && process_stat(pid).is_some_and(|stat| !stat.has_executed)
     {
         return Err(Error::KilledBeforeExec { signal });

@@ -24,6 +24,7 @@ use super::{ContainerId, Error, Store};
 use crate::cgroup::{Existing, Group};
 use crate::criu::request::{self, Lsm, LsmProfile, Prepared, Restore};
 use crate::criu::{self, Notice, STAGE_READY, Service};
+use crate::host;
 use crate::init::{hook, message, rooted};
 use crate::plan::{ChildStep, Content, ParentStep, Plan};
 use crate::spec::{HookKind, NamespaceKind, Spec};
@@ -35,6 +36,12 @@ const STAGE_NAMESPACES: &str = "setup-namespaces";
 const STAGE_RESTORED: &str = "post-restore";
 /// The stage that brings a terminal's master.
 const STAGE_TERMINAL: &str = "orphan-pts-master";
+
+/// What says that AppArmor is there.
+const APPARMOR: &str = "Y in /sys/module/apparmor/parameters/enabled";
+
+/// What says that SELinux is.
+const SELINUX: &str = "/sys/fs/selinux/status";
 
 /// Makes a container from images; its processes run when this returns.
 ///
@@ -108,7 +115,7 @@ pub fn restore(
     pid_file.keep();
     group.map(Group::release);
     let warnings = create::capability_warnings(&bundle.unknown_capabilities, plan.withheld);
-    Ok(Created { pid, pidfd, console, record: written, warnings })
+    Ok(Created { pid, pidfd, console, record: written, executes: false, warnings })
 }
 
 /// What criu cannot restore, and nobody does in its place.
@@ -136,11 +143,11 @@ fn refuse_modules(asked: &Restore) -> Result<(), Error> {
         ("--lsm-mount-context", asked.lsm_mount_context.as_ref().map(|_| Lsm::SeLinux)),
     ];
     for (flag, module) in flags.into_iter().filter_map(|(flag, module)| Some((flag, module?))) {
-        let (name, place) = match module {
-            Lsm::AppArmor => ("AppArmor", "/sys/kernel/security/apparmor"),
-            Lsm::SeLinux => ("SELinux", "/sys/fs/selinux/status"),
+        let (name, place, is_there) = match module {
+            Lsm::AppArmor => ("AppArmor", APPARMOR, host::has_apparmor()),
+            Lsm::SeLinux => ("SELinux", SELINUX, Path::new(SELINUX).exists()),
         };
-        if !Path::new(place).exists() {
+        if !is_there {
             return Err(Error::NoSecurityModule { flag, name, place });
         }
     }
@@ -150,19 +157,20 @@ fn refuse_modules(asked: &Restore) -> Result<(), Error> {
 /// criu replaces the profile of a process that had one, and is silent where it had none: then the
 /// process is killed before it runs. The notice tells no pid; the record that was written does.
 fn check_profile(written: Option<&Record>, asked: Option<&LsmProfile>) -> Result<(), Error> {
-    let Some(asked) = asked else { return Ok(()) };
-    let pid = written.map_or(0, |record| record.pid);
-    let path = PathBuf::from(format!("/proc/{pid}/attr/current"));
-    let text = fs::read_to_string(&path).map_err(|source| Error::io("read", &path, source))?;
-    let current = text.trim_end_matches(['\0', '\n']);
+    let (Some(asked), Some(record)) = (asked, written) else { return Ok(()) };
+    let path = PathBuf::from(format!("/proc/{}/attr/current", record.pid));
+    let text = fs::read_to_string(&path);
+    let current = text.as_deref().unwrap_or_default().trim_end_matches(['\0', '\n']);
     // AppArmor tells the mode after the name.
     let name = current.split(" (").next().unwrap_or_default();
     if name == asked.name {
         return Ok(());
     }
-    // One that is gone does not run either.
-    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-    Err(Error::ProfileNotRestored { asked: asked.name.clone(), current: current.to_owned() })
+    // Also where it was not told. One that is gone does not run either.
+    let _ = kill(Pid::from_raw(record.pid), Signal::SIGKILL);
+    let (asked, current) = (asked.name.clone(), current.to_owned());
+    text.map_err(|source| Error::io("read", &path, source))?;
+    Err(Error::ProfileNotRestored { asked, current })
 }
 
 fn open(path: &Path) -> Result<File, Error> {
