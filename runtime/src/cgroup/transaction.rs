@@ -79,27 +79,38 @@ impl Undo<'_> {
     }
 }
 
-/// What brings `old` back after `new`: files with a line for each device take one at a time, and
-/// where there was no line for the device, the word for "none" is.
+/// Files with a line for each of something that has a name, besides those with one for a device.
+const BY_NAME: [&str; 4] = ["net_prio.ifpriomap", "rdma.max", "misc.max", "dmem.max"];
+
+/// What brings `old` back after `new`: files with a line for each device, or each name, take one at
+/// a time, and where there was no line for the device, the word for "none" is.
 fn line_back(file: &str, old: &str, new: &str) -> String {
-    let device = |line: &str| {
-        let first = line.split(' ').next().filter(|word| word.contains(':'));
-        first.filter(|_| line.contains(' ')).map(str::to_owned)
+    // Of a file that tells more than it takes, and of one that has lines for devices too, after the
+    // one for all others.
+    let first = match file {
+        "memory.oom_control" => old.lines().find_map(|line| line.strip_prefix("oom_kill_disable ")),
+        _ if file.ends_with("weight") => old.lines().next(),
+        _ => Some(old),
     };
-    let Some(number) = device(new) else {
-        // Of a file that has lines for devices too, the first one is for all others. A set that is
-        // empty is written as a line without content.
-        let has_devices = file.ends_with("weight");
-        let old = if has_devices { old.lines().next().unwrap_or_default() } else { old };
-        return if old.trim().is_empty() { "\n".to_owned() } else { old.trim().to_owned() };
+    let Some(key) = key(file, new) else {
+        let old = first.unwrap_or_default().trim();
+        // A set that is empty is written as a line without content.
+        return if old.is_empty() { "\n".to_owned() } else { old.to_owned() };
     };
-    let had = old.lines().find(|line| device(line).as_deref() == Some(&number));
+    let had = old.lines().find(|line| self::key(file, line) == Some(key));
     let none = match file {
         "io.max" => "rbps=max wbps=max riops=max wiops=max",
-        "io.weight" | "io.bfq.weight" => "default",
+        "io.latency" => "target=max",
+        "io.weight" | "io.bfq.weight" | "blkio.bfq.weight_device" => "default",
         _ => "0",
     };
-    had.map_or_else(|| format!("{number} {none}"), str::to_owned)
+    had.map_or_else(|| format!("{key} {none}"), str::to_owned)
+}
+
+/// What a line is about, where a file has several.
+fn key<'l>(file: &str, line: &'l str) -> Option<&'l str> {
+    let (first, _) = line.split_once(' ')?;
+    (first.contains(':') || BY_NAME.contains(&file)).then_some(first)
 }
 
 #[cfg(test)]
@@ -117,6 +128,11 @@ mod tests {
             ("io.weight", "default 100\n", "8:0 50", "8:0 default"),
             ("io.weight", "default 100\n8:0 50\n", "default 200", "default 100"),
             ("io.max", "", "8:0 rbps=5", "8:0 rbps=max wbps=max riops=max wiops=max"),
+            ("io.latency", "", "8:0 target=5", "8:0 target=max"),
+            ("blkio.bfq.weight_device", "default 100\n", "8:0 50", "8:0 default"),
+            ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", "1", "0"),
+            ("net_prio.ifpriomap", "lo 0\neth0 7\n", "eth0 5", "eth0 7"),
+            ("rdma.max", "a hca_handle=max\nb hca_handle=2\n", "b hca_handle=3", "b hca_handle=2"),
         ] {
             assert_eq!(line_back(file, old, new), expected, "{file}: {old:?} {new:?}");
         }

@@ -116,6 +116,34 @@ pub(super) fn remove(groups: &Groups) -> Result<(), Error> {
     Ok(())
 }
 
+/// What a class has before it is changed.
+#[derive(Debug)]
+pub(super) struct Shares {
+    schemata: PathBuf,
+    lines: Vec<String>,
+}
+
+impl Shares {
+    /// Looks at them.
+    pub(super) fn of(class: &Path) -> Result<Shares, Error> {
+        let schemata = class.join("schemata");
+        let text = fs::read_to_string(&schemata).map_err(failed("read", &schemata))?;
+        let lines = text.lines().map(|line| line.trim().to_owned());
+        let lines = lines.filter(|line| !line.is_empty()).collect();
+        Ok(Shares { schemata, lines })
+    }
+
+    /// Writes others; some may be there when one is refused.
+    pub(super) fn replace(&self, lines: &[String]) -> Result<(), Error> {
+        write_lines(&self.schemata, lines)
+    }
+
+    /// Writes what was there.
+    pub(super) fn bring_back(self) -> Result<(), Error> {
+        write_lines(&self.schemata, &self.lines)
+    }
+}
+
 /// Writes lines, each by itself, as the kernel wants them.
 pub(super) fn write_lines(path: &Path, lines: &[String]) -> Result<(), Error> {
     for line in lines {
@@ -165,7 +193,7 @@ fn failed(step: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{Error, Guard, join};
+    use super::{Error, Guard, Shares, join};
     use crate::plan::{RdtGroup, RdtMake};
     use std::fs;
 
@@ -207,5 +235,18 @@ mod tests {
             drop(guard);
             assert!(!group.exists(), "{make:?}");
         }
+    }
+
+    #[test]
+    fn shares_are_brought_back_line_by_line() {
+        let class = tempfile::tempdir().unwrap();
+        let schemata = class.path().join("schemata");
+        fs::write(&schemata, "    MB:0=100\n    L3:0=00f\n").unwrap();
+        let shares = Shares::of(class.path()).unwrap();
+        assert_eq!(shares.lines, ["MB:0=100", "L3:0=00f"]);
+        shares.replace(&["L3:0=001".to_owned()]).unwrap();
+        shares.bring_back().unwrap();
+        // A file that is none of the kernel's begins with the line that was written last.
+        assert!(fs::read_to_string(&schemata).unwrap().starts_with("L3:0=00f\n"));
     }
 }

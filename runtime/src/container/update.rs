@@ -27,9 +27,9 @@ pub fn update(
         return Err(Error::NotRunning);
     }
     let class = record.resctrl.as_ref().and_then(|groups| groups.joined.first());
-    let class = match schemata {
+    let shares = match schemata {
         [] => None,
-        _ => Some(class.ok_or(Error::NoResctrl)?.join("schemata")),
+        _ => Some(resctrl::Shares::of(class.ok_or(Error::NoResctrl)?).map_err(Error::Resctrl)?),
     };
     let failed = |source: cgroup::Error| Error::Cgroup { step: "update", source };
     let group = record.group()?.ok_or(Error::NoCgroup)?;
@@ -39,20 +39,27 @@ pub fn update(
     let decision = decision.map_err(|refusals| failed(refusals.into()))?;
     let undo = group.change(&decision).map_err(|refused| {
         let cgroup::ChangeRefused { source, left } = *refused;
-        not_updated(failed(source), left)
+        not_updated(failed(source), left.map(failed))
     })?;
-    record.config = with_resources(&record.config, resources);
-    let rest = class
-        .map_or(Ok(()), |class| resctrl::write_lines(&class, schemata).map_err(Error::Resctrl))
-        .and_then(|()| group.update_unit(&decision).map_err(failed))
-        .and_then(|()| folder.write_record(&record));
-    match rest {
-        Ok(()) => Ok(decision.notes),
-        Err(source) => Err(not_updated(source, undo.bring_back().err())),
-    }
+    let wanted = with_resources(&record.config, resources);
+    let old = std::mem::replace(&mut record.config, wanted);
+    let changed = shares.as_ref().map_or(Ok(()), |shares| shares.replace(schemata));
+    let changed = changed
+        .map_err(Error::Resctrl)
+        .and_then(|()| folder.write_record(&record))
+        // Last, because it has no way back.
+        .and_then(|()| group.update_unit(&decision).map_err(failed));
+    let Err(source) = changed else { return Ok(decision.notes) };
+    record.config = old;
+    let undone = [
+        folder.write_record(&record),
+        shares.map_or(Ok(()), |shares| shares.bring_back().map_err(Error::Resctrl)),
+        undo.bring_back().map_err(failed),
+    ];
+    Err(not_updated(source, undone.into_iter().find_map(Result::err)))
 }
 
-fn not_updated(source: Error, left: Option<cgroup::Error>) -> Error {
+fn not_updated(source: Error, left: Option<Error>) -> Error {
     Error::NotUpdated { source: Box::new(source), left: left.map(|error| chain(&error)) }
 }
 
