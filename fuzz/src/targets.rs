@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use loadline_runtime::cgroup::Layout;
+use loadline_runtime::config::Config;
 use loadline_runtime::container::Record;
 use loadline_runtime::host::Host;
 use loadline_runtime::plan::{
     Ask, Begin, CgroupDriver, Console, Inside, plan as decide, plan_exec,
 };
-use loadline_runtime::seccomp::{INSTRUCTIONS_MAX, Instruction, compile};
+use loadline_runtime::seccomp::{Cache, INSTRUCTIONS_MAX, Instruction, compile};
 use loadline_runtime::spec::{NamespaceKind, Spec};
 use oci_spec::runtime as oci;
 
@@ -66,7 +67,17 @@ fn asks() -> [Ask; 2] {
 /// config.json: whatever it says, it is refused in words or becomes a plan that can be printed, and
 /// the same one each time.
 pub(crate) fn plan(bytes: &[u8]) {
-    let Ok(config) = serde_json::from_slice::<oci::Spec>(bytes) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let decoded = Config::decode(text, &Cache::at(PathBuf::from("/nonexistent")));
+    let Ok(config) = serde_json::from_str::<oci::Spec>(text) else {
+        assert!(decoded.is_err(), "what is no configuration was read as one");
+        return;
+    };
+    match decoded {
+        // By a look for the profile of system calls first, and all the same.
+        Ok(decoded) => assert_eq!(decoded.oci, config, "it was read as another one"),
+        Err(_) => assert!(!text.trim_start().starts_with('{'), "it is one, and was refused"),
+    }
     plan_of(&config);
 }
 

@@ -4,7 +4,7 @@
 //! standard error, and as a line of the log that shims read.
 
 #![deny(unsafe_code)]
-#![no_main]
+#![cfg_attr(not(test), no_main)]
 
 use loadline_runtime::sys::heap::Arena;
 
@@ -18,4 +18,14 @@ fn run(words: Vec<std::ffi::OsString>) -> i32 {
     loadline_runtime::cli::main(words, COMMIT)
 }
 
+#[cfg(not(test))]
 loadline_runtime::entry!(run);
+
+/// Run by `--bins` alone: the library has the tests.
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_version_is_no_error() {
+        assert_eq!(super::run(vec!["--version".into()]), 0);
+    }
+}

@@ -17,6 +17,10 @@ pub(super) struct Count {
 /// What a test prints that can't run here: `SKIPPED <test>: needs <facility>`.
 pub(super) const SKIPPED: &str = "SKIPPED ";
 
+/// What a script prints that has ended a test program: which test it was, the test's own line says,
+/// which has no end.
+pub(super) const ENDED: &str = "ENDED ";
+
 impl Count {
     /// One check that either passes or fails.
     pub(super) fn check(&mut self, name: &str, result: anyhow::Result<()>) {
@@ -84,6 +88,7 @@ impl Count {
     /// The output of `cargo test -- --show-output`.
     pub(super) fn read_libtest(&mut self, lines: &[String]) {
         let mut skipped = BTreeSet::new();
+        let mut begun = None;
         for line in lines {
             if let Some(text) = line.strip_prefix(SKIPPED) {
                 skipped.insert(text.to_owned());
@@ -92,7 +97,12 @@ impl Count {
                     self.passed += 1;
                 } else if let Some(name) = test.strip_suffix(" ... FAILED") {
                     self.failed.push(name.to_owned());
+                } else if let Some(name) = test.trim_end().strip_suffix(" ...") {
+                    begun = Some(name);
                 }
+            } else if let Some(why) = line.strip_prefix(ENDED) {
+                let name = begun.take().unwrap_or("a program of tests");
+                self.failed.push(format!("{name}: {why}"));
             }
         }
         self.passed -= skipped.len().min(self.passed);
@@ -136,6 +146,14 @@ mod tests {
         count.read_junit(text);
         assert_eq!((count.passed, count.failed), (1, vec!["a two".to_owned()]));
         assert!(count.skipped.contains("three: needs root"));
+    }
+
+    #[test]
+    fn a_test_that_hangs_is_named() {
+        let lines = ["test a ... ok", "test b ... ", "ENDED after 600 s: /x/e2e", "test c ... ok"];
+        let mut count = Count::default();
+        count.read_libtest(&lines.map(str::to_owned));
+        assert_eq!((count.passed, count.failed), (2, vec!["b: after 600 s: /x/e2e".to_owned()]));
     }
 
     #[test]

@@ -149,7 +149,7 @@ for pair; do
     cd "$workspace/$folder" || exit 1
     timeout -k 5 "$limit" "$program" $TESTS_OF_MACHINE
     code=$?
-    [ $code = 124 ] && echo && echo "test $program: still running after $limit s ... FAILED"
+    [ $code = 124 ] && printf '\nENDED still running after %s s: %s\n' "$limit" "$program"
     [ $code = 0 ] || status=$code
 done
 exit $status"#;
