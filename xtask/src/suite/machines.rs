@@ -27,6 +27,8 @@ pub(super) struct Machine {
     cgroups: vm::Cgroups,
     /// Which of the tests.
     tests: &'static [&'static str],
+    /// How long one test program may take.
+    limit: Duration,
     /// Whether only `--full` runs them.
     pub(super) extent: Extent,
 }
@@ -41,6 +43,7 @@ pub(super) const MACHINES: &[Machine] = &[
         init: vm::Init::Script,
         cgroups: vm::Cgroups::Unified,
         tests: &[],
+        limit: PROGRAM_TIME_MAX,
         extent: Extent::Usual,
     },
     Machine {
@@ -58,6 +61,7 @@ pub(super) const MACHINES: &[Machine] = &[
         init: vm::Init::Script,
         cgroups: vm::Cgroups::Unified,
         tests: &[],
+        limit: PROGRAM_TIME_MAX,
         extent: Extent::Usual,
     },
     Machine {
@@ -66,6 +70,7 @@ pub(super) const MACHINES: &[Machine] = &[
         init: vm::Init::Script,
         cgroups: vm::Cgroups::Unified,
         tests: &[],
+        limit: STEPS_TIME_MAX,
         extent: Extent::Full,
     },
     Machine {
@@ -74,6 +79,7 @@ pub(super) const MACHINES: &[Machine] = &[
         init: vm::Init::Systemd,
         cgroups: vm::Cgroups::Unified,
         tests: &[],
+        limit: PROGRAM_TIME_MAX,
         extent: Extent::Usual,
     },
     Machine {
@@ -82,6 +88,7 @@ pub(super) const MACHINES: &[Machine] = &[
         init: vm::Init::Script,
         cgroups: vm::Cgroups::Unified,
         tests: &["containers::", "agent_death::tasks", "--skip", "debian"],
+        limit: PROGRAM_TIME_MAX,
         extent: Extent::Full,
     },
     Machine {
@@ -90,6 +97,7 @@ pub(super) const MACHINES: &[Machine] = &[
         init: vm::Init::Script,
         cgroups: vm::Cgroups::Unified,
         tests: &[],
+        limit: PROGRAM_TIME_MAX,
         extent: Extent::Full,
     },
     Machine {
@@ -98,6 +106,7 @@ pub(super) const MACHINES: &[Machine] = &[
         init: vm::Init::Script,
         cgroups: vm::Cgroups::V1,
         tests: &[],
+        limit: PROGRAM_TIME_MAX,
         extent: Extent::Full,
     },
     Machine {
@@ -106,6 +115,7 @@ pub(super) const MACHINES: &[Machine] = &[
         init: vm::Init::Script,
         cgroups: vm::Cgroups::V1,
         tests: &[],
+        limit: PROGRAM_TIME_MAX,
         extent: Extent::Full,
     },
     Machine {
@@ -114,6 +124,7 @@ pub(super) const MACHINES: &[Machine] = &[
         init: vm::Init::Systemd,
         cgroups: vm::Cgroups::Unified,
         tests: &[],
+        limit: PROGRAM_TIME_MAX,
         extent: Extent::Full,
     },
     Machine {
@@ -122,6 +133,7 @@ pub(super) const MACHINES: &[Machine] = &[
         init: vm::Init::Systemd,
         cgroups: vm::Cgroups::Unified,
         tests: &[],
+        limit: PROGRAM_TIME_MAX,
         extent: Extent::Full,
     },
 ];
@@ -129,6 +141,10 @@ pub(super) const MACHINES: &[Machine] = &[
 /// How long one test program may take in a machine before it is ended: many times what it takes on
 /// a quiet host.
 const PROGRAM_TIME_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// The same for the program that makes a container for each step of three plans, and lets that step
+/// fail: some three hundred.
+const STEPS_TIME_MAX: Duration = Duration::from_secs(25 * 60);
 
 /// How long the engines may take: an emulated machine on a busy host needs half a minute for each
 /// of their claims.
@@ -193,7 +209,7 @@ pub(super) fn run(
         }
         Work::Tests(targets) => targets,
     };
-    let command = command_of(workspace, targets, machine.tests)?;
+    let command = command_of(workspace, machine, targets)?;
     let seen = vm::run_seen(workspace, &command, &options)?;
     count.read_libtest(&seen.lines);
     if !seen.status.success() && count.failed.is_empty() {
@@ -202,11 +218,15 @@ pub(super) fn run(
     Ok(())
 }
 
-fn command_of(workspace: &Path, targets: &[&str], tests: &[&str]) -> anyhow::Result<Vec<String>> {
+fn command_of(
+    workspace: &Path,
+    machine: &Machine,
+    targets: &[&str],
+) -> anyhow::Result<Vec<String>> {
     let mut words = vec!["--test-threads", "1", "--color", "never", "--show-output"];
-    words.extend(tests);
+    words.extend(machine.tests);
     let environment = format!("TESTS_OF_MACHINE={}", words.join(" "));
-    let limit = PROGRAM_TIME_MAX.as_secs().to_string();
+    let limit = machine.limit.as_secs().to_string();
     let workspace_text = workspace.to_str().context("the workspace's path is no text")?;
     let mut command: Vec<String> =
         ["env", &environment, "sh", "-c", SCRIPT, "sh", &limit, workspace_text]

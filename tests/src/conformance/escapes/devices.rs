@@ -3,7 +3,7 @@
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::json;
 
-use super::race::{Racer, race, rounds};
+use super::race::{Progress, Racer, race, rounds};
 use super::{
     Bundle, Outcome, Verdict, World, attack, cases, claim, drop_mounts, fs, good, holds_only,
     lines, make_link, outside, path_text, replace_by_link, says, write,
@@ -165,10 +165,12 @@ fn cve_2025_52565_a_swapped_console_is_not_mounted_over(w: &World) -> anyhow::Re
     write(&dev.join("console"), "")?;
     make_link("../victim", &dev.join("swap"))?;
     let racer = Racer::start(w, &dev.join("console"), &dev.join("swap"))?;
+    let mut progress = Progress::begin();
     for round in 0..rounds() {
         let mounts = mounts_with_terminal(w, &bundle)?;
         console_is_in_place(&bundle, mounts.as_deref())
             .with_context(|| format!("round {round}"))?;
+        progress.tell(w, round);
     }
     let exchanges = racer.stop()?;
     claim!(u64::from(rounds()) < exchanges, "no race: {exchanges} exchanges");

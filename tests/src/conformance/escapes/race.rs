@@ -27,6 +27,26 @@ pub(super) fn rounds() -> u32 {
     asked.unwrap_or(if full { ROUNDS_FULL } else { ROUNDS })
 }
 
+/// How far a long race is, told now and then.
+pub(super) struct Progress {
+    begun: Instant,
+    told: Instant,
+}
+
+impl Progress {
+    pub(super) fn begin() -> Self {
+        Self { begun: Instant::now(), told: Instant::now() }
+    }
+
+    pub(super) fn tell(&mut self, w: &World, round: u32) {
+        if PROGRESS < self.told.elapsed() {
+            self.told = Instant::now();
+            let (rounds, took) = (rounds(), self.begun.elapsed());
+            eprintln!("{}: {round} of {rounds} rounds in {took:.0?}", w.id());
+        }
+    }
+}
+
 /// A process that lets two paths change places until this is stopped or dropped.
 pub(super) struct Racer {
     child: Child,
@@ -70,7 +90,7 @@ pub(super) fn race(
     look: &mut dyn FnMut(&Outcome) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let racer = Racer::start(w, one, other)?;
-    let (begun, mut told) = (Instant::now(), Instant::now());
+    let mut progress = Progress::begin();
     let rounds = rounds();
     for round in 0..rounds {
         let outcome = w.run_again(bundle)?;
@@ -80,10 +100,7 @@ pub(super) fn race(
             drop(w.call_again(&["delete", "--force", &w.id()]));
         }
         look(&outcome).with_context(|| format!("round {round} of {rounds}"))?;
-        if PROGRESS < told.elapsed() {
-            told = Instant::now();
-            eprintln!("{}: {round} of {rounds} rounds in {:.0?}", w.id(), begun.elapsed());
-        }
+        progress.tell(w, round);
     }
     let exchanges = racer.stop()?;
     claim!(u64::from(rounds) < exchanges, "no race: {exchanges} exchanges in {rounds} rounds");
