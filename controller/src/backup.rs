@@ -212,35 +212,45 @@ pub fn restore(backup: &Path, folder: &Path, credentials: &Path) -> Result<Count
     let (store, logs) = (folder.join("state.redb"), folder.join("logs.redb"));
     let beside = whole.files.iter().map(|(name, _)| folder.join(name));
     let keys = whole.client_keys.is_some().then(|| credentials.to_owned());
-    for name in beside.chain([store.clone(), logs.clone()]).chain(keys) {
+    let parts = (folder.join("restoring.redb"), folder.join("restoring-logs.redb"));
+    // A part that an attempt left behind which was killed holds records of its own backup.
+    let own = [&store, &logs, &parts.0, &parts.1].map(Clone::clone);
+    for name in beside.chain(own).chain(keys) {
         if name.exists() {
             return Err(BackupError::NotEmpty(name));
         }
     }
-    let parts = (folder.join("restoring.redb"), folder.join("restoring-logs.redb"));
-    let written = fill(backup, &parts);
-    if written.is_err() {
+    let mut made = vec![parts.0.clone(), parts.1.clone()];
+    let restored = fill(backup, &parts).and_then(|counts| {
+        for (name, bytes) in &whole.files {
+            private_file(&folder.join(name), bytes)?;
+            made.push(folder.join(name));
+        }
+        if let Some(bytes) = &whole.client_keys {
+            private_file(credentials, bytes)?;
+            made.push(credentials.to_owned());
+        }
+        for (part, place) in [(&parts.1, &logs), (&parts.0, &store)] {
+            std::fs::rename(part, place).map_err(failed("put in place", place))?;
+            made.push(place.clone());
+        }
+        File::open(folder).and_then(|dir| dir.sync_all()).map_err(failed("fsync", folder))?;
+        Ok(counts)
+    });
+    if restored.is_err() {
         // What could not be finished is of no use; a file that stays is named by the next attempt.
-        let _ = std::fs::remove_file(&parts.0);
-        let _ = std::fs::remove_file(&parts.1);
-        return written;
+        made.iter().for_each(|path| drop(std::fs::remove_file(path)));
     }
-    for (name, bytes) in &whole.files {
-        private_file(&folder.join(name), bytes)?;
-    }
-    if let Some(bytes) = &whole.client_keys {
-        private_file(credentials, bytes)?;
-    }
-    for (part, place) in [(&parts.1, &logs), (&parts.0, &store)] {
-        std::fs::rename(part, place).map_err(failed("put in place", place))?;
-    }
-    File::open(folder).and_then(|dir| dir.sync_all()).map_err(failed("fsync", folder))?;
-    written
+    restored
 }
 
 fn private_file(path: &Path, bytes: &[u8]) -> Result<(), BackupError> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let wrote = file.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+    let mut file = file.map_err(failed("create", path))?;
+    let wrote = file.write_all(bytes).and_then(|()| file.sync_all());
+    if wrote.is_err() {
+        let _ = std::fs::remove_file(path);
+    }
     wrote.map_err(failed("write", path))
 }
 
@@ -410,6 +420,10 @@ mod tests {
         let refused = restore(&half, new.path(), &restored).unwrap_err().to_string();
         assert!(refused.contains("is not a whole backup"), "{refused}");
         assert!(!new.path().join("state.redb").exists());
+        let nowhere = new.path().join("missing/credentials");
+        restore(&backup, new.path(), &nowhere).unwrap_err();
+        let left: Vec<_> = std::fs::read_dir(new.path()).unwrap().map(|one| one.unwrap()).collect();
+        assert_eq!(left.len(), 1, "only what was there is left: {left:?}");
 
         assert_eq!(restore(&backup, new.path(), &restored).unwrap(), counts);
         assert_eq!(counts.records, BATCH_MAX as u64 + 3);

@@ -147,12 +147,13 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
         replays: Arc::default(),
         seeing,
         caller: Default::default(),
+        asker: None,
         authority: None,
         ca_hash: authority.hash(),
     };
-    let shipper = Shipper::new(engine.clone(), relay.clone(), logs);
+    let shipper = Shipper::new(engine.clone(), relay.clone(), logs.clone());
     tokio::spawn(shipper.run(closed.clone()));
-    let port = agent_port(options, &engine, &authority, &keyring, (relay, usage));
+    let port = agent_port(options, &engine, &authority, &keyring, (relay, usage, logs));
     let mut api = tokio::spawn(api::serve(api_listener, api, closed.clone()));
     let mut agents = tokio::spawn(nodes::serve(agent_listener, port, closed));
     ready(api_at, agents_at);
@@ -258,7 +259,7 @@ fn agent_port(
     engine: &Engine,
     authority: &Arc<Authority>,
     keyring: &Arc<Keyring>,
-    (relay, usage): (LogsRelay, UsageBoard),
+    (relay, usage, logs): (LogsRelay, UsageBoard, LogStore),
 ) -> AgentPort {
     let lease_ms = options.rules().lease_ms;
     let ms = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
@@ -272,6 +273,7 @@ fn agent_port(
         scope: options.scope(),
         relay,
         usage,
+        logs,
         keyring: Arc::clone(keyring),
         timing,
     }

@@ -85,23 +85,37 @@ pub fn rotate(folder: &Path) -> Result<usize, RotateError> {
     if !path.exists() {
         return Err(RotateError::NoKey(path));
     }
-    let keys = Keys { old: keyring::load_or_create(&path)?, new: keyring::load_or_create(&next)? };
+    // First: a controller that runs has it open, and no new key may be left beside it.
     let mut store = RedbStore::open(&folder.join("state.redb"))?;
-    let (mut changed, mut count) = (Vec::new(), 0);
-    for table in [Table::Vault, Table::Iam] {
-        for (key, value) in rows(&mut store, table)? {
-            let name = String::from_utf8_lossy(&key).into_owned();
-            let (value, sealed) = keys.record(table, &name, &value)?;
-            count += sealed;
-            changed.push(Mutation { table, key, value: Some(value) });
-        }
+    let begun = next.exists();
+    let keys = Keys { old: keyring::load_or_create(&path)?, new: keyring::load_or_create(&next)? };
+    let sealed = sealed_anew(&mut store, &keys);
+    if sealed.is_err() && !begun {
+        // Nothing is sealed with it: what stays would keep the controller from starting.
+        std::fs::remove_file(&next)
+            .map_err(|source| RotateError::Place { path: next.clone(), source })?;
     }
+    let (changed, count) = sealed?;
     store.commit(&changed)?;
     drop(store);
     let placed = std::fs::rename(&next, &path)
         .and_then(|()| File::open(folder).and_then(|folder| folder.sync_all()));
     placed.map_err(|source| RotateError::Place { path, source })?;
     Ok(count)
+}
+
+/// Every record with its values under the new key, and how many values there are.
+fn sealed_anew(store: &mut RedbStore, keys: &Keys) -> Result<(Vec<Mutation>, usize), RotateError> {
+    let (mut changed, mut count) = (Vec::new(), 0);
+    for table in [Table::Vault, Table::Iam] {
+        for (key, value) in rows(store, table)? {
+            let name = String::from_utf8_lossy(&key).into_owned();
+            let (value, sealed) = keys.record(table, &name, &value)?;
+            count += sealed;
+            changed.push(Mutation { table, key, value: Some(value) });
+        }
+    }
+    Ok((changed, count))
 }
 
 type Row = (Vec<u8>, Vec<u8>);
@@ -233,6 +247,8 @@ mod tests {
         let bytes = Some(record.to_bytes().unwrap());
         let key = record.key().into_bytes();
         store.commit(&[Mutation { table: Table::Vault, key, value: bytes }]).unwrap();
+        assert!(matches!(rotate(folder), Err(RotateError::Store(_))), "somebody has it open");
+        assert_eq!(check_whole(folder), Ok(()), "nothing is left of what was refused");
         drop(store);
         assert_eq!(value(folder), b"hush");
         assert_eq!(rotate(folder).unwrap(), 1);
@@ -251,5 +267,21 @@ mod tests {
         assert_eq!(keyring::load_or_create(&folder.join(KEY)).unwrap().id(), new.id());
         assert_eq!(value(folder), b"hush");
         assert_eq!(check_whole(folder), Ok(()));
+    }
+
+    #[test]
+    fn a_value_that_no_key_opens_leaves_all_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let own = keyring::load_or_create(&folder.join(KEY)).unwrap();
+        let record = vault::Record::Parameter(Arc::new(parameter(&Keyring::new(&[7; 32]))));
+        let mut store = RedbStore::open(&folder.join("state.redb")).unwrap();
+        let bytes = Some(record.to_bytes().unwrap());
+        let key = record.key().into_bytes();
+        store.commit(&[Mutation { table: Table::Vault, key, value: bytes }]).unwrap();
+        drop(store);
+        assert!(matches!(rotate(folder), Err(RotateError::Sealed { .. })));
+        assert_eq!(check_whole(folder), Ok(()), "the controller can start");
+        assert_eq!(keyring::load_or_create(&folder.join(KEY)).unwrap().id(), own.id());
     }
 }

@@ -102,7 +102,45 @@ trust = policy({"Effect": "Allow", "Action": "sts:AssumeRole",
 role = iam.create_role(RoleName="node", AssumeRolePolicyDocument=trust,
                        PermissionsBoundary=arn)["Role"]
 equal("a role is made with one", role["PermissionsBoundary"]["PermissionsBoundaryArn"], arn)
+# Whoever may only make roles within a boundary may not touch those without.
+iam.create_user(UserName="deputy")
+iam.put_user_policy(UserName="deputy", PolicyName="p", PolicyDocument=policy({
+    **allow(["iam:PutRolePolicy", "iam:DeleteRolePolicy"]),
+    "Condition": {"StringEquals": {"iam:PermissionsBoundary": arn}}}))
+deputy = as_who("iam", iam.create_access_key(UserName="deputy")["AccessKey"])
+deputy.put_role_policy(RoleName="node", PolicyName="p", PolicyDocument=policy(allow("ecs:*")))
+deputy.delete_role_policy(RoleName="node", PolicyName="p")
 iam.delete_role_permissions_boundary(RoleName="node")
+refused("a role without the boundary", "AccessDenied", "iam:PutRolePolicy",
+        lambda: deputy.put_role_policy(RoleName="node", PolicyName="p",
+                                       PolicyDocument=policy(allow("ecs:*"))))
+
+# Credentials in the place of a key, for a while.
+made = as_who("sts", key).get_session_token(DurationSeconds=900)["Credentials"]
+
+
+def for_a_while(service, made):
+    return boto3.client(
+        service, endpoint_url=ENDPOINT, config=once, aws_access_key_id=made["AccessKeyId"],
+        aws_secret_access_key=made["SecretAccessKey"], aws_session_token=made["SessionToken"])
+
+
+equal("they make their holder the user", for_a_while("sts", made).get_caller_identity()["Arn"],
+      f"arn:aws:iam::{ACCOUNT}:user/ann")
+equal("with her rights", len(for_a_while("ecs", made).list_clusters()["clusterArns"]), 1)
+refused("but not for IAM", "AccessDenied", "GetSessionToken",
+        lambda: for_a_while("iam", made).list_users())
+refused("nor for others of their kind", "AccessDenied", "session credentials",
+        lambda: for_a_while("sts", made).get_session_token())
+refused("too short a time", "ValidationError", "900",
+        lambda: as_who("sts", key).get_session_token(DurationSeconds=60))
+root = as_root("sts").get_session_token()["Credentials"]
+equal("root has them too", for_a_while("sts", root).get_caller_identity()["Arn"],
+      f"arn:aws:iam::{ACCOUNT}:root")
+iam.update_access_key(UserName="ann", AccessKeyId=key["AccessKeyId"], Status="Inactive")
+refused("they end with the key", "InvalidClientTokenId", "invalid",
+        lambda: for_a_while("sts", made).get_caller_identity())
+iam.update_access_key(UserName="ann", AccessKeyId=key["AccessKeyId"], Status="Active")
 
 # Instance profiles.
 profile = iam.create_instance_profile(

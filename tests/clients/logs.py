@@ -135,6 +135,27 @@ refused("another group", A, "logs:CreateLogStream on resource: arn:aws:logs",
 refused("reading", A, "logs:GetLogEvents",
         lambda: writer.get_log_events(logGroupName="/app/web", logStreamName="own"))
 
+# One group is kept from a reader, by whatever name it is asked for.
+iam.create_user(UserName="reader")
+key = iam.create_access_key(UserName="reader")["AccessKey"]
+iam.put_user_policy(UserName="reader", PolicyName="p", PolicyDocument=json.dumps({
+    "Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "logs:*", "Resource": "arn:aws:logs:*:*:*"},
+        {"Effect": "Deny", "Action": "logs:*", "Resource": arn + ":*"}]}))
+reader = client("logs", key)
+equal("a reader of all groups lists them", len(reader.describe_log_groups()["logGroups"]), 2)
+for name in ("/app/web", arn, arn + ":*"):
+    refused(f"the group as {name}", A, "logs:FilterLogEvents",
+            lambda: reader.filter_log_events(logGroupIdentifier=name))
+for name in (arn.replace("us-east-1", "eu-west-1"), arn.replace(ACCOUNT, "123456789012")):
+    refused(f"the group as {name}", I, "is not the ARN of a log group of this account",
+            lambda: reader.filter_log_events(logGroupIdentifier=name))
+last = "18446744073709551615"
+equal("behind the last place there is nothing", logs.get_log_events(
+    logGroupName="/app/web", logStreamName="one", nextToken=f"f/{last}/{last}")["events"], [])
+equal("in a search neither", logs.filter_log_events(
+    logGroupName="/app/web", nextToken=f"f/{last}/{last}")["events"], [])
+
 # The driver of a task definition.
 ecs = ecs_client()
 

@@ -22,8 +22,8 @@ own = boto3.session.Session().get_credentials()
 refused("a wrong secret", "SignatureDoesNotMatch", "does not match",
         lambda: sts(aws_access_key_id=own.access_key, aws_secret_access_key="wrong")
         .get_caller_identity())
-refused("an action that is not there yet", "InvalidAction", "GetSessionToken",
-        lambda: sts().get_session_token())
+refused("an action that is not there yet", "InvalidAction", "GetAccessKeyInfo",
+        lambda: sts().get_access_key_info(AccessKeyId="A" * 20))
 refused("a service that is not there", "InvalidAction", "elasticloadbalancing",
         lambda: boto3.client("elbv2", endpoint_url=ENDPOINT, config=once).describe_load_balancers())
 finish()

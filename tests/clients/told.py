@@ -23,17 +23,18 @@ secret = sm.create_secret(Name="db", SecretString=json.dumps({"user": "ann", "pa
 ssm.put_parameter(Name="/app/key", Value="hush-2", Type="SecureString")
 
 
-def run(*secrets):
+def run(*secrets, create="true", **more):
     """Runs a task that prints its variables; gives the task once it has stopped."""
     ecs.register_task_definition(
-        family="told", networkMode="none", executionRoleArn=role, containerDefinitions=[{
+        family="told", networkMode="none", **more or {"executionRoleArn": role},
+        containerDefinitions=[{
             "name": "c", "image": os.environ.get("LOADLINE_IMAGE", "busybox:latest"), "memory": 32,
             "command": [
                 "sh", "-c", "echo user=$DB_USER; echo password=$DB_PASSWORD; echo key=$KEY"],
             "secrets": [{"name": n, "valueFrom": f} for n, f in secrets],
             "logConfiguration": {"logDriver": "awslogs", "options": {
                 "awslogs-group": "told", "awslogs-stream-prefix": "p",
-                "awslogs-create-group": "true"}}}])
+                "awslogs-create-group": create}}}])
     task = ecs.run_task(taskDefinition="told")["tasks"][0]["taskArn"]
     ecs.get_waiter("tasks_stopped").wait(
         tasks=[task], WaiterConfig={"Delay": 1, "MaxAttempts": 120})
@@ -83,4 +84,13 @@ equal("what it was told, in its log stream", seen,
 stopped = run(("KEY", "/app/nobody"))
 claim("a parameter that is not there", "unable to retrieve secrets from ssm: /app/nobody"
       in stopped["stoppedReason"], stopped)
+logs.delete_log_group(logGroupName="told")
+for text, more in [("with a role", {}), ("without one", {"memory": "64"})]:
+    stopped = run(create="false", **more)
+    claim(f"a task whose log group is not there fails to start, {text}",
+          stopped["stopCode"] == "TaskFailedToStart" and stopped["stoppedReason"].startswith(
+              "ResourceInitializationError: failed to initialize logging driver: failed to create "
+              "Cloudwatch log stream: ResourceNotFoundException: The specified log group"), stopped)
+logs.create_log_group(logGroupName="told")
+equal("once it is there it runs", run(create="false")["containers"][0].get("exitCode"), 0)
 finish()

@@ -65,6 +65,8 @@ refused("one that is to end", "InvalidRequestException", "marked for deletion",
 sm.restore_secret(SecretId="bytes")
 equal("restored", sm.get_secret_value(SecretId="bytes")["SecretBinary"], b"\x00\xff")
 sm.delete_secret(SecretId="bytes", ForceDeleteWithoutRecovery=True)
+again = sm.delete_secret(SecretId="bytes", ForceDeleteWithoutRecovery=True)
+equal("a forced end that is asked for again", again["Name"], "bytes")
 N = "ResourceNotFoundException"
 for text, code, part, call in [
     ("one that ended", N, "can't find", lambda: sm.get_secret_value(SecretId="bytes")),
@@ -142,9 +144,28 @@ iam.put_user_policy(UserName="app", PolicyName="p", PolicyDocument=json.dumps({
         {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": arn[:-6] + "*"},
         {"Effect": "Allow", "Action": "ssm:GetParameter*",
          "Resource": f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/app/db/*"}]}))
+A = "AccessDeniedException"
 equal("its own secret", client("secretsmanager", key).get_secret_value(
     SecretId="app/db")["SecretString"], "one")
-A = "AccessDeniedException"
+iam.put_user_policy(UserName="app", PolicyName="batch", PolicyDocument=json.dumps({
+    "Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Action": "secretsmanager:BatchGetSecretValue", "Resource": "*"}]}))
+several = client("secretsmanager", key).batch_get_secret_value(
+    SecretIdList=["app/db", "empty", "nobody"])
+equal("of several, its own", [(s["Name"], s["SecretString"]) for s in several["SecretValues"]],
+      [("app/db", "one")])
+equal("and no other, whether it is there or not",
+      [(e["SecretId"], e["ErrorCode"]) for e in several["Errors"]],
+      [("empty", A), ("nobody", A)])
+by_name = {"Filters": [{"Key": "name", "Values": ["app", "em"]}], "MaxResults": 1}
+first = sm.batch_get_secret_value(**by_name)
+rest = sm.batch_get_secret_value(**by_name, NextToken=first["NextToken"])
+equal("several by a filter, in pages", [s["Name"] for page in (first, rest)
+                                        for s in page["SecretValues"]], ["app/db", "empty"])
+equal("for root, one that is not there", [e["ErrorCode"] for e in sm.batch_get_secret_value(
+    SecretIdList=["nobody"])["Errors"]], [N])
+refused("neither ids nor filters", "InvalidParameterException", "SecretIdList",
+        lambda: sm.batch_get_secret_value())
 refused("another secret", A, "secretsmanager:GetSecretValue on resource: arn:aws:secretsmanager",
         lambda: client("secretsmanager", key).get_secret_value(SecretId="empty"))
 refused("one that is not there, in the same words", A, "secretsmanager:GetSecretValue",

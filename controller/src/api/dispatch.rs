@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::auth::{Caller, Head};
-use super::guard::{self, Need};
+use super::guard::{self, Asker, Need};
 use super::holders::Holders;
 use super::query::{self, Form};
 use super::reply::{self, Format};
@@ -168,6 +168,8 @@ async fn outcome(
         let what = format!("{} {} is not an operation", parts.method, parts.uri.path());
         return Err(ApiError::new(Code::UnknownOperation, what));
     }
+    // The body may have taken its time: what holds now is what counts.
+    let view = api.engine.snapshot();
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let call = Call { api, view: &view, caller: &caller, peer, host };
     if about.format == Format::Query {
@@ -226,24 +228,37 @@ impl Call<'_> {
             Service::Parameters => vault::parameter_needs(self.view, operation, &body),
             Service::Logs => logs::needs(self.view, operation, &body),
         };
+        if service == Service::Own && own::is_about_keys(operation) {
+            self.no_temporary_key()?;
+        }
         self.may(needs)?;
-        let opens_session = matches!(operation, "ExecuteCommand" | "StartExec");
-        let own = opens_session.then(|| self.for_caller());
+        let of_caller = matches!(operation, "ExecuteCommand" | "StartExec" | "BatchGetSecretValue");
+        let own = of_caller.then(|| self.for_caller());
         let api = own.as_ref().unwrap_or(self.api);
         match service {
             Service::Ecs => ecs::run(api, operation, body).await,
             Service::Own => own::run(api, operation, body).await,
-            Service::Secrets => vault::secrets::run(self.api, operation, body).await,
+            Service::Secrets => vault::secrets::run(api, operation, body).await,
             Service::Parameters => vault::parameters::run(self.api, operation, body).await,
             Service::Logs => logs::run(self.api, operation, body).await,
         }
+    }
+
+    /// Credentials in the place of a key give no lasting ones (AWS: IAM takes none without MFA).
+    fn no_temporary_key(&self) -> Result<(), ApiError> {
+        if !self.caller.temporary {
+            return Ok(());
+        }
+        let message = "Credentials of GetSessionToken can't be used for IAM: use the key itself";
+        Err(ApiError::new(Code::AccessDenied, message))
     }
 
     /// The API as this caller reached it.
     fn for_caller(&self) -> Api {
         let who = self.caller.principal.arn(&self.view.scope);
         let caller = ExecCaller { key_id: self.caller.key_id.clone(), who };
-        Api { caller, authority: Some(self.host.to_owned()), ..self.api.clone() }
+        let asker = Some(Asker { caller: self.caller.clone(), peer: self.peer });
+        Api { caller, asker, authority: Some(self.host.to_owned()), ..self.api.clone() }
     }
 
     /// The query protocol names no service: the signature's scope does.
@@ -257,8 +272,10 @@ impl Call<'_> {
             }
         };
         let (namespace, answer) = if self.caller.service == "sts" {
+            guard::still_running(self.view, self.caller)?;
             (sts::NAMESPACE, sts::run(self.api, self.caller, &action, body)?)
         } else {
+            self.no_temporary_key()?;
             iam::complete(&action, &mut body, &self.caller.principal);
             self.may(iam::needs(self.view, &action, &body))?;
             (iam::NAMESPACE, iam::run(self.api, &action, body).await?)

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::auth::Caller;
-use super::{ApiError, Code};
+use super::{Api, ApiError, Code};
 use crate::iam::{Context, Principal, Request, authorize};
 use crate::state::{Scope, View};
 
@@ -61,6 +61,26 @@ impl Need {
     }
 }
 
+/// Who makes a call, for what it needs on its way.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    pub(super) caller: Caller,
+    pub(super) peer: SocketAddr,
+}
+
+impl Api {
+    /// Judges one thing of several, which a call may get or not.
+    ///
+    /// # Errors
+    /// `AccessDeniedException` in AWS's words.
+    pub(super) fn may(&self, view: &View, needs: Option<Vec<Need>>) -> Result<(), ApiError> {
+        match &self.asker {
+            Some(Asker { caller, peer }) => check(view, caller, *peer, needs),
+            None => Err(ApiError::new(Code::AccessDenied, "Nobody asks.")),
+        }
+    }
+}
+
 /// `iam:PassRole` for a role that a task shall have.
 pub(super) fn pass_role(role: &str) -> Need {
     Need::new("iam:PassRole", role).with("iam:PassedToService", "ecs-tasks.amazonaws.com")
@@ -98,7 +118,10 @@ pub(super) fn check(
 }
 
 /// Credentials that were made for a task end with it.
-fn still_running(view: &View, caller: &Caller) -> Result<(), ApiError> {
+///
+/// # Errors
+/// `ExpiredTokenException`
+pub(super) fn still_running(view: &View, caller: &Caller) -> Result<(), ApiError> {
     let Principal::Session(session) = &caller.principal else { return Ok(()) };
     let Some((task, _)) = &session.task else { return Ok(()) };
     let held = loadline_model::TaskArn::parse(task).ok().and_then(|arn| view.task(&arn));

@@ -2,7 +2,7 @@
 //! and sessions', from their own tokens.
 
 use super::auth::{AuthRefusal, Holder, KeySource, SecretKey};
-use crate::iam::{KeyStatus, Principal, SessionError, open_session};
+use crate::iam::{KeyStatus, Principal, SessionError, SessionOf, open_session};
 use crate::keyring::{Keyring, Purpose};
 use crate::state::View;
 
@@ -33,7 +33,8 @@ impl Holders<'_> {
             AuthRefusal::UnknownKey
         })?;
         let secret = String::from_utf8(secret).map_err(|_| AuthRefusal::UnknownKey)?;
-        Ok(Holder { secret: SecretKey::new(secret), principal: Principal::user(user) })
+        let principal = Principal::user(user);
+        Ok(Holder { secret: SecretKey::new(secret), principal, in_place_of: None })
     }
 
     fn session(&self, key_id: &str, token: &str, now_s: i64) -> Result<Holder, AuthRefusal> {
@@ -42,7 +43,20 @@ impl Holders<'_> {
             SessionError::Invalid => AuthRefusal::UnknownKey,
             SessionError::Expired => AuthRefusal::ExpiredToken,
         })?;
-        let principal = Principal::Session(Box::new(session));
-        Ok(Holder { secret: SecretKey::new(secret), principal })
+        let secret = SecretKey::new(secret);
+        let (principal, in_place_of) = match session.of {
+            SessionOf::Role => (Principal::Session(Box::new(session)), None),
+            SessionOf::Root => (Principal::Root, Some(session.name)),
+            // It ends with the key in whose place it is.
+            SessionOf::User => {
+                let known = self.view.iam.access_key(&session.name);
+                let user = known.filter(|(user, key)| {
+                    key.status == KeyStatus::Active && user.id == session.role_id
+                });
+                let (user, _) = user.ok_or(AuthRefusal::UnknownKey)?;
+                (Principal::user(user), Some(session.name))
+            }
+        };
+        Ok(Holder { secret, principal, in_place_of })
     }
 }

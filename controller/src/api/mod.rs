@@ -43,6 +43,7 @@ use crate::state::Sha256Hash;
 
 pub use self::auth::{AccessKeys, Gate};
 pub use self::error::{ApiError, Code};
+pub use self::guard::Asker;
 pub use self::server::{ServeError, serve};
 
 /// What the API needs.
@@ -64,6 +65,8 @@ pub struct Api {
     pub seeing: Seeing,
     /// Who makes the call that is answered, and nobody between two calls.
     pub caller: ExecCaller,
+    /// The same, for a call that finds out only on its way what it needs.
+    pub asker: Option<Asker>,
     /// At which host and port the caller reached the API, where a call says so.
     pub authority: Option<String>,
     /// Of the CA that nodes shall trust: goes into join tokens.

@@ -7,7 +7,7 @@ use super::iam::values::{FormInt, IsoTime};
 use super::wire::{Path, Wire as _, shape, to_json, unknown_operation};
 use super::{Api, ApiError, Code};
 use crate::iam::{
-    Credentials as Minted, PolicyKind, PolicyText, Principal, Session, may_assume, mint,
+    Credentials as Minted, PolicyKind, PolicyText, Principal, Session, SessionOf, may_assume, mint,
 };
 
 /// The API's version.
@@ -20,6 +20,11 @@ const SESSION_S_MIN: i64 = 900;
 const SESSION_S_DEFAULT: i64 = 3600;
 /// Longest session by role chaining, in seconds (AWS's).
 const CHAINED_S_MAX: i64 = 3600;
+/// Longest and usual life of credentials in the place of a key, and longest of the account's own,
+/// in seconds (AWS's).
+const TOKEN_S_MAX: i64 = 129_600;
+const TOKEN_S_DEFAULT: i64 = 43_200;
+const ROOT_TOKEN_S_MAX: i64 = 3600;
 /// Largest session policy, in characters (AWS's).
 const POLICY_CHARS_MAX: usize = 2048;
 
@@ -80,7 +85,22 @@ shape! {
     }
 }
 
-/// Runs one operation. Both need nothing but to be signed: who may assume a role is judged here.
+shape! {
+    /// GetSessionToken's input.
+    GetSessionTokenRequest = "GetSessionTokenRequest" {
+        duration_seconds: "DurationSeconds" => Option<FormInt>,
+    }
+    unsupported ["SerialNumber", "TokenCode"]
+}
+
+shape! {
+    /// GetSessionToken's output.
+    GetSessionTokenResponse = "GetSessionTokenResponse" {
+        credentials: "Credentials" => Credentials,
+    }
+}
+
+/// Runs one operation. All need nothing but to be signed: who may assume a role is judged here.
 pub(super) fn run(
     api: &Api,
     caller: &Caller,
@@ -96,6 +116,10 @@ pub(super) fn run(
             let request = AssumeRoleRequest::decode(body, Path::Root)?;
             to_json(&assume(api, caller, request)?)
         }
+        "GetSessionToken" => {
+            let request = GetSessionTokenRequest::decode(body, Path::Root)?;
+            to_json(&token(api, caller, request)?)
+        }
         other => Err(unknown_operation(other)),
     }
 }
@@ -110,7 +134,10 @@ pub(super) fn shapes() -> Vec<super::wire::OperationShapes> {
     let mut assume = OperationShapes { name: "AssumeRole", request: vec![], answer: vec![] };
     AssumeRoleRequest::describe(&mut assume.request);
     AssumeRoleResponse::describe(&mut assume.answer);
-    vec![who, assume]
+    let mut token = OperationShapes { name: "GetSessionToken", request: vec![], answer: vec![] };
+    GetSessionTokenRequest::describe(&mut token.request);
+    GetSessionTokenResponse::describe(&mut token.answer);
+    vec![who, assume, token]
 }
 
 fn identity(api: &Api, caller: &Caller) -> GetCallerIdentityResponse {
@@ -158,6 +185,35 @@ fn assume(
         },
         credentials: show(mint(&api.keyring, session)),
     })
+}
+
+/// Credentials with the rights of a key, for a while: not for IAM, and not to make others.
+fn token(
+    api: &Api,
+    caller: &Caller,
+    request: GetSessionTokenRequest,
+) -> Result<GetSessionTokenResponse, ApiError> {
+    let key = caller.key_id.as_str();
+    let (of, whose, most) = match &caller.principal {
+        _ if caller.temporary => (SessionOf::User, None, 0),
+        Principal::Session(_) => (SessionOf::Role, None, 0),
+        Principal::Root => (SessionOf::Root, Some(("", "")), ROOT_TOKEN_S_MAX),
+        Principal::User { name, id, .. } => {
+            (SessionOf::User, Some((name.as_str(), id.as_str())), TOKEN_S_MAX)
+        }
+    };
+    let whose = whose.ok_or_else(|| {
+        let message = "Cannot call GetSessionToken with session credentials";
+        ApiError::new(Code::AccessDenied, message)
+    })?;
+    let FormInt(seconds) = request.duration_seconds.unwrap_or(FormInt(TOKEN_S_DEFAULT.min(most)));
+    if !(SESSION_S_MIN..=TOKEN_S_MAX).contains(&seconds) {
+        return Err(ApiError::invalid(format_args!(
+            "durationSeconds must be between {SESSION_S_MIN} and {TOKEN_S_MAX}"
+        )));
+    }
+    let session = Session::for_key(of, whose, key, now_s() + seconds.min(most));
+    Ok(GetSessionTokenResponse { credentials: show(mint(&api.keyring, session)) })
 }
 
 fn show(minted: Minted) -> Credentials {

@@ -194,6 +194,7 @@ pub(super) fn api(folder: &std::path::Path) -> (Api, std::thread::JoinHandle<()>
         replays: Arc::default(),
         seeing: Seeing::default(),
         caller: Default::default(),
+        asker: None,
         authority: None,
         ca_hash: Sha256Hash([0; 32]),
     };

@@ -56,7 +56,7 @@ impl Seed<'_> {
             ran.failures.push(failure);
             return ran;
         }
-        let mut placer = Placer::new(draft.state, request);
+        let mut placer = Placer::new(draft.state, request, count);
         for _ in 0..count {
             let id = ids.fresh();
             let seed = u64::from_str_radix(id.get(16..).unwrap_or("0"), 16).unwrap_or(0);

@@ -37,5 +37,7 @@ pub use self::principal::{Denied, Layer, Principal, authorize};
 pub use self::record::{
     AccessKey, Identity, IdentityKind, KeyStatus, ManagedPolicy, PolicyVersion, Record,
 };
-pub use self::session::{Credentials, Session, SessionError, TaskRole, mint, open as open_session};
+pub use self::session::{
+    Credentials, Session, SessionError, SessionOf, TaskRole, mint, open as open_session,
+};
 pub(crate) use self::session::{fresh_key_id, fresh_secret};

@@ -281,6 +281,7 @@ mod tests {
     fn session(role_id: &str, policy: Option<&str>) -> Principal {
         let parse = |text| PolicyText::parse(text, PolicyKind::Identity).unwrap();
         Principal::Session(Box::new(Session {
+            of: Default::default(),
             role: "Deploy".into(),
             role_id: role_id.into(),
             name: "ann".into(),

@@ -15,14 +15,16 @@ const TOKEN_BYTES_MAX: usize = 8192;
 /// The version of the token's form.
 const TOKEN_VERSION: u8 = 1;
 
-/// Somebody who assumed a role.
+/// Somebody who assumed a role, or who has temporary credentials in the place of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// The role's name.
+    /// Whose rights it has.
+    pub of: SessionOf,
+    /// The role's or user's name.
     pub role: String,
-    /// The role's unique id: a new role of this name is another one.
+    /// Its unique id: a new one of this name is another one.
     pub role_id: String,
-    /// What the one who assumed it called it.
+    /// What the one who assumed the role called it; the access key in whose place it is.
     pub name: String,
     /// Of no use from then on, seconds since the Unix epoch.
     pub expires_at_s: i64,
@@ -30,6 +32,18 @@ pub struct Session {
     pub policy: Option<PolicyText>,
     /// The task that it was made for, and for what: it ends with the task.
     pub task: Option<(String, TaskRole)>,
+}
+
+/// Whose rights a session has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SessionOf {
+    /// A role's, which was assumed.
+    #[default]
+    Role,
+    /// A user's own.
+    User,
+    /// The account's.
+    Root,
 }
 
 /// What a task has a role for.
@@ -78,6 +92,8 @@ pub enum SessionError {
 struct Claims {
     version: u8,
     secret: String,
+    #[serde(default)]
+    of: SessionOf,
     role: String,
     role_id: String,
     name: String,
@@ -97,6 +113,7 @@ pub fn mint(keyring: &Keyring, session: Session) -> Credentials {
     let claims = Claims {
         version: TOKEN_VERSION,
         secret: secret.clone(),
+        of: session.of,
         role: session.role,
         role_id: session.role_id,
         name: session.name,
@@ -139,6 +156,7 @@ pub fn open(
         return Err(SessionError::Expired);
     }
     let session = Session {
+        of: claims.of,
         role: claims.role,
         role_id: claims.role_id,
         name: claims.name,
@@ -154,9 +172,24 @@ impl Session {
     #[must_use]
     pub fn of(role: &Identity, name: &str, expires_at_s: i64) -> Self {
         Self {
+            of: SessionOf::Role,
             role: role.name.clone(),
             role_id: role.id.clone(),
             name: name.to_owned(),
+            expires_at_s,
+            policy: None,
+            task: None,
+        }
+    }
+
+    /// One in the place of an access key.
+    #[must_use]
+    pub fn for_key(of: SessionOf, (name, id): (&str, &str), key: &str, expires_at_s: i64) -> Self {
+        Self {
+            of,
+            role: name.to_owned(),
+            role_id: id.to_owned(),
+            name: key.to_owned(),
             expires_at_s,
             policy: None,
             task: None,
@@ -188,6 +221,7 @@ mod tests {
 
     fn session() -> Session {
         Session {
+            of: SessionOf::Role,
             role: "deploy".into(),
             role_id: "AROA1".into(),
             name: "ann".into(),

@@ -135,7 +135,9 @@ impl LogStore {
         let read = self.shelf.read()?;
         let events = read.open_table(EVENTS).map_err(LogsError::store)?;
         let (id, last) = (stream.id, (u64::MAX, u64::MAX));
-        let from = range.after.map_or((range.from_ms.unwrap_or(0), 0), |(at, n)| (at, n + 1));
+        let from = range
+            .after
+            .map_or((range.from_ms.unwrap_or(0), 0), |(at, n)| (at, n.saturating_add(1)));
         let from = from.max((range.from_ms.unwrap_or(0), 0));
         let until = range.until_ms.map_or(last, |until| (until, 0));
         let until = range.before.map_or(until, |before| before.min(until));
@@ -171,7 +173,7 @@ impl LogStore {
     pub fn search(&self, streams: &[Stream], filter: &Filter) -> Result<Found, LogsError> {
         let read = self.shelf.read()?;
         let table = read.open_table(EVENTS).map_err(LogsError::store)?;
-        let from = filter.after.map_or((0, 0), |(at, n)| (at, n + 1));
+        let from = filter.after.map_or((0, 0), |(at, n)| (at, n.saturating_add(1)));
         let from = from.max((filter.from_ms.unwrap_or(0), 0));
         let until = filter.until_ms.unwrap_or(u64::MAX);
         let mut sources = Vec::new();

@@ -117,6 +117,15 @@ struct Follower {
     logs: AwsLogs,
 }
 
+/// How far a follower is.
+#[derive(Default)]
+struct Reading {
+    /// Where reading goes on; `None` until the stream is known to be there.
+    cursor: Option<String>,
+    /// Whether it was told that there is no stream.
+    told: bool,
+}
+
 /// Whether to go on at once, later, or not at all.
 enum Next {
     Now,
@@ -126,9 +135,9 @@ enum Next {
 
 impl Follower {
     async fn run(&self) {
-        let mut cursor = None;
+        let mut at = Reading::default();
         loop {
-            match self.step(&mut cursor).await {
+            match self.step(&mut at).await {
                 Next::Now => {}
                 Next::Later => tokio::time::sleep(AGAIN).await,
                 Next::Done => return,
@@ -136,20 +145,16 @@ impl Follower {
         }
     }
 
-    /// Asks once. `cursor` is `None` until the stream is known to be there.
-    async fn step(&self, cursor: &mut Option<String>) -> Next {
-        let from = match cursor.clone() {
+    /// Asks once.
+    async fn step(&self, at: &mut Reading) -> Next {
+        let from = match at.cursor.clone() {
             Some(from) => from,
             None => match self.stream().await {
                 Ok(from) => from,
-                Err(error) => {
-                    let (task, group) = (&self.task.arn, &self.logs.group);
-                    tracing::warn!(%task, group, "no place for a container's output: {error}");
-                    return self.later();
-                }
+                Err(error) => return self.no_place(at, &error),
             },
         };
-        *cursor = Some(from.clone());
+        *at = Reading { cursor: Some(from.clone()), told: false };
         let page = match self.ask(from.clone()).await {
             Ok(page) => page,
             Err(RelayError::Agent(why)) => {
@@ -168,16 +173,26 @@ impl Follower {
             if let Err(error) = self.shipper.store.write(put, now_ms()).await {
                 tracing::warn!(task = %self.task.arn, "output is not kept, trying again: {error}");
                 // Somebody may have deleted the stream.
-                *cursor = None;
+                at.cursor = None;
                 return self.later();
             }
-            *cursor = Some(next);
+            at.cursor = Some(next);
         }
         match (end, none) {
             (true, _) if self.ended_at_ms().is_some() => Next::Done,
             (false, false) => Next::Now,
             _ => self.later(),
         }
+    }
+
+    /// There is no stream to write to. It is told once, and again after it was better.
+    fn no_place(&self, at: &mut Reading, error: &LogsError) -> Next {
+        let (task, group) = (&self.task.arn, &self.logs.group);
+        if !std::mem::replace(&mut at.told, true) {
+            tracing::warn!(%task, group, "no place for a container's output, trying: {error}");
+        }
+        let gone = matches!(error, LogsError::Refused(Refusal::NotFound(_)));
+        if gone && self.ended_at_ms().is_some() { Next::Done } else { self.later() }
     }
 
     async fn ask(&self, cursor: String) -> Result<LogPage, RelayError> {

@@ -200,9 +200,13 @@ impl Execs {
         let Some(id) = ExecId::parse(&refused.exec_id) else { return };
         let mut entries = self.locked();
         let Some(entry) = entries.get_mut(&id).filter(|entry| entry.node == *node) else { return };
-        if let Stage::Asked(waiting) = std::mem::replace(&mut entry.stage, Stage::Running) {
-            // An error means that nobody waits any more.
-            let _ = waiting.send(Err(refused.reason));
+        match std::mem::replace(&mut entry.stage, Stage::Running) {
+            Stage::Asked(waiting) => {
+                // An error means that nobody waits any more.
+                let _ = waiting.send(Err(refused.reason));
+            }
+            // It was not asked, or has answered.
+            before => entry.stage = before,
         }
     }
 
@@ -297,6 +301,8 @@ mod tests {
     async fn only_the_node_that_was_asked_can_refuse() {
         let execs = Execs::default();
         create(&execs, 1).unwrap();
+        let exec_id = ExecId::new([1; 16]).to_string();
+        execs.refused(&node(), v1::ExecRefused { exec_id, reason: "too early".to_owned() });
         let mut claimed = execs.claim(&ExecId::new([1; 16]), "secret").unwrap();
         let other = InstanceArn::parse("arn:aws:ecs:r:1:container-instance/c/2").unwrap();
         let exec_id = claimed.open.exec.to_string();

@@ -51,6 +51,7 @@ use self::node::Node;
 use self::pki::{Authority, ServerIdentity};
 use crate::engine::Engine;
 use crate::keyring::Keyring;
+use crate::logs::LogStore;
 use crate::seeing::UsageBoard;
 use crate::state::Scope;
 
@@ -77,6 +78,8 @@ pub struct AgentPort {
     pub relay: LogsRelay,
     /// Where nodes tell what containers use.
     pub usage: UsageBoard,
+    /// Where containers' output goes.
+    pub logs: LogStore,
     /// Makes credentials of tasks and opens their secrets.
     pub keyring: Arc<Keyring>,
     /// Heartbeats and lease.

@@ -4,7 +4,7 @@
 //! the view for each session, sent behind what assigns the task, and kept by the agent in memory
 //! only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use loadline_model::{ContainerName, KeyValue, TaskArn};
 use loadline_proto::convert::{TaskCredentials, TaskSecrets};
@@ -80,30 +80,50 @@ pub(super) fn credentials(
     })
 }
 
+/// The log groups that must be there before these tasks start: nobody makes them on the way.
+pub(super) fn log_groups(view: &View, tasks: &[TaskArn]) -> BTreeSet<String> {
+    let tasks = tasks.iter().filter_map(|arn| view.task(arn));
+    let definitions = tasks.filter_map(|task| view.definitions.get(&task.definition));
+    let logs = definitions.flat_map(|definition| definition.body.logs.values());
+    logs.filter(|logs| !logs.create_group).map(|logs| logs.group.clone()).collect()
+}
+
 /// The task's secrets, looked up with the rights of its execution role, which must also let it
-/// write its log streams where it has one; `None` for a task that awaits nothing.
+/// write its log streams where it has one; `None` for a task that awaits nothing. `missing` are
+/// those of its [`log_groups`] that are not there.
 pub(super) fn secrets(
     view: &View,
     keyring: &Keyring,
     task: &TaskArn,
+    missing: &BTreeSet<String>,
     now_s: i64,
 ) -> Option<TaskSecrets> {
     let task = view.task(task)?;
     let definition = view.definitions.get(&task.definition)?;
     let (wanted, logs) = (&definition.body.secrets, &definition.body.logs);
-    let role = definition.roles(task.overrides.as_deref()).execution;
-    if wanted.is_empty() && (logs.is_empty() || role.is_none()) {
+    if wanted.is_empty() && logs.is_empty() {
         return None;
     }
+    let role = definition.roles(task.overrides.as_deref()).execution;
     let as_role = |role: String| session(view, task, &role, TaskRole::Execution, now_s + 60);
-    let values = match role.and_then(as_role) {
-        Some(session) => {
-            let looker = Looker { view, keyring, principal: Principal::Session(session.into()) };
-            let values = looker.all(wanted).map_err(Failure::Secrets);
-            values.and_then(|values| looker.may_log(task, logs).map(|()| values))
-        }
-        None => Err(Failure::Secrets(Fault::NoRole)),
+    let values = match (role, wanted.is_empty()) {
+        // Its output goes to the controller's own store, which asks for no role.
+        (None, true) => Ok(BTreeMap::new()),
+        (role, _) => match role.and_then(as_role) {
+            Some(session) => {
+                let principal = Principal::Session(session.into());
+                let looker = Looker { view, keyring, principal };
+                let values = looker.all(wanted).map_err(Failure::Secrets);
+                values.and_then(|values| looker.may_log(task, logs).map(|()| values))
+            }
+            None => Err(Failure::Secrets(Fault::NoRole)),
+        },
     };
+    let lost = logs.values().find(|logs| !logs.create_group && missing.contains(&logs.group));
+    let values = values.and_then(|values| match lost {
+        Some(logs) => Err(Failure::NoGroup(logs.group.clone())),
+        None => Ok(values),
+    });
     let values = values.map_err(|failure| {
         let text = format!("ResourceInitializationError: {failure}");
         text.chars().take(REASON_CHARS_MAX).collect()
@@ -118,6 +138,11 @@ enum Failure {
     Secrets(Fault),
     #[error("failed to initialize logging driver: log group {0}: AccessDeniedException: {1}")]
     Logs(String, Denied),
+    #[error(
+        "failed to initialize logging driver: failed to create Cloudwatch log stream: \
+         ResourceNotFoundException: The specified log group does not exist: {0}"
+    )]
+    NoGroup(String),
 }
 
 /// Why a secret can't be had.

@@ -3,8 +3,10 @@
 //!
 //! Filters run in one order, ECS's: the node's state, its agent, its room (CPU, then memory), the
 //! constraints. Among the nodes that pass, the strategy chooses. Without a strategy the node with
-//! the most memory left is taken, which the ledger's index gives without looking at the others.
+//! the most memory left is taken, which the ledger's index gives without looking at the others; a
+//! few tasks are spread by its counts in the same way.
 
+mod even;
 mod filter;
 mod place;
 pub mod query;
@@ -12,6 +14,7 @@ mod strategy;
 #[cfg(test)]
 mod tests;
 
+pub use even::is_even;
 pub use filter::Objection;
 pub use place::{Placer, Request, Tentative, ask, selects};
 pub use strategy::spread_value;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use loadline_model::{InstanceArn, Resources};
 
+use super::even::Even;
 use super::filter::{Candidate, constraints};
 use super::query::Expression;
 use super::strategy::Field;
@@ -62,7 +63,7 @@ impl<'a> Request<'a> {
     pub(super) fn group_tasks_on(&self, candidate: &Candidate<'_>) -> u32 {
         let node = &candidate.node.record.arn;
         let group = candidate.state.ledger.group(self.cluster, self.group);
-        let placed = group.and_then(|nodes| nodes.get(node)).copied().unwrap_or(0);
+        let placed = group.map_or(0, |crowd| crowd.on(node));
         placed + candidate.tentative.tasks(node)
     }
 }
@@ -98,23 +99,39 @@ impl Tentative {
     }
 }
 
-/// Places the tasks of one request, one after the other. What all of them have in common is found
-/// out once: a strategy looks at every node of the cluster for the first task, and for the next
-/// only at what the last one changed.
+/// Places the tasks of one request, one after the other.
 #[derive(Debug)]
 pub struct Placer<'a> {
     state: &'a State,
     request: &'a Request<'a>,
     tentative: Tentative,
-    field: Option<Field<'a>>,
+    way: Way<'a>,
+}
+
+/// How a node is found.
+#[derive(Debug)]
+enum Way<'a> {
+    /// Without a strategy: the ledger's rooms know.
+    Widest,
+    /// By the ledger's counts, where they know enough.
+    Even(Even<'a>),
+    /// By looking at every node of the cluster for the first task, and for the next only at what
+    /// the last one changed.
+    Field(Field<'a>),
 }
 
 impl<'a> Placer<'a> {
-    /// Nothing is placed yet.
+    /// Nothing is placed yet; so many tasks shall be.
     #[must_use]
-    pub fn new(state: &'a State, request: &'a Request<'a>) -> Self {
-        let field = (!request.strategy.is_empty()).then(|| Field::new(state, request));
-        Self { state, request, tentative: Tentative::default(), field }
+    pub fn new(state: &'a State, request: &'a Request<'a>, count: u32) -> Self {
+        let way = if request.strategy.is_empty() {
+            Way::Widest
+        } else if let Some(even) = Even::new(state, request, count) {
+            Way::Even(even)
+        } else {
+            Way::Field(Field::new(state, request))
+        };
+        Self { state, request, tentative: Tentative::default(), way }
     }
 
     /// Names the node that takes the next task, and counts it there. `seed` decides where the
@@ -125,9 +142,10 @@ impl<'a> Placer<'a> {
     /// empty.
     pub fn next(&mut self, seed: u64) -> Result<InstanceArn, Vec<PlacementFailure>> {
         let (state, request) = (self.state, self.request);
-        let chosen = match &mut self.field {
-            None => widest(state, &self.tentative, request),
-            Some(field) => field.choose(&self.tentative, seed),
+        let chosen = match &mut self.way {
+            Way::Widest => widest(state, &self.tentative, request),
+            Way::Even(even) => even.choose(&self.tentative),
+            Way::Field(field) => field.choose(&self.tentative, seed),
         };
         let Some(node) = chosen else { return Err(explain(state, &self.tentative, request)) };
         self.tentative.add(&node, request.need);

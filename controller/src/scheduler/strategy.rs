@@ -1,13 +1,13 @@
 //! Strategies: among the nodes that pass the filters, which one. Several are applied in their
 //! order: the first leaves the nodes that it likes best, the next chooses among these.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use loadline_model::{InstanceArn, Resources};
 
 use super::filter::Candidate;
 use super::place::{Request, Tentative};
-use crate::state::{BinpackField, NodeEntry, PlacementStrategy, State};
+use crate::state::{BinpackField, Crowd, NodeEntry, PlacementStrategy, State};
 
 /// The nodes that may take the tasks of one request, and how many tasks of its group there are at
 /// each value that it spreads over.
@@ -118,8 +118,8 @@ fn count(
     request: &Request<'_>,
     names: &mut [HashMap<String, usize>],
 ) -> Vec<Vec<u64>> {
-    let group: Option<&BTreeMap<_, _>> = state.ledger.group(request.cluster, request.group);
-    let nodes = group.into_iter().flatten();
+    let group = state.ledger.group(request.cluster, request.group);
+    let nodes = group.into_iter().flat_map(Crowd::nodes);
     let at: Vec<_> = nodes
         .filter_map(|(arn, tasks)| Some((state.view.node(arn)?, u64::from(*tasks))))
         .map(|(node, tasks)| (values(request, node, names), tasks))
@@ -140,12 +140,7 @@ fn count(
 #[must_use]
 pub fn spread_value(node: &NodeEntry, field: &str) -> Option<String> {
     match field.strip_prefix("attribute:") {
-        Some(name) => node
-            .record
-            .attributes
-            .iter()
-            .find(|attribute| attribute.name == name)
-            .map(|attribute| attribute.value.clone().unwrap_or_default()),
+        Some(name) => node.record.attribute(name).map(ToOwned::to_owned),
         None => Some(node.record.arn.id().to_owned()),
     }
 }

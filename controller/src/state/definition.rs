@@ -311,11 +311,10 @@ impl TaskDefinition {
         }
     }
 
-    /// Whether a task can't start before the controller has used its execution role for it: to look
-    /// secrets up, or to see that it may write its log streams.
-    fn awaits(&self, overrides: Option<&TaskOverrides>) -> bool {
-        let logs = !self.body.logs.is_empty() && self.roles(overrides).execution.is_some();
-        logs || !self.body.secrets.is_empty()
+    /// Whether a task can't start before the controller has looked its secrets up, and has seen
+    /// that its output has a place.
+    fn awaits(&self) -> bool {
+        !self.body.logs.is_empty() || !self.body.secrets.is_empty()
     }
 
     /// The work of a task of this definition: the definition with the overrides laid over it.
@@ -329,7 +328,7 @@ impl TaskDefinition {
             memory_mib: self.body.memory_mib,
             network_mode: self.body.network_mode,
             task_role_arn: self.roles(overrides).task,
-            awaits_secrets: self.awaits(overrides),
+            awaits_secrets: self.awaits(),
             containers: self.body.containers.clone(),
             volumes: self.body.volumes.iter().map(|volume| volume.volume.clone()).collect(),
             pid_mode: self.body.pid_mode,

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use loadline_model::{InstanceArn, Line, Resources, TaskArn};
 
 use super::agenda::{Agenda, Happened};
+use super::crowd::{Crowd, Floor, RoomKey, Values};
 use super::{
-    ClusterName, DefinitionKey, DefinitionStatus, JoinToken, Node, NodeEntry, NodeStatus, Pool,
-    Service, ServiceKey, SessionId, Task, TaskDefinition, Text, TokenId,
+    AZ_ATTRIBUTE, ClusterName, DefinitionKey, DefinitionStatus, JoinToken, Node, NodeEntry,
+    NodeStatus, Pool, Service, ServiceKey, SessionId, Task, TaskDefinition, Text, TokenId,
 };
 
 /// Lines and indexes.
@@ -16,8 +17,10 @@ use super::{
 pub struct Ledger {
     lines: HashMap<InstanceArn, Shelf>,
     zones: HashMap<ClusterName, BTreeMap<String, u32>>,
-    rooms: HashMap<ClusterName, Rooms>,
-    groups: HashMap<ClusterName, HashMap<Text, BTreeMap<InstanceArn, u32>>>,
+    floors: HashMap<ClusterName, Floor>,
+    groups: HashMap<ClusterName, HashMap<Text, Crowd>>,
+    /// The attributes that are spread over.
+    fields: HashMap<ClusterName, BTreeSet<String>>,
     pool: Pool,
     stopped: BTreeSet<(u64, TaskArn)>,
     quarantined: BTreeSet<(u64, InstanceArn)>,
@@ -35,15 +38,48 @@ pub struct Ledger {
 struct Shelf {
     line: Line,
     room: Option<(ClusterName, RoomKey)>,
+    values: Values,
+    /// The groups that have tasks on it.
+    crowds: BTreeSet<Text>,
     quarantined_until_ms: Option<u64>,
     zone: Option<String>,
 }
 
-/// What is left below a line: memory in MiB first, then CPU units.
-type RoomKey = (u64, u64);
+/// Most attributes by which the nodes of a cluster are counted: each costs a few steps with every
+/// change of a task.
+const FIELDS_MAX: usize = 8;
 
-/// The nodes that take tasks, by what they have left.
-type Rooms = BTreeMap<RoomKey, BTreeSet<InstanceArn>>;
+/// A node whose record is not known yet, or that lacks the attribute.
+const NO_VALUE: &Option<String> = &None;
+
+impl Shelf {
+    fn new(registered: Resources) -> Self {
+        Self {
+            line: Line::new(registered),
+            room: None,
+            values: Values::new(),
+            crowds: BTreeSet::new(),
+            quarantined_until_ms: None,
+            zone: None,
+        }
+    }
+
+    fn values_of<'a>(
+        &'a self,
+        fields: &'a BTreeSet<String>,
+    ) -> impl Iterator<Item = (&'a str, &'a Option<String>)> {
+        fields.iter().map(|field| (field.as_str(), self.values.get(field).unwrap_or(NO_VALUE)))
+    }
+}
+
+/// What is spread over in a cluster: its zones, and what its services name.
+fn fields_of<'a>(
+    fields: &'a mut HashMap<ClusterName, BTreeSet<String>>,
+    cluster: &ClusterName,
+) -> &'a mut BTreeSet<String> {
+    let zones = || BTreeSet::from([AZ_ATTRIBUTE.to_owned()]);
+    fields.entry(cluster.clone()).or_insert_with(zones)
+}
 
 impl Ledger {
     /// The node's line; `None` for a node that is not known.
@@ -59,17 +95,29 @@ impl Ledger {
         cluster: &ClusterName,
         memory_mib: u64,
     ) -> impl DoubleEndedIterator<Item = &InstanceArn> {
-        self.rooms
-            .get(cluster)
-            .into_iter()
-            .flat_map(move |rooms| rooms.range((memory_mib, 0)..))
-            .flat_map(|(_, nodes)| nodes)
+        let floor = self.floor(cluster).into_iter();
+        floor.flat_map(move |floor| floor.all().least_first(memory_mib))
     }
 
-    /// How many live tasks of a group each node has.
+    /// The nodes of a cluster that take tasks now; `None` where it never had one.
     #[must_use]
-    pub fn group(&self, cluster: &ClusterName, group: &str) -> Option<&BTreeMap<InstanceArn, u32>> {
+    pub fn floor(&self, cluster: &ClusterName) -> Option<&Floor> {
+        self.floors.get(cluster)
+    }
+
+    /// The live tasks of a group.
+    #[must_use]
+    pub fn group(&self, cluster: &ClusterName, group: &str) -> Option<&Crowd> {
         self.groups.get(cluster)?.get(group)
+    }
+
+    /// Whether nodes and groups are counted by this attribute.
+    #[must_use]
+    pub fn counts_by(&self, cluster: &ClusterName, attribute: &str) -> bool {
+        match self.fields.get(cluster) {
+            Some(fields) => fields.contains(attribute),
+            None => attribute == AZ_ATTRIBUTE,
+        }
     }
 
     /// Stopped tasks that no node holds and that stopped at `until_ms` or before, oldest first.
@@ -259,6 +307,7 @@ impl Ledger {
         let shelf = self.shelf(&record.arn, record.registered);
         let old = std::mem::replace(&mut shelf.zone, zone.clone());
         self.move_zone(&record.cluster, old, zone);
+        self.value(entry);
         self.shelve(entry);
     }
 
@@ -286,45 +335,117 @@ impl Ledger {
         self.zones.get(cluster).is_some_and(|zones| 1 < zones.len())
     }
 
+    /// Counts nodes and groups of a cluster by one more attribute, from now on.
+    pub(super) fn count_by<'a>(
+        &mut self,
+        cluster: &ClusterName,
+        attribute: &str,
+        nodes: impl Iterator<Item = &'a NodeEntry>,
+    ) {
+        let fields = fields_of(&mut self.fields, cluster);
+        if FIELDS_MAX <= fields.len() || !fields.insert(attribute.to_owned()) {
+            return;
+        }
+        for entry in nodes {
+            let Some(shelf) = self.lines.get_mut(&entry.record.arn) else { continue };
+            let value = entry.record.attribute(attribute).map(ToOwned::to_owned);
+            if let Some((cluster, key)) = &shelf.room {
+                let floor = self.floors.entry(cluster.clone()).or_default();
+                floor.insert_at(attribute, &value, *key, &entry.record.arn);
+            }
+            shelf.values.insert(attribute.to_owned(), value);
+        }
+        for crowd in self.groups.get_mut(cluster).into_iter().flat_map(HashMap::values_mut) {
+            let nodes: Vec<_> = crowd.nodes().keys().cloned().collect();
+            for node in nodes {
+                let shelf = self.lines.get(&node);
+                let taking = shelf.is_some_and(|shelf| shelf.room.is_some());
+                let value = shelf.and_then(|shelf| shelf.values.get(attribute));
+                crowd.moved(&node, taking, attribute, None, value.unwrap_or(NO_VALUE));
+            }
+        }
+    }
+
+    /// Takes in a node's values of what is spread over.
+    fn value(&mut self, entry: &NodeEntry) {
+        let Node { arn, cluster, .. } = &*entry.record;
+        let fields = fields_of(&mut self.fields, cluster);
+        let value = |field: &String| entry.record.attribute(field).map(ToOwned::to_owned);
+        let values: Values = fields.iter().map(|field| (field.clone(), value(field))).collect();
+        if self.lines.get(arn).is_some_and(|shelf| shelf.values == values) {
+            return;
+        }
+        // It leaves the rooms by its old values, and comes back by its new ones.
+        self.put(arn, None);
+        let Some(shelf) = self.lines.get_mut(arn) else { return };
+        let old = std::mem::replace(&mut shelf.values, values);
+        let groups = self.groups.get_mut(cluster);
+        let Some(groups) = groups else { return };
+        for group in &shelf.crowds {
+            let Some(crowd) = groups.get_mut(group) else { continue };
+            for (field, new) in &shelf.values {
+                // It takes nothing until it is back in the rooms.
+                crowd.moved(arn, false, field, Some(old.get(field).unwrap_or(NO_VALUE)), new);
+            }
+        }
+    }
+
     /// Puts the node where it now belongs in the index of rooms.
     pub(super) fn shelve(&mut self, entry: &NodeEntry) {
         let node = &entry.record.arn;
         let left = self.line(node).map_or(Resources::ZERO, Line::left);
         let room = takes_tasks(entry)
             .then(|| (entry.record.cluster.clone(), (left.memory_mib, left.cpu_units)));
-        let shelf = self.shelf(node, entry.record.registered);
+        self.shelf(node, entry.record.registered);
+        self.put(node, room);
+    }
+
+    fn put(&mut self, node: &InstanceArn, room: Option<(ClusterName, RoomKey)>) {
+        let Some(shelf) = self.lines.get_mut(node) else { return };
         if shelf.room == room {
             return;
         }
-        if let Some((cluster, key)) = std::mem::replace(&mut shelf.room, room.clone())
-            && let Some(rooms) = self.rooms.get_mut(&cluster)
-            && let Some(nodes) = rooms.get_mut(&key)
+        let old = std::mem::replace(&mut shelf.room, room);
+        if let Some((cluster, key)) = &old
+            && let Some(floor) = self.floors.get_mut(cluster)
         {
-            nodes.remove(node);
-            if nodes.is_empty() {
-                rooms.remove(&key);
-            }
+            floor.remove(*key, node, &shelf.values);
         }
-        if let Some((cluster, key)) = room {
-            let rooms = self.rooms.entry(cluster).or_default();
-            rooms.entry(key).or_default().insert(node.clone());
+        if let Some((cluster, key)) = &shelf.room {
+            let floor = match self.floors.get_mut(cluster) {
+                Some(floor) => floor,
+                None => self.floors.entry(cluster.clone()).or_default(),
+            };
+            floor.insert(*key, node, &shelf.values);
+        }
+        let taking = shelf.room.is_some();
+        let any = shelf.room.as_ref().or(old.as_ref());
+        if taking != old.is_some()
+            && let Some((cluster, _)) = any
+            && let Some(groups) = self.groups.get_mut(cluster)
+        {
+            for group in &shelf.crowds {
+                if let Some(crowd) = groups.get_mut(group) {
+                    crowd.takes(taking, &shelf.values);
+                }
+            }
         }
     }
 
     fn shelf(&mut self, node: &InstanceArn, registered: Resources) -> &mut Shelf {
-        self.lines.entry(node.clone()).or_insert_with(|| Shelf {
-            line: Line::new(registered),
-            room: None,
-            quarantined_until_ms: None,
-            zone: None,
-        })
+        self.lines.entry(node.clone()).or_insert_with(|| Shelf::new(registered))
     }
 
     fn index_in(&mut self, task: &Task) {
         if counts_in_group(task) {
+            let fields = fields_of(&mut self.fields, &task.cluster);
+            let shelf =
+                self.lines.entry(task.node.clone()).or_insert_with(|| Shelf::new(Resources::ZERO));
             let groups = self.groups.entry(task.cluster.clone()).or_default();
-            let nodes = groups.entry(task.group.clone()).or_default();
-            *nodes.entry(task.node.clone()).or_default() += 1;
+            let crowd = groups.entry(task.group.clone()).or_default();
+            if crowd.add(&task.node, shelf.room.is_some(), shelf.values_of(fields)) {
+                shelf.crowds.insert(task.group.clone());
+            }
         }
         if let Some(at) = forgettable_from(task) {
             self.stopped.insert((at, task.arn.clone()));
@@ -332,20 +453,17 @@ impl Ledger {
     }
 
     fn index_out(&mut self, task: &Task) {
-        if counts_in_group(task) {
-            let groups = self.groups.get_mut(&task.cluster);
-            if let Some(groups) = groups
-                && let Some(nodes) = groups.get_mut(&task.group)
-            {
-                if let Some(count) = nodes.get_mut(&task.node) {
-                    *count -= 1;
-                    if *count == 0 {
-                        nodes.remove(&task.node);
-                    }
-                }
-                if nodes.is_empty() {
-                    groups.remove(&task.group);
-                }
+        if counts_in_group(task)
+            && let Some(groups) = self.groups.get_mut(&task.cluster)
+            && let Some(crowd) = groups.get_mut(&task.group)
+            && let Some(shelf) = self.lines.get_mut(&task.node)
+        {
+            let fields = fields_of(&mut self.fields, &task.cluster);
+            if crowd.remove(&task.node, shelf.room.is_some(), shelf.values_of(fields)) {
+                shelf.crowds.remove(&task.group);
+            }
+            if crowd.is_empty() {
+                groups.remove(&task.group);
             }
         }
         if let Some(at) = forgettable_from(task) {

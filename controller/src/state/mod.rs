@@ -7,6 +7,7 @@
 
 mod agenda;
 mod cluster;
+mod crowd;
 mod definition;
 mod ids;
 mod ledger;
@@ -22,6 +23,7 @@ mod write;
 
 pub use agenda::{Agenda, Happened};
 pub use cluster::{Cluster, ClusterEntry, ClusterStatus};
+pub use crowd::{At, Crowd, Floor, Rooms};
 pub use definition::{
     AwsLogs, ContainerOverride, ContainerSecret, DefinitionBody, DefinitionStatus, HostPort,
     Platform, PortDetail, Roles, TaskDefinition, TaskOverrides, VolumeDefinition,

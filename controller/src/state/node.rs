@@ -60,11 +60,17 @@ pub struct Node {
 pub const AZ_ATTRIBUTE: &str = "ecs.availability-zone";
 
 impl Node {
+    /// Its value of an attribute: empty for one that is only present, `None` where it is absent.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        let found = self.attributes.iter().find(|attribute| attribute.name == name)?;
+        Some(found.value.as_deref().unwrap_or_default())
+    }
+
     /// Its availability zone, where it has one.
     #[must_use]
     pub fn zone(&self) -> Option<&str> {
-        let zone = self.attributes.iter().find(|attribute| attribute.name == AZ_ATTRIBUTE)?;
-        zone.value.as_deref().filter(|zone| !zone.is_empty())
+        self.attribute(AZ_ATTRIBUTE).filter(|zone| !zone.is_empty())
     }
 
     /// Why it takes no tasks though it is ACTIVE and may be connected.

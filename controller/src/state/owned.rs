@@ -9,8 +9,8 @@ use rpds::RedBlackTreeSetSync;
 use super::ledger::Ledger;
 use super::{
     Cluster, ClusterEntry, ClusterName, Connection, DefinitionKey, DefinitionStatus, Node,
-    NodeEntry, NodeStatus, RunToken, Scope, Service, ServiceEntry, ServiceKey, ServiceStatus, Task,
-    TaskDefinition, View, Write,
+    NodeEntry, NodeStatus, PlacementStrategy, RunToken, Scope, Service, ServiceEntry, ServiceKey,
+    ServiceStatus, Task, TaskDefinition, View, Write,
 };
 use crate::services::Settings;
 
@@ -202,6 +202,14 @@ impl State {
             cluster.services = cluster.services + alive(record.status) - before;
         }
         self.ledger.service(record);
+        for strategy in &record.strategy {
+            if let PlacementStrategy::Spread(field) = strategy
+                && let Some(attribute) = field.strip_prefix("attribute:")
+            {
+                let nodes = self.view.nodes_in(&record.key.cluster, None);
+                self.ledger.count_by(&record.key.cluster, attribute, nodes);
+            }
+        }
         self.view.services.insert_mut(record.key.clone(), Arc::new(entry));
     }
 

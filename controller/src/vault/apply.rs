@@ -54,8 +54,13 @@ pub struct NewSecret {
 pub enum SecretChange {
     /// Adds a version with these labels; `AWSCURRENT` where there are none.
     AddVersion(String, Payload, Vec<String>),
-    /// Another description.
-    Describe(String),
+    /// Another description, another value that counts from now on, or both at once.
+    Update {
+        /// For people.
+        description: Option<String>,
+        /// Id and value of the new version.
+        version: Option<(String, Payload)>,
+    },
     /// Moves a label from one version to another.
     MoveStage {
         /// The label.
@@ -271,7 +276,19 @@ fn change_secret(
                 return Ok((Vec::new(), Record::Secret(Arc::clone(have))));
             }
         }
-        SecretChange::Describe(text) => secret.description.clone_from(text),
+        SecretChange::Update { description, version } => {
+            let mut changed = false;
+            if let Some((id, payload)) = version {
+                changed |= add_version(&mut secret, id, payload, &[], now_ms)?;
+            }
+            if let Some(text) = description.as_ref().filter(|text| **text != secret.description) {
+                secret.description.clone_from(text);
+                changed = true;
+            }
+            if !changed {
+                return Ok((Vec::new(), Record::Secret(Arc::clone(have))));
+            }
+        }
         SecretChange::MoveStage { stage, from, to } => {
             move_stage(&mut secret, stage, from.as_deref(), to.as_deref())?;
         }
@@ -508,6 +525,25 @@ mod tests {
             world.call(add(&format!("w{n}"), "x", &["l"]), 5 + n).unwrap();
         }
         assert_eq!(world.stages().len(), VERSIONS_MAX);
+    }
+
+    #[test]
+    fn a_description_and_a_value_come_together_or_not_at_all() {
+        let mut world = World::default();
+        world.call(new_secret("a"), 0).unwrap();
+        let update = |text: &str, id: &str, value: &str| {
+            let version = Some((id.to_owned(), payload(value)));
+            let change = SecretChange::Update { description: Some(text.to_owned()), version };
+            Command::ChangeSecret("s".into(), change)
+        };
+        assert!(world.call(update("d", "v1", "b"), 1).unwrap_err().contains("another value"));
+        assert_eq!(world.0.secret(&scope(), "s").unwrap().description, "");
+        for _ in 0..2 {
+            world.call(update("d", "v2", "b"), 2).unwrap();
+        }
+        let secret = world.0.secret(&scope(), "s").unwrap();
+        assert_eq!((secret.description.as_str(), secret.versions.len()), ("d", 2));
+        assert_eq!(secret.version(None, None).unwrap().0, "v2");
     }
 
     #[test]

@@ -12,6 +12,6 @@ pub use self::apply::{
 };
 pub use self::record::{
     CURRENT, PENDING, PREVIOUS, Parameter, ParameterKind, ParameterVersion, Payload, Record,
-    Secret, SecretVersion, ValueKind, parameter_key, secret_key,
+    Secret, SecretVersion, ValueKind, parameter_key, secret_arn_start, secret_key,
 };
 pub use self::view::Vault;

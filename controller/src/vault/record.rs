@@ -75,9 +75,7 @@ impl Secret {
     /// `arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME-SUFFIX`
     #[must_use]
     pub fn arn(&self, scope: &Scope) -> String {
-        let Scope { partition, region, account } = scope;
-        let Self { name, suffix, .. } = self;
-        format!("arn:{partition}:secretsmanager:{region}:{account}:secret:{name}-{suffix}")
+        format!("{}{}-{}", secret_arn_start(scope), self.name, self.suffix)
     }
 
     /// The version with this id and label, where they are given; else the one that counts.
@@ -213,6 +211,13 @@ impl Record {
         }
         serde_json::from_slice(bytes).map(|one| Self::Secret(Arc::new(one)))
     }
+}
+
+/// What the ARN of every secret begins with.
+#[must_use]
+pub fn secret_arn_start(scope: &Scope) -> String {
+    let Scope { partition, region, account } = scope;
+    format!("arn:{partition}:secretsmanager:{region}:{account}:secret:")
 }
 
 /// A secret's key in the store, for which its values are sealed too.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
-use super::record::{parameter_key, secret_key};
+use super::record::{parameter_key, secret_arn_start, secret_key};
 use super::{Parameter, Record, Secret};
 use crate::state::Scope;
 
@@ -61,9 +61,7 @@ impl Vault {
         if !id.starts_with("arn:") {
             return by_name(id);
         }
-        let Scope { partition, region, account } = scope;
-        let name =
-            id.strip_prefix(&format!("arn:{partition}:secretsmanager:{region}:{account}:secret:"))?;
+        let name = id.strip_prefix(&secret_arn_start(scope))?;
         let whole = name
             .rsplit_once('-')
             .and_then(|(name, suffix)| by_name(name).filter(|secret| secret.suffix == suffix));

@@ -87,6 +87,7 @@ async fn development_mode_is_refused_off_loopback() {
             replays: Arc::default(),
             seeing: Default::default(),
             caller: Default::default(),
+            asker: None,
             authority: None,
             ca_hash: Sha256Hash([0; 32]),
         };

@@ -57,6 +57,7 @@ impl World {
             replays: Arc::default(),
             seeing: Default::default(),
             caller: Default::default(),
+            asker: None,
             authority: None,
             ca_hash: Sha256Hash([7; 32]),
         };

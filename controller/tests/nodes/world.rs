@@ -8,6 +8,7 @@ use loadline_controller::command::{
     CreateJoinToken, DefinitionRef, PropagateTags, Ran, RegisterTaskDefinition, RunTask,
 };
 use loadline_controller::engine::{Engine, Options};
+use loadline_controller::logs::LogStore;
 use loadline_controller::nodes::pki::{self, Authority};
 use loadline_controller::nodes::{self, AgentPort, JoinTokenText, LogsRelay, Timing};
 use loadline_controller::state::{ClusterName, DefinitionBody, Family, Scope, Task};
@@ -55,6 +56,7 @@ impl World {
             scope,
             relay: relay.clone(),
             usage: loadline_controller::seeing::UsageBoard::default(),
+            logs: LogStore::open(&folder.path().join("logs.redb")).unwrap(),
             timing: Timing { heartbeat_interval_ms: lease_ms / 3, lease_ms },
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -73,6 +73,8 @@ pub struct Holder {
     pub secret: SecretKey,
     /// Who signs with it.
     pub principal: Principal,
+    /// The key in whose place it was made, for a while.
+    pub in_place_of: Option<String>,
 }
 
 /// Knows the keys that are not in the credentials file: those of users and of sessions.
@@ -90,6 +92,7 @@ pub struct Admitted {
     authorization: Authorization,
     secret: Option<SecretKey>,
     principal: Principal,
+    temporary: bool,
 }
 
 /// Who called.
@@ -101,6 +104,8 @@ pub struct Caller {
     pub service: String,
     /// Who that is.
     pub principal: Principal,
+    /// Whether the key is a temporary one in the place of the principal's own.
+    pub temporary: bool,
     /// Names this very request where it carries an id of its own that is signed, as the SDKs send
     /// it: what comes with the same name was sent before.
     pub once: Option<u64>,
@@ -121,20 +126,28 @@ impl Gate {
         match self {
             Self::AnyKey => {
                 only_on_this_machine(head.headers)?;
-                Ok(Admitted { authorization, secret: None, principal: Principal::Root })
+                let principal = Principal::Root;
+                Ok(Admitted { authorization, secret: None, principal, temporary: false })
             }
             Self::Keys { keys, region } => {
                 let token = authorization.token.as_deref();
                 let holder = match (keys.secret(&authorization.key_id), token) {
                     (Some(secret), None) => {
-                        Holder { secret: secret.clone(), principal: Principal::Root }
+                        let (secret, principal) = (secret.clone(), Principal::Root);
+                        Holder { secret, principal, in_place_of: None }
                     }
                     (Some(_), Some(_)) => return Err(AuthRefusal::UnknownKey),
                     (None, token) => source.holder(&authorization.key_id, token, now_s)?,
                 };
                 scope::check(&authorization, head.headers, region, now_s)?;
-                let Holder { secret, principal } = holder;
-                Ok(Admitted { authorization, secret: Some(secret), principal })
+                let Holder { secret, principal, in_place_of } = holder;
+                let stands =
+                    |key: &String| principal != Principal::Root || keys.secret(key).is_some();
+                if !in_place_of.as_ref().is_none_or(stands) {
+                    return Err(AuthRefusal::UnknownKey);
+                }
+                let temporary = in_place_of.is_some();
+                Ok(Admitted { authorization, secret: Some(secret), principal, temporary })
             }
         }
     }
@@ -158,7 +171,8 @@ impl Admitted {
         let named = self.secret.is_some() && signed_headers.iter().any(|h| h == INVOCATION_ID);
         let first = signature.first_chunk().expect("a signature has 32 bytes");
         let once = named.then_some(u64::from_le_bytes(*first));
-        Ok(Caller { key_id, service, principal: self.principal, once })
+        let Self { principal, temporary, .. } = self;
+        Ok(Caller { key_id, service, principal, temporary, once })
     }
 }
 

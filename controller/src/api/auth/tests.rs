@@ -16,7 +16,8 @@ impl KeySource for Others {
     fn holder(&self, key_id: &str, token: Option<&str>, _: i64) -> Result<Holder, AuthRefusal> {
         match (key_id, token) {
             ("ASIASESSION", Some("good")) => {
-                Ok(Holder { secret: SecretKey::new(SECRET), principal: Principal::Root })
+                let (secret, principal) = (SecretKey::new(SECRET), Principal::Root);
+                Ok(Holder { secret, principal, in_place_of: None })
             }
             ("ASIASESSION", Some("old")) => Err(AuthRefusal::ExpiredToken),
             _ => Err(AuthRefusal::UnknownKey),

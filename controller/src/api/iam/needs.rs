@@ -15,21 +15,26 @@ pub(in crate::api) fn needs(view: &View, operation: &str, body: &Value) -> Optio
     };
     let path = text("Path").unwrap_or("/");
     let of = |kind: IdentityKind, name: &str| match view.iam.identity(kind, name) {
-        Some(identity) => (identity.arn(&view.scope), identity.tags.clone()),
-        None => (arn(format!("{}{path}{name}", kind.word())), Vec::new()),
+        Some(identity) => (identity.arn(&view.scope), Some(&**identity)),
+        None => (arn(format!("{}{path}{name}", kind.word())), None),
     };
     let action = format!("iam:{operation}");
-    let need = if let Some(name) = text("GroupName") {
-        Need::new(action, of(IdentityKind::Group, name).0)
-    } else if let Some(name) = text("InstanceProfileName") {
-        let (resource, tags) = of(IdentityKind::Profile, name);
-        Need::new(action, resource).resource_tags("iam", &tags)
-    } else if let Some(name) = text("RoleName") {
-        let (resource, tags) = of(IdentityKind::Role, name);
-        Need::new(action, resource).resource_tags("iam", &tags)
-    } else if let Some(name) = text("UserName") {
-        let (resource, tags) = of(IdentityKind::User, name);
-        Need::new(action, resource).resource_tags("iam", &tags)
+    // Groups and instance profiles come first: where they are named, a user or role beside them is
+    // what is put into them.
+    let named = [
+        (IdentityKind::Group, "GroupName"),
+        (IdentityKind::Profile, "InstanceProfileName"),
+        (IdentityKind::Role, "RoleName"),
+        (IdentityKind::User, "UserName"),
+    ];
+    let named = named.into_iter().find_map(|(kind, field)| Some((kind, text(field)?)));
+    let mut bound = text("PermissionsBoundary");
+    let need = if let Some((kind, name)) = named {
+        let (resource, identity) = of(kind, name);
+        // What bounds it already, where the request does not say what shall.
+        bound = bound.or(identity.and_then(|identity| identity.boundary.as_deref()));
+        let tags = identity.filter(|_| kind != IdentityKind::Group).map(|it| &it.tags[..]);
+        Need::new(action, resource).resource_tags("iam", tags.unwrap_or_default())
     } else if let Some(policy) = text("PolicyArn") {
         Need::new(action, policy)
     } else if let Some(name) = text("PolicyName") {
@@ -46,7 +51,7 @@ pub(in crate::api) fn needs(view: &View, operation: &str, body: &Value) -> Optio
         Some(policy) => need.with("iam:PolicyARN", policy),
         None => need,
     };
-    let need = match text("PermissionsBoundary") {
+    let need = match bound {
         Some(policy) => need.with("iam:PermissionsBoundary", policy),
         None => need,
     };

@@ -121,7 +121,7 @@ pub(super) async fn get(
     request: GetLogEventsRequest,
 ) -> Result<GetLogEventsResponse, ApiError> {
     let most = limit(request.limit, EVENTS_MAX, EVENTS_MAX)?;
-    let group = group_of(request.log_group_name, request.log_group_identifier)?;
+    let group = group_of(api, request.log_group_name, request.log_group_identifier)?;
     let stream = stream(api, group, request.log_stream_name).await?;
     let mut range = Range {
         from_ms: time("startTime", request.start_time)?,
@@ -167,7 +167,7 @@ pub(super) async fn filter(
     request: FilterLogEventsRequest,
 ) -> Result<FilterLogEventsResponse, ApiError> {
     let most = limit(request.limit, EVENTS_MAX, EVENTS_MAX)?;
-    let group = group_of(request.log_group_name, request.log_group_identifier)?;
+    let group = group_of(api, request.log_group_name, request.log_group_identifier)?;
     let pattern = Pattern::parse(&request.filter_pattern.unwrap_or_default());
     let invalid = || ApiError::invalid("The specified nextToken is invalid.");
     let after = request.next_token.as_deref().map(|token| {

@@ -131,13 +131,13 @@ pub(super) async fn keep(
 }
 
 pub(super) async fn tag(api: &Api, request: TagResourceRequest) -> Result<Nothing, ApiError> {
-    let group = group_of(Some(request.resource_arn), None)?;
+    let group = group_of(api, Some(request.resource_arn), None)?;
     write(api, Write::Tag(group, tags(request.tags)?, vec![])).await?;
     Ok(Nothing {})
 }
 
 pub(super) async fn untag(api: &Api, request: UntagResourceRequest) -> Result<Nothing, ApiError> {
-    let group = group_of(Some(request.resource_arn), None)?;
+    let group = group_of(api, Some(request.resource_arn), None)?;
     write(api, Write::Tag(group, BTreeMap::new(), request.tag_keys)).await?;
     Ok(Nothing {})
 }
@@ -146,7 +146,7 @@ pub(super) async fn list_tags(
     api: &Api,
     request: ListTagsForResourceRequest,
 ) -> Result<ListTagsForResourceResponse, ApiError> {
-    let name = group_of(Some(request.resource_arn), None)?;
+    let name = group_of(api, Some(request.resource_arn), None)?;
     let group = ask(api, move |store| {
         store.group(&name)?.ok_or(LogsError::Refused(Refusal::NotFound("group")))
     });
@@ -176,7 +176,7 @@ pub(super) async fn describe_streams(
     request: DescribeLogStreamsRequest,
 ) -> Result<DescribeLogStreamsResponse, ApiError> {
     let most = limit(request.limit, PAGE_MAX, PAGE_MAX)?;
-    let group = group_of(request.log_group_name, request.log_group_identifier)?;
+    let group = group_of(api, request.log_group_name, request.log_group_identifier)?;
     let by_time = match request.order_by.as_deref() {
         None | Some("LogStreamName") => false,
         Some("LastEventTime") => true,

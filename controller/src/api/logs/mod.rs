@@ -11,6 +11,7 @@ pub(super) use self::needs::needs;
 use crate::api::wire::operations;
 use crate::api::{Api, ApiError, Code};
 use crate::logs::{LogStore, LogsError, Refusal, Stream, Write, Written};
+use crate::state::Scope;
 
 operations! {
     "CreateLogGroup" => groups::create, shapes::CreateLogGroupRequest => shapes::Nothing;
@@ -69,8 +70,22 @@ async fn ask<T: Send + 'static>(
     answered.map_err(|error| ApiError::new(Code::Server, error))?.map_err(refusal)
 }
 
+/// The group that is meant by its name or by its ARN. An ARN of elsewhere is none: what a caller
+/// may is judged by the very group that is then touched ([`needs`]).
+fn named<'a>(scope: &Scope, given: &'a str) -> Option<&'a str> {
+    if !given.starts_with("arn:") {
+        return Some(given);
+    }
+    let name = given.strip_prefix(&group_arn(scope, ""))?;
+    Some(name.strip_suffix(":*").unwrap_or(name))
+}
+
 /// The group that is named, by its name or ARN.
-fn group_of(name: Option<String>, identifier: Option<String>) -> Result<String, ApiError> {
+fn group_of(
+    api: &Api,
+    name: Option<String>,
+    identifier: Option<String>,
+) -> Result<String, ApiError> {
     let given = match (name, identifier) {
         (Some(name), None) | (None, Some(name)) => name,
         _ => {
@@ -78,10 +93,10 @@ fn group_of(name: Option<String>, identifier: Option<String>) -> Result<String, 
             return Err(ApiError::invalid(message));
         }
     };
-    match given.split_once(":log-group:") {
-        Some((_, name)) => Ok(name.trim_end_matches(":*").to_owned()),
-        None => Ok(given),
-    }
+    let name = named(&api.engine.snapshot().scope, &given).map(ToOwned::to_owned);
+    name.ok_or_else(|| {
+        ApiError::invalid(format_args!("{given:?} is not the ARN of a log group of this account"))
+    })
 }
 
 async fn stream(api: &Api, group: String, name: String) -> Result<Stream, ApiError> {

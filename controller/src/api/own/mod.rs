@@ -9,7 +9,7 @@ mod seeing;
 mod tokens;
 mod usage;
 
-pub(super) use self::needs::needs;
+pub(super) use self::needs::{is_about_keys, needs};
 use crate::api::ApiError;
 use crate::api::wire::operations;
 

@@ -11,7 +11,7 @@ use crate::state::View;
 pub(in crate::api) fn needs(view: &View, operation: &str, body: &Value) -> Option<Vec<Need>> {
     let text = |field: &str| body.get(field).and_then(Value::as_str);
     let action = format!("loadline:{operation}");
-    if operation.ends_with("AccessKey") || operation == "ListAccessKeys" {
+    if is_about_keys(operation) {
         return Some(key_needs(view, operation, &text));
     }
     if operation == "StartExec" {
@@ -29,6 +29,11 @@ pub(in crate::api) fn needs(view: &View, operation: &str, body: &Value) -> Optio
         _ => Need::new(action, "*"),
     };
     Some(vec![need])
+}
+
+/// Whether an operation is about users and their access keys.
+pub(in crate::api) fn is_about_keys(operation: &str) -> bool {
+    operation.ends_with("AccessKey") || operation == "ListAccessKeys"
 }
 
 /// Access keys need what IAM's own operations need for the same.

@@ -1,6 +1,7 @@
 //! secretsmanager and ssm: secrets and parameters. [`crate::vault`] holds the rules; here values
 //! are sealed on their way in and opened on their way out.
 
+mod batch;
 mod needs;
 mod parameter_shapes;
 pub(super) mod parameters;

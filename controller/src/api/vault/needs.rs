@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::api::guard::Need;
 use crate::state::View;
-use crate::vault::Parameter;
+use crate::vault::{Parameter, secret_arn_start};
 
 /// Of secretsmanager.
 pub(in crate::api) fn secret_needs(
@@ -15,10 +15,7 @@ pub(in crate::api) fn secret_needs(
     let text = |field: &str| body.get(field).and_then(Value::as_str);
     let action = format!("secretsmanager:{operation}");
     let scope = &view.scope;
-    let start = format!(
-        "arn:{}:secretsmanager:{}:{}:secret:",
-        scope.partition, scope.region, scope.account
-    );
+    let start = secret_arn_start(scope);
     let need = match (text("SecretId"), text("Name")) {
         (Some(id), _) => match view.vault.secret(scope, id) {
             Some(secret) => {

@@ -49,6 +49,47 @@ shape! {
 }
 
 shape! {
+    /// BatchGetSecretValue's input.
+    BatchGetSecretValueRequest = "BatchGetSecretValueRequest" {
+        secret_id_list: "SecretIdList" => Option<Vec<String>>,
+        filters: "Filters" => Option<Vec<Filter>>,
+        max_results: "MaxResults" => Option<i64>,
+        next_token: "NextToken" => Option<String>,
+    }
+}
+
+shape! {
+    /// BatchGetSecretValue's output.
+    BatchGetSecretValueResponse = "BatchGetSecretValueResponse" {
+        secret_values: "SecretValues" => Vec<SecretValueEntry>,
+        next_token: "NextToken" => Option<String>,
+        errors: "Errors" => Vec<SecretError>,
+    }
+}
+
+shape! {
+    /// A secret with its value.
+    SecretValueEntry = "SecretValueEntry" {
+        arn: "ARN" => String,
+        name: "Name" => String,
+        version_id: "VersionId" => String,
+        secret_string: "SecretString" => Option<String>,
+        secret_binary: "SecretBinary" => Option<String>,
+        version_stages: "VersionStages" => Vec<String>,
+        created_date: "CreatedDate" => EpochSeconds,
+    }
+}
+
+shape! {
+    /// Why one has no value for the caller.
+    SecretError = "APIErrorType" {
+        secret_id: "SecretId" => String,
+        error_code: "ErrorCode" => String,
+        message: "Message" => String,
+    }
+}
+
+shape! {
     /// PutSecretValue's input.
     PutSecretValueRequest = "PutSecretValueRequest" {
         secret_id: "SecretId" => String,

@@ -5,24 +5,27 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::passwords;
 use super::secret_shapes::{
-    CreateSecretRequest, CreateSecretResponse, DeleteSecretRequest, DeleteSecretResponse,
-    DescribeSecretRequest, DescribeSecretResponse, Filter, GetResourcePolicyRequest,
-    GetResourcePolicyResponse, GetSecretValueRequest, GetSecretValueResponse,
-    ListSecretVersionIdsRequest, ListSecretVersionIdsResponse, ListSecretsRequest,
-    ListSecretsResponse, PutSecretValueRequest, PutSecretValueResponse, RestoreSecretRequest,
-    RestoreSecretResponse, SecretListEntry, SecretVersionsListEntry, TagResourceRequest,
-    UntagResourceRequest, UpdateSecretRequest, UpdateSecretResponse,
-    UpdateSecretVersionStageRequest, UpdateSecretVersionStageResponse,
+    BatchGetSecretValueRequest, BatchGetSecretValueResponse, CreateSecretRequest,
+    CreateSecretResponse, DeleteSecretRequest, DeleteSecretResponse, DescribeSecretRequest,
+    DescribeSecretResponse, Filter, GetResourcePolicyRequest, GetResourcePolicyResponse,
+    GetSecretValueRequest, GetSecretValueResponse, ListSecretVersionIdsRequest,
+    ListSecretVersionIdsResponse, ListSecretsRequest, ListSecretsResponse, PutSecretValueRequest,
+    PutSecretValueResponse, RestoreSecretRequest, RestoreSecretResponse, SecretListEntry,
+    SecretValueEntry, SecretVersionsListEntry, TagResourceRequest, UntagResourceRequest,
+    UpdateSecretRequest, UpdateSecretResponse, UpdateSecretVersionStageRequest,
+    UpdateSecretVersionStageResponse,
 };
 use super::values::{Nothing, Stages, invalid, page, read_tags, show_tags};
+use super::{batch, passwords};
 use crate::api::ecs::from_call;
 use crate::api::wire::{EpochSeconds, operations};
 use crate::api::{Api, ApiError, Code};
+use crate::engine::{Clock as _, SystemClock};
 use crate::keyring::Purpose;
 use crate::vault::{
-    Command, NewSecret, Payload, Record, Secret, SecretChange, SecretVersion, ValueKind, secret_key,
+    Command, NewSecret, Payload, Record, Secret, SecretChange, SecretVersion, ValueKind,
+    secret_arn_start, secret_key,
 };
 
 /// Largest value, in bytes (AWS's own bound).
@@ -40,6 +43,8 @@ const OWN_KEY: &str = "alias/aws/secretsmanager";
 operations! {
     "CreateSecret" => create, CreateSecretRequest => CreateSecretResponse;
     "GetSecretValue" => get, GetSecretValueRequest => GetSecretValueResponse;
+    "BatchGetSecretValue" => batch::get,
+        BatchGetSecretValueRequest => BatchGetSecretValueResponse;
     "PutSecretValue" => put, PutSecretValueRequest => PutSecretValueResponse;
     "UpdateSecret" => update, UpdateSecretRequest => UpdateSecretResponse;
     "DescribeSecret" => describe, DescribeSecretRequest => DescribeSecretResponse;
@@ -205,6 +210,32 @@ async fn get(
     request: GetSecretValueRequest,
 ) -> Result<GetSecretValueResponse, ApiError> {
     let secret = find(api, &request.secret_id)?;
+    let SecretValueEntry {
+        arn,
+        name,
+        version_id,
+        secret_string,
+        secret_binary,
+        version_stages,
+        created_date,
+    } = value(api, &secret, &request)?;
+    Ok(GetSecretValueResponse {
+        arn,
+        name,
+        version_id,
+        secret_string,
+        secret_binary,
+        version_stages,
+        created_date,
+    })
+}
+
+/// A secret's value, of the version that is asked for.
+pub(super) fn value(
+    api: &Api,
+    secret: &Secret,
+    request: &GetSecretValueRequest,
+) -> Result<SecretValueEntry, ApiError> {
     if secret.delete_at_ms.is_some() {
         let message = "You can't perform this operation on the secret because it was marked for \
                        deletion.";
@@ -220,9 +251,9 @@ async fn get(
         ApiError::new(Code::ResourceNotFound, message)
     })?;
     let (id, version) = found;
-    let (secret_string, secret_binary) = opened(api, &secret, version)?;
-    Ok(GetSecretValueResponse {
-        arn: arn(api, &secret),
+    let (secret_string, secret_binary) = opened(api, secret, version)?;
+    Ok(SecretValueEntry {
+        arn: arn(api, secret),
         name: secret.name.clone(),
         version_id: id.clone(),
         secret_string,
@@ -260,23 +291,14 @@ async fn put(
 
 async fn update(api: &Api, request: UpdateSecretRequest) -> Result<UpdateSecretResponse, ApiError> {
     own_key(request.kms_key_id.as_deref())?;
-    let mut secret = find(api, &request.secret_id)?;
+    let secret = find(api, &request.secret_id)?;
     let payload = payload(api, &secret.name, request.secret_string, request.secret_binary)?;
-    if let Some(text) = description(request.description)? {
-        secret = change(api, &request.secret_id, SecretChange::Describe(text)).await?;
-    }
-    let mut version = None;
-    if let Some(payload) = payload {
-        let id = version_id(request.client_request_token)?;
-        let added = SecretChange::AddVersion(id.clone(), payload, vec![]);
-        secret = change(api, &request.secret_id, added).await?;
-        version = Some(id);
-    }
-    Ok(UpdateSecretResponse {
-        arn: arn(api, &secret),
-        name: secret.name.clone(),
-        version_id: version,
-    })
+    let id = version_id(request.client_request_token)?;
+    let version = payload.map(|payload| (id, payload));
+    let made = version.as_ref().map(|(id, _)| id.clone());
+    let update = SecretChange::Update { description: description(request.description)?, version };
+    let secret = change(api, &request.secret_id, update).await?;
+    Ok(UpdateSecretResponse { arn: arn(api, &secret), name: secret.name.clone(), version_id: made })
 }
 
 fn stages(secret: &Secret) -> Option<Stages> {
@@ -307,7 +329,7 @@ async fn describe(
 }
 
 /// A value that begins with `!` is what secrets must not have; others match by their beginning.
-fn passes(secret: &Secret, filter: &Filter) -> Result<bool, ApiError> {
+pub(super) fn passes(secret: &Secret, filter: &Filter) -> Result<bool, ApiError> {
     let texts: Vec<&str> = match filter.key.as_str() {
         "name" => vec![&secret.name],
         "description" => vec![&secret.description],
@@ -369,12 +391,29 @@ async fn delete(api: &Api, request: DeleteSecretRequest) -> Result<DeleteSecretR
             invalid("The RecoveryWindowInDays value must be between 7 and 30 days.".to_owned())
         })?;
     let end = SecretChange::Delete((!forced).then_some(days * DAY_MS));
-    let secret = change(api, &request.secret_id, end).await?;
+    let secret = match change(api, &request.secret_id, end).await {
+        // A forced end that is asked for again has come already.
+        Err(error) if forced && error.code == Code::ResourceNotFound => {
+            return Ok(gone(api, request.secret_id));
+        }
+        secret => secret?,
+    };
     Ok(DeleteSecretResponse {
         arn: arn(api, &secret),
         name: secret.name.clone(),
         deletion_date: EpochSeconds::from_ms(secret.delete_at_ms.unwrap_or_default()),
     })
+}
+
+/// As AWS tells of a secret that is not there any more, by what the caller named.
+fn gone(api: &Api, id: String) -> DeleteSecretResponse {
+    let start = secret_arn_start(&api.engine.snapshot().scope);
+    let now_ms = SystemClock::new().unix_ms();
+    DeleteSecretResponse {
+        arn: if id.starts_with("arn:") { id.clone() } else { format!("{start}{id}") },
+        name: id.strip_prefix(&start).map_or(id.clone(), ToOwned::to_owned),
+        deletion_date: EpochSeconds::from_ms(now_ms),
+    }
 }
 
 async fn restore(

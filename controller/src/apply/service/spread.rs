@@ -20,6 +20,8 @@ use crate::state::{
 
 /// Of the desired count, one part in so many moves at once.
 const MOVED_SHARE: u32 = 10;
+/// Most that move at once: each looks at every node of the cluster.
+const MOVED_MAX: u32 = 50;
 /// Most places that an event tells of.
 const PLACES_TOLD_MAX: usize = 5;
 
@@ -137,12 +139,15 @@ pub(super) fn even_out(look: &mut Look<'_>, picture: &Picture, current: &[Seen<'
         && picture.current_healthy == picture.desired
         && current.len() == picture.desired as usize;
     let room = picture.upper.saturating_sub(picture.total());
-    let most = picture.desired.div_ceil(MOVED_SHARE).min(room);
+    let most = picture.desired.div_ceil(MOVED_SHARE).min(MOVED_MAX).min(room);
     if !at_rest || most == 0 || !look.may_launch() {
         return 0;
     }
     let strategy = strategy(look);
-    if fields(&strategy).next().is_none() {
+    let (cluster, group) =
+        (&look.service.key.cluster, format!("service:{}", look.service.key.name));
+    let is_even = scheduler::is_even(look.draft.state, cluster, &group, &strategy);
+    if fields(&strategy).next().is_none() || is_even {
         return 0;
     }
     let moved = start(look, &strategy, current, most);

@@ -1,5 +1,6 @@
 //! The middle of a session: three sources of events, one owner.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use loadline_model::{Assignment, DesiredStatus, InstanceArn, TaskArn};
@@ -212,9 +213,10 @@ impl<'a> Talk<'a> {
             return Ok(());
         }
         let view = self.port.engine.snapshot();
+        let missing = self.missing_groups(private::log_groups(&view, tasks)).await;
         for task in tasks {
             let keyring = &self.port.keyring;
-            if let Some(secrets) = private::secrets(&view, keyring, task, now_s()) {
+            if let Some(secrets) = private::secrets(&view, keyring, task, &missing, now_s()) {
                 if let Err(why) = &secrets.values {
                     tracing::warn!(node = %self.node, %task, "no secrets for a task: {why}");
                 }
@@ -223,6 +225,26 @@ impl<'a> Talk<'a> {
             self.send_credentials(&view, task).await?;
         }
         Ok(())
+    }
+
+    /// Those of these log groups that are not there. What the log store can't say now is no reason
+    /// to keep a task from its start: its output waits on its node.
+    async fn missing_groups(&self, groups: BTreeSet<String>) -> BTreeSet<String> {
+        if groups.is_empty() {
+            return groups;
+        }
+        let store = self.port.logs.clone();
+        let is_missing = move |name: &String| match store.group(name) {
+            Ok(group) => group.is_none(),
+            Err(error) => {
+                tracing::warn!("can't see whether the log group {name} is there: {error}");
+                false
+            }
+        };
+        let looked = tokio::task::spawn_blocking(move || {
+            groups.into_iter().filter(is_missing).collect::<BTreeSet<_>>()
+        });
+        looked.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
     async fn send_credentials(&mut self, view: &View, task: &TaskArn) -> Result<(), End> {

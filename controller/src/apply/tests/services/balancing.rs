@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{agents_obey, counts, create, key, limits, service, tasks, update, world};
-use crate::apply::testing::{World, cluster, connect, definition, node_arn, register};
+use crate::apply::testing::{World, cluster, connect, definition, node_arn, register, run};
 use crate::command::{
-    CreateService, NodeDisconnected, ProtectTasks, Protection, Refusal, RegisterNode,
+    CreateService, NodeDisconnected, ProtectTasks, Protection, Refusal, RegisterNode, RunTask,
     SetNodeStatus, UpdateService,
 };
 use crate::state::{
@@ -73,6 +73,31 @@ fn tasks_move_to_a_node_that_joins_and_none_is_stopped_before_its_successor_is_w
     let before = service(&world).clone();
     rest(&mut world);
     assert_eq!(*service(&world), before, "what is even is left alone");
+}
+
+#[test]
+fn an_attribute_is_counted_from_the_first_service_that_spreads_over_it() {
+    let mut world = World::new();
+    world.must(definition("web", 100, 100));
+    for (id, rack) in [("n1", "a"), ("n2", "a"), ("n3", "b"), ("n4", "b")] {
+        world.node_with(id, "rack", rack);
+    }
+    let other = RunTask { group: Some("service:web".into()), ..run("web", 2) };
+    world.run(other);
+    assert!(!world.state.ledger.counts_by(&cluster(), "rack"));
+    world.must(CreateService { strategy: spread("attribute:rack"), ..create(2) });
+    assert!(world.state.ledger.counts_by(&cluster(), "rack"));
+    rest(&mut world);
+    let crowd = |world: &World, rack: &str| {
+        let crowd = world.state.ledger.group(&cluster(), "service:web").unwrap();
+        let at = crowd.at("rack", &Some(rack.to_owned()));
+        (at.tasks, at.takers)
+    };
+    assert_eq!([crowd(&world, "a").0, crowd(&world, "b").0], [2, 2]);
+    world.node_with("n4", "rack", "a");
+    let (a, b) = (crowd(&world, "a"), crowd(&world, "b"));
+    assert_eq!((a.0 + b.0, a.1 + b.1), (4, 4), "what a node takes along is counted there");
+    assert!(2 < a.0 && b.0 < 2);
 }
 
 #[test]
