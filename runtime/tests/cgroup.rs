@@ -21,6 +21,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use oci_spec::runtime::LinuxResources;
+use serde_json::json;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -212,6 +213,35 @@ fn a_group_that_somebody_removes_while_it_is_open_holds_nobody() {
     let [first, second] = groups;
     first.remove().unwrap();
     assert!(remove_if_idle(second.location()).unwrap());
+}
+
+/// There is no such disk, which the kernel says when the other values are written already.
+#[test]
+fn a_change_that_is_refused_leaves_files_and_device_rules_as_they_were() {
+    let needs = [Controller::Devices, Controller::Memory, Controller::Io];
+    let Some(world) = World::new("undone", &needs) else { return };
+    let group = world.limited(json!({ "memory": { "limit": 64 << 20 },
+        "devices": [{ "allow": false, "access": "rwm" },
+            { "allow": true, "type": "c", "major": 1, "minor": 3, "access": "rw" }] }));
+    let files = ["devices.list", "memory.oom_control", "memory.limit_in_bytes", "memory.max"];
+    let seen = || -> Vec<(PathBuf, String)> {
+        let paths = paths(group.location()).into_iter();
+        let paths = paths.flat_map(|path| files.map(|file| path.join(file)));
+        paths.filter_map(|path| Some((path.clone(), fs::read_to_string(path).ok()?))).collect()
+    };
+    let before = seen();
+    assert!(!before.is_empty());
+    let mut wanted = json!({ "memory": { "limit": 128 << 20 },
+        "devices": [{ "allow": true, "access": "rwm" }],
+        "blockIO": { "throttleReadBpsDevice": [{ "major": 4000, "minor": 0, "rate": 1 << 20 }] } });
+    if world.layout.version_of(Controller::Memory) == Some(Version::V1) {
+        wanted["memory"]["disableOOMKiller"] = json!(true);
+    }
+    let wanted: LinuxResources = serde_json::from_value(wanted).unwrap();
+    let decision = decide(&wanted, &world.layout, &group.current().unwrap()).unwrap();
+    let refused = group.change(&decision).unwrap_err();
+    assert!(refused.left.is_none(), "{refused:?}");
+    assert_eq!(seen(), before, "{refused:?}");
 }
 
 #[test]

@@ -105,6 +105,9 @@ pub enum Error {
         /// Why not.
         source: systemd::BusError,
     },
+    /// Rules that were replaced.
+    #[error("bring device rules back: the kernel does not tell the earlier ones; set them again")]
+    DeviceRules,
     /// Processes did not stop, die or leave in the time allowed.
     #[error("{step} {}: not done after {waited_ms} ms; {left}", path.display())]
     TimedOut {

@@ -1,6 +1,7 @@
 //! New limits for a group that is in use, all or none: what was there is remembered before each
 //! file is written, and brought back where a later one is refused.
 
+use super::Controller;
 use super::decide::{Decision, Step, Write};
 use super::error::Error;
 use super::group::{Group, Member};
@@ -9,6 +10,8 @@ use super::group::{Group, Member};
 #[derive(Debug)]
 pub struct Undo<'g> {
     old: Vec<Old<'g>>,
+    /// Whether there are other device rules, of which the kernel does not tell the earlier ones.
+    has_device_rules: bool,
 }
 
 /// A file before it was written.
@@ -31,19 +34,25 @@ pub struct Refusal {
 }
 
 impl Group {
-    /// Like [`Group::apply`], and where a step fails the earlier ones are undone.
+    /// Like [`Group::apply`], and where a step fails the earlier ones are undone. Device rules come
+    /// last: they have no way back.
     ///
     /// # Errors
     /// The step that failed.
     pub fn change(&self, decision: &Decision) -> Result<Undo<'_>, Box<Refusal>> {
-        let mut undo = Undo { old: Vec::new() };
-        for step in &decision.steps {
+        let mut undo = Undo { old: Vec::new(), has_device_rules: false };
+        let (rules, others): (Vec<&Step>, Vec<&Step>) =
+            decision.steps.iter().partition(|step| sets_device_rules(step));
+        for step in others.into_iter().chain(rules) {
             let old = match step {
                 Step::Write(write) => self.before(write),
                 Step::DeviceProgram(_) => None,
             };
             match self.apply_step(step) {
-                Ok(()) => undo.old.extend(old),
+                Ok(()) => {
+                    undo.has_device_rules |= sets_device_rules(step);
+                    undo.old.extend(old);
+                }
                 Err(source) => {
                     return Err(Box::new(Refusal { source, left: undo.bring_back().err() }));
                 }
@@ -52,8 +61,7 @@ impl Group {
         Ok(undo)
     }
 
-    /// What the write is about to replace. A file that cannot be read, as those of v1's devices,
-    /// only adds to what is there.
+    /// What the write is about to replace; `None` where the file cannot be read.
     fn before(&self, write: &Write) -> Option<Old<'_>> {
         let member = self.member_of(write)?;
         let target = write.targets.iter().find(|target| member.dir.has(&target.file))?;
@@ -75,7 +83,14 @@ impl Undo<'_> {
             let line = line_back(&old.file, &old.text, &old.new);
             first = first.and(old.member.dir.write(&old.file, &line));
         }
-        first
+        first.and(if self.has_device_rules { Err(Error::DeviceRules) } else { Ok(()) })
+    }
+}
+
+fn sets_device_rules(step: &Step) -> bool {
+    match step {
+        Step::Write(write) => write.controller == Some(Controller::Devices),
+        Step::DeviceProgram(_) => true,
     }
 }
 
