@@ -217,14 +217,17 @@ fn a_restored_program_that_is_killed_gives_its_signal() {
     let Some(world) = with_criu(test) else { return };
     world.script(COUNT, writable);
     start(&world, Stdio::null());
+    wait_for("a count", || count(&world) > 3);
     checkpoint(&world, "images", &[]);
+    let reached = count(&world);
     let (bundle, images) = (world.bundle(), world.path("images"));
     let paths = ["--bundle", bundle.to_str().unwrap(), "--image-path", images.to_str().unwrap()];
     let mut command = world.command(&[&["restore"], &paths[..], &[&world.id]].concat());
     let said = world.path("said");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&said).unwrap());
     let mut restored = command.spawn().unwrap();
-    world.await_status("running");
+    // The record is written before criu lets the program run, and criu is not done before that.
+    wait_for("a higher count", || count(&world) > reached);
     assert_eq!(world.runtime(&["kill", &world.id, "KILL"]).code, 0);
     assert_eq!(restored.wait().unwrap().code(), Some(128 + 9));
     assert_eq!(fs::read_to_string(&said).unwrap(), "");

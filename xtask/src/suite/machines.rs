@@ -70,7 +70,7 @@ pub(super) const MACHINES: &[Machine] = &[
         init: vm::Init::Script,
         cgroups: vm::Cgroups::Unified,
         tests: &[],
-        limit: STEPS_TIME_MAX,
+        limit: LONG_TIME_MAX,
         extent: Extent::Full,
     },
     Machine {
@@ -97,7 +97,7 @@ pub(super) const MACHINES: &[Machine] = &[
         init: vm::Init::Script,
         cgroups: vm::Cgroups::Unified,
         tests: &[],
-        limit: PROGRAM_TIME_MAX,
+        limit: LONG_TIME_MAX,
         extent: Extent::Full,
     },
     Machine {
@@ -106,7 +106,7 @@ pub(super) const MACHINES: &[Machine] = &[
         init: vm::Init::Script,
         cgroups: vm::Cgroups::V1,
         tests: &[],
-        limit: PROGRAM_TIME_MAX,
+        limit: LONG_TIME_MAX,
         extent: Extent::Full,
     },
     Machine {
@@ -143,8 +143,8 @@ pub(super) const MACHINES: &[Machine] = &[
 const PROGRAM_TIME_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// The same for the program that makes a container for each step of three plans, and lets that step
-/// fail: some three hundred.
-const STEPS_TIME_MAX: Duration = Duration::from_secs(25 * 60);
+/// fail, some three hundred; and for that of checkpoints, as criu takes half a minute for a test.
+const LONG_TIME_MAX: Duration = Duration::from_secs(25 * 60);
 
 /// How long the engines may take: an emulated machine on a busy host needs half a minute for each
 /// of their claims.
