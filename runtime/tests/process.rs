@@ -332,5 +332,60 @@ fn a_profile_of_apparmor_is_set_where_securityfs_is_not_mounted() {
     parser("--remove").unwrap();
     assert!(ran.status.success(), "{ran:?}");
     assert_eq!(world::text(&ran), format!("{name} (enforce)\n"));
+}
+
+/// A pipe that takes no more.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    use std::io::Write as _;
+
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let blocking = OFlag::from_bits_retain(fcntl(&writer, FcntlArg::F_GETFL).unwrap());
+    fcntl(&writer, FcntlArg::F_SETFL(blocking | OFlag::O_NONBLOCK)).unwrap();
+    while writer.write(&[b'x'; 512]).is_ok() {}
+    fcntl(&writer, FcntlArg::F_SETFL(blocking)).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn a_hang_up_between_a_programs_start_and_the_wait_for_it_reaches_the_program() {
+    use std::io::Read as _;
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    let Some(world) = World::new("hangup") else { return };
+    world.script("sleep 1000", |_| {});
+    assert_eq!(world.with_bundle("create", &[]).code, 0);
+    assert_eq!(world.runtime(&["start", &world.id]).code, 0);
+    // It warns of this capability once the program runs, and nobody reads that.
+    let (mut reader, writer) = full_pipe();
+    let seconds = (100_000 + std::process::id()).to_string();
+    let mut exec = {
+        // Which keeps its own end of the pipe open.
+        let mut command =
+            world.command(&["exec", "--cap", "NO_SUCH", &world.id, "sleep", &seconds]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer).spawn().unwrap()
+    };
+    let call = format!("/proc/{}/syscall", exec.id());
+    let writes = format!("{} 0x2 ", libc::SYS_write);
+    world::wait_for("the warning", || {
+        fs::read_to_string(&call).unwrap_or_default().starts_with(&writes)
+    });
+    let line = format!("sleep\0{seconds}\0");
+    let runs = || {
+        let lines = fs::read_dir("/proc").unwrap().flatten();
+        lines
+            .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
+            .any(|have| have == line.as_bytes())
+    };
+    assert!(runs());
+    kill(Pid::from_raw(i32::try_from(exec.id()).unwrap()), Signal::SIGHUP).unwrap();
+    let reading = thread::spawn(move || reader.read_to_end(&mut Vec::new()));
+    assert_eq!(exec.wait().unwrap().code(), Some(128 + Signal::SIGHUP as i32));
+    reading.join().unwrap().unwrap();
+    assert!(!runs(), "the program is left behind");
+    world.runtime(&["delete", "--force", &world.id]);
     world.assert_nothing_is_left();
 }

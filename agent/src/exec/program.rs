@@ -17,14 +17,13 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStderr, Command};
 
 use super::ExecPlace;
-use crate::task::execed;
+use crate::failpoint;
+use crate::task::execed::{self, HANG_UP_S};
 
 /// How long the runtime may take to start the program.
 const START_S_MAX: u64 = 30;
 /// How often it is looked whether it has.
 const LOOK_EVERY_MS: u64 = 5;
-/// From SIGHUP to SIGKILL.
-const HANG_UP_S: u64 = 3;
 /// How long what was killed may take to vanish, before its call is killed too.
 const KILLED_S_MAX: u64 = 5;
 /// Most bytes that are kept of what the runtime says.
@@ -63,7 +62,7 @@ impl Terminal {
 impl Program {
     /// Calls the runtime.
     pub(super) fn spawn(open: &OpenExec, place: &ExecPlace) -> io::Result<Self> {
-        let pid_file = place.run_dir.join(format!("exec-{}.pid", open.exec));
+        let pid_file = place.run_dir.join(execed::pid_file(open.exec.as_str()));
         let mut command = Command::new(&place.front);
         command.arg("--front").arg(std::process::id().to_string()).arg(&place.runtime);
         command.arg("--root").arg(&place.runtime_root).args(["exec", "--pid-file"]).arg(&pid_file);
@@ -87,6 +86,7 @@ impl Program {
             command.stdin(input).stdout(Stdio::piped());
         }
         let mut child = command.spawn()?;
+        failpoint::hit("exec-called");
         stdin = stdin.or(child.stdin.take().map(|pipe| Box::new(pipe) as Writer));
         stdout = stdout.or(child.stdout.take().map(|pipe| Box::new(pipe) as Reader));
         let stderr = child.stderr.take();
@@ -118,6 +118,7 @@ impl Program {
             let ended = ended.map_or_else(|error| error.to_string(), |ended| ended.to_string());
             return Err(if said.is_empty() { format!("the runtime ended: {ended}") } else { said });
         }
+        failpoint::hit("exec-begun");
         Ok(())
     }
 

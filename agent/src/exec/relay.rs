@@ -65,9 +65,10 @@ async fn relay(mut program: Program, incoming: Streaming<v1::ExecInput>, outbox:
         readers.spawn(pass_up(stdout, ExecOutput::Stdout, outbox.clone(), is_over.clone()));
     }
     if let Some(stderr) = program.take_stderr() {
-        readers.spawn(pass_up(stderr, ExecOutput::Stderr, outbox.clone(), is_over));
+        readers.spawn(pass_up(stderr, ExecOutput::Stderr, outbox.clone(), is_over.clone()));
     }
-    let input = Input { stdin: program.stdin.take(), terminal: program.terminal.take() };
+    let (stdin, terminal) = (program.stdin.take(), program.terminal.take());
+    let input = Input { stdin, terminal, is_over };
     let mut input = tokio::spawn(input.pass_down(incoming));
     let code = tokio::select! {
         code = program.wait() => Some(code),
@@ -101,7 +102,8 @@ async fn finish(end: ExecEnd, incoming: Streaming<v1::ExecInput>, outbox: Outbox
     // An error means that nobody is there to be told.
     let _ = outbox.send(ExecOutput::End(end).into()).await;
     drop(outbox);
-    Input { stdin: None, terminal: None }.pass_down(incoming).await;
+    let (_, is_over) = watch::channel(true);
+    Input { stdin: None, terminal: None, is_over }.pass_down(incoming).await;
 }
 
 /// Reads to the end, as fast as the other side takes it.
@@ -109,15 +111,17 @@ async fn pass_up(
     mut from: impl AsyncRead + Unpin,
     kind: fn(Vec<u8>) -> ExecOutput,
     outbox: Outbox,
-    mut is_over: watch::Receiver<bool>,
+    is_over: watch::Receiver<bool>,
 ) {
     let mut late = 0;
+    // Once for all that comes late: what writes on and on must not keep the call.
+    let mut overdue = std::pin::pin!(overdue(is_over.clone()));
     while late < DRAIN_BYTES_MAX {
         let mut bytes = vec![0; EXEC_DATA_BYTES_MAX];
         let read = tokio::select! {
             biased;
             read = from.read(&mut bytes) => read,
-            () = overdue(&mut is_over) => return,
+            () = &mut overdue => return,
         };
         // A terminal whose other side is closed gives EIO.
         let Ok(length @ 1..) = read else { return };
@@ -132,7 +136,7 @@ async fn pass_up(
 }
 
 /// A while after the program's end.
-async fn overdue(is_over: &mut watch::Receiver<bool>) {
+async fn overdue(mut is_over: watch::Receiver<bool>) {
     // An error means that the program was let go.
     let _ = is_over.wait_for(|over| *over).await;
     tokio::time::sleep(Duration::from_millis(DRAIN_MS)).await;
@@ -141,6 +145,7 @@ async fn overdue(is_over: &mut watch::Receiver<bool>) {
 struct Input {
     stdin: Option<Writer>,
     terminal: Option<Terminal>,
+    is_over: watch::Receiver<bool>,
 }
 
 impl Input {
@@ -167,8 +172,13 @@ impl Input {
             stdin.write_all(bytes).await?;
             stdin.flush().await
         };
+        let is_taken = tokio::select! {
+            written = written => written.is_ok(),
+            // What it left in the background may hold its input, and never read it.
+            _ = self.is_over.wait_for(|over| *over) => false,
+        };
         // A program that reads no more does not care for the rest.
-        if written.await.is_err() {
+        if !is_taken {
             self.stdin = None;
         }
     }
@@ -179,5 +189,47 @@ impl Input {
         {
             tracing::debug!(%error, "a terminal keeps its size");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Longer than anything here takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn what_writes_on_after_the_programs_end_does_not_keep_the_call() {
+        let (mut far, near) = tokio::io::duplex(64);
+        // A drop again and again, each long before the output counts as overdue.
+        let drip = tokio::spawn(async move {
+            while far.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(DRAIN_MS / 20)).await;
+            }
+        });
+        let (outbox, mut sent) = mpsc::channel(OUTPUT_MAX);
+        let (ended, is_over) = watch::channel(false);
+        let reading = tokio::spawn(pass_up(near, ExecOutput::Stdout, outbox, is_over));
+        assert!(sent.recv().await.is_some());
+        ended.send(true).unwrap();
+        let all_read = async { while sent.recv().await.is_some() {} };
+        tokio::time::timeout(PATIENCE, all_read).await.expect("it is read for ever");
+        reading.await.unwrap();
+        drip.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn input_that_nobody_reads_does_not_outlive_the_program() {
+        let (_far, near) = tokio::io::duplex(1);
+        let (ended, is_over) = watch::channel(false);
+        let mut input = Input { stdin: Some(Box::new(near)), terminal: None, is_over };
+        let writing = tokio::spawn(async move {
+            input.write(b"more than fits").await;
+            input.stdin.is_none()
+        });
+        ended.send(true).unwrap();
+        let let_go = tokio::time::timeout(PATIENCE, writing).await.expect("it waits for ever");
+        assert!(let_go.unwrap(), "it is closed");
     }
 }

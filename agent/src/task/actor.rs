@@ -7,6 +7,7 @@ use loadline_model::{ContainerStatus, TaskArn};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
+use super::execed;
 use super::health::{self, Checks, Outcome};
 use super::init::{Found, Init};
 use super::reconcile::{Action, CleanUp, Decision, End, Seen, Stage, reconcile};
@@ -180,10 +181,34 @@ impl Actor {
                 self.seen[at].stage =
                     if ended { Stage::Ended(End::Recorded) } else { Stage::Launching };
                 self.watch(at);
+                self.end_execs(at);
             } else if ended {
                 self.seen[at].stage = Stage::Ended(End::Recorded);
             }
         }
+    }
+
+    /// Ends, in a moment, the programs that an agent which was killed ran in a container: they were
+    /// hung up with it, and may not care. What is run from now on is not meant.
+    fn end_execs(&self, at: usize) {
+        let left = self.context.workshop.execs_left(&self.task, at);
+        if left.is_empty() {
+            return;
+        }
+        let name = self.task.spec.containers[at].name.to_string();
+        tracing::warn!(task = %self.arn(), container = name, count = left.len(),
+            "programs of an agent that died are ended");
+        let (context, id) = (self.context.clone(), self.arn().id().to_owned());
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(execed::HANG_UP_S)).await;
+            let ending = move |workshop: &Workshop| {
+                workshop.end_execs(&id, &name, left);
+                Ok(())
+            };
+            if let Err(error) = context.blocking(ending).await {
+                tracing::error!(error, "programs of an agent that died are left");
+            }
+        });
     }
 
     async fn run(&mut self, mut inbox: mpsc::Receiver<Event>) {
@@ -475,9 +500,17 @@ impl Actor {
     fn pull(&mut self, at: usize) {
         self.seen[at].stage = Stage::Pulling;
         let (context, events) = (self.context.clone(), self.events.clone());
-        let reference = self.task.spec.containers[at].image.clone();
+        let container = &self.task.spec.containers[at];
+        let (reference, name) = (container.image.clone(), container.name.clone());
+        let secrets_of = self.task.spec.awaits_secrets.then(|| self.arn().clone());
         let pull = tokio::spawn(async move {
-            let pulled = context.workshop.obtain(&reference).await;
+            let mut pulled = context.workshop.obtain(&reference).await;
+            // Awaited here, because a stop lets go of a pull.
+            if let (Ok(_), Some(arn)) = (&pulled, secrets_of)
+                && let Err(reason) = context.secrets.of(&arn, &name).await
+            {
+                pulled = Err(reason);
+            }
             let _ = events.send(Event::Pulled(at, pulled.map(Box::new))).await;
         });
         self.pulls[at] = Some(pull.abort_handle());

@@ -27,7 +27,7 @@ use super::init::Init;
 use super::logging;
 use super::probe::Probe;
 use super::record::Task;
-use super::{shared, signal};
+use super::{execed, shared, signal};
 use crate::bundle::{self, Surroundings};
 use crate::exec::ExecPlace;
 use crate::image::registry::{PullBehaviour, Puller};
@@ -354,6 +354,17 @@ impl Workshop {
             run_dir: newest.ok_or("the container has no run any more")?,
             front: PathBuf::new(),
         })
+    }
+
+    /// The programs that an earlier agent ran in a container: their pid files.
+    pub(super) fn execs_left(&self, task: &Task, at: usize) -> Vec<PathBuf> {
+        execed::left_behind(&self.run_dir(task, at))
+    }
+
+    /// Ends those of them that still run.
+    pub(super) fn end_execs(&self, task_id: &str, container: &str, left: Vec<PathBuf>) {
+        let there = self.groups.cgroups.processes(task_id, Some(container));
+        execed::end_all(left, &there.unwrap_or_default());
     }
 
     /// Whether a run got as far as its settings, without which no supervisor starts.

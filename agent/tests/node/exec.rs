@@ -96,8 +96,13 @@ async fn a_program_has_the_containers_cgroup_and_namespaces() {
     let arn = world.running("t1").await;
     let init = world.container_pids()[0];
     let id = world.exec(&arn, None, &["read-line"]).await;
+    // Not what the runtime has on its way there.
+    let is_it = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        *pid != init && line == b"/bin/probe\0read-line\0"
+    };
     let mine = world
-        .until("its process", |world| world.container_pids().into_iter().find(|pid| *pid != init));
+        .until("its process", |world| world.container_pids().into_iter().find(|pid| is_it(pid)));
     let cgroups = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     assert_eq!(cgroups(mine), cgroups(init));
     for kind in ["pid", "mnt", "ipc", "uts", "net"] {
@@ -240,6 +245,42 @@ async fn programs_end_with_an_agent_that_is_killed() {
     world.kill_agent();
     world.until("their end", |w| (1 == w.container_pids().len()).then_some(()));
     world.start_agent(&[], &[]);
+    world.fake.stop(&arn);
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_killed_while_a_program_begins_leaves_none_of_it_and_the_task_alone() {
+    const TEST: &str =
+        "an_agent_killed_while_a_program_begins_leaves_none_of_it_and_the_task_alone";
+    if !can_run(TEST) {
+        return;
+    }
+    let mut world = World::start("exec-sweep").await;
+    let arn = world.running("t1").await;
+    let before = world.container_pids();
+    for name in loadline_agent::failpoint::EXEC {
+        for (terminal, verbs) in [
+            (Some(SIZE), ["sleep", "1000", "--", "true"]),
+            (None, ["sleep", "1000", "--", "true"]),
+            // One that does not care that it is hung up is ended by the next agent.
+            (None, ["ignore", "HUP", "--", "true"]),
+        ] {
+            world.kill_agent();
+            world.start_agent_that_may_die(&[("LOADLINE_FAILPOINT", name)]);
+            let sessions = world.fake.state().hellos.len();
+            let back =
+                |fake: &super::fake::Fake| (sessions < fake.state().hellos.len()).then_some(());
+            world.fake.until("a session", back).await;
+            let id = world.exec(&arn, terminal, &verbs).await;
+            world.wait_for_agents_death();
+            // Whoever waits for it is told: nobody else holds the connection.
+            let is_over = |exec: &Exec| exec.over.then_some(());
+            world.until_exec(&id, "the end of its call", is_over).await;
+            world.start_agent(&[], &[]);
+            world.until("its end", |w| (w.container_pids() == before).then_some(()));
+        }
+    }
     world.fake.stop(&arn);
     world.assert_clean();
 }

@@ -48,6 +48,8 @@ pub(crate) struct State {
     pub(crate) beats: u64,
     /// The node was deregistered; the next that joins is another one.
     pub(crate) removed: bool,
+    /// What tasks are told at the begin of every session.
+    pub(crate) secrets: Vec<v1::TaskSecrets>,
     /// Programs in containers, by their ids.
     pub(crate) execs: BTreeMap<String, Exec>,
     /// Why programs were refused, by their ids.
@@ -442,7 +444,8 @@ fn hear(
             state.session = Some(outbox.clone());
             let welcome = v1::Welcome { heartbeat_interval_ms: 200, lease_ms: 60_000 };
             let snapshot = snapshot(&state).kind;
-            std::iter::once(Ours::Welcome(welcome)).chain(snapshot).collect()
+            let secrets = state.secrets.iter().cloned().map(Ours::TaskSecrets);
+            std::iter::once(Ours::Welcome(welcome)).chain(snapshot).chain(secrets).collect()
         }
         Some(Theirs::Heartbeat(beat)) => {
             state.beats += 1;

@@ -40,10 +40,21 @@ async fn statuses_only_go_forward_and_versions_only_grow() {
         return;
     }
     let world = World::start("forward").await;
-    let mut spec = world.task("t1", &["sleep", "2"]);
+    let mut spec = world.task("t1", &["trap", "TERM", "0"]);
     spec.containers.push(container("other", &["trap", "TERM", "9"]));
     let arn = spec.arn.as_str().to_owned();
     world.fake.assign(spec);
+    world.fake.wait(&arn, is_running).await;
+    for name in ["main", "other"] {
+        while world.fake.read_logs(&arn, name, String::new(), 1_000).await.events.is_empty() {}
+    }
+    // The first ends by itself.
+    let main = world.container_pids().into_iter().find(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+        line.ends_with(b"TERM\x000\0")
+    });
+    let main = nix::unistd::Pid::from_raw(main.unwrap());
+    nix::sys::signal::kill(main, nix::sys::signal::Signal::SIGTERM).unwrap();
     let last = world.fake.wait(&arn, is_stopped).await;
     let state = world.fake.state();
     for pair in state.reports.windows(2) {
@@ -55,6 +66,25 @@ async fn statuses_only_go_forward_and_versions_only_grow() {
     let codes: Vec<_> = last.containers.iter().map(|container| container.exit_code).collect();
     assert_eq!(codes, [Some(0), Some(9)], "the other one got SIGTERM");
     drop(state);
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_waits_for_its_secrets_can_be_stopped() {
+    if !can_run("a_task_that_waits_for_its_secrets_can_be_stopped") {
+        return;
+    }
+    let world = World::start("unsecret").await;
+    let mut spec = world.task("t1", &["true"]);
+    spec.awaits_secrets = true;
+    let arn = spec.arn.as_str().to_owned();
+    world.fake.assign(spec);
+    world.fake.wait(&arn, |report| report.status == TaskStatus::Pending).await;
+    world.fake.stop(&arn);
+    // They would be awaited for longer than the test waits.
+    let report = world.fake.wait(&arn, is_stopped).await;
+    assert_eq!(report.stop_code, Some(StopCode::UserInitiated));
+    assert_eq!(report.containers[0].started_at_ms, None);
     world.assert_clean();
 }
 

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use loadline_model::{TaskReport, TaskStatus};
+use loadline_model::{
+    Condition, Dependency, MountPoint, TaskReport, TaskSpec, TaskStatus, Volume, VolumeSource,
+};
+use loadline_proto::v1;
 
 use super::order::check;
-use super::world::{World, can_run};
+use super::world::{World, can_run, container};
 
 fn is_stopped(report: &TaskReport) -> bool {
     report.status == TaskStatus::Stopped
@@ -84,11 +87,81 @@ async fn killed_at_every_failpoint_nothing_is_lost_doubled_or_leaked() {
         let report = world.fake.wait(&arn, is_stopped).await;
         assert_eq!(report.containers[0].exit_code, Some(0), "{name}: {report:#?}");
         let lines = world.fake.logs(&arn, "main").await;
-        let is_start = |line: &&loadline_proto::v1::LogEvent| {
+        let is_start = |line: &&v1::LogEvent| {
             line.message.starts_with(b"started") || line.message.starts_with(b"{\"ready\"")
         };
         assert_eq!(lines.iter().filter(is_start).count(), 1, "{name}: started exactly once");
         assert!(before < world.fake.state().reports.len());
+        world.assert_clean();
+        world.fake.let_go(&arn);
+        world.kill_agent();
+    }
+}
+
+/// An init that writes into a volume, and who waits for it and for a secret.
+fn with_all(world: &World, id: &str) -> (TaskSpec, v1::TaskSecrets) {
+    let mount = MountPoint {
+        source_volume: "data".into(),
+        container_path: "/data".into(),
+        read_only: false,
+    };
+    let mut spec = world.task(id, &["cat", "/data/x", "--", "env", "--", "echo", "started"]);
+    spec.volumes = vec![Volume { name: "data".into(), source: VolumeSource::Task }];
+    spec.awaits_secrets = true;
+    let mut init = container("init", &["write", "/data/x", "hello"]);
+    init.essential = false;
+    let on = init.name.clone();
+    spec.containers[0].depends_on =
+        vec![Dependency { container: on, condition: Condition::Success }];
+    spec.containers.insert(0, init);
+    for container in &mut spec.containers {
+        container.mount_points = vec![mount.clone()];
+    }
+    let pair = v1::KeyValue { name: "TOLD".into(), value: "hush".into() };
+    let secrets = v1::TaskSecrets {
+        task_arn: spec.arn.as_str().to_owned(),
+        containers: vec![v1::ContainerSecrets {
+            container_name: "main".into(),
+            environment: vec![pair],
+        }],
+        error: None,
+    };
+    (spec, secrets)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_each_step_of_a_container_that_waits_for_another_nothing_is_lost_or_doubled() {
+    const TEST: &str =
+        "killed_at_each_step_of_a_container_that_waits_for_another_nothing_is_lost_or_doubled";
+    if !can_run(TEST) {
+        return;
+    }
+    let mut world = World::start("sweep-second").await;
+    world.kill_agent();
+    for name in [
+        "prepared",
+        "run-recorded",
+        "settings-written",
+        "supervisor-spawned",
+        "created-seen",
+        "start-sent",
+    ] {
+        let (spec, secrets) = with_all(&world, &format!("at-{name}"));
+        let arn = spec.arn.as_str().to_owned();
+        world.fake.state().secrets = vec![secrets];
+        world.fake.desire(spec);
+        let failpoint = format!("second:{name}");
+        world.start_agent_that_may_die(&[("LOADLINE_FAILPOINT", &failpoint)]);
+        world.wait_for_agents_death();
+        world.start_agent(&[], &[]);
+        let report = world.fake.wait(&arn, is_stopped).await;
+        let codes: Vec<_> = report.containers.iter().map(|one| one.exit_code).collect();
+        assert_eq!(codes, [Some(0), Some(0)], "{name}: {report:#?}");
+        let lines = world.fake.logs(&arn, "main").await;
+        let text: String =
+            lines.iter().map(|line| String::from_utf8_lossy(&line.message).into_owned()).collect();
+        assert_eq!(text.matches("started").count(), 1, "{name}: started exactly once: {text}");
+        assert!(text.contains("hello") && text.contains("\"TOLD\":\"hush\""), "{name}: {text}");
         world.assert_clean();
         world.fake.let_go(&arn);
         world.kill_agent();

@@ -210,6 +210,21 @@ impl Execs {
         }
     }
 
+    /// The node's session has ended, and with it what it was asked there: whoever waits is told.
+    pub(super) fn lost(&self, node: &InstanceArn) {
+        let mut entries = self.locked();
+        for entry in entries.values_mut().filter(|entry| entry.node == *node) {
+            match std::mem::replace(&mut entry.stage, Stage::Running) {
+                Stage::Asked(waiting) => {
+                    let why = format!("the agent of {node} was lost before it ran the program");
+                    // An error means that nobody waits any more.
+                    let _ = waiting.send(Err(why));
+                }
+                before => entry.stage = before,
+            }
+        }
+    }
+
     fn locked(&self) -> MutexGuard<'_, BTreeMap<ExecId, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -250,6 +265,7 @@ mod tests {
     use loadline_model::{ContainerName, TaskArn};
 
     use super::*;
+    use crate::state::SessionId;
 
     fn node() -> InstanceArn {
         InstanceArn::parse("arn:aws:ecs:r:1:container-instance/c/1").unwrap()
@@ -312,5 +328,27 @@ mod tests {
         execs.refused(&node(), refused("no room"));
         let answer = claimed.answer.take().unwrap().await.unwrap();
         assert_eq!(answer.unwrap_err(), "no room");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_node_whose_session_ends_is_told_at_once() {
+        let relay = LogsRelay::new();
+        let mut ends = Vec::new();
+        // It ends, or another one takes its place.
+        for n in 1..=2 {
+            let asked = relay.attach(&node(), SessionId(u64::from(n)));
+            create(relay.execs(), n).unwrap();
+            let mut claimed = relay.execs().claim(&ExecId::new([n; 16]), "secret").unwrap();
+            let relay = relay.clone();
+            ends.push(tokio::spawn(async move { claimed.begin(&relay).await.map(drop) }));
+            while asked.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        }
+        relay.detach(&node(), SessionId(2));
+        for end in ends {
+            let why = end.await.unwrap().unwrap_err();
+            assert!(why.contains("was lost before it ran the program"), "{why}");
+        }
     }
 }

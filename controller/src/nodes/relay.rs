@@ -176,8 +176,9 @@ impl LogsRelay {
     ) -> mpsc::Receiver<Question> {
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if sessions.get(node).is_none_or(|entry| entry.session <= session) {
-            sessions.insert(node.clone(), Entry { session, questions });
+        let is_newest = sessions.get(node).is_none_or(|entry| entry.session <= session);
+        if is_newest && sessions.insert(node.clone(), Entry { session, questions }).is_some() {
+            self.execs.lost(node);
         }
         asked
     }
@@ -187,6 +188,7 @@ impl LogsRelay {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         if sessions.get(node).is_some_and(|entry| entry.session == session) {
             sessions.remove(node);
+            self.execs.lost(node);
         }
     }
 }

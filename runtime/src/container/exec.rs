@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use nix::errno::Errno;
 use nix::sys::prctl::set_dumpable;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 
 use super::create::capability_warnings;
 use super::exec_cgroup::{SubCgroup, joined_cgroup};
@@ -100,6 +102,9 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<Cr
         write_record: &mut |_, _| Ok(()),
         fail_step: options.fail_step,
     };
+    if options.stays {
+        hold_hang_up().map_err(|source| Error::Signal { pid: 0, source })?;
+    }
     let Launched { process, group: _, console } = launch(&plan, setting)?;
     let pid = process.pid();
     if let Some(path) = &options.pid_file {
@@ -110,6 +115,13 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<Cr
     let warnings = capability_warnings(&unknown, withheld);
     let pidfd = process.release();
     Ok(Created { pid, pidfd, console, record: None, executes: true, warnings })
+}
+
+/// From here on until [`super::wait`], which passes it on: a caller that goes away now must not
+/// leave a program behind that nobody knows. The program itself begins with no signal blocked.
+fn hold_hang_up() -> Result<(), Errno> {
+    let hang_up = SigSet::from(Signal::SIGHUP);
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&hang_up), None)
 }
 
 /// No hook runs, so nobody reads it.
