@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -38,6 +38,8 @@ const CONNECTIONS_EACH_MAX: usize = 32;
 const CONNECTION: Duration = Duration::from_secs(60);
 /// How long a document waits for what the controller alone knows.
 const ABOUT_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How long a controller that did not answer is left alone, so that documents come at once.
+const SILENT: Duration = Duration::from_secs(10);
 /// Tasks whose limits are remembered before those that are gone are forgotten.
 const LIMITS_MAX: usize = 4096;
 
@@ -58,6 +60,8 @@ pub struct Server {
     pub container_instance_arn: tokio::sync::watch::Receiver<String>,
     /// What was told of tasks that asked, and never changes.
     known: Mutex<BTreeMap<TaskArn, Arc<About>>>,
+    /// Until when a controller that did not answer is not asked again for what is only an addition.
+    silent_until: Mutex<Option<Instant>>,
     limits: Mutex<Limits>,
     connections: Mutex<BTreeMap<IpAddr, usize>>,
     all: Semaphore,
@@ -115,6 +119,7 @@ impl Server {
             questions,
             container_instance_arn,
             known: Mutex::default(),
+            silent_until: Mutex::default(),
             limits: Mutex::default(),
             connections: Mutex::default(),
             all: Semaphore::new(CONNECTIONS_MAX),
@@ -241,12 +246,20 @@ impl Server {
         if let Some(known) = known {
             return known;
         }
+        let silent = || self.silent_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if silent().is_some_and(|until| Instant::now() < until) {
+            return Arc::default();
+        }
         let asking = self.questions.ask(arn, TaskAsk::About);
         match tokio::time::timeout(ABOUT_WAIT_MAX, asking).await {
             Ok(Ok(TaskTold::About { service, container_arns, .. })) => {
                 self.learn(arn, service, container_arns)
             }
-            _ => Arc::default(),
+            Ok(Ok(_)) => Arc::default(),
+            Ok(Err(_)) | Err(_) => {
+                *silent() = Some(Instant::now() + SILENT);
+                Arc::default()
+            }
         }
     }
 

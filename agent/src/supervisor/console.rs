@@ -4,11 +4,15 @@ use std::io::{self, IoSliceMut, PipeReader};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 /// The socket's name in the run's folder, which is the current one.
 const CONSOLE_SOCKET: &str = "console";
+
+/// How long a runtime may take from connecting to sending.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How the runtime finds it: runtimes leave the folder that they are called in, and a whole path
 /// may be longer than a socket's name can be.
@@ -42,8 +46,10 @@ impl Console {
     /// The master, if it has come. What is read from it is read as from a pipe.
     pub(super) fn receive(&self) -> Option<PipeReader> {
         let (stream, _) = self.listener.accept().ok()?;
-        // The folder is closed to others, so this is the runtime, which sends at once.
+        // The folder is closed to others, so this is the runtime, which sends at once; one that
+        // does not must not stop the loop.
         stream.set_nonblocking(false).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
         let mut name = [0; 256];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -26,6 +26,9 @@ pub const HOLD: &str = "--hold-pid-namespace";
 /// The word of that first process itself.
 pub const HOLDER: &str = "--pid-namespace";
 
+/// The word in front of the program of a container, in the child that becomes it.
+const RUN: &str = "--run";
+
 /// What a shell says where a program is missing, or can't be run.
 const NOT_FOUND: u8 = 127;
 const NOT_RUN: u8 = 126;
@@ -37,26 +40,28 @@ pub fn is_init(arg0: &Path) -> bool {
 }
 
 /// Runs a command (behind `--`) as a container's first process runs it.
+///
+/// The program is a child that first lets signals through again: this process has them blocked from
+/// its beginning, so that none that comes early is lost.
 pub fn init(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let mut words = arguments.skip_while(|word| word == "--");
-    let Some(program) = words.next() else {
+    let mut words = arguments.peekable();
+    if words.next_if(|word| word == RUN).is_some() {
+        return run(words);
+    }
+    let words: Vec<OsString> = words.skip_while(|word| word == "--").collect();
+    if words.is_empty() {
         return refuse("usage: docker-init -- PROGRAM ARGUMENTS", NOT_FOUND);
-    };
-    // Before signals are blocked: the program would have them blocked too.
-    let started = Command::new(&program).args(words).process_group(0).spawn();
-    let child = match started {
-        Ok(child) => Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)),
-        Err(error) => {
-            let is_missing = error.kind() == io::ErrorKind::NotFound;
-            let code = if is_missing { NOT_FOUND } else { NOT_RUN };
-            return refuse(&format!("start {}: {error}", program.display()), code);
-        }
-    };
+    }
     let signals = SigSet::all();
     if let Err(error) = signals.thread_block() {
-        // The program ends with its namespace's first process.
         return refuse(&format!("block signals: {error}"), NOT_RUN);
     }
+    let mut own = Command::new("/proc/self/exe");
+    let started = own.arg0(INIT_PATH).arg(RUN).args(words).process_group(0).spawn();
+    let child = match started {
+        Ok(child) => Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)),
+        Err(error) => return refuse(&format!("start itself again: {error}"), NOT_RUN),
+    };
     // Only where there is a terminal: the program then gets what is typed.
     let _ = nix::unistd::tcsetpgrp(io::stdin(), child);
     loop {
@@ -71,6 +76,17 @@ pub fn init(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             let _ = kill(child, signal);
         }
     }
+}
+
+/// Becomes the program.
+fn run(mut words: impl Iterator<Item = OsString>) -> ExitCode {
+    let program = words.next().unwrap_or_default();
+    if let Err(error) = SigSet::all().thread_unblock() {
+        return refuse(&format!("let signals through: {error}"), NOT_RUN);
+    }
+    let error = Command::new(&program).args(words).exec();
+    let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_RUN };
+    refuse(&format!("start {}: {error}", program.display()), code)
 }
 
 /// Signals about something else than what the sender wants of the program.

@@ -111,6 +111,26 @@ async fn an_agent_that_is_asked_to_end_leaves_its_tasks_running() {
     assert!(!parent.exists(), "a node without tasks leaves no cgroup");
 }
 
+#[test]
+fn an_init_gives_its_program_no_blocked_signal_and_ends_as_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let init = folder.path().join("docker-init");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_loadline-supervisor"), &init).unwrap();
+    let run =
+        |words: &[&str]| std::process::Command::new(&init).arg("--").args(words).output().unwrap();
+    let told = run(&["sh", "-c", "cat /proc/self/status; exit 7"]);
+    assert_eq!(told.status.code(), Some(7), "{told:?}");
+    let said = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(said.contains("SigBlk:\t0000000000000000\n"), "{said}");
+    for (word, signal) in [("TERM", 15), ("KILL", 9)] {
+        let told = run(&["sh", "-c", &format!("kill -{word} $$")]);
+        assert_eq!(told.status.code(), Some(128 + signal), "{told:?}");
+    }
+    assert_eq!(run(&["/no/such/program"]).status.code(), Some(127));
+    assert_eq!(run(&["/etc"]).status.code(), Some(126));
+    assert_eq!(run(&[]).status.code(), Some(127));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_past_two_thirds_of_its_life_is_renewed_before_anything_else() {
     let mut world = World::without_agent("renew").await;
