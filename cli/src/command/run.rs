@@ -4,8 +4,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::logs::Reader;
-use super::wait;
+use super::{logs, wait};
 use crate::api::Client;
 use crate::failure::Failure;
 use crate::options::Context;
@@ -330,21 +329,16 @@ async fn follow(context: &Context, client: &Client, task: &Task) -> Result<u8, F
     let cluster = context.cluster();
     let id = task.id();
     eprintln!("task {id}; Ctrl-C ends the watching, not the task: `loadline stop {id}` does that");
-    let mut reader = Reader::new(context, task.task_arn.clone());
-    let mut looks = 0;
-    loop {
-        match reader.next(client, true).await {
-            Ok(page) if page.end => break,
-            Ok(_) => {}
-            // Before its container exists, or where it never will, there is no log yet.
-            Err(Failure::Refused { .. }) => {
-                if query::task(client, cluster, &task.task_arn).await?.is_stopped() {
-                    break;
-                }
-                wait::pause(&mut looks).await;
+    let mut readers = logs::readers(context, client, &task.task_arn, None).await?;
+    match logs::print_all(client, &mut readers, true, None).await {
+        // One that never began has its reason told below.
+        Ok(()) | Err(Failure::NothingWritten(_)) => {}
+        Err(refused @ Failure::Refused { .. }) => {
+            if !query::task(client, cluster, &task.task_arn).await?.is_stopped() {
+                return Err(refused);
             }
-            Err(failure) => return Err(failure),
         }
+        Err(failure) => return Err(failure),
     }
     let ended = wait::until_stopped(client, cluster, &task.task_arn).await?;
     Ok(finish(&ended))

@@ -96,6 +96,22 @@ fn metrics(cluster: &Cluster, id: &str) -> String {
     .unwrap()
 }
 
+/// What `loadline logs` prints, once the sidecar has seen the page.
+fn logs(cluster: &Cluster, id: &str) {
+    until("the sidecar has seen the page", || {
+        let said = cluster.cli(&["logs", "--container", "side", id])?;
+        Ok((said == "the page is made\n").then_some(()))
+    })
+    .unwrap();
+    // Without a name, all of them, in the order of time.
+    let both = "init | ready\nside | the page is made\n";
+    assert_eq!(cluster.cli(&["logs", id]).unwrap(), both);
+    assert_eq!(cluster.cli(&["logs", "--tail", "1", id]).unwrap(), both);
+    let json = cluster.cli(&["--output", "json", "logs", "--tail", "1", id]).unwrap();
+    assert!(json.contains("\"containerName\":\"init\""), "{json}");
+    assert_eq!(cluster.cli(&["logs", "--tail", "0", id]).unwrap(), "");
+}
+
 #[test]
 fn a_task_of_init_server_and_sidecar_is_pulled_served_seen_touched_and_stopped_in_order() {
     require!(
@@ -133,11 +149,7 @@ fn a_task_of_init_server_and_sidecar_is_pulled_served_seen_touched_and_stopped_i
     let curl = ["-sS", "-m", "30", "--retry", "5", "--retry-connrefused", url.as_str()];
     let page = netns::run(std::process::Command::new("curl").args(curl)).unwrap();
     assert_eq!(page, "made\n");
-    until("the sidecar has seen the page", || {
-        let said = cluster.cli(&["logs", "--container", "side", id])?;
-        Ok((said == "the page is made\n").then_some(()))
-    })
-    .unwrap();
+    logs(&cluster, id);
     let page = metrics(&cluster, id);
     assert!(page.contains("loadline_container_network_receive_bytes_total"), "{page}");
     let ran = cluster
