@@ -6,7 +6,7 @@ The nodes are real, and the image is a busybox with a shell.
 
 import time
 
-from harness import claim, client, equal, finish, refused
+from harness import OWN_TARGET, claim, client, equal, finish, raw, refused
 
 WAIT = {"Delay": 1, "MaxAttempts": 120}
 ecs = client()
@@ -58,9 +58,10 @@ trio = define("trio", [
     sh("web", trap.format("web") + "httpd -f -p 18080 -h /shared & while :; do sleep 0.1; done",
        mountPoints=mount, **web),
     sh("side", trap.format("side") + "wget -q -O- http://127.0.0.1:18080/page > /shared/got; "
-       "while :; do sleep 0.1; done", mountPoints=mount,
+       "echo ready; while :; do sleep 0.1; done", mountPoints=mount,
        dependsOn=[{"containerName": "web", "condition": "HEALTHY"}]),
-    sh("last", "trap 'cat /shared/got /shared/order; exit 0' TERM; while :; do sleep 0.1; done",
+    sh("last", "trap 'cat /shared/got /shared/order; exit 0' TERM; echo ready; "
+       "while :; do sleep 0.1; done",
        mountPoints=mount),
 ], volumes=[{"name": "shared"}], networkMode="host")
 shown = ecs.describe_task_definition(taskDefinition=trio)["taskDefinition"]
@@ -76,7 +77,12 @@ equal("init has ended well", (containers["init"]["lastStatus"], containers["init
 equal("the web server is HEALTHY", containers["web"]["healthStatus"], "HEALTHY")
 equal("and so is the task", task["healthStatus"], "HEALTHY")
 equal("who has no health check is UNKNOWN", containers["side"]["healthStatus"], "UNKNOWN")
-time.sleep(2)
+# Each has begun to listen for the signal before it does what can be seen: the web server before it
+# serves, and these before they say so.
+for name in ("side", "last"):
+    asked = {"task": arn, "containerName": name}
+    while "ready" not in str(raw("ReadTaskLogs", asked, target=OWN_TARGET, service="loadline")[1]):
+        time.sleep(0.1)
 ecs.stop_task(task=arn)
 task, containers = until(arn, "STOPPED")
 equal("all containers had time to end", {n: c.get("exitCode") for n, c in containers.items()},

@@ -157,6 +157,36 @@ ecs.get_waiter("services_inactive").wait(services=["web"], WaiterConfig=WAIT)
 equal("the waiter services_inactive comes back", describe()["status"], "INACTIVE")
 equal("it is no longer listed", ecs.list_services()["serviceArns"], [])
 
+# Subnets and security groups are kept and shown, and select nothing.
+ecs.register_task_definition(family="vpc", networkMode="awsvpc", containerDefinitions=[
+    {"name": "c", "image": IMAGE, "memory": 16}])
+
+
+def vpc(*subnets):
+    return {"awsvpcConfiguration": {"subnets": list(subnets), "securityGroups": ["sg-1"],
+                                    "assignPublicIp": "DISABLED"}}
+
+
+made = ecs.create_service(serviceName="vpc", taskDefinition="vpc", desiredCount=0,
+                          networkConfiguration=vpc("subnet-1"))["service"]
+equal("a service shows its network", made["networkConfiguration"], vpc("subnet-1"))
+equal("and so does its deployment", made["deployments"][0]["networkConfiguration"],
+      vpc("subnet-1"))
+same = ecs.update_service(service="vpc", networkConfiguration=vpc("subnet-1"))["service"]
+equal("the same network is no deployment", same["deployments"][0]["id"],
+      made["deployments"][0]["id"])
+other = ecs.update_service(service="vpc", networkConfiguration=vpc("subnet-1", "subnet-2"))["service"]
+equal("another one is shown", other["networkConfiguration"], vpc("subnet-1", "subnet-2"))
+claim("and deployed", other["deployments"][0]["id"] != made["deployments"][0]["id"], other)
+ecs.delete_service(service="vpc", force=True)
+for text, call in [("RunTask", lambda: ecs.run_task(taskDefinition="web",
+                                                    networkConfiguration=vpc("subnet-1"))),
+                   ("CreateService", lambda: ecs.create_service(
+                       serviceName="bad", taskDefinition="web", desiredCount=0,
+                       networkConfiguration=vpc("subnet-1")))]:
+    refused(f"{text} of another network mode", "InvalidParameterException",
+            "Network Configuration is not valid for the given networkMode", call)
+
 node = ecs.list_container_instances()["containerInstanceArns"][0]
 started = ecs.start_task(taskDefinition="web", containerInstances=[node, "0" * 32])
 equal("StartTask places on the named node",

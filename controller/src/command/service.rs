@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::DefinitionRef;
 use crate::state::{
-    ClusterName, DeploymentConfig, PlacementConstraint, PlacementStrategy, Rebalancing, Scheduling,
-    ServiceKey, ServiceTags, TaskOverrides,
+    AwsVpc, ClusterName, DeploymentConfig, PlacementConstraint, PlacementStrategy, Rebalancing,
+    Scheduling, ServiceKey, ServiceTags, TaskOverrides,
 };
 
 /// Makes a service. A name that an ACTIVE or DRAINING service has is refused, but the same call
@@ -32,6 +32,9 @@ pub struct CreateService {
     pub strategy: Vec<PlacementStrategy>,
     /// Whether running tasks move where the service spreads.
     pub rebalancing: Rebalancing,
+    /// With `awsvpc`, what was said of the tasks' network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<AwsVpc>,
     /// Where the tags of its tasks come from.
     pub propagate_tags: ServiceTags,
     /// `enableECSManagedTags`
@@ -64,6 +67,8 @@ pub struct UpdateService {
     pub strategy: Option<Vec<PlacementStrategy>>,
     /// Whether running tasks move where the service spreads.
     pub rebalancing: Option<Rebalancing>,
+    /// Another one begins a deployment.
+    pub network: Option<AwsVpc>,
     /// For tasks that start from now on.
     pub propagate_tags: Option<ServiceTags>,
     /// For tasks that start from now on.

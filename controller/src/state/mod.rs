@@ -38,9 +38,9 @@ pub use owned::State;
 pub use placement::{BinpackField, PlacementConstraint, PlacementStrategy};
 pub use pool::Pool;
 pub use service::{
-    Breaker, BreakerReset, DEPLOYMENTS_MAX, Deployment, DeploymentConfig, EVENTS_MAX, Rebalancing,
-    Rollout, Scheduling, Service, ServiceEntry, ServiceEvent, ServiceStatus, ServiceTags,
-    Threshold, Throttle, Undo, UndoCause,
+    AwsVpc, Breaker, BreakerReset, DEPLOYMENTS_MAX, Deployment, DeploymentConfig, EVENTS_MAX,
+    Rebalancing, Rollout, Scheduling, Service, ServiceEntry, ServiceEvent, ServiceStatus,
+    ServiceTags, Threshold, Throttle, Undo, UndoCause,
 };
 pub use task::{Task, TaskContainer};
 pub use token::{Enrolled, JoinToken, RunToken, Sha256Hash, USES_MAX};

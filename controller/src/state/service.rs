@@ -40,6 +40,9 @@ pub struct Service {
     /// the desired count.
     #[serde(default)]
     pub moving: u32,
+    /// What was said of its tasks' network, with `awsvpc`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<AwsVpc>,
     /// Where the tags of its tasks come from.
     pub propagate_tags: ServiceTags,
     /// `enableECSManagedTags`: tasks get `aws:ecs:clusterName` and `aws:ecs:serviceName`.
@@ -72,6 +75,16 @@ impl Service {
     pub fn primary(&self) -> &Deployment {
         self.deployments.first().expect("a service has at least one deployment")
     }
+}
+
+/// ECS's `awsvpcConfiguration`: kept as it was given, and selects nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AwsVpc {
+    /// At least one.
+    pub subnets: Vec<String>,
+    /// Perhaps none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub security_groups: Vec<String>,
 }
 
 /// ECS's `availabilityZoneRebalancing`.

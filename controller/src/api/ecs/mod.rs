@@ -9,6 +9,7 @@ mod definitions;
 mod execute;
 mod instances;
 mod needs;
+mod network;
 mod page;
 mod placement;
 mod protection;

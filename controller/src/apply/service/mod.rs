@@ -56,6 +56,7 @@ pub(super) fn create(
         strategy: command.strategy.clone(),
         rebalancing: command.rebalancing,
         moving: 0,
+        network: command.network.clone(),
         propagate_tags: command.propagate_tags,
         managed_tags: command.managed_tags,
         execute_command: command.execute_command,
@@ -103,7 +104,14 @@ pub(super) fn update(
         service.strategy.clone_from(strategy);
     }
     check_rebalancing(&service)?;
-    if wanted != service.primary().definition || command.deploy == Deploy::Force {
+    let mut begins = command.deploy == Deploy::Force || wanted != service.primary().definition;
+    if let Some(network) =
+        command.network.as_ref().filter(|new| Some(*new) != service.network.as_ref())
+    {
+        service.network = Some(network.clone());
+        begins = true;
+    }
+    if begins {
         history::supersede(&mut service, deployment(wanted, now_ms, ids), now_ms);
     }
     service.steady = false;

@@ -162,6 +162,7 @@ fn create(key: ServiceKey, family: &str, desired_count: u32, limits: usize) -> C
             ..DeploymentConfig::default_of(scheduling)
         },
         health_check_grace_s: None,
+        network: None,
         constraints: vec![],
         strategy,
         rebalancing,
@@ -179,6 +180,7 @@ fn unchanged(key: ServiceKey) -> UpdateService {
         definition: None,
         config: None,
         health_check_grace_s: None,
+        network: None,
         constraints: None,
         strategy: None,
         rebalancing: None,

@@ -26,8 +26,10 @@ use super::reference::{active_cluster, cluster_name, service_key, service_not_fo
 use super::shapes::Failure;
 use super::{check, from_call};
 use crate::api::{Api, ApiError};
-use crate::command::{DeleteService, Force};
-use crate::state::{ClusterName, ServiceEntry, ServiceKey, ServiceName, ServiceStatus, View};
+use crate::command::{DefinitionRef, DeleteService, Force};
+use crate::state::{
+    ClusterName, DefinitionKey, ServiceEntry, ServiceKey, ServiceName, ServiceStatus, View,
+};
 
 /// Most services of one DescribeServices (ECS's own bound).
 const DESCRIBE_MAX: usize = 10;
@@ -36,11 +38,13 @@ const PAGE_DEFAULT: i32 = 10;
 
 pub(super) async fn create(
     api: &Api,
-    request: CreateServiceRequest,
+    mut request: CreateServiceRequest,
 ) -> Result<CreateServiceResponse, ApiError> {
     let view = api.engine.snapshot();
     let cluster = cluster_name(&view.scope, request.cluster.as_deref())?;
-    let command = read::create(&view.scope, cluster, request)?;
+    let network = request.network_configuration.take();
+    let mut command = read::create(&view.scope, cluster, request)?;
+    command.network = super::network::network(network, &view, &command.definition)?;
     let key = command.key.clone();
     api.engine.call(command).await.map_err(from_call)?;
     Ok(CreateServiceResponse { service: committed(api, &key)? })
@@ -48,12 +52,18 @@ pub(super) async fn create(
 
 pub(super) async fn update(
     api: &Api,
-    request: UpdateServiceRequest,
+    mut request: UpdateServiceRequest,
 ) -> Result<UpdateServiceResponse, ApiError> {
     let view = api.engine.snapshot();
     let cluster = cluster_name(&view.scope, request.cluster.as_deref())?;
     let entry = find(&view, &cluster, &request.service)?;
-    let command = read::update(&view.scope, &entry.record, request)?;
+    let network = request.network_configuration.take();
+    let mut command = read::update(&view.scope, &entry.record, request)?;
+    let definition = command.definition.clone().unwrap_or_else(|| {
+        let DefinitionKey { family, revision } = entry.record.primary().definition.clone();
+        DefinitionRef { family, revision: Some(revision) }
+    });
+    command.network = super::network::network(network, &view, &definition)?;
     let key = command.key.clone();
     api.engine.call(command).await.map_err(from_call)?;
     Ok(UpdateServiceResponse { service: committed(api, &key)? })

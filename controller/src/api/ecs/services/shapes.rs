@@ -1,5 +1,6 @@
 //! The structures of services on the wire.
 
+use super::super::network::NetworkConfiguration;
 use super::super::placement::{PlacementConstraint, PlacementStrategy};
 use super::super::shapes::{Failure, Tag};
 use crate::api::wire::{EpochSeconds, Never, shape};
@@ -29,6 +30,8 @@ shape! {
         placement_strategy: "placementStrategy" => Option<Vec<PlacementStrategy>>,
         /// So long after its start a task's failing health checks are ignored.
         health_check_grace_period_seconds: "healthCheckGracePeriodSeconds" => Option<i32>,
+        /// With `awsvpc`; kept, and selects nothing.
+        network_configuration: "networkConfiguration" => Option<NetworkConfiguration>,
         /// REPLICA or DAEMON.
         scheduling_strategy: "schedulingStrategy" => Option<String>,
         /// ENABLED or DISABLED.
@@ -44,7 +47,7 @@ shape! {
     }
     unsupported [
         "loadBalancers", "serviceRegistries", "capacityProviderStrategy", "platformVersion",
-        "role", "networkConfiguration", "serviceConnectConfiguration",
+        "role", "serviceConnectConfiguration",
         "volumeConfigurations", "vpcLatticeConfigurations", "gatewayConnectors", "monitoring",
     ]
 }
@@ -66,6 +69,8 @@ shape! {
         deployment_controller: "deploymentController" => Option<DeploymentController>,
         /// ENABLED or DISABLED.
         availability_zone_rebalancing: "availabilityZoneRebalancing" => Option<String>,
+        /// With `awsvpc`; kept, and selects nothing.
+        network_configuration: "networkConfiguration" => Option<NetworkConfiguration>,
         /// Replaces the constraints.
         placement_constraints: "placementConstraints" => Option<Vec<PlacementConstraint>>,
         /// Replaces the strategy.
@@ -82,8 +87,7 @@ shape! {
         enable_execute_command: "enableExecuteCommand" => Option<bool>,
     }
     unsupported [
-        "capacityProviderStrategy", "networkConfiguration", "platformVersion",
-        "loadBalancers", "serviceRegistries",
+        "capacityProviderStrategy", "platformVersion", "loadBalancers", "serviceRegistries",
         "serviceConnectConfiguration", "volumeConfigurations", "vpcLatticeConfigurations",
         "gatewayConnectors", "monitoring",
     ]
@@ -270,6 +274,8 @@ shape! {
         placement_strategy: "placementStrategy" => Vec<PlacementStrategy>,
         /// As it was given.
         health_check_grace_period_seconds: "healthCheckGracePeriodSeconds" => Option<i64>,
+        /// As it was given.
+        network_configuration: "networkConfiguration" => Option<NetworkConfiguration>,
         /// REPLICA or DAEMON.
         scheduling_strategy: "schedulingStrategy" => String,
         /// ECS.
@@ -322,6 +328,8 @@ shape! {
         created_at: "createdAt" => EpochSeconds,
         /// When its state last changed.
         updated_at: "updatedAt" => EpochSeconds,
+        /// The service's.
+        network_configuration: "networkConfiguration" => Option<NetworkConfiguration>,
         /// EC2.
         launch_type: "launchType" => String,
         /// IN_PROGRESS, COMPLETED or FAILED.

@@ -2,6 +2,7 @@
 
 use loadline_model::{DesiredStatus, TaskStatus};
 
+use super::super::network;
 use super::super::placement::{show_constraints, show_strategies};
 use super::super::shapes::show_tags;
 use super::shapes::{
@@ -50,6 +51,7 @@ pub(super) fn service(view: &View, entry: &ServiceEntry, with_tags: bool) -> Sho
         placement_constraints: show_constraints(&record.constraints),
         placement_strategy: show_strategies(&record.strategy),
         health_check_grace_period_seconds: record.health_check_grace_s.map(Into::into),
+        network_configuration: record.network.as_ref().map(network::show),
         scheduling_strategy: record.scheduling.as_str().into(),
         deployment_controller: DeploymentController { kind: "ECS".into() },
         tags: if with_tags { show_tags(&record.tags) } else { vec![] },
@@ -168,6 +170,7 @@ fn deployment(
         created_at: EpochSeconds::from_ms(deployment.created_at_ms),
         updated_at: EpochSeconds::from_ms(deployment.updated_at_ms),
         launch_type: "EC2".into(),
+        network_configuration: entry.record.network.as_ref().map(network::show),
         rollout_state: deployment.rollout.as_str().into(),
         rollout_state_reason: deployment.rollout_reason.clone(),
     }

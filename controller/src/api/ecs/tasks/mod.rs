@@ -31,9 +31,14 @@ const DESCRIBE_MAX: usize = 100;
 /// Longest `reason` of StopTask (ECS's own bound).
 const REASON_CHARS_MAX: usize = 255;
 
-pub(super) async fn run(api: &Api, request: RunTaskRequest) -> Result<RunTaskResponse, ApiError> {
+pub(super) async fn run(
+    api: &Api,
+    mut request: RunTaskRequest,
+) -> Result<RunTaskResponse, ApiError> {
     let view = api.engine.snapshot();
+    let network = request.network_configuration.take();
     let command = read::run_task(&view.scope, request)?;
+    super::network::network(network, &view, &command.definition)?;
     let ran = api.engine.call(command).await.map_err(from_call)?;
     let view = api.engine.snapshot();
     Ok(RunTaskResponse {
@@ -44,9 +49,12 @@ pub(super) async fn run(api: &Api, request: RunTaskRequest) -> Result<RunTaskRes
 
 pub(super) async fn start(
     api: &Api,
-    request: StartTaskRequest,
+    mut request: StartTaskRequest,
 ) -> Result<StartTaskResponse, ApiError> {
-    let command = read::start_task(&api.engine.snapshot().scope, request)?;
+    let view = api.engine.snapshot();
+    let network = request.network_configuration.take();
+    let command = read::start_task(&view.scope, request)?;
+    super::network::network(network, &view, &command.definition)?;
     let ran = api.engine.call(command).await.map_err(from_call)?;
     let view = api.engine.snapshot();
     Ok(StartTaskResponse {

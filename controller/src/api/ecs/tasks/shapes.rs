@@ -1,5 +1,6 @@
 //! The structures of tasks on the wire.
 
+use super::super::network::NetworkConfiguration;
 use super::super::placement::{PlacementConstraint, PlacementStrategy};
 use super::super::shapes::{Attribute, Failure, NameValue, Tag};
 use crate::api::wire::{EpochSeconds, Never, shape};
@@ -33,12 +34,13 @@ shape! {
         propagate_tags: "propagateTags" => Option<String>,
         /// Whether programs may be run in its containers.
         enable_execute_command: "enableExecuteCommand" => Option<bool>,
+        /// With `awsvpc`; checked, and selects nothing.
+        network_configuration: "networkConfiguration" => Option<NetworkConfiguration>,
         /// Makes a repeated call give the same tasks.
         client_token: "clientToken" => Option<String>,
     }
     unsupported [
-        "capacityProviderStrategy", "networkConfiguration", "platformVersion", "referenceId",
-        "volumeConfigurations",
+        "capacityProviderStrategy", "platformVersion", "referenceId", "volumeConfigurations",
     ]
 }
 
@@ -111,12 +113,13 @@ shape! {
         enable_ecs_managed_tags: "enableECSManagedTags" => Option<bool>,
         /// TASK_DEFINITION or NONE.
         propagate_tags: "propagateTags" => Option<String>,
+        /// With `awsvpc`; checked, and selects nothing.
+        network_configuration: "networkConfiguration" => Option<NetworkConfiguration>,
         /// Whether programs may be run in its containers.
         enable_execute_command: "enableExecuteCommand" => Option<bool>,
     }
     unsupported [
-        "networkConfiguration", "referenceId",
-        "volumeConfigurations",
+        "referenceId", "volumeConfigurations",
     ]
 }
 
