@@ -161,6 +161,7 @@ struct Progress {
     line: String,
     /// Ids of events; none before the first look, which is of the past.
     events: Option<Vec<String>>,
+    hinted: bool,
 }
 
 impl Progress {
@@ -178,7 +179,17 @@ impl Progress {
             eprintln!("{line}");
             self.line = line;
         }
+        if !self.hinted && has_failed(service) {
+            self.hinted = true;
+            let name = dash(service["serviceName"].as_str());
+            eprintln!("  hint: `loadline why {name}` tells why its tasks fail");
+        }
     }
+}
+
+/// Whether tasks of the newest deployment failed already.
+fn has_failed(service: &Value) -> bool {
+    service["deployments"][0]["failedTasks"].as_i64().is_some_and(|failed| 0 < failed)
 }
 
 /// `web: web:2 1/2 running, 1 pending; web:1 2 running`
@@ -309,6 +320,9 @@ mod tests {
         let failed = json!([{"rolloutState": "FAILED", "rolloutStateReason": "tasks failed"}]);
         let refused = is_steady(&service(2, &failed), "b").unwrap_err().to_string();
         assert_eq!(refused, "service web failed to roll: tasks failed");
+        assert!(!has_failed(&service(2, &failed)));
+        let failing = json!([{"id": "b", "rolloutState": "IN_PROGRESS", "failedTasks": 1}]);
+        assert!(has_failed(&service(2, &failing)));
         let back = json!([{"id": "a", "rolloutState": "COMPLETED"}]);
         let refused = is_steady(&service(2, &back), "b").unwrap_err().to_string();
         let said = "service web failed to roll: its deployment b was rolled back or replaced; a \

@@ -132,7 +132,8 @@ pub fn of_service(view: &View, entry: &ServiceEntry, now_ms: u64) -> Why {
             ((service.throttle.not_before_ms - now_ms).div_ceil(1000), service.throttle.failures);
         let detail = format!(
             "{failures} tasks in a row stopped before they ran: the next one is started in \
-             {wait_s} s"
+             {wait_s} s{}",
+            last_failure(view, entry)
         );
         reasons.push(reason(None, "THROTTLED", detail));
     }
@@ -160,6 +161,23 @@ pub fn of_service(view: &View, entry: &ServiceEntry, now_ms: u64) -> Why {
         summary.push_str(&format!("; the last that happened: {}", event.message));
     }
     Why { status: service.status.as_str().to_owned(), summary, reasons }
+}
+
+/// Why the newest task of the primary deployment stopped before it ran.
+fn last_failure(view: &View, entry: &ServiceEntry) -> String {
+    let service = &entry.record;
+    let deployment = service.primary().id.as_str();
+    let tasks = view.tasks_in(&service.key.cluster, None).filter(|task| {
+        task.service.as_ref() == Some(&service.key.name)
+            && task.started_by.as_deref() == Some(deployment)
+            && task.last_status == TaskStatus::Stopped
+            && task.started_at_ms.is_none()
+    });
+    let newest = tasks.max_by_key(|task| task.stopped_at_ms);
+    newest.map_or_else(String::new, |task| {
+        let why = task.stopped_reason.clone().unwrap_or_default();
+        format!("; the last one, {}: {}", task.arn.id(), or_unknown(&why))
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What containers use, as their nodes measured it last.
 
+use loadline_model::TaskArn;
 use loadline_model::usage::{ContainerUsage, NetworkUsage, TaskUsage};
 
 use super::within;
@@ -119,8 +120,15 @@ pub(super) async fn read(
     if NAMED_MAX < named.len() {
         return Err(ApiError::invalid(format_args!("tasks can have at most {NAMED_MAX} items.")));
     }
+    let after = request.next_token.as_deref().map(|token| {
+        let invalid = |_| ApiError::invalid("nextToken is of no answer before");
+        TaskArn::parse(token).map_err(invalid)
+    });
+    let after = after.transpose()?;
     let mut tasks: Vec<&Task> = if named.is_empty() {
-        view.tasks_in(&cluster, None).map(|task| &**task).filter(|task| task.held).collect()
+        // One more tells whether there is more.
+        let rest = view.tasks_in(&cluster, after.as_ref()).map(|task| &**task);
+        rest.filter(|task| task.held).take(limit + 1).collect()
     } else {
         let mut found = Vec::new();
         for name in &named {
@@ -130,8 +138,8 @@ pub(super) async fn read(
     };
     tasks.sort_by(|a, b| a.arn.cmp(&b.arn));
     tasks.dedup_by(|a, b| a.arn == b.arn);
-    if let Some(after) = &request.next_token {
-        tasks.retain(|task| after.as_str() < task.arn.as_str());
+    if let Some(after) = &after {
+        tasks.retain(|task| *after < task.arn);
     }
     let now_ms = SystemClock::new().unix_ms();
     let measured = |task: &&Task| {

@@ -304,3 +304,21 @@ fn start_task_places_on_the_named_nodes_or_says_why_not() {
     let reasons: Vec<_> = ran.failures.iter().map(|failure| failure.reason).collect();
     assert_eq!(reasons, [PlacementReason::Memory, PlacementReason::Missing]);
 }
+
+#[test]
+fn why_a_service_waits_between_launches_names_the_last_failure() {
+    let mut world = world();
+    world.must(create(1));
+    world.looks();
+    let mut last = String::new();
+    for _ in 0..3 {
+        let task = tasks(&world)[0].arn.clone();
+        last = task.id().to_owned();
+        fail(&mut world, &task);
+    }
+    let view = &world.state.view;
+    let why = crate::seeing::why::of_service(view, view.service(&key()).unwrap(), world.now_ms);
+    let details: Vec<_> = why.reasons.iter().map(|reason| reason.detail.as_str()).collect();
+    let told = format!("the last one, {last}: Task failed to start");
+    assert!(details[0].contains(&told), "{details:?}");
+}
