@@ -59,12 +59,13 @@ fn agent(workspace: &Path, arguments: &[String]) -> anyhow::Result<()> {
     sh::run(bench.args(arguments))
 }
 
-/// All three programs optimized: what makes the load takes processors from what bears it.
+/// Controller and agent as they are shipped; what makes the load is optimized too, because it takes
+/// processors from what bears it.
 fn controller(workspace: &Path, arguments: &[String]) -> anyhow::Result<()> {
+    let programs = build::node(workspace)?;
     let program = "loadline-bench-controller";
-    let built = ["loadline-controller", "loadline-agent"].map(|name| (name, name));
-    let programs = build::released(workspace, &[&built[..], &[(build::BENCH, program)]].concat())?;
-    let mut bench = sh::command(workspace, programs.join(program));
+    let tools = build::released(workspace, &[(build::BENCH, program)])?;
+    let mut bench = sh::command(workspace, tools.join(program));
     bench.arg("--controller").arg(programs.join("loadline-controller"));
     bench.arg("--agent").arg(programs.join("loadline-agent"));
     bench.arg("--out").arg(build::target(workspace).join("loadline/bench"));

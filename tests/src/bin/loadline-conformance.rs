@@ -27,6 +27,10 @@ struct Arguments {
     /// Only cases whose `group/name` contains this. May be given several times.
     #[arg(long)]
     filter: Vec<String>,
+    /// Cgroups by systemd: each runtime gets `--systemd-cgroup`, and each bundle a scope of
+    /// system.slice. Needs systemd.
+    #[arg(long)]
+    systemd_cgroup: bool,
     /// How long one call of a runtime may take, in seconds: less than usual helps where one hangs.
     #[arg(long)]
     patience: Option<u64>,
@@ -79,6 +83,14 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let names = arguments.runtime.iter().chain(&arguments.peer);
     let runtimes: Vec<Runtime> =
         names.map(|name| Runtime::new(name)).collect::<anyhow::Result<_>>()?;
+    let runtimes: Vec<Runtime> = if arguments.systemd_cgroup {
+        if !Path::new("/run/systemd/system").is_dir() {
+            bail!("--systemd-cgroup needs a host that systemd manages (sd_booted(3))");
+        }
+        runtimes.into_iter().map(Runtime::by_systemd).collect()
+    } else {
+        runtimes
+    };
     let mut rows = Vec::new();
     let shown = std::io::stderr().is_terminal();
     for (at, case) in cases.iter().enumerate() {

@@ -232,7 +232,7 @@ fn spec_writes_a_configuration_that_runs(w: &World) -> anyhow::Result<Verdict> {
     claim!(empty, "an inheritable set nobody asked for: {inheritable}");
     config["process"]["args"] = process["args"].clone();
     config["process"]["terminal"] = json!(false);
-    config["linux"]["cgroupsPath"] = json!(w.cgroup());
+    config["linux"]["cgroupsPath"] = json!(w.cgroups_path(""));
     bundle.config = config;
     bundle.write()?;
     let facts = w.facts(&bundle)?;

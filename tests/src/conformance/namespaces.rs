@@ -89,7 +89,7 @@ fn a_namespace_is_joined_by_its_path(w: &World) -> anyhow::Result<Verdict> {
         if let Some(config) = config.as_object_mut() {
             config.remove("hostname");
         }
-        config["linux"]["cgroupsPath"] = json!(format!("{}-joined", w.cgroup()));
+        config["linux"]["cgroupsPath"] = json!(w.cgroups_path("-joined"));
     })?;
     let id = format!("{}-joined", w.id());
     let joined = w.create_as(&bundle, &id, &[])?;
@@ -231,7 +231,7 @@ fn joining(
                 namespaces.push(json!({ "type": kind, "path": path }));
             }
         }
-        config["linux"]["cgroupsPath"] = json!(format!("{}-joined", w.cgroup()));
+        config["linux"]["cgroupsPath"] = json!(w.cgroups_path("-joined"));
     })?;
     let id = format!("{}-joined", w.id());
     let joined = w.create_as(&bundle, &id, &[])?;

@@ -19,6 +19,8 @@ pub struct Runtime {
     hides_unified: bool,
     /// Whether `run` hangs where the process ends at once: youki 0.7 misses that.
     misses_quick_ends: bool,
+    /// Whether systemd makes its cgroups.
+    pub(super) by_systemd: bool,
 }
 
 impl Runtime {
@@ -33,7 +35,13 @@ impl Runtime {
         let hybrid = Path::new(kernel::CGROUPS).join("unified").is_dir();
         let hides_unified = hybrid && name.contains("crun");
         let misses_quick_ends = name.contains("youki");
-        Ok(Self { name, path, hides_unified, misses_quick_ends })
+        Ok(Self { name, path, hides_unified, misses_quick_ends, by_systemd: false })
+    }
+
+    /// The same runtime, whose cgroups systemd makes.
+    #[must_use]
+    pub fn by_systemd(self) -> Self {
+        Self { by_systemd: true, ..self }
     }
 
     /// Makes the probe of a bundle wait a little first, where the runtime needs that.
@@ -68,6 +76,12 @@ impl Runtime {
     /// A call of it, without arguments.
     #[must_use]
     pub fn command(&self) -> Command {
+        let mut command = self.plain_command();
+        command.args(self.by_systemd.then_some("--systemd-cgroup"));
+        command
+    }
+
+    fn plain_command(&self) -> Command {
         if !self.hides_unified {
             return program::command(&self.path);
         }

@@ -95,10 +95,23 @@ impl World {
         self.name.clone()
     }
 
-    /// The cgroup that the bundle of this case asks for.
+    /// The cgroup that the bundle of this case asks for, as a path in its hierarchy.
     #[must_use]
     pub fn cgroup(&self) -> String {
+        if self.runtime.by_systemd {
+            return format!("/{SLICE}/{}-{}.scope", scope_prefix(), self.name);
+        }
         format!("{}/{}", cgroup_of_the_suite(), self.name)
+    }
+
+    /// What `linux.cgroupsPath` says to get it: a path, or `slice:prefix:name` where systemd makes
+    /// it. With `suffix` it is another one.
+    #[must_use]
+    pub fn cgroups_path(&self, suffix: &str) -> String {
+        if self.runtime.by_systemd {
+            return format!("{SLICE}:{}:{}{suffix}", scope_prefix(), self.name);
+        }
+        format!("{}{suffix}", self.cgroup())
     }
 
     /// A bundle whose process is the probe with `arguments`.
@@ -108,7 +121,7 @@ impl World {
     pub fn bundle(&self, arguments: &[&str]) -> anyhow::Result<Bundle> {
         self.bundles.set(self.bundles.get() + 1);
         let path = self.folder().join(format!("bundle{}", self.bundles.get()));
-        let cgroup = self.cgroup();
+        let cgroup = self.cgroups_path("");
         Bundle::new(&path, arguments)?.change(|config| {
             config["linux"]["cgroupsPath"] = json!(cgroup);
         })
@@ -341,7 +354,15 @@ impl Drop for World {
 
 /// Above the cgroups of all cases, and not another suite's that runs at the same time.
 fn cgroup_of_the_suite() -> String {
-    format!("/conformance-{}", std::process::id())
+    format!("/{}", scope_prefix())
+}
+
+/// Where systemd makes the cgroups.
+const SLICE: &str = "system.slice";
+
+/// How the names of all scopes of this run begin.
+fn scope_prefix() -> String {
+    format!("conformance-{}", std::process::id())
 }
 
 /// A path as text: those of tests are.

@@ -11,8 +11,8 @@ use crate::{sh, vm};
 
 /// What runs in a machine.
 enum Work {
-    /// The conformance suite.
-    Conformance,
+    /// The conformance suite, with more arguments.
+    Conformance(&'static [&'static str]),
     /// The suite of container engines.
     Engines,
     /// The names of cargo's test targets.
@@ -39,7 +39,7 @@ pub(super) struct Machine {
 pub(super) const MACHINES: &[Machine] = &[
     Machine {
         name: "conformance on cgroup v2",
-        work: Work::Conformance,
+        work: Work::Conformance(&[]),
         init: vm::Init::Script,
         cgroups: vm::Cgroups::Unified,
         tests: &[],
@@ -111,9 +111,18 @@ pub(super) const MACHINES: &[Machine] = &[
     },
     Machine {
         name: "conformance on cgroup v1",
-        work: Work::Conformance,
+        work: Work::Conformance(&[]),
         init: vm::Init::Script,
         cgroups: vm::Cgroups::V1,
+        tests: &[],
+        limit: PROGRAM_TIME_MAX,
+        extent: Extent::Full,
+    },
+    Machine {
+        name: "conformance on cgroup v2 with systemd",
+        work: Work::Conformance(&["--systemd-cgroup"]),
+        init: vm::Init::Systemd,
+        cgroups: vm::Cgroups::Unified,
         tests: &[],
         limit: PROGRAM_TIME_MAX,
         extent: Extent::Full,
@@ -193,8 +202,9 @@ pub(super) fn run(
         Ok([suite, "--runtime", "loadline-runtime"].map(str::to_owned).to_vec())
     };
     let targets = match &machine.work {
-        Work::Conformance => {
-            let command = suite("loadline-conformance")?;
+        Work::Conformance(more) => {
+            let mut command = suite("loadline-conformance")?;
+            command.extend(more.iter().map(|word| (*word).to_owned()));
             count.read_own(&vm::run_seen(workspace, &command, &options)?);
             return Ok(());
         }

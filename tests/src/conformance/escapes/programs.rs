@@ -54,7 +54,7 @@ fn cve_2019_5736_the_runtime_can_not_be_overwritten_from_inside(
             }
         }
         capabilities(config, NEARLY_ALL);
-        config["linux"]["cgroupsPath"] = json!(format!("{}-attack", w.cgroup()));
+        config["linux"]["cgroupsPath"] = json!(w.cgroups_path("-attack"));
     })?;
     let id = format!("{}-attack", w.id());
     let attacker = w.create_as(&bundle, &id, &[])?;
