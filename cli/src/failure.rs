@@ -119,10 +119,17 @@ impl Failure {
                 "images are imported on the node that runs them: start its agent with \
                  `loadline up` or `loadline-agent run`, or name its socket with --agent-socket"
             }
+            Self::NoAnswer { what, .. } if what.contains("HTTP version") => {
+                "is it the API's port? That is 7070 unless --api-listen says otherwise; 7071 is \
+                 for agents"
+            }
             Self::Refused { code, message, .. } => return refusal_hint(code, message),
             Self::NotPlaced { why, .. } => return placement_hint(why),
             Self::NotSteady(_) => "see what happened with `loadline service events NAME`",
             Self::NoCredentials(why) if why.contains("is set, but") => return None,
+            Self::NoCredentials(why) if why.contains("no key in the profile") => {
+                "name one of the file's profiles with AWS_PROFILE"
+            }
             Self::NoCredentials(why) if why.contains("ermission denied") => {
                 "the file is for root: run it with sudo, or name another key with \
                  --credentials-file"
@@ -148,9 +155,12 @@ fn refusal_hint(code: &str, message: &str) -> Option<String> {
         | "InvalidSignatureException"
         | "SignatureDoesNotMatch"
         | "IncompleteSignatureException"
-        | "MissingAuthenticationTokenException"
-        | "AccessDeniedException" => {
+        | "MissingAuthenticationTokenException" => {
             "the access key is not this controller's: see --credentials-file"
+        }
+        "AccessDeniedException" => {
+            "the key's user needs a policy that allows it: the account's own key, or a user who \
+             may, gives it one (`aws iam put-user-policy`)"
         }
         "ClusterNotFoundException" => "see `loadline cluster ls`",
         _ => return None,
@@ -183,6 +193,26 @@ mod tests {
         assert_eq!(closed.exit_code(), 0);
         let full = Failure::Output(io::ErrorKind::StorageFull.into());
         assert_eq!(full.exit_code(), 1);
+    }
+
+    #[test]
+    fn a_right_that_is_missing_is_not_taken_for_a_wrong_key() {
+        let refused = |code: &str| Failure::Refused {
+            operation: "StopTask".to_owned(),
+            code: code.to_owned(),
+            message: "no".to_owned(),
+        };
+        let hint = |code| refused(code).hint().unwrap();
+        assert!(hint("AccessDeniedException").contains("needs a policy"));
+        assert!(hint("UnrecognizedClientException").contains("not this controller's"));
+    }
+
+    #[test]
+    fn a_port_that_does_not_speak_http_is_told_from_the_apis() {
+        let what = "invalid HTTP version parsed".to_owned();
+        let peer = "the controller at http://127.0.0.1:7071".to_owned();
+        let hint = Failure::NoAnswer { peer, what }.hint();
+        assert!(hint.is_some_and(|hint| hint.contains("7070")));
     }
 
     #[test]

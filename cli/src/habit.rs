@@ -1,7 +1,10 @@
 //! What fingers type that know other programs: said in Loadline's words when it is refused.
 
-/// What to say to a command line that clap refused; `None` where no habit shows in it.
-pub(crate) fn hint(arguments: impl Iterator<Item = String>) -> Option<String> {
+use clap::error::ErrorKind;
+
+/// What to say to a command line that clap refused, and why it did; `None` where no habit shows in
+/// it.
+pub(crate) fn hint(refused: ErrorKind, arguments: impl Iterator<Item = String>) -> Option<String> {
     let arguments: Vec<String> = arguments.collect();
     let command = arguments.iter().position(|word| COMMANDS.iter().any(|(name, _)| word == name));
     if let Some((_, ours)) = command.and_then(|at| {
@@ -20,7 +23,8 @@ pub(crate) fn hint(arguments: impl Iterator<Item = String>) -> Option<String> {
     }
     let has_dashes = words.iter().any(|word| word == "--");
     let asks = before.clone().any(|word| word == "--help" || word == "-h");
-    (!has_dashes && !asks && 1 < words.len()).then(|| {
+    let too_many = refused == ErrorKind::UnknownArgument;
+    (too_many && !has_dashes && !asks && 1 < words.len()).then(|| {
         "options come before the image, and its command after `--`: \
          loadline run [OPTIONS] IMAGE -- COMMAND"
             .to_owned()
@@ -40,7 +44,7 @@ const COMMANDS: [(&str, &str); 8] = [
 ];
 
 /// Flags of `docker run`, and what does it here.
-const FLAGS: [(&str, &str); 14] = [
+const FLAGS: [(&str, &str); 13] = [
     ("-d", "a task runs in the background unless you say --follow or --wait"),
     ("--detach", "a task runs in the background unless you say --follow or --wait"),
     (
@@ -53,8 +57,7 @@ const FLAGS: [(&str, &str); 14] = [
     ("--name", "a task has an id; find it by --started-by TEXT, or make a service"),
     ("--cpus", "--cpu 0.5vcpu reserves half a CPU, and is the most that it can use"),
     ("-m", "--memory 128 (MiB) or --memory 1.5g"),
-    ("-p", "ports stand in a task definition: see `loadline task-def register --help`"),
-    ("--publish", "ports stand in a task definition: see `loadline task-def register --help`"),
+    ("-p", "--publish HOST:CONTAINER, or --publish CONTAINER for a port that the node chooses"),
     ("-v", "volumes stand in a task definition: see `loadline task-def register --help`"),
     ("--volume", "volumes stand in a task definition: see `loadline task-def register --help`"),
     ("--restart", "a service keeps tasks running: see `loadline service create --help`"),
@@ -66,7 +69,8 @@ mod tests {
 
     #[track_caller]
     fn check(line: &str, expected: &str) {
-        let told = hint(line.split_whitespace().map(str::to_owned)).unwrap_or_default();
+        let words = line.split_whitespace().map(str::to_owned);
+        let told = hint(ErrorKind::UnknownArgument, words).unwrap_or_default();
         assert!(told.contains(expected) && (told.is_empty() == expected.is_empty()), "{told}");
     }
 
@@ -78,8 +82,21 @@ mod tests {
         check("run busybox -e A=b -- ls", "");
         check("run --count 11 busybox", "after `--`");
         check("run --bad", "");
+        check("run -p 80:80 busybox", "--publish HOST:CONTAINER");
+        check("run --publish 80:80 busybox -- ls", "");
         check("images", "loadline image ls");
         check("ps images", "");
         check("stop", "");
+    }
+
+    #[test]
+    fn a_wrong_value_is_not_taken_for_a_word_too_many() {
+        let told = |line: &str| {
+            let words = line.split_whitespace().map(str::to_owned);
+            hint(ErrorKind::InvalidValue, words)
+        };
+        assert_eq!(told("run --cpu abc busybox"), None);
+        assert_eq!(told("run --network foo busybox"), None);
+        assert!(told("run --memory 1q -d busybox").is_some_and(|hint| hint.starts_with("-d: ")));
     }
 }

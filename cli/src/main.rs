@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help and version are no errors, and go to standard output.
             let _ = error.print();
-            if let Some(hint) = habit::hint(std::env::args().skip(1)) {
+            if let Some(hint) = habit::hint(error.kind(), std::env::args().skip(1)) {
                 eprintln!("hint: {hint}");
             }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));

@@ -24,7 +24,7 @@ pub(crate) struct Global {
 
     /// The access key to sign with, an AWS credentials file [default: LOADLINE_CREDENTIALS, or
     /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE, or
-    /// DIR/credentials]
+    /// DIR/credentials]. AWS_PROFILE names the profile in it
     #[arg(long, global = true, value_name = "FILE")]
     credentials_file: Option<PathBuf>,
 

@@ -63,8 +63,12 @@ impl Task {
         why
     }
 
-    /// Its containers' exit codes, in their order.
+    /// Its containers' exit codes, in their order, once it has stopped: before, that of a container
+    /// which only prepares something would look like the task's.
     pub(crate) fn exit_codes(&self) -> String {
+        if self.last_status != "STOPPED" {
+            return "-".to_owned();
+        }
         let codes: Vec<String> =
             self.containers.iter().filter_map(|c| c.exit_code).map(|c| c.to_string()).collect();
         if codes.is_empty() { "-".to_owned() } else { codes.join(",") }
@@ -162,7 +166,10 @@ pub(crate) async fn find_task(
     the_one("task", name, all)
 }
 
-/// The ARN of the node that a person means.
+/// The attribute in which a node's agent tells its host's name.
+pub(crate) const HOSTNAME: &str = "loadline.hostname";
+
+/// The ARN of the node that a person means: by its id, or by its host's name.
 pub(crate) async fn find_node(
     client: &Client,
     cluster: &str,
@@ -172,8 +179,20 @@ pub(crate) async fn find_node(
         return Ok(name.to_owned());
     }
     let request = json!({"cluster": cluster});
-    let all = list(client, "ListContainerInstances", request, "containerInstanceArns").await?;
-    the_one("node", name, all)
+    let operation = "ListContainerInstances";
+    let all = list(client, operation, request, "containerInstanceArns").await?;
+    let named = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if all.iter().any(|arn| short(arn).starts_with(name)) || !name.bytes().all(named) {
+        return the_one("node", name, all);
+    }
+    let request =
+        json!({"cluster": cluster, "filter": format!("attribute:{HOSTNAME} == '{name}'")});
+    let mut on_host = list(client, operation, request, "containerInstanceArns").await?;
+    match on_host.len() {
+        0 => the_one("node", name, all),
+        1 => Ok(on_host.remove(0)),
+        many => Err(Failure::NotFound(format!("{many} nodes are on a host named {name}"))),
+    }
 }
 
 fn the_one(kind: &str, name: &str, all: Vec<String>) -> Result<String, Failure> {
@@ -222,5 +241,7 @@ mod tests {
         assert_eq!((task.why().as_str(), task.exit_codes().as_str()), (expected, "137,0"));
         task.stopped_reason = Some("OutOfMemoryError: killed".to_owned());
         assert_eq!(task.why(), "OutOfMemoryError: killed", "told once");
+        task.last_status = "RUNNING".to_owned();
+        assert_eq!(task.exit_codes(), "-", "a container that has ended is not the task");
     }
 }

@@ -41,27 +41,47 @@ impl Sources {
     /// The first source that is there: the named file, the environment, AWS's file, and this
     /// machine's controller.
     pub(crate) fn find(self) -> Result<Credentials, Failure> {
+        let profile = self.profile.as_deref();
         if let Some(path) = &self.named {
-            return read(path, "default");
+            return read(path, profile);
         }
         if let Some(credentials) = self.environment {
             return Ok(credentials);
         }
         if let Some(path) = &self.shared {
-            return read(path, self.profile.as_deref().unwrap_or("default"));
+            return read(path, profile);
         }
-        read(&self.local, "default")
+        read(&self.local, Some("default"))
     }
 }
 
-fn read(path: &Path, profile: &str) -> Result<Credentials, Failure> {
+/// Reads the profile; without a name that is `default`, or the only one that the file has.
+fn read(path: &Path, profile: Option<&str>) -> Result<Credentials, Failure> {
     let missing = |why: String| Failure::NoCredentials(format!("{}: {why}", path.display()));
     let metadata = std::fs::metadata(path).map_err(|e| missing(e.to_string()))?;
     if FILE_BYTES_MAX < metadata.len() {
         return Err(missing(format!("larger than {FILE_BYTES_MAX} bytes")));
     }
     let text = std::fs::read_to_string(path).map_err(|e| missing(e.to_string()))?;
-    parse(&text, profile).ok_or_else(|| missing(format!("no key in the profile [{profile}]")))
+    let profiles = profiles(&text);
+    let profile = match (profile, &*profiles) {
+        (Some(profile), _) => profile,
+        (None, [only]) => only,
+        (None, _) => "default",
+    };
+    parse(&text, profile).ok_or_else(|| {
+        let others: Vec<&str> = profiles.into_iter().filter(|name| *name != profile).collect();
+        let others = match &*others {
+            [] => String::new(),
+            others => format!("; the file has {}", others.join(", ")),
+        };
+        missing(format!("no key in the profile [{profile}]{others}"))
+    })
+}
+
+/// The names of the profiles, in their order.
+fn profiles(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.trim().strip_prefix('[')?.strip_suffix(']')).collect()
 }
 
 /// Reads one profile of an AWS credentials file.
@@ -115,8 +135,27 @@ mod tests {
         assert!(sources.clone().find().is_err());
         let local = Sources { local: path.clone(), ..sources.clone() };
         assert_eq!(local.find().unwrap().key_id, "AK");
+        let named = Sources { named: Some(path.clone()), ..sources.clone() };
+        let other = Sources { profile: Some("other".to_owned()), ..named.clone() };
+        assert_eq!(other.find().unwrap().key_id, "X");
+        let refused = Sources { profile: Some("ann".to_owned()), ..named }.find();
+        let refused = refused.unwrap_err();
+        assert!(refused.to_string().ends_with("[ann]; the file has other, default"), "{refused}");
+        assert!(refused.hint().is_some_and(|hint| hint.contains("AWS_PROFILE")));
         let from_env = Sources { environment, shared: Some(path.clone()), ..sources };
         assert_eq!(from_env.clone().find().unwrap().key_id, "ENV");
         assert_eq!(Sources { named: Some(path), ..from_env }.find().unwrap().key_id, "AK");
+    }
+
+    #[test]
+    fn a_file_with_one_profile_needs_no_name_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ann");
+        let text = "[ann]\naws_access_key_id = A\naws_secret_access_key = s\n";
+        std::fs::write(&path, text).unwrap();
+        let sources = Sources { named: Some(path), ..Sources::default() };
+        assert_eq!(sources.clone().find().unwrap().key_id, "A");
+        let named = Sources { profile: Some("default".to_owned()), ..sources };
+        assert!(named.find().is_err());
     }
 }

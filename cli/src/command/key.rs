@@ -17,6 +17,7 @@ pub(crate) enum Key {
     /// What is printed is a profile for an AWS credentials file:
     ///     loadline key create ann --policy arn:aws:iam::aws:policy/AdministratorAccess >> keys
     ///     AWS_SHARED_CREDENTIALS_FILE=keys AWS_PROFILE=ann aws ecs list-clusters
+    ///     AWS_PROFILE=ann loadline --credentials-file keys ps
     /// Without a policy the user may do nothing until one is given to them (aws iam
     /// attach-user-policy, put-user-policy).
     #[command(verbatim_doc_comment)]

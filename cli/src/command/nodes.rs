@@ -23,13 +23,17 @@ enum Action {
     Ls,
     /// Place no new tasks on a node
     Drain {
-        /// Its id, or the beginning of it
+        /// Its id, the beginning of it, or its host's name
         node: String,
     },
     /// Place tasks on a node again
-    Activate { node: String },
+    Activate {
+        /// Its id, the beginning of it, or its host's name
+        node: String,
+    },
     /// Remove a node: its certificate is refused from then on
     Rm {
+        /// Its id, the beginning of it, or its host's name
         node: String,
         /// Also where it has tasks: they are given up
         #[arg(long)]
@@ -84,7 +88,8 @@ async fn ls(context: &Context) -> Result<(), Failure> {
     let operation = "DescribeContainerInstances";
     let all = query::describe(&client, operation, &request, keys, &arns).await?;
     let rows = all.iter().map(row).collect();
-    let header = ["NODE", "STATUS", "AGENT", "CPU LEFT", "MEMORY LEFT", "RUNNING", "PENDING"];
+    let header =
+        ["NODE", "HOST", "STATUS", "AGENT", "CPU LEFT", "MEMORY LEFT", "RUNNING", "PENDING"];
     context.output.table(&json!({ "containerInstances": all }), &header, rows)
 }
 
@@ -100,6 +105,7 @@ fn row(node: &Value) -> Vec<String> {
     };
     vec![
         dash(node["containerInstanceArn"].as_str().map(short)),
+        dash(host(node)),
         dash(node["status"].as_str()),
         agent.to_owned(),
         left("CPU"),
@@ -107,6 +113,12 @@ fn row(node: &Value) -> Vec<String> {
         dash(node["runningTasksCount"].as_i64()),
         dash(node["pendingTasksCount"].as_i64()),
     ]
+}
+
+/// The name of the node's host, as its agent tells it.
+fn host(node: &Value) -> Option<&str> {
+    let all = node["attributes"].as_array()?;
+    all.iter().find(|attribute| attribute["name"] == query::HOSTNAME)?["value"].as_str()
 }
 
 fn resource(list: &Value, name: &str) -> Option<i64> {
@@ -125,8 +137,9 @@ mod tests {
             "containerInstanceArn": "arn:x/default/ab", "status": "ACTIVE", "agentConnected": true,
             "remainingResources": of(512), "registeredResources": of(2048),
             "runningTasksCount": 3, "pendingTasksCount": 0,
+            "attributes": [{"name": "x"}, {"name": "loadline.hostname", "value": "web-1"}],
         });
-        let expected = ["ab", "ACTIVE", "connected", "512/2048", "-/-", "3", "0"];
+        let expected = ["ab", "web-1", "ACTIVE", "connected", "512/2048", "-/-", "3", "0"];
         assert_eq!(row(&node), expected);
     }
 }
