@@ -122,6 +122,12 @@ pub(super) fn hint(step: &str, error: &StepError) -> Option<&'static str> {
     if let StepError::Exec(_, Cause::Exec(Errno::EAGAIN)) = error {
         return Some(NO_PROCESS);
     }
+    if matches!(error, StepError::Died) {
+        return Some(
+            "by the OOM killer, where linux.resources.memory.limit is too small even for that; \
+             or somebody sent SIGKILL",
+        );
+    }
     let StepError::Cause(Cause::Kernel(errno)) = error else { return None };
     match (word, errno) {
         ("clone", Errno::EPERM) => Some(
@@ -137,6 +143,9 @@ pub(super) fn hint(step: &str, error: &StepError) -> Option<&'static str> {
         ("move", Errno::ENODEV) => Some("the runtime's namespace has no such interface"),
         ("move", Errno::EINVAL) => Some("this interface stays in its namespace"),
         ("mount", Errno::E2BIG) => Some("the kernel takes 4095 bytes of options in all"),
+        ("mount", Errno::EINVAL) if !step.starts_with("mount bind ") => {
+            Some("the filesystem does not take one of these options, or its value")
+        }
         ("mount", Errno::ENODEV) => Some("the kernel has no such filesystem"),
         ("mount" | "open", Errno::ELOOP) => Some("a symbolic link is in the way"),
         ("mount", Errno::EPERM) => Some(
@@ -153,5 +162,23 @@ pub(super) fn hint(step: &str, error: &StepError) -> Option<&'static str> {
             Some("the source does not exist")
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_does_not_say_is_said_beside_it() {
+        let kernel = |errno| StepError::Cause(Cause::Kernel(errno));
+        let says = |step: &str, error: &StepError, expected: &str| {
+            let told = hint(step, error).unwrap_or_default();
+            assert!(told.contains(expected), "{step}: {told}");
+        };
+        says("await the container being ready", &StepError::Died, "OOM killer");
+        let options = "one of these options";
+        says("mount tmpfs on /dev nosuidd", &kernel(Errno::EINVAL), options);
+        assert_eq!(hint("mount bind /a on /b", &kernel(Errno::EINVAL)), None);
     }
 }
