@@ -235,12 +235,13 @@ fn make_dir(path: &Path) -> anyhow::Result<()> {
 
 /// A controller without a port can never be reached, however often it is tried.
 fn check_address(controller: &str) -> anyhow::Result<()> {
-    let port = controller.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    let is_host = |host: &str| !host.is_empty() && !host.contains('/');
+    let port = controller.rsplit_once(':').filter(|(host, _)| is_host(host));
     let is_port = |(_, port): (&str, &str)| port.parse::<u16>().is_ok_and(|port| port != 0);
     anyhow::ensure!(
         port.is_some_and(is_port),
-        "--controller {controller:?} is not HOST:PORT: the controller's agent port is 7071 unless \
-         it was told otherwise"
+        "--controller {controller:?} is not HOST:PORT, without a scheme: the controller's agent \
+         port is 7071 unless it was told otherwise"
     );
     Ok(())
 }

@@ -70,13 +70,14 @@ impl HostFacts {
             cpu_units: cpus.get() as u64 * CPU_UNITS_PER_VCPU,
             memory_mib: memory_kib / 1024,
         };
+        let hostname = uname.nodename().to_string_lossy().into_owned();
         Ok(Self {
             total,
             capabilities: capabilities(&status)
                 .ok_or_else(|| failed(STATUS)(io::ErrorKind::InvalidData.into()))?,
             boot_id: boot_id.trim().to_owned(),
-            hostname: uname.nodename().to_string_lossy().into_owned(),
-            attributes: built_in(&uname.release().to_string_lossy()),
+            attributes: built_in(&uname.release().to_string_lossy(), &hostname),
+            hostname,
         })
     }
 
@@ -108,7 +109,7 @@ fn parse_total_kib(meminfo: &str) -> Option<u64> {
 }
 
 /// The attributes that ECS gives every instance, as far as they are true here.
-fn built_in(kernel: &str) -> Vec<Attribute> {
+fn built_in(kernel: &str, hostname: &str) -> Vec<Attribute> {
     // ECS's words (x86_64, arm64), not the compiler's.
     let architecture = match std::env::consts::ARCH {
         "aarch64" => "arm64",
@@ -119,7 +120,7 @@ fn built_in(kernel: &str) -> Vec<Attribute> {
         value: Some(value.to_owned()),
     };
     let only = |name: &str| Attribute { name: name.to_owned(), value: None };
-    vec![
+    let mut all = vec![
         pair("ecs.os-type", "linux"),
         pair("ecs.os-family", "LINUX"),
         pair("ecs.cpu-architecture", architecture),
@@ -137,7 +138,13 @@ fn built_in(kernel: &str) -> Vec<Attribute> {
         only("loadline.capability.terminal"),
         pair("loadline.kernel-version", kernel),
         pair("loadline.agent-version", env!("CARGO_PKG_VERSION")),
-    ]
+    ];
+    // The kernel takes any bytes for a host's name; a cluster takes no such attribute.
+    let named = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if !hostname.is_empty() && hostname.bytes().all(named) {
+        all.push(pair("loadline.hostname", hostname));
+    }
+    all
 }
 
 #[cfg(test)]
@@ -150,6 +157,18 @@ mod tests {
         assert!(CPU_UNITS_PER_VCPU <= facts.total.cpu_units);
         assert!(64 < facts.total.memory_mib);
         assert_eq!(facts.boot_id.len(), 36);
+    }
+
+    #[test]
+    fn a_node_tells_its_hosts_name_where_it_is_one() {
+        let named = |hostname: &str| {
+            let all = built_in("6.1", hostname);
+            let found = all.into_iter().find(|attribute| attribute.name == "loadline.hostname");
+            found.and_then(|attribute| attribute.value)
+        };
+        assert_eq!(named("web-1.example").as_deref(), Some("web-1.example"));
+        assert_eq!(named(""), None);
+        assert_eq!(named("a b\n"), None);
     }
 
     #[test]

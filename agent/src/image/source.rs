@@ -66,19 +66,14 @@ impl Source {
 
     /// A member's data and its length in bytes.
     pub(crate) fn member(&self, name: &[u8]) -> Result<(Box<dyn Read + '_>, u64), ImageError> {
-        self.find(name).map_err(|source| ImageError::Source {
-            object: String::from_utf8_lossy(name).chars().take(300).collect(),
-            source,
-        })
+        self.find(name).map_err(|source| ImageError::Source { object: named(name), source })
     }
 
     /// A whole member of at most `bytes_max` bytes.
     pub(crate) fn read(&self, name: &[u8], bytes_max: u64) -> Result<Vec<u8>, ImageError> {
         let (reader, _) = self.member(name)?;
-        rooted::read_max(reader, bytes_max).map_err(|source| ImageError::Source {
-            object: String::from_utf8_lossy(name).chars().take(300).collect(),
-            source,
-        })
+        rooted::read_max(reader, bytes_max)
+            .map_err(|source| ImageError::Source { object: named(name), source })
     }
 
     fn find(&self, name: &[u8]) -> io::Result<(Box<dyn Read + '_>, u64)> {
@@ -152,6 +147,8 @@ enum Index {
 fn members(file: &File) -> Result<HashMap<Vec<u8>, Member>, Index> {
     let mut members = HashMap::new();
     let mut at = 0u64;
+    let cut_at = |at, source| Index::Tar(TarError::Read { at, source });
+    let length = file.metadata().map_err(|source| cut_at(0, source))?.len();
     loop {
         let mut reader = Reader::new(Section { file, at, end: u64::MAX });
         let Some(entry) = reader.next().map_err(Index::Tar)? else { return Ok(members) };
@@ -170,8 +167,19 @@ fn members(file: &File) -> Result<HashMap<Vec<u8>, Member>, Index> {
         if let Some(member) = member {
             members.insert(clean(&entry.path), member);
         }
-        at = offset.saturating_add(bytes.next_multiple_of(512));
+        let end = offset.saturating_add(bytes);
+        if length < end {
+            // Whatever should follow is missing too, and would be looked for in vain.
+            let why = format!("the file ends in the middle of {}", named(&entry.path));
+            return Err(cut_at(length, io::Error::new(io::ErrorKind::UnexpectedEof, why)));
+        }
+        at = end.next_multiple_of(512);
     }
+}
+
+/// A member's name for people.
+fn named(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).chars().take(300).collect()
 }
 
 /// A name without `.`, empty parts and `..` (which stops at the archive's root).

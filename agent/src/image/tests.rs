@@ -177,6 +177,22 @@ fn an_image_that_contradicts_itself_is_refused() {
 }
 
 #[test]
+fn an_archive_that_was_cut_off_is_not_taken_for_something_else() {
+    let test = "an_archive_that_was_cut_off_is_not_taken_for_something_else";
+    let Some(world) = World::new(test) else { return };
+    let store = world.store();
+    // As `docker save` writes them: the manifest comes last.
+    let archive = Archive::new().file("layer.tar", &"x".repeat(4000)).file("manifest.json", "[]");
+    let path = world.path("cut.tar");
+    for bytes in [513, 2000, 4511] {
+        std::fs::write(&path, &archive.clone().bytes()[..bytes]).unwrap();
+        let error = import(&store, &path).unwrap_err();
+        assert!(error.contains("the file ends in the middle of layer.tar"), "{bytes}: {error}");
+    }
+    world.check_empty(&store);
+}
+
+#[test]
 fn a_member_outside_of_the_layout_is_not_read() {
     let Some(world) = World::new("a_member_outside_of_the_layout_is_not_read") else { return };
     let store = world.store();

@@ -78,25 +78,26 @@ impl Loopback {
     /// Listens, before any task goes on.
     #[must_use]
     pub fn listen(directory: &Directory) -> Self {
-        let listen = |port: u16| {
+        let listen = |port: u16, without: &str| {
             let bound = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port));
             let ready = bound.and_then(|own| own.set_nonblocking(true).map(|()| own));
             if let Err(error) = &ready {
                 tracing::warn!(
                     %error,
                     port,
-                    "another program has this port of loopback, an agent perhaps: tasks with \
-                     networkMode host get no metadata (51679), or nobody is told what runs here \
-                     (51678)"
+                    "another program has this port of loopback, an agent perhaps: {without}"
                 );
             }
             ready.ok()
         };
-        let metadata = listen(METADATA_PORT);
+        let metadata = listen(METADATA_PORT, "tasks with networkMode host get no metadata");
         if metadata.is_some() {
             directory.set_serves_host();
         }
-        Self { metadata, introspection: listen(introspection::PORT) }
+        Self {
+            metadata,
+            introspection: listen(introspection::PORT, "nobody is told what runs here"),
+        }
     }
 }
 

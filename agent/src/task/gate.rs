@@ -90,16 +90,30 @@ fn started(container: &Container) -> Gate {
 fn ended(container: &Container, wanted: fn(i32) -> bool) -> Result<bool, String> {
     match (container.status, container.exit_code) {
         (ContainerStatus::Stopped, Some(code)) if wanted(code) => Ok(true),
-        (ContainerStatus::Stopped, Some(code)) => Err(format!("but it ended with {code}")),
-        (ContainerStatus::Stopped, None) => Err("but it ended without an exit code".to_owned()),
+        (ContainerStatus::Stopped, Some(code)) => {
+            Err(with_cause(format!("but it ended with {code}"), container))
+        }
+        (ContainerStatus::Stopped, None) => {
+            Err(with_cause("but it ended without an exit code".to_owned(), container))
+        }
         (ContainerStatus::Pending | ContainerStatus::Running, _) => Ok(false),
     }
+}
+
+/// What `container` says of its end stands in the task's reason too: an image or a secret that
+/// can't be had is what a person has to mend, not the wait for it.
+fn with_cause(mut why: String, container: &Container) -> String {
+    if let Some(cause) = &container.reason {
+        why.push_str(": ");
+        why.push_str(cause);
+    }
+    why
 }
 
 fn healthy(container: &Container) -> Result<bool, String> {
     let status = container.health.as_ref().map_or(HealthStatus::Unknown, |health| health.status);
     match container.status {
-        ContainerStatus::Stopped => Err("but it has ended".to_owned()),
+        ContainerStatus::Stopped => Err(with_cause("but it has ended".to_owned(), container)),
         ContainerStatus::Pending | ContainerStatus::Running => Ok(status == HealthStatus::Healthy),
     }
 }
@@ -112,7 +126,8 @@ fn volumes(task: &Task, seen: &[Seen], source: usize) -> Gate {
             if task.containers[source].runs == 0 =>
         {
             let name = &task.spec.containers[source].name;
-            Gate::Never(format!("the mounts of container '{name}' were never made"))
+            let why = format!("the mounts of container '{name}' were never made");
+            Gate::Never(with_cause(why, &task.containers[source]))
         }
         Stage::Prepared
         | Stage::Launching
@@ -195,5 +210,21 @@ mod tests {
         check(Healthy, is_well, &Gate::Open);
         check(Healthy, runs_long, &never(&format!("HEALTHY OF {late}")));
         check(Healthy, |c| is_over(c, Some(0)), &never("HEALTHY OF but it has ended"));
+    }
+
+    #[test]
+    fn who_waits_in_vain_names_the_cause_and_not_the_wait_alone() {
+        fn fails(container: &mut Container) {
+            is_over(container, None);
+            container.reason = Some("CannotPullContainerError: no".into());
+        }
+        for (condition, why) in [
+            (Condition::Success, "but it ended without an exit code"),
+            (Condition::Healthy, "but it has ended"),
+        ] {
+            let waited = format!("{condition} of container 'main' was awaited");
+            let never = format!("{waited}, {why}: CannotPullContainerError: no");
+            check(condition, fails, &Gate::Never(never));
+        }
     }
 }

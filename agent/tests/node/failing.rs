@@ -275,6 +275,7 @@ async fn a_controller_without_a_port_and_a_port_without_tls_are_refused_at_once(
     for (controller, expected) in [
         ("localhost", "is not HOST:PORT"),
         ("localhost:0", "is not HOST:PORT"),
+        ("http://localhost:7071", "is not HOST:PORT, without a scheme"),
         (&address, "answers, but not in TLS"),
     ] {
         controller.clone_into(&mut world.fake.address);
