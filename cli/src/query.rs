@@ -182,7 +182,8 @@ pub(crate) async fn find_node(
     let operation = "ListContainerInstances";
     let all = list(client, operation, request, "containerInstanceArns").await?;
     let named = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if all.iter().any(|arn| short(arn).starts_with(name)) || !name.bytes().all(named) {
+    let is_host = !name.is_empty() && name.bytes().all(named);
+    if !is_host || all.iter().any(|arn| short(arn).starts_with(name)) {
         return the_one("node", name, all);
     }
     let request =
