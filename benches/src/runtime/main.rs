@@ -67,8 +67,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let world = bundle::World::make(arguments)?;
     let extent = if arguments.quick { measure::QUICK } else { measure::FULL };
     let spawner = spawn::Spawner { program: arguments.tools.join("spawn"), patience: None };
-    let left_out = measure::warm_up(&spawner, &world, &subjects)?;
-    let blocks = measure::run(&spawner, &world, &subjects, extent, &left_out)?;
+    let mut left_out = measure::warm_up(&spawner, &world, &subjects)?;
+    let blocks = measure::run(&spawner, &world, &subjects, extent, &mut left_out)?;
     let limits = limit::smallest(&spawner, &world, &subjects, &left_out)?;
     let summary = summary::Summary::of(&subjects, &blocks, &limits, load_before);
     let (json, svg) = (arguments.tools.join("runtime.json"), arguments.tools.join("runtime.svg"));

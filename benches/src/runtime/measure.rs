@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context as _;
-
 use crate::bundle::{Config, World};
 use crate::spawn::{Samples, Spawner, Words, await_orphan};
 use crate::subject::{Kind, OURS, Subject};
@@ -96,14 +94,19 @@ pub(crate) type Block = BTreeMap<(Scenario, usize), Samples>;
 /// What does not run here, by scenario and subject's index.
 pub(crate) type LeftOut = BTreeSet<(Scenario, usize)>;
 
-/// Measures everything. The subject that begins is another one in each block.
+/// Measures everything. The subject that begins is another one in each block. A peer that fails in
+/// a block, or does not come to an end, is left out of that scenario in all blocks.
+///
+/// # Errors
+/// When the floor or Loadline fails.
 pub(crate) fn run(
     spawner: &Spawner,
     world: &World,
     subjects: &[Subject],
     extent: Extent,
-    left_out: &LeftOut,
+    left_out: &mut LeftOut,
 ) -> anyhow::Result<Vec<Block>> {
+    let spawner = spawner.patient();
     let mut blocks = Vec::with_capacity(extent.blocks);
     for number in 0..extent.blocks {
         eprintln!("bench: block {} of {}", number + 1, extent.blocks);
@@ -117,14 +120,36 @@ pub(crate) fn run(
                     continue;
                 }
                 let rounds = extent.rounds(scenario);
-                let samples = sample(spawner, world, subject, scenario, rounds)
-                    .with_context(|| format!("{}: {}", subject.name, scenario.name()))?;
-                block.insert((scenario, index), samples);
+                match sample(&spawner, world, subject, scenario, rounds) {
+                    Ok(samples) => {
+                        block.insert((scenario, index), samples);
+                    }
+                    Err(error) => leave_out(subject, (scenario, index), left_out, error)?,
+                }
             }
         }
         blocks.push(block);
     }
+    for block in &mut blocks {
+        block.retain(|measured, _| !left_out.contains(measured));
+    }
     Ok(blocks)
+}
+
+/// Goes on without a peer that does not run here.
+fn leave_out(
+    subject: &Subject,
+    (scenario, index): (Scenario, usize),
+    left_out: &mut LeftOut,
+    error: anyhow::Error,
+) -> anyhow::Result<()> {
+    let (name, scenario_name) = (&subject.name, scenario.name());
+    if subject.kind != Kind::Runtime || subject.name == OURS {
+        return Err(error.context(format!("{name}: {scenario_name}")));
+    }
+    println!("left out: {name}: {scenario_name}: {error:#}");
+    left_out.insert((scenario, index));
+    Ok(())
 }
 
 /// Programs come into memory, caches of compiled filters are filled. A peer that fails here, or
@@ -144,17 +169,9 @@ pub(crate) fn warm_up(
             if subject.kind == Kind::Floor && !scenario.has_floor() {
                 continue;
             }
-            match sample(&spawner.patient(), world, subject, scenario, ROUNDS) {
-                Ok(_) => {}
-                Err(error) if subject.kind == Kind::Runtime && subject.name != OURS => {
-                    let (name, scenario_name) = (&subject.name, scenario.name());
-                    println!("left out: {name}: {scenario_name}: {error:#}");
-                    left_out.insert((scenario, index));
-                }
-                Err(error) => {
-                    let what = format!("{}: {}", subject.name, scenario.name());
-                    return Err(error.context(what));
-                }
+            let ran = sample(&spawner.patient(), world, subject, scenario, ROUNDS);
+            if let Err(error) = ran {
+                leave_out(subject, (scenario, index), &mut left_out, error)?;
             }
         }
     }

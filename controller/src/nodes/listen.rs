@@ -26,7 +26,7 @@ use super::closed;
 use super::pki::{Authority, PkiError, ServerIdentity};
 
 /// Most connections at a time: nodes with a certificate.
-const NODES_MAX: usize = 4096;
+const NODES_MAX: usize = 16_384;
 /// Most connections at a time that are not (yet) known to have one.
 const STRANGERS_MAX: usize = 256;
 /// How long a TLS handshake may take.
