@@ -28,12 +28,17 @@ pub(crate) fn start(place: &Place) -> anyhow::Result<Vec<Box<dyn Subject>>> {
     Ok(vec![Box::new(podman)])
 }
 
+/// In memory, as podman's own is, and in a folder that only this program has: podman refuses a path
+/// of more than 50 bytes.
+const RUNROOT: &str = "/run/containers/bench";
+
 impl Podman {
     fn command(&self) -> Command {
         let mut command = Command::new("podman");
-        for (option, name) in [("--root", "root"), ("--runroot", "run"), ("--tmpdir", "tmp")] {
+        for (option, name) in [("--root", "root"), ("--tmpdir", "tmp")] {
             command.arg(option).arg(self.folder.join(name));
         }
+        command.args(["--runroot", RUNROOT]);
         command.args(["--cgroup-manager", "cgroupfs", "--events-backend", "file"]);
         // As docker's, and crun of Debian refuses hybrid cgroups.
         command.args(["--storage-driver", "overlay", "--runtime", "runc"]);
