@@ -22,7 +22,8 @@ pub(crate) enum What {
     /// System calls and instructions of fixed runs, which a busy machine does not change, beside
     /// the floor's and the peers'; with --vm on cgroup v2.
     Counts {
-        /// In a virtual machine with unified cgroups. Emulated, so system calls only.
+        /// In a virtual machine with unified cgroups whose clock counts instructions, so that those
+        /// of all are told, the kernel's among them.
         #[arg(long)]
         vm: bool,
     },
@@ -116,8 +117,9 @@ fn counts(workspace: &Path, in_vm: bool) -> anyhow::Result<()> {
         command.extend(["--peer".to_owned(), text(&peer)]);
     }
     if in_vm {
-        command.push("--calls-only".to_owned());
-        return vm::run(workspace, &command, &vm::Options::default());
+        command.push("--by-clock".to_owned());
+        let options = vm::Options { counting_clock: true, ..vm::Options::default() };
+        return vm::run(workspace, &command, &options);
     }
     sh::run(sh::command(workspace, &command[0]).args(&command[1..]))
 }

@@ -17,6 +17,7 @@ mod vm;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -91,6 +92,9 @@ enum Verb {
         /// Processors of the machine.
         #[arg(long, default_value_t = vm::Options::default().cpus)]
         cpus: u32,
+        /// Minutes from the machine's start after which it is ended.
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=1440))]
+        minutes: u64,
         /// The program and its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
@@ -144,8 +148,10 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             let until = seconds.map_or(fuzz::Until::Runs(runs), fuzz::Until::Seconds);
             fuzz::run(&workspace, target.as_deref(), until)
         }
-        Verb::Vm { init, cgroups, memory_mib, cpus, command } => {
-            let options = vm::Options { init, cgroups, memory_mib, cpus, ..vm::Options::default() };
+        Verb::Vm { init, cgroups, memory_mib, cpus, minutes, command } => {
+            let timeout = Duration::from_secs(60 * minutes);
+            let machine = vm::Options { init, cgroups, memory_mib, ..vm::Options::default() };
+            let options = vm::Options { cpus, timeout, ..machine };
             vm::run(&workspace, &command, &options)
         }
     }

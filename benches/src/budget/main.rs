@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod clock;
 mod count;
 mod judge;
 mod order;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser;
 
+use clock::Clock;
 use count::{Counter, What};
 use judge::{Budget, Counts};
 use world::{Scenario, World};
@@ -37,30 +39,35 @@ struct Arguments {
     /// The budget; without one, numbers are only shown.
     #[arg(long)]
     budget: Option<PathBuf>,
-    /// Another runtime to show beside it: its system calls, because millions of single steps take
-    /// minutes.
+    /// Another runtime to show beside it: its system calls, and its instructions with --by-clock,
+    /// because millions of single steps take minutes.
     #[arg(long)]
     peer: Vec<PathBuf>,
     /// Writes the order of the runtime's functions there, and does nothing else.
     #[arg(long)]
     order: Option<PathBuf>,
-    /// Count system calls only of all: single steps are slow where the processor is emulated.
-    #[arg(long)]
-    calls_only: bool,
+    /// Count instructions of all by a clock that counts them, the kernel's among them: in the
+    /// virtual machine of `cargo xtask bench counts --vm`.
+    #[arg(long, conflicts_with = "budget")]
+    by_clock: bool,
 }
 
 /// How much is counted of a runtime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Extent {
     Calls,
-    All,
+    /// And instructions in user mode, by single steps.
+    Steps,
+    /// And instructions of the program and of the kernel.
+    Clock(Clock),
 }
 
 impl Extent {
     fn instructions(self, counter: &Counter, command: &[OsString]) -> anyhow::Result<Option<u64>> {
         match self {
             Self::Calls => Ok(None),
-            Self::All => counter.count(What::Instructions, command).map(Some),
+            Self::Steps => counter.count(What::Instructions, command).map(Some),
+            Self::Clock(clock) => clock.instructions(command).map(Some),
         }
     }
 }
@@ -94,7 +101,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         return Ok(true);
     }
     let counter = Counter { program: arguments.tools.join("count") };
-    let extent = if arguments.calls_only { Extent::Calls } else { Extent::All };
+    let (extent, of_peers) = if arguments.by_clock {
+        let clock = Clock::prove(&arguments.tools)?;
+        (Extent::Clock(clock), Extent::Clock(clock))
+    } else {
+        (Extent::Steps, Extent::Calls)
+    };
     let ours = measure(arguments, &counter, &arguments.runtime, extent)?;
     let shown =
         if arguments.peer.is_empty() { Vec::new() } else { floor(arguments, &counter, extent)? };
@@ -103,7 +115,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     }
     for peer in &arguments.peer {
         println!("{}", peer.display());
-        match measure(arguments, &counter, peer, Extent::Calls) {
+        match measure(arguments, &counter, peer, of_peers) {
             Ok(seen) => seen
                 .iter()
                 .for_each(|(scenario, counts)| println!("  {:<22} {counts}", scenario.name())),

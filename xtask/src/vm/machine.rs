@@ -51,6 +51,8 @@ pub(crate) fn missing() -> Option<&'static str> {
 /// How many containers each race of the escape suite creates, where nothing else is asked for.
 const RACE_ROUNDS: &str = "20";
 
+const NEVER_READY: &str = "the machine ended before it was ready: see the kernel's messages";
+
 /// How many of the last lines an error shows.
 const LAST_LINES: usize = 3;
 
@@ -101,12 +103,15 @@ fn try_both(
     let archive = folder.join("initramfs");
     fs::write(&archive, initramfs::make(&name, options.init, options.cgroups, &script)?)
         .with_context(|| format!("write {}", archive.display()))?;
+    if options.counting_clock {
+        return start(workspace, folder, &kernel, options, "tcg,thread=single")?
+            .context(NEVER_READY);
+    }
     let kvm = fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
     if kvm && let Some(seen) = start(workspace, folder, &kernel, options, "kvm")? {
         return Ok(seen);
     }
-    start(workspace, folder, &kernel, options, "tcg,thread=multi")?
-        .context("the machine ended before it was ready: see the kernel's messages")
+    start(workspace, folder, &kernel, options, "tcg,thread=multi")?.context(NEVER_READY)
 }
 
 fn environment(options: &Options) -> Vec<(String, String)> {
@@ -176,10 +181,11 @@ fn start(
 
 fn qemu(folder: &Path, kernel: &Path, options: &Options, accelerator: &str) -> Command {
     let memory = options.memory_mib;
+    let cpus = if options.counting_clock { 1 } else { options.cpus };
     let mut qemu = Command::new("qemu-system-x86_64");
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
         .args(["-machine", "q35", "-accel", accelerator, "-cpu", "max"])
-        .args(["-smp", &options.cpus.to_string(), "-m", &memory.to_string()])
+        .args(["-smp", &cpus.to_string(), "-m", &memory.to_string()])
         .args(["-object", &format!("memory-backend-memfd,id=memory,size={memory}M,share=on")])
         .args(["-numa", "node,memdev=memory"])
         .args(["-chardev", &format!("socket,id=root,path={}", socket(folder).display())])
@@ -195,6 +201,9 @@ fn qemu(folder: &Path, kernel: &Path, options: &Options, accelerator: &str) -> C
         .args(["-append", "console=ttyS0 panic=-1 loglevel=4 fstab=no no_timer_check"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
+    if options.counting_clock {
+        qemu.args(["-icount", "shift=0"]);
+    }
     qemu
 }
 

@@ -45,6 +45,9 @@ pub(crate) struct Options {
     pub(crate) cgroups: Cgroups,
     pub(crate) memory_mib: u32,
     pub(crate) cpus: u32,
+    /// Its clock is its count of instructions, a nanosecond each: one emulated processor
+    /// (QEMU, `-icount shift=0`).
+    pub(crate) counting_clock: bool,
     /// The folder of the programs that the command uses, as `LOADLINE_BIN_DIR`.
     pub(crate) bin: Option<PathBuf>,
     /// From the start of the machine to the end of the command.
@@ -58,6 +61,7 @@ impl Default for Options {
             cgroups: Cgroups::Unified,
             memory_mib: 2048,
             cpus: 2,
+            counting_clock: false,
             bin: None,
             timeout: Duration::from_secs(30 * 60),
         }
