@@ -1,7 +1,9 @@
 //! Classic BPF for a profile: a decision tree over ranges of system call numbers.
 //!
-//! Jumps go forward only, and a conditional one reaches 255 instructions; a tree is put together
-//! from its leaves, and a longer way gets an unconditional jump.
+//! Jumps go forward only, and a conditional one reaches 255 instructions; a program is put together
+//! from its end, and a longer way gets an unconditional jump or a return of its own.
+
+use std::collections::BTreeMap;
 
 use super::profile::{Abi, Answer, Condition, KILL_PROCESS, Profile, Test};
 use super::verdict::{Range, Verdict, ranges};
@@ -43,112 +45,217 @@ const ARGUMENTS: u32 = 16;
 pub(super) const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 pub(super) const AUDIT_ARCH_I386: u32 = 0x4000_0003;
 
+/// How far a conditional jump reaches.
+const REACH: usize = 255;
+/// What may come between a jump's target and the jump after it was found near enough: the other
+/// target of the same jump.
+const SLACK: usize = 1;
+
 /// The whole program: by architecture, then by number, then by arguments.
 pub(super) fn assemble(profile: &Profile) -> Vec<Instruction> {
-    let mut code = vec![plain(LOAD, ARCHITECTURE)];
-    let mut architecture = |number: u32, is_x86: bool| {
-        let mut tree = vec![plain(LOAD, NUMBER)];
-        tree.extend(subtree(&ranges(profile, is_x86)));
-        code.push(Instruction { code: IF_EQUAL, jump_true: 1, jump_false: 0, operand: number });
-        code.push(plain(JUMP, distance(tree.len())));
-        code.extend(tree);
-    };
-    architecture(AUDIT_ARCH_X86_64, false);
+    let mut code = Backwards::default();
+    let mut otherwise = To::Answer(KILL_PROCESS);
     if profile.abis.contains(&Abi::X86) {
-        architecture(AUDIT_ARCH_I386, true);
+        let x86 = code.numbers(&ranges(profile, true));
+        // The hot way is that of x86_64, so this one's comparison comes after it.
+        let x86_64 = code.numbers(&ranges(profile, false));
+        otherwise = code.branch(IF_EQUAL, AUDIT_ARCH_I386, x86, otherwise);
+        code.branch(IF_EQUAL, AUDIT_ARCH_X86_64, x86_64, otherwise);
+    } else {
+        let x86_64 = code.numbers(&ranges(profile, false));
+        code.branch(IF_EQUAL, AUDIT_ARCH_X86_64, x86_64, otherwise);
     }
-    code.push(plain(RETURN, KILL_PROCESS));
-    code
+    code.plain(LOAD, ARCHITECTURE);
+    code.instructions.reverse();
+    code.instructions
 }
 
-fn subtree(ranges: &[Range]) -> Vec<Instruction> {
-    if let [(_, verdict)] = ranges {
-        return leaf(verdict);
-    }
-    let (low, high) = ranges.split_at(ranges.len() / 2);
-    let (low, bound, high) = (subtree(low), high[0].0, subtree(high));
-    let compare = |jump_true, jump_false| Instruction {
-        code: IF_GREATER_OR_EQUAL,
-        jump_true,
-        jump_false,
-        operand: bound,
-    };
-    let mut code = Vec::with_capacity(low.len() + high.len() + 2);
-    match u8::try_from(low.len()) {
-        Ok(distance) => code.push(compare(distance, 0)),
-        Err(_) => code.extend([compare(0, 1), plain(JUMP, distance(low.len()))]),
-    }
-    code.extend(low);
-    code.extend(high);
-    code
+/// Where a jump leads.
+#[derive(Clone, Copy, Debug)]
+enum To {
+    /// An instruction, by its place from the end.
+    Place(usize),
+    /// Any return of this answer.
+    Answer(Answer),
 }
 
-fn leaf(verdict: &Verdict) -> Vec<Instruction> {
-    match verdict {
-        Verdict::Plain(answer) => vec![plain(RETURN, *answer)],
-        Verdict::Checked { alternatives, otherwise } => {
-            let mut code = Vec::new();
-            for (conditions, answer) in alternatives {
-                code.extend(alternative(conditions, *answer));
+/// A program from its last instruction to its first: jumps go forward only, so what they lead to
+/// is there before they are, and a return is made once for all that can reach it. What the kernel
+/// does for a filter at each start (check, translate, try each number) grows with its length.
+#[derive(Debug, Default)]
+struct Backwards {
+    instructions: Vec<Instruction>,
+    /// The newest return of each answer.
+    returns: BTreeMap<Answer, usize>,
+}
+
+impl Backwards {
+    /// Puts an instruction before all others.
+    fn push(&mut self, instruction: Instruction) -> To {
+        self.instructions.push(instruction);
+        To::Place(self.instructions.len() - 1)
+    }
+
+    /// One that runs on into what was put last.
+    fn plain(&mut self, code: u16, operand: u32) -> To {
+        self.push(Instruction { code, jump_true: 0, jump_false: 0, operand })
+    }
+
+    /// How many instructions the next one has to skip to get there.
+    fn distance(&self, place: usize) -> usize {
+        self.instructions.len() - place - 1
+    }
+
+    /// A place that the next conditional jump can reach, also if another is settled before it.
+    fn settle(&mut self, to: To) -> usize {
+        let known = match to {
+            To::Place(place) => Some(place),
+            To::Answer(answer) => self.returns.get(&answer).copied(),
+        };
+        if let Some(place) = known.filter(|place| self.distance(*place) + SLACK <= REACH) {
+            return place;
+        }
+        let place = self.instructions.len();
+        match to {
+            // A program that the kernel takes is shorter than 4096; a longer one is refused.
+            To::Place(far) => {
+                self.plain(JUMP, u32::try_from(self.distance(far)).unwrap_or(u32::MAX));
             }
-            code.push(plain(RETURN, *otherwise));
-            code
+            To::Answer(answer) => {
+                self.plain(RETURN, answer);
+                self.returns.insert(answer, place);
+            }
         }
+        place
+    }
+
+    fn branch(&mut self, code: u16, operand: u32, when_true: To, when_false: To) -> To {
+        let (when_true, when_false) = (self.settle(when_true), self.settle(when_false));
+        let jump = |place| u8::try_from(self.distance(place)).expect("settled within reach");
+        let (jump_true, jump_false) = (jump(when_true), jump(when_false));
+        self.push(Instruction { code, jump_true, jump_false, operand })
+    }
+
+    /// Loads the number and looks for it in the ranges.
+    fn numbers(&mut self, ranges: &[Range]) -> To {
+        let tree = self.tree(ranges);
+        let place = self.settle(tree);
+        if self.distance(place) != 0 {
+            self.plain(JUMP, u32::try_from(self.distance(place)).unwrap_or(u32::MAX));
+        }
+        self.plain(LOAD, NUMBER)
+    }
+
+    fn tree(&mut self, ranges: &[Range]) -> To {
+        if let [(_, verdict)] = ranges {
+            return self.leaf(verdict);
+        }
+        let (low, high) = ranges.split_at(ranges.len() / 2);
+        let bound = high[0].0;
+        let high = self.tree(high);
+        let low = self.tree(low);
+        self.branch(IF_GREATER_OR_EQUAL, bound, high, low)
+    }
+
+    fn leaf(&mut self, verdict: &Verdict) -> To {
+        match verdict {
+            Verdict::Plain(answer) => To::Answer(*answer),
+            Verdict::Checked { alternatives, otherwise } => {
+                let mut next = To::Answer(*otherwise);
+                let mut left = alternatives.as_slice();
+                while let Some((last, before)) = left.split_last() {
+                    let values = values_of_one_argument(left);
+                    (next, left) = if values.len() > 1 {
+                        (self.one_of(&values, next), &left[..left.len() - values.len()])
+                    } else {
+                        (self.alternative(&last.0, last.1, next), before)
+                    };
+                }
+                next
+            }
+        }
+    }
+
+    /// The answer if all conditions hold, else on to the next alternative.
+    fn alternative(&mut self, conditions: &[Condition], answer: Answer, next: To) -> To {
+        let mut holds = To::Answer(answer);
+        for condition in conditions.iter().rev() {
+            for piece in self::condition(condition).into_iter().rev() {
+                // What was put last, where a piece leads there.
+                let last = To::Place(self.instructions.len().saturating_sub(1));
+                let to = |way| match way {
+                    Way::Next => last,
+                    Way::Holds => holds,
+                    Way::Fails => next,
+                };
+                match piece.code {
+                    LOAD | AND => self.plain(piece.code, piece.operand),
+                    code => {
+                        let (yes, no) = (to(piece.when_true), to(piece.when_false));
+                        self.branch(code, piece.operand, yes, no)
+                    }
+                };
+            }
+            // A condition begins with a load.
+            holds = To::Place(self.instructions.len() - 1);
+        }
+        holds
+    }
+
+    /// Values of one argument that have the upper half in common: that is looked at once.
+    fn one_of(&mut self, values: &[(usize, u64, Answer)], next: To) -> To {
+        let (index, first, _) = values[0];
+        let mut test = next;
+        for (_, value, answer) in values.iter().rev() {
+            test = self.branch(IF_EQUAL, lower(*value), To::Answer(*answer), test);
+        }
+        let low = self.plain(LOAD, argument(index));
+        self.branch(IF_EQUAL, upper(first), low, next);
+        self.plain(LOAD, argument(index) + 4)
     }
 }
 
-/// Returns the answer if all conditions hold, else runs on behind its end.
-fn alternative(conditions: &[Condition], answer: Answer) -> Vec<Instruction> {
-    let pieces: Vec<Vec<Piece>> = conditions.iter().map(condition).collect();
-    let mut left: usize = pieces.iter().map(Vec::len).sum();
-    let mut code = Vec::with_capacity(left + 1);
-    for pieces in pieces {
-        let count = pieces.len();
-        for (n, piece) in pieces.into_iter().enumerate() {
-            left -= 1;
-            // Up to the next condition; and past all of them and the return.
-            let (holds, fails) = (count - n - 1, left + 1);
-            code.push(piece.resolve(holds, fails));
+/// The longest row of alternatives at the end that compare the same argument with a value of the
+/// same upper half: argument, value and answer.
+fn values_of_one_argument(alternatives: &[(Vec<Condition>, Answer)]) -> Vec<(usize, u64, Answer)> {
+    let value = |(conditions, answer): &(Vec<Condition>, Answer)| match conditions.as_slice() {
+        [Condition { index, test: Test::Equal(value) }] => Some((*index, *value, *answer)),
+        _ => None,
+    };
+    let mut values: Vec<(usize, u64, Answer)> = Vec::new();
+    for alternative in alternatives.iter().rev().map_while(value) {
+        let is_alike = |last: &(usize, u64, Answer)| {
+            (last.0, upper(last.1)) == (alternative.0, upper(alternative.1))
+        };
+        if !values.last().is_none_or(is_alike) {
+            break;
         }
+        values.push(alternative);
     }
-    code.push(plain(RETURN, answer));
-    code
+    values.reverse();
+    values
 }
 
 /// Where a comparison leads inside a condition.
 #[derive(Clone, Copy)]
-enum To {
+enum Way {
     Next,
     Holds,
     Fails,
 }
 
-/// An instruction whose jumps are not yet counted.
+/// An instruction of a condition.
 struct Piece {
     code: u16,
     operand: u32,
-    when_true: To,
-    when_false: To,
-}
-
-impl Piece {
-    fn resolve(self, holds: usize, fails: usize) -> Instruction {
-        let count = |to| match to {
-            To::Next => 0,
-            To::Holds => holds,
-            To::Fails => fails,
-        };
-        // Six conditions of six instructions at most.
-        let jump = |to| u8::try_from(count(to)).expect("conditions are shorter than 255");
-        let (jump_true, jump_false) = (jump(self.when_true), jump(self.when_false));
-        Instruction { code: self.code, jump_true, jump_false, operand: self.operand }
-    }
+    when_true: Way,
+    when_false: Way,
 }
 
 /// Arguments have 64 bits, and BPF's accumulator has 32: the upper half first.
 fn condition(condition: &Condition) -> Vec<Piece> {
-    let offset = ARGUMENTS + 8 * u32::try_from(condition.index).expect("validated to be 0 to 5");
-    use To::{Fails, Holds, Next};
+    let offset = argument(condition.index);
+    use Way::{Fails, Holds, Next};
     let load = |offset| piece(LOAD, offset, Next, Next);
     let (low, high) = (load(offset), load(offset + 4));
     let mask = |half| piece(AND, half, Next, Next);
@@ -201,18 +308,13 @@ fn condition(condition: &Condition) -> Vec<Piece> {
     }
 }
 
-fn piece(code: u16, operand: u32, when_true: To, when_false: To) -> Piece {
+fn piece(code: u16, operand: u32, when_true: Way, when_false: Way) -> Piece {
     Piece { code, operand, when_true, when_false }
 }
 
-fn plain(code: u16, operand: u32) -> Instruction {
-    Instruction { code, jump_true: 0, jump_false: 0, operand }
-}
-
-/// The tree of any profile that the kernel takes is shorter than 4096; one that is longer is
-/// refused as a whole, so the value does not matter there.
-fn distance(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
+/// The offset of an argument's lower half.
+fn argument(index: usize) -> u32 {
+    ARGUMENTS + 8 * u32::try_from(index).expect("validated to be 0 to 5")
 }
 
 fn upper(value: u64) -> u32 {

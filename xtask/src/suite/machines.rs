@@ -83,6 +83,23 @@ pub(super) const MACHINES: &[Machine] = &[
         extent: Extent::Usual,
     },
     Machine {
+        name: "conformance of cgroups by systemd",
+        work: Work::Conformance(&[
+            "--systemd-cgroup",
+            "--filter",
+            "cgroups/",
+            "--filter",
+            "resources/",
+            "--filter",
+            "lifecycle/",
+        ]),
+        init: vm::Init::Systemd,
+        cgroups: vm::Cgroups::Unified,
+        tests: &[],
+        limit: PROGRAM_TIME_MAX,
+        extent: Extent::Usual,
+    },
+    Machine {
         name: "e2e on cgroup v2",
         work: Work::Tests(&["e2e"]),
         init: vm::Init::Script,
