@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::config::Config;
 use crate::seccomp::Cache;
-use crate::spec::{respell_flags, table, take_unknown};
+use crate::spec::{complete_user, respell_flags, table, take_unknown};
 use crate::strict_json::Strict;
 use crate::sys::path::real;
 
@@ -93,9 +93,9 @@ impl Bundle {
     }
 }
 
-/// Decodes a text in which a process may have capabilities that are not known, and scheduler flags
-/// in the specification's spelling: the text as it can be decoded, what was decoded, and the names
-/// of the capabilities, which the text has no longer.
+/// Decodes a text in which a process may have capabilities that are not known, no user, and
+/// scheduler flags in the specification's spelling: the text as it can be decoded, what was
+/// decoded, and the names of the capabilities, which the text has no longer.
 ///
 /// # Errors
 /// When it is of another form.
@@ -111,12 +111,12 @@ pub fn decode_known<T>(
     // Only now, because a start should not pay for what hardly any bundle has. What the first look
     // would have refused further on, this one refuses too.
     let Strict(mut value) = serde_json::from_str(&text)?;
-    let (mut unknown, mut is_respelled) = (Vec::new(), false);
+    let (mut unknown, mut is_changed) = (Vec::new(), false);
     if let Some(process) = process(&mut value) {
         unknown = take_unknown(process);
-        is_respelled = respell_flags(process);
+        is_changed = respell_flags(process) | complete_user(process);
     }
-    if unknown.is_empty() && !is_respelled {
+    if unknown.is_empty() && !is_changed {
         return Err(first);
     }
     let text = format!("{value:#}");

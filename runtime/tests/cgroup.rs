@@ -406,6 +406,52 @@ fn nested_groups_are_listed_and_removed(world: &World) {
     assert_gone(&world.location());
 }
 
+fn frozen_groups_take_no_container(world: &World) {
+    let group = world.group();
+    group.freeze().unwrap();
+    let below = world.layout.locate(&absolute(&world.name).join("below"));
+    for location in [group.location(), &below] {
+        let again = Group::create(location, Controllers::NONE, Existing::RefuseIfUsed);
+        assert!(matches!(again, Err(Error::Frozen { .. })), "{again:?}");
+    }
+    group.thaw().unwrap();
+    drop(Group::create(&below, Controllers::NONE, Existing::RefuseIfUsed).unwrap());
+    group.remove().unwrap();
+    assert_gone(&world.location());
+}
+
+/// A process that joined it would stand still, and with it whoever waits for its start.
+#[test]
+fn a_group_that_is_frozen_is_refused_and_so_is_one_below() {
+    if let Some(world) = World::new("still", &[]) {
+        frozen_groups_take_no_container(&world);
+    }
+    with_lone_v2("still-v2", |world| frozen_groups_take_no_container(&world));
+}
+
+/// As somebody leaves them who makes a parent for containers by mkdir on cgroup v1.
+#[test]
+fn parents_with_an_empty_cpuset_are_filled() {
+    let Some(world) = World::new("cpuset", &[Controller::Cpuset]) else { return };
+    let outer = world.location();
+    let has = |id: &HierarchyId| matches!(id, HierarchyId::V1(c) if c.contains(Controller::Cpuset));
+    let Some(place) = outer.places.iter().find(|place| has(&place.hierarchy)) else {
+        eprintln!("SKIPPED cpuset: needs the cpuset controller of cgroup v1");
+        return;
+    };
+    fs::create_dir(place.path()).unwrap();
+    assert_eq!(fs::read_to_string(place.path().join("cpuset.cpus")).unwrap().trim(), "");
+    let inner = world.layout.locate(&absolute(&world.name).join("a").join("b"));
+    let inner = Group::create(&inner, Controllers::NONE, Existing::RefuseIfUsed).unwrap();
+    assert_ne!(file(&inner, Controller::Cpuset, "cpuset.cpus"), "");
+    let process = Process::started_in(&inner, "exec sleep 1000");
+    assert_eq!(inner.processes().unwrap(), [process.pid()]);
+    inner.kill_all().unwrap();
+    inner.remove().unwrap();
+    fs::remove_dir(place.path()).unwrap();
+    assert_gone(&outer);
+}
+
 #[test]
 fn a_group_that_forks_all_the_time_dies() {
     if let Some(world) = World::new("forker", &[]) {

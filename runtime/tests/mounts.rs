@@ -5,7 +5,7 @@
 mod world;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -299,6 +299,71 @@ fn a_writable_cgroup_belongs_to_the_user_who_runs_in_it() {
         let files = ". cgroup.procs cgroup.subtree_control".replace(' ', &format!(" {owner}\n"));
         let expected = format!("{files} {owner}\ncgroup.freeze 0\n{made}");
         assert_eq!(world::text(&output), expected, "{mode}: {output:?}");
+    }
+    world.assert_nothing_is_left();
+}
+
+/// Its devices, links and mounts have to be made before it is closed.
+#[test]
+fn a_read_only_dev_is_filled_first() {
+    let Some(world) = World::new("rodev") else { return };
+    let script = "touch /dev/x 2>&1; echo written >/dev/null && ls -d /dev/pts/ptmx /dev/shm";
+    let out = world.shell(script, |config| {
+        let dev = config["mounts"].as_array_mut().unwrap();
+        let dev = dev.iter_mut().find(|mount| mount["destination"] == "/dev").unwrap();
+        push(&mut dev["options"], json!("ro"));
+    });
+    assert!(out.contains("Read-only file system"), "{out}");
+    assert!(out.ends_with("/dev/pts/ptmx\n/dev/shm\n"), "{out}");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_tmpfs_is_as_open_as_the_directory_that_it_hides() {
+    let Some(world) = World::new("tmpmode") else { return };
+    let dir = world.rootfs().join("secret");
+    fs::create_dir(&dir).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o710)).unwrap();
+    let modes = "stat -c %a /secret /told /new/place";
+    let out = world.shell(modes, |config| {
+        for (destination, options) in
+            [("/secret", json!(["ro"])), ("/told", json!(["mode=0500"])), ("/new/place", json!([]))]
+        {
+            mount(
+                config,
+                json!({ "destination": destination, "type": "tmpfs", "options": options }),
+            );
+        }
+    });
+    assert_eq!(out, "710\n500\n1777\n");
+    world.assert_nothing_is_left();
+}
+
+/// Where a whole procfs of the host's is left, the kernel lets a user namespace mount another one,
+/// in which nothing is masked.
+#[test]
+fn without_pivot_no_procfs_of_the_host_is_left() {
+    let Some(world) = World::new("nopivot") else { return };
+    let attack = "busybox unshare -mrpf sh -c 'mount -t proc none /proc && echo whole' 2>&1; true";
+    let arm = |config: &mut Value| {
+        for set in ["bounding", "effective", "permitted"] {
+            push(&mut config["process"]["capabilities"][set], json!("CAP_SETFCAP"));
+        }
+    };
+    world.script(attack, |config| {
+        arm(config);
+        config["linux"]["maskedPaths"] = json!([]);
+        config["linux"]["readonlyPaths"] = json!([]);
+    });
+    let unmasked = world.run();
+    if unmasked.out != "whole\n" {
+        eprintln!("SKIPPED nopivot: needs user namespaces in containers: {unmasked:?}");
+        return;
+    }
+    world.script(attack, arm);
+    for flags in [&[][..], &["--no-pivot"]] {
+        let ran = world.with_bundle("run", flags);
+        assert!(ran.out.contains("permission denied"), "{flags:?}: {ran:?}");
     }
     world.assert_nothing_is_left();
 }

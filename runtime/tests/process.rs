@@ -389,3 +389,71 @@ fn a_hang_up_between_a_programs_start_and_the_wait_for_it_reaches_the_program() 
     world.runtime(&["delete", "--force", &world.id]);
     world.assert_nothing_is_left();
 }
+
+/// Its environment is that of the runtime for a hook of the host, and of the program for one in the
+/// container, unless config.json gives it another.
+#[test]
+fn a_hook_without_an_environment_has_that_of_its_side() {
+    let Some(world) = World::new("hookenv") else { return };
+    let said = world.path("said");
+    let tell = |env: Option<Value>| {
+        let script = format!("echo \"[$OF_RUNTIME]\" >>{}", said.display());
+        let mut hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
+        if let Some(env) = env {
+            hook["env"] = env;
+        }
+        hook
+    };
+    world.script("cat /tmp/said", |config| {
+        let inside =
+            json!({"path": "/bin/sh", "args": ["sh", "-c", "echo $OF_PROGRAM >/tmp/said"]});
+        push(&mut config["process"]["env"], json!("OF_PROGRAM=pears"));
+        config["root"]["readonly"] = json!(false);
+        config["hooks"] = json!({
+            "createRuntime": [tell(None), tell(Some(json!([]))), tell(Some(json!(["A=1"])))],
+            "startContainer": [inside],
+        });
+    });
+    let bundle = world.bundle();
+    let mut command = world.command(&["run", "--bundle", bundle.to_str().unwrap(), &world.id]);
+    let ran = command.env("OF_RUNTIME", "apples").output().unwrap();
+    assert_eq!(world::text(&ran), "pears\n", "{ran:?}");
+    assert_eq!(fs::read_to_string(&said).unwrap(), "[apples]\n[]\n[]\n");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_process_that_names_no_user_is_roots() {
+    let Some(world) = World::new("nouser") else { return };
+    world.script("sleep 1000", |config| {
+        config["process"].as_object_mut().unwrap().remove("user");
+    });
+    let started = world.with_bundle("run", &["--detach"]);
+    assert_eq!(started.code, 0, "{started:?}");
+    for (user, expected) in [(None, "uid=0 gid=0\n"), (Some(json!({ "uid": 7 })), "uid=7 gid=0\n")]
+    {
+        let mut process = json!({ "args": ["id"], "cwd": "/", "env": ["PATH=/bin"] });
+        if let Some(user) = user {
+            process["user"] = user;
+        }
+        let file = world.path("process.json");
+        fs::write(&file, process.to_string()).unwrap();
+        let ran = world.runtime(&["exec", "--process", file.to_str().unwrap(), &world.id]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let numbers: Vec<&str> = ran.out.split_whitespace().take(2).collect();
+        let numbers: Vec<&str> = numbers.iter().map(|n| n.split('(').next().unwrap()).collect();
+        assert_eq!(numbers.join(" "), expected.trim(), "{ran:?}");
+    }
+    world.runtime(&["delete", "--force", &world.id]);
+    world.assert_nothing_is_left();
+}
+
+/// In a file or a pipe. On a terminal of the runtime's own they are two characters again.
+#[test]
+fn newlines_of_a_terminal_in_the_foreground_arrive_as_they_are() {
+    let Some(world) = World::new("newline") else { return };
+    let out = world.shell("tty >/dev/null && printf 'a\\nb\\n'", |config| {
+        config["process"]["terminal"] = json!(true);
+    });
+    assert_eq!(out, "a\nb\n");
+}

@@ -51,6 +51,26 @@ fn a_filter_binds_an_ordinary_user_too() {
     }
 }
 
+/// Its file is the image's, as the program's is.
+#[test]
+fn a_hook_in_the_container_has_the_filter() {
+    let Some(world) = World::new("seccomp-hook") else { return };
+    for no_new_privileges in [true, false] {
+        world.script("cat /tmp/said", |config| {
+            let script = "mkdir /tmp/x 2>/tmp/said; grep Seccomp: /proc/self/status >>/tmp/said";
+            let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
+            config["hooks"] = json!({ "startContainer": [hook] });
+            config["linux"]["seccomp"] = deny_mkdir();
+            config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+            config["root"]["readonly"] = json!(false);
+        });
+        let ran = world.run();
+        assert!(ran.out.contains("Read-only file system"), "{ran:?}");
+        assert!(ran.out.contains("Seccomp:\t2"), "{ran:?}");
+    }
+    world.assert_nothing_is_left();
+}
+
 #[test]
 fn a_killing_filter_kills() {
     let Some(world) = World::new("seccomp-kill") else { return };

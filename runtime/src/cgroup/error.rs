@@ -68,6 +68,15 @@ pub enum Error {
         /// The group's directory.
         path: PathBuf,
     },
+    /// The group, or one above it, is frozen.
+    #[error(
+        "create the cgroup {}: it is frozen, so that a process which joined it would stand still \
+         for ever; thaw it and the groups above it, or choose another cgroupsPath", path.display()
+    )]
+    Frozen {
+        /// The group's directory.
+        path: PathBuf,
+    },
     /// A text of the kernel did not have the form that its manual gives it.
     #[error("parse {what}: {text:?} is not of the form that the kernel documents")]
     Malformed {

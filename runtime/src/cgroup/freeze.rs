@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::error::Error;
 use super::group::{Group, Member};
-use super::{Controller, Version};
+use super::{Controller, HierarchyId, Version};
 
 /// How long a group may take to freeze before it is thawed again and the attempt reported.
 pub const FREEZE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -71,6 +71,20 @@ fn set(member: &Member, frozen: bool) -> Result<(), Error> {
         (Version::V2, true) => member.dir.write("cgroup.freeze", "1"),
         (Version::V2, false) => member.dir.write("cgroup.freeze", "0"),
     }
+}
+
+/// Whether a process would stand still that joined this side of a group. That is also so below a
+/// group that is frozen.
+pub(super) fn holds_still(member: &Member) -> Result<bool, Error> {
+    let (file, is_still): (_, fn(&str) -> bool) = match &member.place.hierarchy {
+        HierarchyId::V1(controllers) if controllers.contains(Controller::Freezer) => {
+            ("freezer.state", |text| text.trim() != "THAWED")
+        }
+        HierarchyId::V2 => ("cgroup.events", |text| text.lines().any(|line| line == "frozen 1")),
+        _ => return Ok(false),
+    };
+    // The root of a hierarchy has neither file.
+    Ok(member.dir.read_if_there(file)?.is_some_and(|text| is_still(&text)))
 }
 
 fn is_frozen(member: &Member) -> Result<bool, Error> {

@@ -13,7 +13,7 @@ use super::error::Error;
 use super::layout::HierarchyId;
 use super::location::{Location, Place};
 use super::systemd::{self, Unit};
-use super::{Controller, Controllers, Version, make};
+use super::{Controller, Controllers, Version, freeze, make};
 
 /// How often joining is tried while the kernel answers that the process is not ready yet.
 const ATTACH_TRIES_MAX: u32 = 5;
@@ -73,7 +73,13 @@ impl Group {
                 return Err(Error::InUse { path: dir.path().to_owned() });
             }
             group.location.places.push(place.clone());
-            group.members.push(Member { place, dir });
+            let member = Member { place, dir };
+            if existing == Existing::RefuseIfUsed && freeze::holds_still(&member)? {
+                let path = member.dir.path().to_owned();
+                group.members.push(member);
+                return Err(Error::Frozen { path });
+            }
+            group.members.push(member);
         }
         Ok(group)
     }

@@ -74,17 +74,21 @@ fn walk(place: &Place, wanted: Controllers, made: &mut usize) -> Result<Dir, Err
         // Counted from the first new component on: below a new one everything is new.
         *made += usize::from(is_new || *made > 0);
         let child = dir.child(name)?;
-        if is_cpuset && is_new {
-            inherit_cpuset(&dir, &child)?;
+        if is_cpuset {
+            inherit_cpuset(&dir, &child, is_new)?;
         }
         dir = child;
     }
     Ok(dir)
 }
 
-/// v1: a new cpuset group is empty, and a group without CPUs or memory nodes takes no process.
-fn inherit_cpuset(parent: &Dir, child: &Dir) -> Result<(), Error> {
+/// v1: a new cpuset group is empty, and a group without CPUs or memory nodes takes no process, nor
+/// do groups below it get any. So one that somebody made and left empty is filled, too.
+fn inherit_cpuset(parent: &Dir, child: &Dir, is_new: bool) -> Result<(), Error> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
+        if !is_new && !child.read(file)?.trim().is_empty() {
+            continue;
+        }
         let value = parent.read(file)?;
         let value = value.trim();
         // Empty in the parent too: the write of the process will say so, with the hint.

@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{read, write};
 
@@ -133,6 +133,8 @@ impl Terminal {
         if let Some(settings) = &restore {
             let mut raw = settings.clone();
             cfmakeraw(&mut raw);
+            // The program's terminal leaves newlines to this one.
+            raw.output_flags.insert(OutputFlags::OPOST);
             tcsetattr(input, SetArg::TCSANOW, &raw).map_err(failed("set"))?;
         }
         let terminal = Terminal { master, restore, reads_input: true };

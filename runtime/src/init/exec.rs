@@ -12,7 +12,7 @@ use nix::unistd::{AccessFlags, eaccess};
 
 use super::sync::{Cause, Failure, FromChild};
 use super::{Done, Init};
-use crate::plan::{ChildStep, Program};
+use crate::plan::Program;
 use crate::seccomp;
 use crate::sys::seal::{Filter, Finale, execute};
 use crate::sys::signal;
@@ -33,9 +33,7 @@ pub(super) struct Found {
 impl Init<'_> {
     /// Inside the root and as the user, so that what is found can be executed.
     pub(super) fn find_program(&mut self) -> Done {
-        let Some(ChildStep::Exec(program)) = self.plan.child.last() else {
-            return Err(Errno::EINVAL.into());
-        };
+        let program = self.planned_program()?;
         let path = find(&program.args[0], variable(program, b"PATH"))?;
         let home = match variable(program, b"HOME") {
             Some(_) => None,
@@ -64,19 +62,16 @@ impl Init<'_> {
             step: (self.plan.child.len() - 1) as u16,
             cause: Cause::Exec(Errno::UnknownErrno),
         };
-        let instructions = program.filter.as_ref().map_or_else(Vec::new, instructions);
+        let instructions = instructions(program);
+        let has_listener = program.filter.as_ref().is_some_and(|filter| filter.listener.is_some());
+        let listener = has_listener.then(|| FromChild::Listener.encode());
         Err(execute(Finale {
             path: found.path,
             args: program.args.clone(),
             env: environment(program).chain(found.home).collect(),
             limits: program.limits.iter().map(|l| (l.resource, l.soft, l.hard)).collect(),
             capabilities: program.cap_sets(),
-            filter: program.filter.as_ref().map(|filter| Filter {
-                program: &instructions,
-                flags: filter.flags,
-                before_capabilities: !program.no_new_privileges,
-                listener: filter.listener.as_ref().map(|_| FromChild::Listener.encode()),
-            }),
+            filter: filter(program, &instructions, listener),
             socket: self.starter.as_ref().map_or(self.start.sync.fd(), |fd| fd.as_fd()),
             message: FromChild::Failed(failure).encode(),
         })
@@ -98,14 +93,29 @@ fn environment(program: &Program) -> impl Iterator<Item = CString> {
     sockets.chain(program.env.iter().cloned())
 }
 
-fn instructions(filter: &seccomp::Filter) -> Vec<libc::sock_filter> {
+/// The program's filter, as the last instructions before an exec load it.
+pub(super) fn filter<'a>(
+    program: &Program,
+    instructions: &'a [libc::sock_filter],
+    listener: Option<[u8; 8]>,
+) -> Option<Filter<'a>> {
+    program.filter.as_ref().map(|filter| Filter {
+        program: instructions,
+        flags: filter.flags,
+        before_capabilities: !program.no_new_privileges,
+        listener,
+    })
+}
+
+/// The instructions of the program's filter; none without one.
+pub(super) fn instructions(program: &Program) -> Vec<libc::sock_filter> {
     let as_kernel = |i: &seccomp::Instruction| libc::sock_filter {
         code: i.code,
         jt: i.jump_true,
         jf: i.jump_false,
         k: i.operand,
     };
-    filter.program.iter().map(as_kernel).collect()
+    program.filter.iter().flat_map(|filter| &filter.program).map(as_kernel).collect()
 }
 
 fn variable<'p>(program: &'p Program, name: &[u8]) -> Option<&'p [u8]> {

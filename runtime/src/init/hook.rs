@@ -16,11 +16,11 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde::Serialize;
 
-use super::os_str;
 use super::sync::{self, Cause, ChildEnd, Failure, FromChild};
 use super::tail::Tail;
+use super::{exec, os_str};
+use crate::plan::Program;
 use crate::spec::{Hook, HookKind};
-use crate::sys::creds::CapSets;
 use crate::sys::process::{Clone3, Side, clone3, exit_now, pidfd_open, pidfd_send_signal};
 use crate::sys::seal::{Finale, execute};
 use crate::sys::signal;
@@ -81,20 +81,20 @@ impl std::fmt::Display for Output<'_> {
 }
 
 /// Whose files the hooks' programs are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Files {
+#[derive(Clone, Copy, Debug)]
+pub enum Files<'a> {
     /// The host's.
     Host,
-    /// The container's: it must not get at the runtime's executable through them, nor at more
-    /// than its capabilities.
-    Container(CapSets),
+    /// The container's, whose program this is: it must not get at the runtime's executable through
+    /// them, nor at more than the program's capabilities and system calls.
+    Container(&'a Program),
 }
 
 /// Runs hooks one after the other; the first that fails ends the row.
 ///
 /// # Errors
 /// The hook that failed.
-pub fn run_all(hooks: &[Hook], state: &State, files: Files) -> Result<(), HookFailure> {
+pub fn run_all(hooks: &[Hook], state: &State, files: Files<'_>) -> Result<(), HookFailure> {
     hooks.iter().enumerate().try_for_each(|(index, hook)| one(index, hook, state, files))
 }
 
@@ -109,12 +109,12 @@ pub fn run_each(hooks: &[Hook], state: &State) -> Result<(), HookFailure> {
     done.into_iter().collect()
 }
 
-fn one(index: usize, hook: &Hook, state: &State, files: Files) -> Result<(), HookFailure> {
+fn one(index: usize, hook: &Hook, state: &State, files: Files<'_>) -> Result<(), HookFailure> {
     let index = u8::try_from(index).unwrap_or(u8::MAX);
     let mut output = String::new();
     let done = match files {
         Files::Host => run(index, hook, state, &mut output),
-        Files::Container(caps) => run_sealed(index, hook, state, caps),
+        Files::Container(program) => run_sealed(index, hook, state, program),
     };
     done.map_err(|cause| HookFailure { path: hook.path.clone(), cause, output })
 }
@@ -126,8 +126,10 @@ fn run(index: u8, hook: &Hook, state: &State, output: &mut String) -> Result<(),
     if let Some((name, args)) = hook.args.split_first() {
         command.arg0(os_str(name)).args(args.iter().map(|arg| os_str(arg)));
     }
-    command.env_clear();
-    for entry in &hook.env {
+    if hook.env.is_some() {
+        command.env_clear();
+    }
+    for entry in hook.env.iter().flatten() {
         let entry = entry.to_bytes();
         let at = entry.iter().position(|byte| *byte == b'=').unwrap_or(entry.len());
         let value = entry.get(at + 1..).unwrap_or_default();
@@ -162,13 +164,13 @@ fn input(state: &State) -> Result<File, Cause> {
 
 /// Like [`run`], by a process that forgets the runtime's executable as the container's first one
 /// does: the hook's file may be a script of `/proc/self/exe`.
-fn run_sealed(index: u8, hook: &Hook, state: &State, caps: CapSets) -> Result<(), Cause> {
+fn run_sealed(index: u8, hook: &Hook, state: &State, program: &Program) -> Result<(), Cause> {
     let input = input(state)?;
     let (parent, child) = sync::pair()?;
     let (pid, pidfd) = match clone3(Clone3::default())? {
         Side::Parent { pid, pidfd } => (pid, pidfd),
         Side::Child => {
-            let failed = execute_sealed(hook, &input, &child, caps);
+            let failed = execute_sealed(hook, &input, &child, program);
             let failure = Failure { step: 0, cause: failed };
             let _ = child.send(FromChild::Failed(failure));
             exit_now(127)
@@ -196,8 +198,9 @@ fn run_sealed(index: u8, hook: &Hook, state: &State, caps: CapSets) -> Result<()
     }
 }
 
-/// Returns only on failure.
-fn execute_sealed(hook: &Hook, input: &File, socket: &ChildEnd, capabilities: CapSets) -> Cause {
+/// Returns only on failure. Calls that the program's filter would have somebody notified of fail
+/// with `ENOSYS`: its listener is asked for by the program, later.
+fn execute_sealed(hook: &Hook, input: &File, socket: &ChildEnd, program: &Program) -> Cause {
     let reset = |()| signal::reset(signal::ALL);
     let prepared = nix::unistd::dup2_stdin(input).and_then(reset);
     if let Err(errno) = prepared {
@@ -206,12 +209,13 @@ fn execute_sealed(hook: &Hook, input: &File, socket: &ChildEnd, capabilities: Ca
     let path = crate::plan::c_path(&hook.path);
     let args = if hook.args.is_empty() { vec![path.clone()] } else { hook.args.clone() };
     let failure = Failure { step: 0, cause: Cause::Kernel(Errno::UnknownErrno) };
+    let instructions = exec::instructions(program);
     let finale = Finale {
         path,
         args,
-        env: hook.env.clone(),
-        capabilities,
-        filter: None,
+        env: hook.env.as_ref().unwrap_or(&program.env).clone(),
+        capabilities: program.cap_sets(),
+        filter: exec::filter(program, &instructions, None),
         limits: Vec::new(),
         socket: socket.fd(),
         message: FromChild::Failed(failure).encode(),

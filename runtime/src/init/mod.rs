@@ -33,10 +33,9 @@ use std::rc::Rc;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 
-use crate::plan::{ChildStep, ParentStep, Plan, Slot};
+use crate::plan::{ChildStep, ParentStep, Plan, Program, Slot};
 use crate::spec::{Hook, HookKind, NamespaceKind};
 use crate::sys;
-use crate::sys::creds::CapSets;
 use crate::sys::network::Arrival;
 use crate::sys::process::{Clone3, Side, clone3};
 use crate::sys::signal::SignalMask;
@@ -234,7 +233,9 @@ impl Init<'_> {
             S::BindNode(device) => self.bind_node(device),
             S::OwnNull => self.own_null(),
             S::MakeDirectory { path } => self.make_directory(path),
-            S::Terminal { console_size, bind } => self.terminal(*console_size, *bind),
+            S::Terminal { console_size, bind, in_foreground } => {
+                self.terminal(*console_size, *bind, *in_foreground)
+            }
             S::Sysctl { path, value } => self.sysctl(path, value),
             S::ReadonlyMount { path } => self.readonly_mount(path),
             S::ReadonlyPath { path } => self.readonly_path(path),
@@ -296,17 +297,17 @@ impl Init<'_> {
     fn run_hooks(&self, kind: HookKind, hooks: &[Hook]) -> Done {
         let state = self.start.hook_state.clone().inside(kind);
         let files = match kind {
-            HookKind::StartContainer => hook::Files::Container(self.capabilities()),
+            HookKind::StartContainer => hook::Files::Container(self.planned_program()?),
             _ => hook::Files::Host,
         };
         hook::run_all(hooks, &state, files).map_err(|failure| failure.cause)
     }
 
-    /// The capability sets that the program starts with.
-    fn capabilities(&self) -> CapSets {
+    /// The program that will be executed in the end.
+    fn planned_program(&self) -> Result<&'_ Program, Cause> {
         match self.plan.child.last() {
-            Some(ChildStep::Exec(program)) => program.cap_sets(),
-            _ => CapSets::default(),
+            Some(ChildStep::Exec(program)) => Ok(program),
+            _ => Err(Errno::EINVAL.into()),
         }
     }
 

@@ -46,7 +46,8 @@ impl Init<'_> {
         target: &Target,
         options: &MountOptions,
     ) -> Done {
-        let mount = Rc::new(self.detached(content, options)?);
+        let mode = self.inherited_mode(content, &target.path)?;
+        let mount = Rc::new(self.detached(content, options, mode)?);
         if !self.mount_in_new_place(&mount, content, &target.path)? {
             let place = self.place(&mount, target)?;
             if let Content::Filesystem { copy_up: Tmpcopyup::Yes, .. } = content {
@@ -122,14 +123,37 @@ impl Init<'_> {
         }
     }
 
+    /// The permissions of the directory that a tmpfs hides, which it has as well if config.json
+    /// says nothing of them; the kernel would let everybody write to it.
+    fn inherited_mode(&self, content: &Content, path: &Path) -> Result<Option<CString>, Cause> {
+        let Content::Filesystem { kind, parameters, copy_up: Tmpcopyup::No, .. } = content else {
+            return Ok(None);
+        };
+        if kind.to_bytes() != b"tmpfs" || parameters.iter().any(|(key, _)| &**key == c"mode") {
+            return Ok(None);
+        }
+        match rooted::open(self.root()?, path) {
+            Ok(place) => Ok(CString::new(format!("{:o}", fstat(&place)?.st_mode & 0o7777)).ok()),
+            // It is made, or finding it will fail and be told.
+            Err(_) => Ok(None),
+        }
+    }
+
     /// Makes the mount, attached nowhere, with its attributes.
-    fn detached(&mut self, content: &Content, options: &MountOptions) -> Result<OwnedFd, Cause> {
+    fn detached(
+        &mut self,
+        content: &Content,
+        options: &MountOptions,
+        mode: Option<CString>,
+    ) -> Result<OwnedFd, Cause> {
         let change = SetAttr { set: options.set, clear: options.clear, ..SetAttr::default() };
         let tree = match content {
             Content::Filesystem { kind, source, parameters, .. } => {
                 let is_block = !SOURCELESS.contains(&kind.to_bytes());
                 let read_only = is_block && options.set & RDONLY != 0;
-                return filesystem(kind, source.as_deref(), parameters, read_only, options.set);
+                let mut parameters = parameters.clone();
+                parameters.extend(mode.map(|mode| (c"mode".to_owned(), Some(mode))));
+                return filesystem(kind, source.as_deref(), &parameters, read_only, options.set);
             }
             Content::ClonedTree { slot, .. } => self.take_slot(*slot)?,
             Content::HostTree { path, recursive } if options.set | options.clear != 0 => {

@@ -1,11 +1,17 @@
 //! The root filesystem: taken as a detached tree, attached, and made the root.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::ffi::{CString, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::Mode;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 use nix::unistd::{chdir, chroot, fchdir};
 
 use super::sync::Cause;
@@ -13,8 +19,8 @@ use super::{Done, Init};
 use crate::plan::Slot;
 use crate::spec::Propagation;
 use crate::sys::mount::{
-    AT_RECURSIVE, OPEN_TREE_CLONE, SetAttr, mount_setattr, mount_setattr_at, move_mount_to,
-    open_tree, pivot_root_here,
+    AT_RECURSIVE, OPEN_TREE_CLONE, SetAttr, fsconfig_create, fsmount, fsopen, mount_setattr,
+    mount_setattr_at, move_mount, move_mount_to, open_tree, pivot_root_here,
 };
 
 /// Sets the propagation of all mounts that this namespace copied from the host.
@@ -26,6 +32,82 @@ pub(super) fn propagate(propagation: Propagation) -> Done {
 pub(super) fn change_root(path: &Path) -> Done {
     chroot(path)?;
     Ok(chdir("/")?)
+}
+
+/// How many mounts may lie on each other at one place.
+const LAYERS_MAX: usize = 64;
+
+/// What a line of mountinfo says of a mount.
+#[derive(Debug)]
+struct Mounted {
+    id: u32,
+    parent: u32,
+    place: PathBuf,
+    /// Of procfs or sysfs.
+    is_kernels: bool,
+}
+
+impl Mounted {
+    fn parse(line: &[u8]) -> Option<Mounted> {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
+        let (id, parent) = (number()?, number()?);
+        let place = unescaped(fields.nth(2)?);
+        let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
+        let place = PathBuf::from(OsString::from_vec(place));
+        Some(Mounted { id, parent, place, is_kernels: matches!(kind, b"proc" | b"sysfs") })
+    }
+}
+
+/// The number in fdinfo's line of the mount.
+fn mount_id(line: &[u8]) -> Option<u32> {
+    std::str::from_utf8(line.strip_prefix(b"mnt_id:")?).ok()?.trim().parse().ok()
+}
+
+/// Undoes the octal escapes (`\040` for a space) of mountinfo.
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, after)) = rest.split_first() {
+        let octal = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match (first, code) {
+            (b'\\', Some(code)) => {
+                bytes.push(code);
+                rest = &after[3..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    bytes
+}
+
+/// The places on the host's root where something is mounted, but for the container's root, which
+/// was attached there.
+fn on_the_root(mounts: &[Mounted], new_root: u32) -> Vec<&Path> {
+    let new = mounts.iter().find(|mount| mount.id == new_root);
+    let is_beside = |mount: &&Mounted| {
+        new.is_some_and(|new| mount.parent == new.parent) && mount.place != Path::new("/")
+    };
+    mounts.iter().filter(is_beside).map(|mount| mount.place.as_path()).collect()
+}
+
+/// Hides what the host has of procfs and sysfs, where it cannot be taken away.
+fn cover_all(mounts: &[Mounted]) -> Done {
+    for mount in mounts.iter().filter(|mount| mount.is_kernels) {
+        // The place of another mount on the same path, or of one of the container's.
+        let Ok(place) = handle(&mount.place) else { continue };
+        if ![PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&fstatfs(&place)?.filesystem_type()) {
+            continue;
+        }
+        let fs = fsopen(c"tmpfs")?;
+        fsconfig_create(fs.as_fd())?;
+        move_mount(fsmount(fs.as_fd(), libc::MOUNT_ATTR_RDONLY)?.as_fd(), place.as_fd())?;
+    }
+    Ok(())
 }
 
 impl Init<'_> {
@@ -65,10 +147,51 @@ impl Init<'_> {
         Ok(chdir("/")?)
     }
 
+    /// A change of root leaves the host's mounts in the namespace, where the kernel takes a procfs
+    /// of theirs for leave to mount another one, without what is masked in the container's. So they
+    /// go first.
     pub(super) fn move_root(&mut self) -> Done {
+        self.detach_mounts_of_the_host()?;
         fchdir(self.root()?)?;
         chroot(".")?;
         Ok(chdir("/")?)
+    }
+
+    /// Everything that is mounted on the old root, but for the new one. Paths still begin at the
+    /// old root, so nothing of the container's is reached by them.
+    fn detach_mounts_of_the_host(&mut self) -> Done {
+        let fd = self.root()?.as_raw_fd();
+        let about = self.of_this_process(&format!("fdinfo/{fd}"))?;
+        let new_root =
+            about.split(|byte| *byte == b'\n').find_map(mount_id).ok_or(Errno::EINVAL)?;
+        for _ in 0..LAYERS_MAX {
+            let text = self.of_this_process("mountinfo")?;
+            let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            let mounts: Option<Vec<Mounted>> = lines.map(Mounted::parse).collect();
+            let mounts = mounts.ok_or(Errno::EINVAL)?;
+            let places = on_the_root(&mounts, new_root);
+            if places.is_empty() {
+                return Ok(());
+            }
+            for place in places.iter().rev() {
+                match umount2(*place, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+                    // In a user namespace what came from outside is one piece, and stays.
+                    Err(Errno::EINVAL | Errno::EPERM) => return cover_all(&mounts),
+                    done => done?,
+                }
+            }
+        }
+        Err(Errno::ELOOP.into())
+    }
+
+    /// A text that procfs has of this process.
+    fn of_this_process(&mut self, name: &str) -> Result<Vec<u8>, Cause> {
+        let path = CString::new(format!("{}/{name}", std::process::id()));
+        let path = path.map_err(|_| Errno::EINVAL)?;
+        let mut file = File::from(self.procfs()?.open(&path, libc::O_RDONLY)?);
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(|_| Errno::EIO)?;
+        Ok(text)
     }
 
     pub(super) fn readonly_root(&mut self) -> Done {
@@ -89,4 +212,38 @@ fn to(propagation: Propagation) -> SetAttr {
 fn handle(path: &Path) -> Result<OwnedFd, Cause> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     Ok(open(path, flags, Mode::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mounted, on_the_root};
+    use std::path::Path;
+
+    fn parsed(text: &str) -> Vec<Mounted> {
+        text.lines().map(|line| Mounted::parse(line.as_bytes()).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_lies_on_the_root_is_found_but_not_the_new_root_nor_what_is_below() {
+        let mounts = parsed(
+            "21 1 254:1 / / rw - ext4 /dev/vda1 rw\n\
+             22 21 0:20 / /proc rw shared:1 - proc proc rw\n\
+             23 22 0:21 / /proc/sys/fs/binfmt_misc rw - binfmt_misc none rw\n\
+             24 21 0:22 / /a\\040b rw - sysfs sysfs rw\n\
+             30 21 0:30 / / rw - overlay overlay rw\n\
+             31 30 0:31 / /proc rw - proc proc rw\n",
+        );
+        assert_eq!(on_the_root(&mounts, 30), [Path::new("/proc"), Path::new("/a b")]);
+        let kernels: Vec<bool> = mounts.iter().map(|mount| mount.is_kernels).collect();
+        assert_eq!(kernels, [false, true, false, true, false, true]);
+    }
+
+    #[test]
+    fn in_a_chroot_the_mount_below_is_not_listed() {
+        let mounts = parsed(
+            "22 21 0:20 / /proc rw - proc proc rw\n\
+             30 21 0:30 / / rw - overlay overlay rw\n",
+        );
+        assert_eq!(on_the_root(&mounts, 30), [Path::new("/proc")]);
+    }
 }

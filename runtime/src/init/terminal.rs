@@ -5,6 +5,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat, makedev};
+use nix::sys::termios::{OutputFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use super::message;
@@ -18,7 +19,12 @@ use crate::sys::term;
 const PTMX: (u64, u64) = (5, 2);
 
 impl Init<'_> {
-    pub(super) fn terminal(&mut self, size: Option<(u16, u16)>, bind: bool) -> Done {
+    pub(super) fn terminal(
+        &mut self,
+        size: Option<(u16, u16)>,
+        bind: bool,
+        in_foreground: bool,
+    ) -> Done {
         let flags = libc::O_RDWR | libc::O_NOCTTY;
         let master = rooted::open_with(self.root()?, Path::new("dev/pts/ptmx"), flags)?;
         let stat = fstat(&master)?;
@@ -30,6 +36,13 @@ impl Init<'_> {
         let terminal = term::peer(master.as_fd())?;
         if let Some((rows, columns)) = size {
             term::set_size(terminal.as_fd(), rows, columns)?;
+        }
+        if in_foreground {
+            // The runtime's own terminal, if it has one, makes two characters of a newline; a file
+            // or a pipe gets what the program wrote.
+            let mut settings = tcgetattr(&terminal)?;
+            settings.output_flags.remove(OutputFlags::ONLCR);
+            tcsetattr(&terminal, SetArg::TCSANOW, &settings)?;
         }
         if bind {
             // Never through a link, which could lead to a file that is hidden later, or that

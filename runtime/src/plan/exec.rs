@@ -34,9 +34,8 @@ pub fn plan_exec(spec: &Spec, host: &Host, ask: &Ask, inside: &Inside) -> Result
     let slot = builder.slot();
     enter(&mut builder, inside, slot);
     if spec.process.terminal {
-        builder
-            .child
-            .push(ChildStep::Terminal { console_size: spec.process.console_size, bind: false });
+        let terminal = super::mounts::terminal(&builder, false);
+        builder.child.push(terminal);
     }
     identity::all(&mut builder);
     builder.parent.push(ParentStep::AwaitExec);

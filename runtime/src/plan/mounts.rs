@@ -133,7 +133,12 @@ fn one(b: &mut Builder<'_>, mount: &Mount, cgroup: Option<&CgroupPlan>) {
             let is_queue = kind.to_bytes() == b"mqueue";
             let copy_up = *copy_up;
             let content = Content::Filesystem { kind, source, parameters, copy_up };
-            push(b, content, mount, finding);
+            let is_open = closes_late(b, mount);
+            let mut mount = mount.clone();
+            if is_open {
+                mount.options.set &= !libc::MOUNT_ATTR_RDONLY;
+            }
+            push(b, content, &mount, finding);
             if let (true, Some(label)) = (is_queue, spec.linux.mount_label.clone()) {
                 let path = mount.destination.clone();
                 b.child.push(ChildStep::LabelMount { path, label });
@@ -145,6 +150,26 @@ fn one(b: &mut Builder<'_>, mount: &Mount, cgroup: Option<&CgroupPlan>) {
             cgroups(b, mount, cgroup);
         }
     }
+}
+
+/// Whether a mount is read-only only in the end: an empty filesystem in which places of other
+/// mounts or devices have to be made first, as in a /dev that is read-only.
+fn closes_late(b: &Builder<'_>, mount: &Mount) -> bool {
+    let spec = b.spec;
+    let is_empty = matches!(
+        &mount.kind, MountKind::Filesystem { kind, .. } if kind.to_bytes() == b"tmpfs"
+    );
+    let here = mount.destination.as_path();
+    let Some(at) = spec.mounts.iter().position(|other| std::ptr::eq(other, mount)) else {
+        return false;
+    };
+    let later = || spec.mounts[at + 1..].iter().map(|mount| mount.destination.as_path());
+    let mut devices = spec.linux.devices.iter().map(|device| device.path.as_path());
+    let is_below = |path: &Path| path != here && path.starts_with(here);
+    let is_filled =
+        fills_dev(b) && here == Path::new("dev") || later().any(is_below) || devices.any(is_below);
+    let is_covered = later().any(|path| here.starts_with(path));
+    is_empty && mount.options.set & libc::MOUNT_ATTR_RDONLY != 0 && is_filled && !is_covered
 }
 
 /// The SELinux context of a filesystem of the container's own. proc, sysfs and cgroups have those
@@ -231,8 +256,8 @@ pub(super) fn finish(b: &mut Builder<'_>, cgroup: Option<&CgroupPlan>) {
         b.child.push(ChildStep::MakeDirectory { path: crate::spec::inside(cwd) });
     }
     if spec.process.terminal && b.ask.console != Console::None {
-        let console_size = spec.process.console_size;
-        b.child.push(ChildStep::Terminal { console_size, bind: true });
+        let terminal = terminal(b, true);
+        b.child.push(terminal);
     }
     let late: Vec<&Mount> = match b.mounts_late {
         true => spec.mounts.iter().filter(|mount| is_late(mount)).collect(),
@@ -244,6 +269,9 @@ pub(super) fn finish(b: &mut Builder<'_>, cgroup: Option<&CgroupPlan>) {
     cover(b, is_below);
     b.enter_network();
     b.await_parent();
+    let closed: Vec<&Mount> = spec.mounts.iter().filter(|mount| closes_late(b, mount)).collect();
+    let close = |mount: &Mount| ChildStep::ReadonlyMount { path: mount.destination.clone() };
+    b.child.extend(closed.into_iter().map(close));
     b.child.push(if b.ask.no_pivot { ChildStep::MoveRoot } else { ChildStep::PivotRoot });
     if spec.rootfs_readonly {
         b.child.push(ChildStep::ReadonlyRoot);
@@ -254,6 +282,13 @@ pub(super) fn finish(b: &mut Builder<'_>, cgroup: Option<&CgroupPlan>) {
         }
         _ => {}
     }
+}
+
+/// The process's terminal.
+pub(super) fn terminal(b: &Builder<'_>, bind: bool) -> ChildStep {
+    let in_foreground = b.ask.console == Console::Foreground;
+    let console_size = b.spec.process.console_size;
+    ChildStep::Terminal { console_size, bind, in_foreground }
 }
 
 /// Closes and hides those paths that are chosen.
@@ -277,8 +312,8 @@ fn without_mounts(b: &mut Builder<'_>) {
     b.child.push(ChildStep::ChangeRoot { path });
     let process = &b.spec.process;
     if process.terminal && b.ask.console != Console::None {
-        let console_size = process.console_size;
-        b.child.extend([ChildStep::UseRoot, ChildStep::Terminal { console_size, bind: false }]);
+        let terminal = terminal(b, false);
+        b.child.extend([ChildStep::UseRoot, terminal]);
     }
 }
 

@@ -226,7 +226,7 @@ pub enum ChildStep {
     /// Makes a directory, if it is missing: the program's working directory.
     MakeDirectory { path: PathBuf },
     /// Makes a terminal, hands its master over and puts the other side on 0, 1, 2.
-    Terminal { console_size: Option<(u16, u16)>, bind: bool },
+    Terminal { console_size: Option<(u16, u16)>, bind: bool, in_foreground: bool },
     /// Tells the parent that hooks can run, and waits for it.
     AwaitHooks,
     /// Runs hooks in this process's namespaces.

@@ -174,8 +174,9 @@ impl ChildStep {
             S::Node(device) => write!(f, "make node {}", DeviceText(device)),
             S::BindNode(device) => write!(f, "bind node {}", DeviceText(device)),
             S::MakeDirectory { path } => write!(f, "make directory /{}", path.display()),
-            S::Terminal { bind, .. } => {
+            S::Terminal { bind, in_foreground, .. } => {
                 f.write_str("open terminal")?;
+                f.write_str(if *in_foreground { " in the foreground" } else { "" })?;
                 if *bind { f.write_str(" and bind it on /dev/console") } else { Ok(()) }
             }
             S::Sysctl { path, value } => write!(f, "sysctl {}={}", Text(path), Text(value)),

@@ -45,8 +45,9 @@ pub struct Hook {
     pub path: PathBuf,
     /// Its arguments, the name included; empty means the path alone.
     pub args: Vec<CString>,
-    /// Its whole environment.
-    pub env: Vec<CString>,
+    /// Its whole environment. `None` where config.json says nothing of it: as with other runtimes a
+    /// hook has the runtime's then, and one in the container that of the container's program.
+    pub env: Option<Vec<CString>>,
     /// After how many seconds it is killed and counts as failed.
     pub timeout_s: Option<u32>,
 }
@@ -128,7 +129,7 @@ fn one(kind: HookKind, index: usize, oci: &oci::Hook, found: &mut Violations) ->
     Some(Hook {
         path: oci.path().clone(),
         args: strings("args", oci.args()),
-        env: strings("env", oci.env()),
+        env: oci.env().is_some().then(|| strings("env", oci.env())),
         timeout_s,
     })
 }

@@ -30,7 +30,7 @@ pub use linux::{Device, DeviceKind, IdMap, Linux, Namespace, NamespaceKind, Prop
 pub use mount::{IdMapping, Mount, MountKind, Tmpcopyup};
 pub use net_device::NetDevice;
 pub use option::{MountOptions, OptionText, known_words};
-pub use process::{ExecAffinity, Process, Rlimit, Scheduler, User, respell_flags};
+pub use process::{ExecAffinity, Process, Rlimit, Scheduler, User, complete_user, respell_flags};
 pub use rdt::{DEFAULT_CLASS, IntelRdt};
 pub use violation::{Invalid, Violation, Violations};
 

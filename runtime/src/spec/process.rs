@@ -268,6 +268,21 @@ pub fn respell_flags(process: &mut Value) -> bool {
     is_changed
 }
 
+/// Gives a process that says nothing of its user, or half of it, the zeros that the specification's
+/// schema lets it leave out, and tells whether anything was missing.
+pub fn complete_user(process: &mut Value) -> bool {
+    let Some(process) = process.as_object_mut() else { return false };
+    let mut is_changed = !process.contains_key("user");
+    let user = process.entry("user").or_insert_with(|| Value::Object(serde_json::Map::new()));
+    for name in ["uid", "gid"] {
+        if let Some(user) = user.as_object_mut().filter(|user| !user.contains_key(name)) {
+            user.insert(name.to_owned(), 0.into());
+            is_changed = true;
+        }
+    }
+    is_changed
+}
+
 fn scheduler(oci: &oci::Scheduler, found: &mut Violations) -> Option<Scheduler> {
     use oci::LinuxSchedulerFlag as F;
     use oci::LinuxSchedulerPolicy as P;
