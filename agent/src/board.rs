@@ -1,10 +1,10 @@
 //! The newest report of each task, on its way to the controller. Older ones are skipped; what was
 //! not acknowledged is sent again in every new session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use loadline_model::{TaskArn, TaskReport};
+use loadline_model::{TaskArn, TaskReport, TaskStatus};
 use tokio::sync::Notify;
 
 #[derive(Debug)]
@@ -13,71 +13,117 @@ struct Shown {
     acked: u64,
 }
 
+/// How much there is to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Nothing.
+    None,
+    /// Tasks that were taken in, and no more: PENDING is how a task begins for the controller too.
+    TakenIn,
+    /// What others wait for.
+    Pressing,
+}
+
+#[derive(Debug, Default)]
+struct Reports {
+    shown: BTreeMap<TaskArn, Shown>,
+    /// Those of them that were not acknowledged: a look for what to send costs no more than these.
+    open: BTreeSet<TaskArn>,
+}
+
+impl Reports {
+    fn news(&self, sent: &BTreeMap<TaskArn, u64>) -> impl Iterator<Item = &TaskReport> {
+        let open = self.open.iter().filter_map(|task| self.shown.get(task));
+        let is_news = |entry: &&Shown| {
+            let sent = sent.get(&entry.report.task).copied().unwrap_or(0);
+            sent.max(entry.acked) < entry.report.version
+        };
+        open.filter(is_news).map(|entry| &entry.report)
+    }
+}
+
 /// Shared by the tasks' actors, which publish, and the session, which sends. The lock is held for
 /// a look only, never across an await.
 #[derive(Debug, Default)]
 pub struct Board {
-    shown: Mutex<BTreeMap<TaskArn, Shown>>,
+    reports: Mutex<Reports>,
     changed: Notify,
 }
 
 impl Board {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<TaskArn, Shown>> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Reports> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Shows a report, unless a newer one of the task is shown already.
     pub fn publish(&self, report: TaskReport) {
-        let mut shown = self.lock();
-        let acked = match shown.get(&report.task) {
+        let mut reports = self.lock();
+        let acked = match reports.shown.get(&report.task) {
             Some(old) if report.version < old.report.version => return,
             Some(old) => old.acked,
             None => 0,
         };
-        shown.insert(report.task.clone(), Shown { report, acked });
-        drop(shown);
+        if acked < report.version {
+            reports.open.insert(report.task.clone());
+        }
+        reports.shown.insert(report.task.clone(), Shown { report, acked });
+        drop(reports);
         self.changed.notify_one();
     }
 
     /// Takes a task's report away: the controller has let go of it.
     pub fn retract(&self, task: &TaskArn) {
-        self.lock().remove(task);
+        let mut reports = self.lock();
+        reports.shown.remove(task);
+        reports.open.remove(task);
     }
 
     /// The controller has this version of a task's report, and every older one.
     pub fn acknowledge(&self, task: &TaskArn, version: u64) {
-        if let Some(shown) = self.lock().get_mut(task) {
-            shown.acked = shown.acked.max(version.min(shown.report.version));
+        let mut reports = self.lock();
+        let Some(shown) = reports.shown.get_mut(task) else { return };
+        shown.acked = shown.acked.max(version.min(shown.report.version));
+        if shown.acked == shown.report.version {
+            reports.open.remove(task);
         }
     }
 
     /// Up to `max` reports that were neither acknowledged nor, as far as `sent` knows, sent.
     #[must_use]
     pub fn to_send(&self, sent: &BTreeMap<TaskArn, u64>, max: usize) -> Vec<TaskReport> {
-        let shown = self.lock();
-        let is_news = |entry: &&Shown| {
-            let sent = sent.get(&entry.report.task).copied().unwrap_or(0);
-            sent.max(entry.acked) < entry.report.version
-        };
-        shown.values().filter(is_news).take(max).map(|entry| entry.report.clone()).collect()
+        self.lock().news(sent).take(max).cloned().collect()
     }
 
-    /// Takes out of `sent` what is shown no more.
-    pub fn drop_retracted(&self, sent: &mut BTreeMap<TaskArn, u64>) {
-        let shown = self.lock();
-        sent.retain(|task, _| shown.contains_key(task));
+    /// What there is to send.
+    #[must_use]
+    pub fn news(&self, sent: &BTreeMap<TaskArn, u64>) -> News {
+        let reports = self.lock();
+        let mut news = News::None;
+        for report in reports.news(sent) {
+            if report.status != TaskStatus::Pending {
+                return News::Pressing;
+            }
+            news = News::TakenIn;
+        }
+        news
+    }
+
+    /// Takes out of `sent` what was acknowledged, or is shown no more.
+    pub fn drop_settled(&self, sent: &mut BTreeMap<TaskArn, u64>) {
+        let reports = self.lock();
+        sent.retain(|task, _| reports.open.contains(task));
     }
 
     /// The newest report of a task.
     #[must_use]
     pub fn get(&self, task: &TaskArn) -> Option<TaskReport> {
-        self.lock().get(task).map(|entry| entry.report.clone())
+        self.lock().shown.get(task).map(|entry| entry.report.clone())
     }
 
     /// Everything that is shown.
     #[must_use]
     pub fn all(&self) -> Vec<TaskReport> {
-        self.lock().values().map(|entry| entry.report.clone()).collect()
+        self.lock().shown.values().map(|entry| entry.report.clone()).collect()
     }
 
     /// Returns once something was published since the last call.
@@ -115,10 +161,25 @@ mod tests {
         assert_eq!(versions(&BTreeMap::new()), [3, 1], "an older one was acknowledged");
         board.acknowledge(&report(1, 3).task, 3);
         assert_eq!(versions(&BTreeMap::new()), [1]);
+        board.acknowledge(&report(1, 3).task, 3);
+        assert_eq!(versions(&BTreeMap::new()), [1], "it was acknowledged twice");
         board.retract(&report(2, 1).task);
-        sent.insert(report(2, 1).task, 1);
-        board.drop_retracted(&mut sent);
-        assert_eq!(sent.into_keys().collect::<Vec<_>>(), [report(1, 3).task]);
-        assert_eq!(versions(&BTreeMap::new()), [0; 0]);
+        board.publish(report(3, 1));
+        sent.extend([(report(2, 1).task, 1), (report(3, 1).task, 1)]);
+        board.drop_settled(&mut sent);
+        assert_eq!(sent.into_keys().collect::<Vec<_>>(), [report(3, 1).task]);
+        assert_eq!(versions(&BTreeMap::new()), [1]);
+    }
+
+    #[test]
+    fn a_task_that_was_only_taken_in_is_no_pressing_news() {
+        let board = Board::default();
+        let none = BTreeMap::new();
+        assert_eq!(board.news(&none), News::None);
+        board.publish(TaskReport { status: TaskStatus::Pending, ..report(1, 1) });
+        assert_eq!(board.news(&none), News::TakenIn);
+        board.publish(TaskReport { status: TaskStatus::Running, ..report(2, 1) });
+        assert_eq!(board.news(&none), News::Pressing);
+        assert_eq!(board.news(&BTreeMap::from([(report(2, 1).task, 1)])), News::TakenIn);
     }
 }

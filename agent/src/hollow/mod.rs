@@ -310,7 +310,14 @@ impl HollowNode {
             (false, Some(_)) => Standing::Stopping,
             (false, None) => Standing::Live,
         };
-        let here = self.tasks.iter().map(|(arn, held)| (arn.clone(), standing(held))).collect();
+        let here = match update.asks_about() {
+            Some(asked) => {
+                let held = |arn| self.tasks.get_key_value(arn);
+                let here = asked.into_iter().filter_map(held);
+                here.map(|(arn, held)| (arn.clone(), standing(held))).collect()
+            }
+            None => self.tasks.iter().map(|(arn, held)| (arn.clone(), standing(held))).collect(),
+        };
         let plan = plan(self.generation, &here, update)?;
         self.generation = update.generation();
         let now = now_ms();

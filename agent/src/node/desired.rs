@@ -38,6 +38,18 @@ impl Update {
             Self::Snapshot { generation, .. } | Self::Change { generation, .. } => *generation,
         }
     }
+
+    /// The tasks that [`plan`] asks about; `None` means all that are here.
+    #[must_use]
+    pub fn asks_about(&self) -> Option<Vec<&TaskArn>> {
+        match self {
+            Self::Snapshot { .. } => None,
+            Self::Change { assignments, forget, .. } => {
+                let assigned = assignments.iter().map(|assignment| &assignment.task.arn);
+                Some(assigned.chain(forget).collect())
+            }
+        }
+    }
 }
 
 /// Why an update was not applied.
@@ -110,7 +122,8 @@ pub struct Plan {
     pub forget: Vec<TaskArn>,
 }
 
-/// Plans what `update` changes where `applied` is the newest generation and `here` are the tasks.
+/// Plans what `update` changes where `applied` is the newest generation and `here` are the tasks,
+/// of which those that [`Update::asks_about`] names are enough.
 ///
 /// # Errors
 /// [`Refused`]; nothing changes then.

@@ -150,13 +150,23 @@ impl Keeper {
         }
     }
 
-    fn standings(&self) -> BTreeMap<TaskArn, Standing> {
+    /// Of the tasks that the update asks about.
+    fn standings(&self, update: &Update) -> BTreeMap<TaskArn, Standing> {
         let standing = |held: &Held| match held {
             Held::Live { stopping: false, .. } => Standing::Live,
             Held::Live { stopping: true, .. } => Standing::Stopping,
             Held::Stopped(task) if task.forgotten => Standing::Forgotten,
             Held::Stopped(_) => Standing::Stopped,
         };
+        if let Some(asked) = update.asks_about() {
+            let waits = |arn: &TaskArn| self.waiting.iter().any(|a| a.task.arn == *arn);
+            let of_one = |arn: &TaskArn| {
+                let held = self.tasks.get(arn).map(standing);
+                let one = held.or_else(|| waits(arn).then_some(Standing::Live))?;
+                Some((arn.clone(), one))
+            };
+            return asked.into_iter().filter_map(of_one).collect();
+        }
         let waiting = self.waiting.iter().map(|a| (a.task.arn.clone(), Standing::Live));
         let held = self.tasks.iter().map(|(arn, held)| (arn.clone(), standing(held)));
         waiting.chain(held).collect()
@@ -164,7 +174,7 @@ impl Keeper {
 
     async fn update(&mut self, update: Update, done: oneshot::Sender<Result<(), Refused>>) {
         let generation = update.generation();
-        let planned = plan(self.generation, &self.standings(), &update);
+        let planned = plan(self.generation, &self.standings(&update), &update);
         let answer = match planned {
             Ok(plan) => {
                 self.carry_out(plan, generation).await;

@@ -28,7 +28,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::link::{Dialer, LinkError, LogPlaces};
-use crate::board::Board;
+use crate::board::{Board, News};
 use crate::clock::now_ms;
 use crate::exec::Execs;
 use crate::metadata::questions::Asked;
@@ -60,6 +60,9 @@ const LEASE_MS: u64 = 30_000;
 /// How many leases the controller may be silent for before its session is given up. It is not
 /// lost by that, so there is no hurry: one that was stopped for a moment finds its sessions again.
 const PATIENCE_LEASES: u64 = 3;
+
+/// How long reports of tasks that were only taken in wait for more to say: mostly they run by then.
+const TAKEN_IN_WAIT: Duration = Duration::from_millis(500);
 
 /// Bounds of what the controller may ask for.
 const HEARTBEAT_MS_RANGE: std::ops::RangeInclusive<u64> = 50..=60_000;
@@ -175,6 +178,8 @@ pub(super) async fn run(
         updates,
         _applier: applier,
         sent: BTreeMap::new(),
+        report_at: None,
+        spoke_at: None,
         snapshot: None,
         skips_parts: false,
         heartbeat_ms: HEARTBEAT_MS,
@@ -194,6 +199,10 @@ struct Session {
     _applier: JoinSet<()>,
     /// The version of each task's report that was sent in this session.
     sent: BTreeMap<TaskArn, u64>,
+    /// When to send reports that nobody is in a hurry for; `None` where there are none.
+    report_at: Option<Instant>,
+    /// When reports were sent last: they are answered, and say as much as a heartbeat.
+    spoke_at: Option<Instant>,
     /// Parts of a snapshot whose last has not come.
     snapshot: Option<(u64, Vec<Assignment>)>,
     /// A part of a snapshot was refused: what follows of it is not the whole, and not applied.
@@ -216,13 +225,25 @@ impl Session {
         let mut next_beat = Instant::now();
         let questions = Arc::clone(&self.parts.questions);
         let mut usage = self.parts.usage.clone();
+        let board = Arc::clone(&self.parts.board);
+        let alarm = tokio::time::sleep_until(next_beat.into());
+        tokio::pin!(alarm);
         loop {
-            let board = Arc::clone(&self.parts.board);
+            // A timer costs only where it is set anew.
+            let due = self.report_at.map_or(next_beat, |at| at.min(next_beat));
+            if alarm.deadline().into_std() != due {
+                alarm.as_mut().reset(due.into());
+            }
             tokio::select! {
                 biased;
-                () = tokio::time::sleep_until(next_beat.into()) => {
-                    self.beat_is_due(next_beat).await?;
-                    next_beat = Instant::now() + Duration::from_millis(self.heartbeat_ms);
+                () = &mut alarm => {
+                    if self.report_at.is_some_and(|at| at <= due) {
+                        self.report().await?;
+                    }
+                    if due < next_beat {
+                        continue;
+                    }
+                    next_beat = self.beat_is_due(next_beat).await?;
                     if renewal_is_due() {
                         return Ok(Ended::Renewal);
                     }
@@ -240,30 +261,37 @@ impl Session {
                     let beat = Duration::from_millis(self.heartbeat_ms);
                     next_beat = next_beat.min(Instant::now() + beat);
                 }
-                () = board.changed() => self.report().await?,
+                () = board.changed() => self.report_or_wait().await?,
                 () = questions.asked() => self.ask().await?,
                 newest = measured(&mut usage) => self.tell_usage(&newest),
             }
         }
     }
 
-    async fn beat_is_due(&mut self, since: Instant) -> Result<(), LinkError> {
+    /// When the next one is due.
+    async fn beat_is_due(&mut self, since: Instant) -> Result<Instant, LinkError> {
         // While this process itself did not run, it could not hear either.
         let late = since.elapsed();
         if Duration::from_millis(self.heartbeat_ms) < late {
             self.heard_at += late;
         }
         self.check_silence()?;
-        self.beat().await?;
+        let every = Duration::from_millis(self.heartbeat_ms);
+        let spoke = self.spoke_at.filter(|at| at.elapsed() < every);
+        if spoke.is_none() {
+            self.beat().await?;
+        }
+        let next = spoke.unwrap_or_else(Instant::now) + every;
         // A session may live for months, and tasks come and go.
         let board = Arc::clone(&self.parts.board);
-        board.drop_retracted(&mut self.sent);
+        board.drop_settled(&mut self.sent);
         let is_here = |task: &TaskArn| board.get(task).is_some();
         self.parts.credentials.retain(is_here, now_ms());
         self.parts.secrets.retain(is_here, now_ms());
         // Also what an earlier full outbox or a missed wake-up left behind.
         self.ask().await?;
-        self.report().await
+        self.report_or_wait().await?;
+        Ok(next)
     }
 
     fn check_silence(&self) -> Result<(), LinkError> {
@@ -395,7 +423,20 @@ impl Session {
         }
     }
 
+    /// Reports; a little later, where nothing but tasks that were taken in is new.
+    async fn report_or_wait(&mut self) -> Result<(), LinkError> {
+        match self.parts.board.news(&self.sent) {
+            News::None => {}
+            News::TakenIn => {
+                self.report_at.get_or_insert_with(|| Instant::now() + TAKEN_IN_WAIT);
+            }
+            News::Pressing => return self.report().await,
+        }
+        Ok(())
+    }
+
     async fn report(&mut self) -> Result<(), LinkError> {
+        self.report_at = None;
         loop {
             let reports = self.parts.board.to_send(&self.sent, REPORTS_MAX);
             if reports.is_empty() {
@@ -406,6 +447,7 @@ impl Session {
             }
             let reports = reports.into_iter().map(v1::TaskReport::from).collect();
             self.send(Ours::Reports(v1::Reports { reports })).await?;
+            self.spoke_at = Some(Instant::now());
         }
     }
 

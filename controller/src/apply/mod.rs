@@ -79,7 +79,6 @@ pub fn apply(
         Command::SetAttributes(command) => attributes::set(state, command),
         Command::NodeConnected(command) => node::connected(state, command, now_ms),
         Command::NodeDisconnected(command) => Ok(node::disconnected(state, command)),
-        Command::NodeApplied(command) => Ok(node::applied(state, command)),
         Command::TaskReports(command) => report::reports(state, command, now_ms),
         Command::Vault(command) => vault::apply(state, command, now_ms, ids),
         Command::Iam(command) => iam::apply(state, command, now_ms, ids),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::attributes::laid_over;
 use super::{Applied, Draft, active_cluster, stop};
 use crate::command::{
-    ATTRIBUTES_MAX, Connected, DeregisterNode, NodeApplied, NodeConnected, NodeDisconnected,
-    NodeTasks, Refusal, RegisterInstance, RegisterNode, Registered, Reply, SetNodeStatus,
+    ATTRIBUTES_MAX, Connected, DeregisterNode, NodeConnected, NodeDisconnected, NodeTasks, Refusal,
+    RegisterInstance, RegisterNode, Registered, Reply, SetNodeStatus,
 };
 use crate::state::{
     ClusterName, Connection, IdSource, Node, NodeEntry, NodeStatus, State, Task, Write,
@@ -202,19 +202,6 @@ pub(super) fn disconnected(state: &State, command: &NodeDisconnected) -> Applied
         .is_some_and(|connection| connection.session == command.session);
     let writes = if own { vec![Write::Connection(command.node.clone(), None)] } else { Vec::new() };
     (writes, Reply::Noted(()))
-}
-
-pub(super) fn applied(state: &State, command: &NodeApplied) -> Applied {
-    let connection = state.view.node(&command.node).and_then(|entry| entry.connection.clone());
-    let newer = connection.filter(|connection| {
-        connection.session == command.session && connection.applied_generation < command.generation
-    });
-    let writes = newer.map(|connection| {
-        let applied_generation = command.generation;
-        let connection = Connection { applied_generation, ..connection };
-        Write::Connection(command.node.clone(), Some(connection))
-    });
-    (writes.into_iter().collect(), Reply::Noted(()))
 }
 
 pub(super) fn in_cluster<'a>(

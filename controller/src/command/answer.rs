@@ -34,7 +34,7 @@ pub enum Reply {
     Connected(Connected),
     /// Of `TaskReports`.
     Acks(Acks),
-    /// Of `ProtectTasks`, `SetTags`, `SetAttributes`, `NodeDisconnected` and `NodeApplied`.
+    /// Of `ProtectTasks`, `SetTags`, `SetAttributes` and `NodeDisconnected`.
     Noted(()),
     /// Of a command about a secret or parameter: as it is now, or as it was.
     Vault(crate::vault::Record),

@@ -87,8 +87,6 @@ pub enum Command {
     NodeDisconnected(NodeDisconnected),
     /// See [`TaskReports`].
     TaskReports(TaskReports),
-    /// See [`NodeApplied`].
-    NodeApplied(NodeApplied),
     /// See [`crate::vault::Command`].
     Vault(Box<crate::vault::Command>),
     /// See [`crate::iam::Command`].
@@ -408,17 +406,6 @@ pub struct TaskReports {
 
 /// Most reports of one message.
 pub const REPORTS_MAX: usize = 64;
-
-/// A node applied, or refused, a generation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeApplied {
-    /// From the certificate.
-    pub node: InstanceArn,
-    /// Which session.
-    pub session: SessionId,
-    /// Which generation.
-    pub generation: u64,
-}
 
 /// Time has passed. The engine sends it to itself; nobody else does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

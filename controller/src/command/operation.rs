@@ -7,10 +7,10 @@ use loadline_model::InstanceArn;
 use super::{
     Acks, Command, Connected, CreateCluster, CreateJoinToken, CreateService, DeleteCluster,
     DeleteService, DeleteTaskDefinition, DeregisterNode, DeregisterTaskDefinition, JoinTokenMade,
-    NodeApplied, NodeConnected, NodeDisconnected, ProtectTasks, Ran, Reconcile, RegisterInstance,
-    RegisterNode, RegisterTaskDefinition, Registered, Reply, RevokeJoinToken, RunTask,
-    SetAttributes, SetNodeStatus, SetTags, StartTask, StopServiceDeployment, StopTask, TaskReports,
-    Tick, Ticked, UpdateService, UseJoinToken,
+    NodeConnected, NodeDisconnected, ProtectTasks, Ran, Reconcile, RegisterInstance, RegisterNode,
+    RegisterTaskDefinition, Registered, Reply, RevokeJoinToken, RunTask, SetAttributes,
+    SetNodeStatus, SetTags, StartTask, StopServiceDeployment, StopTask, TaskReports, Tick, Ticked,
+    UpdateService, UseJoinToken,
 };
 use crate::state::{Cluster, Node, Service, Task, TaskDefinition};
 
@@ -107,6 +107,5 @@ operations! {
     SetTags => Noted(()),
     SetAttributes => Noted(()),
     NodeDisconnected => Noted(()),
-    NodeApplied => Noted(()),
     Tick => Ticked(Ticked),
 }

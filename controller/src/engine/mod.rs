@@ -32,7 +32,7 @@ use crate::state::{IdSource, Scope, SessionId, View};
 use crate::store::{CodecError, Records, Store};
 
 pub use clock::{Clock, PulseClock, RandomIds, SystemClock};
-pub use publish::{Commit, NODE_CHANGES_MAX, NodeChange, NodeWatch, Told};
+pub use publish::{Commit, NODE_CHANGES_MAX, NodeChange, NodeWatch, Told, Written};
 
 #[cfg(test)]
 pub(crate) use publish::node_changes;
@@ -205,6 +205,18 @@ impl Engine {
     #[must_use]
     pub fn heard(&self, node: &InstanceArn, session: SessionId) -> bool {
         self.shared.heard(node, session)
+    }
+
+    /// A session's node says that it holds this generation of its desired state. Is asked about,
+    /// and decides nothing, so it needs no commit.
+    pub fn applied(&self, node: &InstanceArn, session: SessionId, generation: u64) {
+        self.shared.applied(node, session, generation);
+    }
+
+    /// The newest generation that a node said it holds; `None` where it has no session.
+    #[must_use]
+    pub fn applied_generation(&self, node: &InstanceArn) -> Option<u64> {
+        self.shared.applied_generation(node)
     }
 
     /// For how long a session was not heard, milliseconds in which this process could hear; `None`

@@ -34,7 +34,6 @@ pub(super) struct Owner {
     now_ms: u64,
     started_ms: u64,
     mass_since_ms: Option<u64>,
-    sequence: u64,
 }
 
 /// Whether the store takes commits.
@@ -78,7 +77,6 @@ impl Owner {
             tick_ms: options.tick_ms,
             started_ms,
             mass_since_ms: None,
-            sequence: 0,
         }
     }
 
@@ -121,14 +119,15 @@ impl Owner {
     }
 
     /// Decides commands one after the other, makes what they write durable at once, and only then
-    /// shows it and answers.
+    /// shows it and answers. What is returned are the replies to our own commands, for which nobody
+    /// waits.
     fn batch(&mut self, commands: Vec<(Command, Option<Answer>)>) -> Vec<Reply> {
         if let Err(error) = self.ready() {
             refuse_all(commands, &error);
             return Vec::new();
         }
         self.now_ms = self.now_ms.max(self.clock.unix_ms());
-        let before = self.state.view.clone();
+        let before = self.shared.view();
         let (mut decided, mut written) = (Vec::new(), Vec::new());
         for (command, answer) in commands {
             let applied = apply(&self.state, &command, self.now_ms, self.ids.as_mut());
@@ -137,15 +136,14 @@ impl Owner {
                     self.state.absorb(write);
                 }
                 if !writes.is_empty() {
-                    self.sequence += 1;
-                    written.push((self.sequence, self.now_ms, writes));
+                    written.push(Written { at_ms: self.now_ms, writes });
                 }
                 reply
             });
             decided.push(Decided { answer, result });
         }
         self.work_off_the_agenda(&mut written);
-        let records = mutations(written.iter().flat_map(|(_, _, writes)| writes));
+        let records = mutations(written.iter().flat_map(|written| &written.writes));
         if !records.is_empty()
             && let Err(error) = self.store.commit(&records)
         {
@@ -153,11 +151,13 @@ impl Owner {
             return Vec::new();
         }
         self.note_sessions(&written);
-        self.shared.publish(self.state.view.clone(), &before, written);
+        self.shared.publish(&self.state.view, written);
         let mut replies = Vec::new();
         for Decided { answer, result } in decided {
-            replies.extend(result.clone().ok());
-            reply_to(answer, result);
+            match answer {
+                Some(_) => reply_to(answer, result),
+                None => replies.extend(result.ok()),
+            }
         }
         replies
     }
@@ -171,22 +171,21 @@ impl Owner {
                 for write in &writes {
                     self.state.absorb(write);
                 }
-                self.sequence += 1;
-                written.push((self.sequence, self.now_ms, writes));
+                written.push(Written { at_ms: self.now_ms, writes });
             }
             self.state.ledger.agenda_mut().done(&key);
         }
     }
 
     fn note_sessions(&self, written: &[Written]) {
-        let sessions = written.iter().flat_map(|(_, _, writes)| writes).filter_map(|write| {
+        let sessions = written.iter().flat_map(|written| &written.writes).filter_map(|write| {
             let Write::Connection(node, connection) = write else { return None };
-            Some((node, connection.as_ref().map(|connection| connection.session)))
+            Some((node, connection.as_ref()))
         });
         let mut hearts = None;
-        for (node, session) in sessions {
+        for (node, connection) in sessions {
             let hearts = hearts.get_or_insert_with(|| self.shared.hearts());
-            hearts.session(node, session, self.clock.hearing_ms());
+            hearts.session(node, connection, self.clock.hearing_ms());
         }
     }
 

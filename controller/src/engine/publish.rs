@@ -1,5 +1,5 @@
-//! What the owner shows to everyone: the view, watches of nodes, commits; and the table of signs
-//! of life, which goes the other way.
+//! What the owner shows to everyone: the view, watches of nodes, commits; and the table of what
+//! sessions say that needs no commit, which goes the other way.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -9,12 +9,12 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc};
 
 use super::Clock;
-use crate::state::{NodeStatus, SessionId, Task, TaskDefinition, View, Write};
+use crate::state::{Connection, NodeStatus, SessionId, Task, TaskDefinition, View, Write};
 
 /// Most changes that wait for one watcher of a node.
 pub const NODE_CHANGES_MAX: usize = 1024;
-/// Most commits that a slow receiver may lag.
-const COMMITS_MAX: usize = 1024;
+/// Most commits that a slow receiver may lag, each of up to [`super::BATCH_MAX`] commands.
+const COMMITS_MAX: usize = 64;
 
 /// A node's desired state: where it stood when the watch began, and what changed since.
 #[derive(Debug)]
@@ -58,21 +58,25 @@ impl Told {
     }
 }
 
-/// What one command changed, once it is durable.
+/// What the commands of one commit of the store changed, once it is durable.
 #[derive(Clone, Debug)]
 pub struct Commit {
-    /// Counts up from 1 since the controller started.
-    pub sequence: u64,
+    /// Command by command, in order.
+    pub changes: Vec<Written>,
+    /// The state before them.
+    pub before: Arc<View>,
+    /// The state with them.
+    pub view: Arc<View>,
+}
+
+/// What one command wrote.
+#[derive(Clone, Debug)]
+pub struct Written {
     /// When it was decided, Unix milliseconds.
     pub at_ms: u64,
     /// The records' new values.
     pub writes: Vec<Write>,
-    /// The state with them, and with the other commands of the same commit.
-    pub view: Arc<View>,
 }
-
-/// What one command wrote: its sequence number, when it was decided (Unix milliseconds), and what.
-pub(super) type Written = (u64, u64, Vec<Write>);
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -85,7 +89,7 @@ pub(super) struct Shared {
     commits: broadcast::Sender<Arc<Commit>>,
 }
 
-/// When each node was last heard, in hearing time.
+/// When each node was last heard, in hearing time, and what it said it has applied.
 #[derive(Debug, Default)]
 pub(super) struct Hearts {
     by_node: HashMap<InstanceArn, Heart>,
@@ -95,6 +99,7 @@ pub(super) struct Hearts {
 struct Heart {
     session: Option<SessionId>,
     heard_ms: u64,
+    applied_generation: u64,
 }
 
 impl Hearts {
@@ -103,16 +108,19 @@ impl Hearts {
     }
 
     /// A session began (`Some`) or ended.
-    pub(super) fn session(&mut self, node: &InstanceArn, session: Option<SessionId>, now_ms: u64) {
-        match session {
-            Some(_) => {
-                self.by_node.insert(node.clone(), Heart { session, heard_ms: now_ms });
-            }
-            None => {
-                if let Some(heart) = self.by_node.get_mut(node) {
-                    heart.session = None;
-                }
-            }
+    pub(super) fn session(
+        &mut self,
+        node: &InstanceArn,
+        connection: Option<&Connection>,
+        now_ms: u64,
+    ) {
+        if let Some(connection) = connection {
+            let (session, applied_generation) =
+                (Some(connection.session), connection.applied_generation);
+            let heart = Heart { session, heard_ms: now_ms, applied_generation };
+            self.by_node.insert(node.clone(), heart);
+        } else if let Some(heart) = self.by_node.get_mut(node) {
+            heart.session = None;
         }
     }
 }
@@ -137,8 +145,10 @@ impl Shared {
         Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn set_view(&self, view: Arc<View>) {
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
+    /// The view before.
+    fn set_view(&self, view: Arc<View>) -> Arc<View> {
+        let mut shown = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut shown, view)
     }
 
     pub(super) fn watch_node(&self, node: &InstanceArn) -> Option<NodeWatch> {
@@ -164,6 +174,20 @@ impl Shared {
         }
     }
 
+    pub(super) fn applied(&self, node: &InstanceArn, session: SessionId, generation: u64) {
+        let mut hearts = locked(&self.hearts);
+        let heart = hearts.by_node.get_mut(node).filter(|heart| heart.session == Some(session));
+        if let Some(heart) = heart {
+            heart.applied_generation = heart.applied_generation.max(generation);
+        }
+    }
+
+    pub(super) fn applied_generation(&self, node: &InstanceArn) -> Option<u64> {
+        let hearts = locked(&self.hearts);
+        let heart = hearts.by_node.get(node).filter(|heart| heart.session.is_some())?;
+        Some(heart.applied_generation)
+    }
+
     pub(super) fn silence_ms(&self, node: &InstanceArn, session: SessionId) -> Option<u64> {
         let now_ms = self.clock.hearing_ms();
         let hearts = locked(&self.hearts);
@@ -179,28 +203,31 @@ impl Shared {
         locked(&self.hearts)
     }
 
-    /// Shows a commit: first the view, then what changed, command by command.
-    pub(super) fn publish(&self, view: View, before: &View, commands: Vec<Written>) {
-        let view = Arc::new(view);
+    /// Shows a commit: first the view, then what changed, command by command. Where nothing did,
+    /// the view stays the one that it is: who follows the commits knows by that what they missed.
+    pub(super) fn publish(&self, view: &View, changes: Vec<Written>) {
+        if changes.is_empty() {
+            return;
+        }
+        let view = Arc::new(view.clone());
         let mut watchers = locked(&self.watchers);
-        self.set_view(Arc::clone(&view));
+        let before = self.set_view(Arc::clone(&view));
         let mut told: HashMap<TaskArn, DesiredStatus> = HashMap::new();
-        for (sequence, at_ms, writes) in commands {
-            for change in node_changes(&view, before, &writes, &mut told) {
+        for Written { writes, .. } in &changes {
+            for change in node_changes(&view, &before, writes, &mut told) {
                 tell(&mut watchers, change);
             }
-            for write in &writes {
+            for write in writes {
                 if let Write::Node(node) = write
                     && node.status == NodeStatus::Inactive
                 {
                     watchers.remove(&node.arn);
                 }
             }
-            if 0 < self.commits.receiver_count() {
-                let view = Arc::clone(&view);
-                let _ = self.commits.send(Arc::new(Commit { sequence, at_ms, writes, view }));
-            }
         }
+        drop(watchers);
+        // An error means that nobody listens.
+        let _ = self.commits.send(Arc::new(Commit { changes, before, view }));
     }
 
     /// Shows a state that was read anew: every watch has to begin again.

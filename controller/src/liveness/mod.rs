@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   heard ──lease──▶ silent: its session is dead, it takes no tasks
-//!                      │  not within the grace after a start, nor while more than a third of the
-//!                      │  nodes are silent at once (then after the grace)
+//!                      │  not within the grace after a start, nor where more than a third of the
+//!                      │  nodes fell silent within a lease (then after the grace)
 //!                      ▼
 //!                    lost: what has a replacement (a service's tasks) is replaced
 //!                      │  standalone grace: nobody replaces a standalone task, so it waits
@@ -89,12 +89,17 @@ pub fn judge(
         })),
         ..Verdict::default()
     };
-    let known = nodes.iter().filter(|node| !node.lost).count();
     let fallen: Vec<_> = nodes.iter().filter(|node| !node.lost).filter(silent).collect();
-    // Heartbeats of nodes that fell at once are up to one interval apart: whoever missed one falls
-    // with those whose lease is over already.
-    let missing = |node: &&Observed<'_>| !node.lost && rules.lease_ms / 2 < silence(node);
-    if !fallen.is_empty() && known < nodes.iter().filter(missing).count() * 3 {
+    // Heartbeats of nodes that fell at once are an interval apart, and more where one was late:
+    // whoever missed one falls with those whose lease is over already, and with those that were
+    // lost within a lease before.
+    let just_lost = |node: &Observed<'_>| {
+        node.heard_ms.is_some() && silence(node) < rules.lease_ms.saturating_mul(2)
+    };
+    let counted: Vec<_> = nodes.iter().filter(|node| !node.lost || just_lost(node)).collect();
+    let missing = counted.iter().filter(|node| rules.lease_ms / 2 < silence(node)).count();
+    // What has begun goes on for those that stay silent, though others be lost or back meanwhile.
+    if !fallen.is_empty() && (mass_since_ms.is_some() || counted.len() < missing * 3) {
         verdict.mass_since_ms = Some(mass_since_ms.unwrap_or(now_ms));
     }
     let started = rules.start_grace_ms <= now_ms.saturating_sub(started_ms);
@@ -161,6 +166,22 @@ mod tests {
         let verdict = judge(&RULES, 0, None, 43_100, &nodes);
         assert_eq!((verdict.silent.len(), verdict.lost.len()), (1, 0), "{verdict:?}");
         assert_eq!(verdict.mass_since_ms, Some(43_100));
+    }
+
+    #[test]
+    fn one_that_falls_within_a_lease_of_a_lost_one_waits_with_it_to_the_end_of_the_grace() {
+        let arns = arns();
+        let mut nodes = nodes(&arns[..4], 2, 44_900);
+        (nodes[0].lost, nodes[0].connected) = (true, false);
+        nodes[1].heard_ms = Some(41_800);
+        let verdict = judge(&RULES, 0, None, 44_900, &nodes);
+        assert_eq!((verdict.lost.len(), verdict.mass_since_ms), (0, Some(44_900)));
+        for node in &mut nodes[2..] {
+            node.heard_ms = Some(64_000);
+        }
+        check(&nodes, Some(44_900), 64_899, (1, 0, true));
+        check(&nodes, Some(44_900), 64_900, (1, 1, true));
+        check(&nodes, None, 64_900, (1, 1, false));
     }
 
     #[track_caller]

@@ -54,7 +54,8 @@ impl Shipper {
             };
             match commit {
                 Ok(commit) => {
-                    let tasks = commit.writes.iter().filter_map(|write| match write {
+                    let writes = commit.changes.iter().flat_map(|change| &change.writes);
+                    let tasks = writes.filter_map(|write| match write {
                         Record::Task(task) if task.version == 1 => Some(task),
                         _ => None,
                     });

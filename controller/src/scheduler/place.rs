@@ -7,6 +7,7 @@ use loadline_model::{InstanceArn, Resources};
 use super::even::Even;
 use super::filter::{Candidate, constraints};
 use super::query::Expression;
+use super::single::Single;
 use super::strategy::Field;
 use crate::command::{FAILURES_MAX, PlacementFailure, PlacementReason};
 use crate::state::{
@@ -115,6 +116,8 @@ enum Way<'a> {
     Widest,
     /// By the ledger's counts, where they know enough.
     Even(Even<'a>),
+    /// By the ledger's rooms, packing or at random.
+    Single(Single<'a>),
     /// By looking at every node of the cluster for the first task, and for the next only at what
     /// the last one changed.
     Field(Field<'a>),
@@ -128,10 +131,25 @@ impl<'a> Placer<'a> {
             Way::Widest
         } else if let Some(even) = Even::new(state, request, count) {
             Way::Even(even)
+        } else if let Some(single) = Single::new(state, request) {
+            Way::Single(single)
         } else {
             Way::Field(Field::new(state, request))
         };
         Self { state, request, tentative: Tentative::default(), way }
+    }
+
+    /// The same, by looking at every node.
+    #[cfg(test)]
+    pub(super) fn plain(state: &'a State, request: &'a Request<'a>) -> Self {
+        let way = Way::Field(Field::new(state, request));
+        Self { state, request, tentative: Tentative::default(), way }
+    }
+
+    /// What was placed so far.
+    #[cfg(test)]
+    pub(super) const fn tentative(&self) -> &Tentative {
+        &self.tentative
     }
 
     /// Names the node that takes the next task, and counts it there. `seed` decides where the
@@ -145,6 +163,7 @@ impl<'a> Placer<'a> {
         let chosen = match &mut self.way {
             Way::Widest => widest(state, &self.tentative, request),
             Way::Even(even) => even.choose(&self.tentative),
+            Way::Single(single) => single.choose(&self.tentative, seed),
             Way::Field(field) => field.choose(&self.tentative, seed),
         };
         let Some(node) = chosen else { return Err(explain(state, &self.tentative, request)) };
@@ -182,7 +201,7 @@ fn widest(state: &State, tentative: &Tentative, request: &Request<'_>) -> Option
     };
     let fresh = state
         .ledger
-        .rooms(request.cluster, request.need.memory_mib)
+        .rooms(request.cluster, request.need)
         .rev()
         .filter(|node| tentative.tasks(node) == 0)
         .find_map(candidate);

@@ -35,7 +35,7 @@ struct Slot<'a> {
 impl<'a> Field<'a> {
     pub(super) fn new(state: &'a State, request: &'a Request<'a>) -> Self {
         let tentative = Tentative::default();
-        let nodes = state.ledger.rooms(request.cluster, request.need.memory_mib);
+        let nodes = state.ledger.rooms(request.cluster, request.need);
         let mut nodes: Vec<_> = nodes.filter_map(|arn| state.view.node(arn)).collect();
         nodes.sort_unstable_by(|a, b| a.record.arn.cmp(&b.record.arn));
         let mut names: Vec<HashMap<String, usize>> = vec![HashMap::new(); request.strategy.len()];
@@ -147,7 +147,7 @@ pub fn spread_value(node: &NodeEntry, field: &str) -> Option<String> {
 
 /// FNV-1a over the seed and the id, then murmur's finish, without which ids that differ in their
 /// last character only would stay neighbours. Good enough for a random choice, and needs no state.
-fn mix(seed: u64, id: &str) -> u64 {
+pub(super) fn mix(seed: u64, id: &str) -> u64 {
     let bytes = seed.to_le_bytes();
     let hash = bytes.iter().chain(id.as_bytes()).fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)

@@ -2,19 +2,19 @@
 //! controller begins a new one.
 //!
 //! ```text
-//!   engine.commits() ─▶ derive (pure: what is known, what was written) ─▶ ring ─▶ readers
+//!   engine.commits() ─▶ derive (pure: the state before, what was written) ─▶ ring ─▶ readers
 //! ```
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use loadline_model::{DesiredStatus, InstanceArn, TaskArn, TaskStatus};
+use loadline_model::{DesiredStatus, InstanceArn, TaskStatus};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
-use crate::engine::Engine;
-use crate::state::{ClusterName, Node, NodeStatus, Service, ServiceKey, Task, View, Write};
+use crate::engine::{Commit, Engine, Written};
+use crate::state::{ClusterName, Node, NodeEntry, NodeStatus, Service, Task, View, Write};
 
 /// Most events that are remembered; a reader that comes later is told how many it missed.
 pub const EVENTS_MAX: usize = 20_000;
@@ -119,19 +119,23 @@ struct Ring {
 impl Events {
     /// Follows an engine for as long as it lives.
     pub async fn follow(self, engine: Engine) {
-        let mut commits = engine.commits();
-        let mut known = Known::default();
         // What is there at the beginning did not happen now.
-        let _ = known.whole(&engine.snapshot(), 0);
+        let mut seen = engine.snapshot();
+        let mut commits = engine.commits();
         loop {
-            let events = match commits.recv().await {
-                Ok(commit) => known.derive(&commit.view, &commit.writes, commit.at_ms),
-                Err(RecvError::Lagged(_)) => {
-                    let now_ms = crate::engine::Clock::unix_ms(&crate::engine::SystemClock::new());
-                    known.whole(&engine.snapshot(), now_ms)
-                }
+            let commit = match commits.recv().await {
+                Ok(commit) => commit,
+                // The next one tells what it begins with.
+                Err(RecvError::Lagged(_)) => continue,
                 Err(RecvError::Closed) => return,
             };
+            let mut events = Vec::new();
+            if !Arc::ptr_eq(&seen, &commit.before) {
+                let at_ms = commit.changes.first().map_or(0, |change| change.at_ms);
+                events = differences(&seen, &commit.before, at_ms);
+            }
+            events.extend(derive(&commit));
+            seen = Arc::clone(&commit.view);
             self.add(events);
         }
     }
@@ -200,15 +204,6 @@ impl Ring {
     }
 }
 
-/// How things stood when they were last looked at: an event is a difference.
-#[derive(Debug, Default)]
-struct Known {
-    tasks: HashMap<TaskArn, (TaskStatus, DesiredStatus)>,
-    nodes: HashMap<InstanceArn, NodeSeen>,
-    /// The newest event of each service that was told.
-    services: HashMap<ServiceKey, String>,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct NodeSeen {
     status: NodeStatus,
@@ -217,97 +212,138 @@ struct NodeSeen {
     quarantined: bool,
 }
 
-impl Known {
-    /// Everything that differs from what is known.
-    fn whole(&mut self, view: &View, at_ms: u64) -> Vec<Event> {
-        let mut events = Vec::new();
-        self.tasks.retain(|arn, _| view.tasks.contains_key(arn));
-        view.tasks.values().for_each(|task| events.extend(self.task(task, at_ms)));
-        view.nodes.keys().for_each(|arn| self.node(view, arn, at_ms, &mut events));
-        view.services.values().for_each(|entry| self.service(&entry.record, &mut events));
-        events
+impl NodeSeen {
+    fn of(entry: &NodeEntry) -> Self {
+        Self {
+            status: entry.record.status,
+            connected: entry.agent_connected(),
+            lost: entry.record.lost_at_ms.is_some(),
+            quarantined: entry.record.quarantined_until_ms.is_some(),
+        }
     }
+}
 
-    fn derive(&mut self, view: &View, writes: &[Write], at_ms: u64) -> Vec<Event> {
-        let mut events = Vec::new();
+/// What came to be between two states, of which nothing else is known. Looks at everything.
+fn differences(before: &View, after: &View, at_ms: u64) -> Vec<Event> {
+    let mut events = Vec::new();
+    for (arn, task) in &after.tasks {
+        let was = before.tasks.get(arn);
+        if was.is_none_or(|was| !Arc::ptr_eq(was, task)) {
+            events.extend(task_event(was.map(|was| standing(was)), task, at_ms));
+        }
+    }
+    for arn in after.nodes.keys() {
+        node_events(before, after, arn, at_ms, &mut events);
+    }
+    for (key, entry) in &after.services {
+        let told = before.service(key).and_then(|entry| newest(&entry.record));
+        service_events(told, &entry.record, &mut events);
+    }
+    events
+}
+
+/// What a commit's commands did, in their order.
+fn derive(commit: &Commit) -> Vec<Event> {
+    let Commit { changes, before, view } = commit;
+    let mut events = Vec::new();
+    let (mut tasks, mut nodes, mut services) =
+        (HashMap::new(), HashSet::new(), HashMap::<_, Option<String>>::new());
+    for Written { at_ms, writes } in changes {
         for write in writes {
             match write {
-                Write::Task(task) => events.extend(self.task(task, at_ms)),
-                Write::ForgetTask(arn) => drop(self.tasks.remove(arn)),
-                Write::Node(node) => self.node(view, &node.arn, at_ms, &mut events),
-                Write::Connection(arn, _) => self.node(view, arn, at_ms, &mut events),
-                Write::ForgetNode(arn) => drop(self.nodes.remove(arn)),
-                Write::Service(service) => self.service(service, &mut events),
+                Write::Task(task) => {
+                    let was = tasks.insert(&task.arn, standing(task));
+                    let was = was.or_else(|| before.task(&task.arn).map(|was| standing(was)));
+                    events.extend(task_event(was, task, *at_ms));
+                }
+                Write::Node(node) if nodes.insert(&node.arn) => {
+                    node_events(before, view, &node.arn, *at_ms, &mut events);
+                }
+                Write::Connection(arn, _) if nodes.insert(arn) => {
+                    node_events(before, view, arn, *at_ms, &mut events);
+                }
+                Write::Service(service) => {
+                    let before = || {
+                        let entry = before.service(&service.key)?;
+                        newest(&entry.record).map(str::to_owned)
+                    };
+                    let told = services.entry(&service.key).or_insert_with(before);
+                    service_events(told.as_deref(), service, &mut events);
+                    *told = newest(service).map(str::to_owned);
+                }
                 _ => {}
             }
         }
-        events
     }
+    events
+}
 
-    fn task(&mut self, task: &Task, at_ms: u64) -> Option<Event> {
-        let now = (task.last_status, task.desired);
-        if self.tasks.insert(task.arn.clone(), now) == Some(now) {
-            return None;
-        }
-        Some(Event {
-            at_ms,
-            kind: Kind::Task,
-            cluster: task.cluster.clone(),
-            subject: task.arn.to_string(),
-            status: task.last_status.as_str().to_owned(),
-            desired_status: Some(task.desired),
-            group: Some(task.group.to_string()),
-            node: Some(task.node.clone()),
-            reason: task.stopped_reason.clone().map(String::from),
-        })
-    }
+fn standing(task: &Task) -> (TaskStatus, DesiredStatus) {
+    (task.last_status, task.desired)
+}
 
-    fn node(&mut self, view: &View, arn: &InstanceArn, at_ms: u64, events: &mut Vec<Event>) {
-        let Some(entry) = view.node(arn) else { return };
-        let record = &entry.record;
-        let now = NodeSeen {
-            status: record.status,
-            connected: entry.agent_connected(),
-            lost: record.lost_at_ms.is_some(),
-            quarantined: record.quarantined_until_ms.is_some(),
-        };
-        let before = self.nodes.insert(arn.clone(), now);
-        let mut tell = |status: &str, reason: Option<String>| {
-            events.push(node_event(record, at_ms, status, reason));
-        };
-        if before.map(|before| before.status) != Some(now.status) {
-            tell(now.status.as_str(), None);
-        }
-        let was = before.unwrap_or(NodeSeen { connected: false, lost: false, ..now });
-        if was.connected != now.connected {
-            tell(if now.connected { "CONNECTED" } else { "DISCONNECTED" }, None);
-        }
-        if was.lost != now.lost {
-            tell(if now.lost { "LOST" } else { "RETURNED" }, None);
-        }
-        if was.quarantined != now.quarantined {
-            let reason = record.quarantine_reason();
-            tell(if now.quarantined { "QUARANTINED" } else { "RELEASED" }, reason);
-        }
-    }
+fn task_event(was: Option<(TaskStatus, DesiredStatus)>, task: &Task, at_ms: u64) -> Option<Event> {
+    (was != Some(standing(task))).then(|| Event {
+        at_ms,
+        kind: Kind::Task,
+        cluster: task.cluster.clone(),
+        subject: task.arn.to_string(),
+        status: task.last_status.as_str().to_owned(),
+        desired_status: Some(task.desired),
+        group: Some(task.group.to_string()),
+        node: Some(task.node.clone()),
+        reason: task.stopped_reason.clone().map(String::from),
+    })
+}
 
-    fn service(&mut self, service: &Service, events: &mut Vec<Event>) {
-        let Some(newest) = service.events.first() else { return };
-        let told = self.services.insert(service.key.clone(), newest.id.clone());
-        let new = service.events.iter().take_while(|event| told.as_ref() != Some(&event.id));
-        let new: Vec<_> = new.collect();
-        events.extend(new.into_iter().rev().map(|event| Event {
-            at_ms: event.at_ms,
-            kind: Kind::Service,
-            cluster: service.key.cluster.clone(),
-            subject: service.key.name.to_string(),
-            status: "EVENT".to_owned(),
-            desired_status: None,
-            group: None,
-            node: None,
-            reason: Some(event.message.clone()),
-        }));
+fn node_events(
+    before: &View,
+    after: &View,
+    arn: &InstanceArn,
+    at_ms: u64,
+    events: &mut Vec<Event>,
+) {
+    let Some(entry) = after.node(arn) else { return };
+    let record = &entry.record;
+    let (was, now) = (before.node(arn).map(NodeSeen::of), NodeSeen::of(entry));
+    let mut tell = |status: &str, reason: Option<String>| {
+        events.push(node_event(record, at_ms, status, reason));
+    };
+    if was.map(|was| was.status) != Some(now.status) {
+        tell(now.status.as_str(), None);
     }
+    let was = was.unwrap_or(NodeSeen { connected: false, lost: false, ..now });
+    if was.connected != now.connected {
+        tell(if now.connected { "CONNECTED" } else { "DISCONNECTED" }, None);
+    }
+    if was.lost != now.lost {
+        tell(if now.lost { "LOST" } else { "RETURNED" }, None);
+    }
+    if was.quarantined != now.quarantined {
+        let reason = record.quarantine_reason();
+        tell(if now.quarantined { "QUARANTINED" } else { "RELEASED" }, reason);
+    }
+}
+
+/// The id of a service's newest event.
+fn newest(service: &Service) -> Option<&str> {
+    service.events.first().map(|event| event.id.as_str())
+}
+
+fn service_events(told: Option<&str>, service: &Service, events: &mut Vec<Event>) {
+    let new = service.events.iter().take_while(|event| told != Some(event.id.as_str()));
+    let new: Vec<_> = new.collect();
+    events.extend(new.into_iter().rev().map(|event| Event {
+        at_ms: event.at_ms,
+        kind: Kind::Service,
+        cluster: service.key.cluster.clone(),
+        subject: service.key.name.to_string(),
+        status: "EVENT".to_owned(),
+        desired_status: None,
+        group: None,
+        node: None,
+        reason: Some(event.message.clone()),
+    }));
 }
 
 fn node_event(node: &Node, at_ms: u64, status: &str, reason: Option<String>) -> Event {
@@ -332,35 +368,64 @@ mod tests {
     };
     use crate::command::{Command, TaskReports};
 
-    fn told(known: &mut Known, world: &mut World, command: impl Into<Command>) -> Vec<String> {
-        let (writes, _) = world.writes(command).unwrap();
-        let events = known.derive(&world.state.view, &writes, 7);
-        events
-            .into_iter()
-            .map(|event| format!("{} {}", event.kind.as_str(), event.status))
-            .collect()
+    fn words(events: &[Event]) -> Vec<String> {
+        let words = events.iter().map(|event| format!("{} {}", event.kind.as_str(), event.status));
+        words.collect()
+    }
+
+    /// What a commit of these commands tells.
+    fn commit(world: &mut World, commands: Vec<Command>) -> Commit {
+        let before = Arc::new(world.state.view.clone());
+        let written = commands.into_iter().map(|command| {
+            let (writes, _) = world.writes(command).unwrap();
+            Written { at_ms: 7, writes }
+        });
+        let changes = written.collect();
+        Commit { changes, before, view: Arc::new(world.state.view.clone()) }
+    }
+
+    fn told(world: &mut World, command: impl Into<Command>) -> Vec<String> {
+        words(&derive(&commit(world, vec![command.into()])))
     }
 
     #[test]
     fn each_change_is_told_once_and_in_order() {
-        let (mut world, mut known) = (World::new(), Known::default());
+        let mut world = World::new();
+        let nothing = world.state.view.clone();
         world.must(definition("web", 10, 10));
-        assert_eq!(told(&mut known, &mut world, register("n1", 100, 100)), ["node ACTIVE"]);
-        assert_eq!(told(&mut known, &mut world, connect("n1", "r")), ["node CONNECTED"]);
-        assert_eq!(told(&mut known, &mut world, run("web", 1)), ["task PENDING"]);
+        assert_eq!(told(&mut world, register("n1", 100, 100)), ["node ACTIVE"]);
+        assert_eq!(told(&mut world, connect("n1", "r")), ["node CONNECTED"]);
+        assert_eq!(told(&mut world, run("web", 1)), ["task PENDING"]);
         let arn = world.state.view.tasks.keys().next().unwrap().clone();
         let reports = |version, status| TaskReports {
             node: node_arn("n1"),
             reports: vec![report(&arn, version, status)],
         };
         let running = reports(1, TaskStatus::Running);
-        assert_eq!(told(&mut known, &mut world, running.clone()), ["task RUNNING"]);
-        assert_eq!(told(&mut known, &mut world, running), [""; 0]);
+        assert_eq!(told(&mut world, running.clone()), ["task RUNNING"]);
+        assert_eq!(told(&mut world, running), [""; 0]);
         let stopped = reports(2, TaskStatus::Stopped);
-        assert_eq!(told(&mut known, &mut world, stopped), ["task STOPPED"]);
-        assert!(known.whole(&world.state.view, 8).is_empty(), "nothing is left to tell");
-        let mut late = Known::default();
-        assert_eq!(late.whole(&world.state.view, 8).len(), 3, "one that knew nothing tells all");
+        assert_eq!(told(&mut world, stopped), ["task STOPPED"]);
+        let now = &world.state.view;
+        let missed = words(&differences(&nothing, now, 8));
+        assert_eq!(missed, ["task STOPPED", "node ACTIVE", "node CONNECTED"]);
+        assert!(differences(now, now, 8).is_empty(), "nothing is left to tell");
+    }
+
+    #[test]
+    fn what_one_commit_changed_twice_is_told_twice() {
+        let mut world = World::new();
+        world.must(definition("web", 10, 10));
+        let commands = vec![register("n1", 100, 100).into(), connect("n1", "r").into()];
+        let node = words(&derive(&commit(&mut world, commands)));
+        assert_eq!(node, ["node ACTIVE", "node CONNECTED"]);
+        let arn = world.run(run("web", 1)).tasks[0].arn.clone();
+        let says = |version, status| {
+            let reports = vec![report(&arn, version, status)];
+            TaskReports { node: node_arn("n1"), reports }.into()
+        };
+        let both = vec![says(1, TaskStatus::Running), says(2, TaskStatus::Stopped)];
+        assert_eq!(words(&derive(&commit(&mut world, both))), ["task RUNNING", "task STOPPED"]);
     }
 
     fn event(n: u64) -> Event {

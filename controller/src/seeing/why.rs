@@ -1,12 +1,16 @@
 //! Why a task or a service stands where it stands, for everything that waits, node by node in ECS's
 //! words. Pure.
 
-use loadline_model::{ContainerStatus, DesiredStatus, InstanceArn, TaskStatus};
+use std::sync::Arc;
+
+use loadline_model::{ContainerStatus, DesiredStatus, InstanceArn, StopCode, TaskStatus};
 
 use crate::state::{NodeEntry, Rollout, ServiceEntry, ServiceStatus, Task, View};
 
 /// Most reasons of one answer.
 pub const REASONS_MAX: usize = 200;
+/// How long a failure is told of a service of which all tasks run again, in milliseconds.
+const RECENT_MS: u64 = 10 * 60 * 1000;
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +39,12 @@ fn reason(node: Option<&NodeEntry>, word: &str, detail: impl Into<String>) -> Re
     Reason { node, word: word.to_owned(), detail: detail.into() }
 }
 
+/// The newest generation that a node said it has applied.
+pub type Applied<'a> = &'a dyn Fn(&InstanceArn) -> Option<u64>;
+
 /// Of a task.
 #[must_use]
-pub fn of_task(view: &View, task: &Task) -> Why {
+pub fn of_task(view: &View, task: &Task, applied: Applied<'_>) -> Why {
     let node = view.node(&task.node);
     let mut reasons: Vec<Reason> = node.into_iter().flat_map(of_node).collect();
     let stopped_reason = task.stopped_reason.clone().unwrap_or_default();
@@ -54,7 +61,7 @@ pub fn of_task(view: &View, task: &Task) -> Why {
         }
         (TaskStatus::Running, _) => "it runs".to_owned(),
         _ => {
-            reasons.extend(node.and_then(not_applied));
+            reasons.extend(node.and_then(|node| not_applied(node, applied)));
             reasons.extend(of_begins(task));
             "it is placed, and waits for its node".to_owned()
         }
@@ -80,8 +87,8 @@ fn of_node(node: &NodeEntry) -> Option<Reason> {
 }
 
 /// The node has not said that it holds the newest desired state.
-fn not_applied(node: &NodeEntry) -> Option<Reason> {
-    let applied = node.connection.as_ref()?.applied_generation;
+fn not_applied(node: &NodeEntry, applied: Applied<'_>) -> Option<Reason> {
+    let applied = applied(&node.record.arn).filter(|_| node.agent_connected())?;
     (applied < node.generation).then(|| {
         let detail = format!(
             "its agent has applied generation {applied} of {}: it is still taking in what changed",
@@ -120,22 +127,29 @@ fn of_ends(task: &Task) -> impl Iterator<Item = Reason> {
 
 /// Of a service.
 #[must_use]
-pub fn of_service(view: &View, entry: &ServiceEntry, now_ms: u64) -> Why {
+pub fn of_service(view: &View, entry: &ServiceEntry, now_ms: u64, applied: Applied<'_>) -> Why {
     let service = &entry.record;
     let mut reasons = Vec::new();
     for failure in &service.unplaced {
         let node = failure.node.as_ref().and_then(|arn| view.node(arn));
         reasons.push(reason(node, failure.reason.as_str(), failure.detail.clone()));
     }
+    let failed = last_failure(view, entry);
+    let named = failed.map(|task| format!("{}: {}", task.arn.id(), or_unknown(reason_of(task))));
     if now_ms < service.throttle.not_before_ms {
-        let (wait_s, failures) =
-            ((service.throttle.not_before_ms - now_ms).div_ceil(1000), service.throttle.failures);
+        let wait_s = (service.throttle.not_before_ms - now_ms).div_ceil(1000);
+        let failures = service.throttle.failures;
+        let last = named.map_or_else(String::new, |named| format!("; the last one, {named}"));
         let detail = format!(
             "{failures} tasks in a row stopped before they ran: the next one is started in \
-             {wait_s} s{}",
-            last_failure(view, entry)
+             {wait_s} s{last}"
         );
         reasons.push(reason(None, "THROTTLED", detail));
+    } else if let (Some(task), Some(named)) = (failed, named)
+        && (entry.running_tasks < service.desired_count || is_recent(task, now_ms))
+    {
+        let word = task.stop_code.map_or("STOPPED", |code| code.as_str());
+        reasons.push(reason(None, word, format!("the last task that failed, {named}")));
     }
     for deployment in service.deployments.iter().filter(|d| d.live) {
         if deployment.rollout != Rollout::Completed {
@@ -146,7 +160,7 @@ pub fn of_service(view: &View, entry: &ServiceEntry, now_ms: u64) -> Why {
     }
     let tasks = entry.tasks.iter().filter_map(|arn| view.task(arn));
     for task in tasks.filter(|task| task.last_status != TaskStatus::Running) {
-        let why = of_task(view, task);
+        let why = of_task(view, task, applied);
         let parts = why.reasons.iter().map(|reason| reason.detail.as_str());
         let parts = std::iter::once(why.summary.as_str()).chain(parts).collect::<Vec<_>>();
         let detail = format!("task {}: {}", task.arn.id(), parts.join("; "));
@@ -163,21 +177,29 @@ pub fn of_service(view: &View, entry: &ServiceEntry, now_ms: u64) -> Why {
     Why { status: service.status.as_str().to_owned(), summary, reasons }
 }
 
-/// Why the newest task of the primary deployment stopped before it ran.
-fn last_failure(view: &View, entry: &ServiceEntry) -> String {
+/// The task of the primary deployment that failed last: it stopped, and nobody had asked it to.
+fn last_failure<'a>(view: &'a View, entry: &ServiceEntry) -> Option<&'a Arc<Task>> {
     let service = &entry.record;
     let deployment = service.primary().id.as_str();
+    let failed = |code: Option<StopCode>| {
+        let of_itself = [StopCode::TaskFailedToStart, StopCode::EssentialContainerExited];
+        code.is_some_and(|code| of_itself.contains(&code))
+    };
     let tasks = view.tasks_in(&service.key.cluster, None).filter(|task| {
         task.service.as_ref() == Some(&service.key.name)
             && task.started_by.as_deref() == Some(deployment)
             && task.last_status == TaskStatus::Stopped
-            && task.started_at_ms.is_none()
+            && failed(task.stop_code)
     });
-    let newest = tasks.max_by_key(|task| task.stopped_at_ms);
-    newest.map_or_else(String::new, |task| {
-        let why = task.stopped_reason.clone().unwrap_or_default();
-        format!("; the last one, {}: {}", task.arn.id(), or_unknown(&why))
-    })
+    tasks.max_by_key(|task| task.stopped_at_ms)
+}
+
+fn reason_of(task: &Task) -> &str {
+    task.stopped_reason.as_deref().unwrap_or_default()
+}
+
+fn is_recent(task: &Task, now_ms: u64) -> bool {
+    task.stopped_at_ms.is_some_and(|at_ms| now_ms.saturating_sub(at_ms) < RECENT_MS)
 }
 
 #[cfg(test)]
@@ -188,7 +210,7 @@ mod tests {
 
     fn why(world: &World) -> Why {
         let view = &world.state.view;
-        of_task(view, view.tasks.values().next().unwrap())
+        of_task(view, view.tasks.values().next().unwrap(), &|_| Some(0))
     }
 
     fn words(why: &Why) -> Vec<&str> {

@@ -2,11 +2,11 @@
 //! and the nodes that take tasks, by what they have left. Placement reads both, so that it need not
 //! look at every node.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use loadline_model::InstanceArn;
 
-/// What is left below a line: memory in MiB first, then CPU units.
+/// What is left below a line: memory in MiB first, then CPU units; or the other way round.
 pub(super) type RoomKey = (u64, u64);
 /// A node's value of each attribute that is spread over in its cluster.
 pub(super) type Values = BTreeMap<String, Option<String>>;
@@ -37,14 +37,58 @@ impl Rooms {
         self.count
     }
 
-    /// Those with this much memory left or more, those with the least first.
-    pub fn least_first(&self, memory_mib: u64) -> impl DoubleEndedIterator<Item = &InstanceArn> {
-        self.nodes.range((memory_mib, 0)..).flat_map(|(_, nodes)| nodes)
+    /// Those with this much left or more, those with the least first.
+    pub fn least_first(&self, need: RoomKey) -> impl DoubleEndedIterator<Item = &InstanceArn> {
+        self.enough(need).flat_map(|(_, nodes)| nodes)
     }
 
     /// The same, those with the most first, and equal ones by their ARNs.
-    pub fn most_first(&self, memory_mib: u64) -> impl Iterator<Item = &InstanceArn> {
-        self.nodes.range((memory_mib, 0)..).rev().flat_map(|(_, nodes)| nodes)
+    pub fn most_first(&self, need: RoomKey) -> impl Iterator<Item = &InstanceArn> {
+        self.enough(need).rev().flat_map(|(_, nodes)| nodes)
+    }
+
+    /// The same, those with the least of the first first, of these those with the most of the
+    /// second, and equal ones by their ARNs.
+    pub fn tightest_first(&self, need: RoomKey) -> impl Iterator<Item = &InstanceArn> {
+        let next = move |after: Option<u64>| {
+            let least = after.map_or(Some(need.0), |after| after.checked_add(1))?;
+            self.nodes.range((least, 0)..).next().map(|((first, _), _)| *first)
+        };
+        let levels = std::iter::successors(next(None), move |level| next(Some(*level)));
+        levels.flat_map(move |level| {
+            let level = self.nodes.range((level, need.1)..=(level, u64::MAX));
+            level.rev().flat_map(|(_, nodes)| nodes)
+        })
+    }
+
+    fn enough(
+        &self,
+        need: RoomKey,
+    ) -> impl DoubleEndedIterator<Item = (&RoomKey, &BTreeSet<InstanceArn>)> {
+        self.nodes.range((need.0, 0)..).filter(move |((_, second), _)| need.1 <= *second)
+    }
+}
+
+/// Nodes in no order, of which any can be drawn.
+#[derive(Clone, Debug, Default)]
+struct Urn {
+    nodes: Vec<InstanceArn>,
+    places: HashMap<InstanceArn, usize>,
+}
+
+impl Urn {
+    fn insert(&mut self, node: &InstanceArn) {
+        if self.places.insert(node.clone(), self.nodes.len()).is_none() {
+            self.nodes.push(node.clone());
+        }
+    }
+
+    fn remove(&mut self, node: &InstanceArn) {
+        let Some(place) = self.places.remove(node) else { return };
+        self.nodes.swap_remove(place);
+        if let Some(moved) = self.nodes.get(place) {
+            self.places.insert(moved.clone(), place);
+        }
     }
 }
 
@@ -52,12 +96,35 @@ impl Rooms {
 #[derive(Clone, Debug, Default)]
 pub struct Floor {
     all: Rooms,
+    by_cpu: Rooms,
+    urn: Urn,
     by: BTreeMap<String, BTreeMap<Option<String>, Rooms>>,
 }
 
 impl Floor {
-    pub(super) fn insert(&mut self, key: RoomKey, node: &InstanceArn, values: &Values) {
+    /// A node has something else left (`None`: it takes no tasks).
+    pub(super) fn moves(
+        &mut self,
+        node: &InstanceArn,
+        (from, to): (Option<RoomKey>, Option<RoomKey>),
+        values: &Values,
+    ) {
+        if let Some(key) = from {
+            self.remove(key, node, values);
+        }
+        if let Some(key) = to {
+            self.insert(key, node, values);
+        }
+        match (from, to) {
+            (None, Some(_)) => self.urn.insert(node),
+            (Some(_), None) => self.urn.remove(node),
+            _ => {}
+        }
+    }
+
+    fn insert(&mut self, key: RoomKey, node: &InstanceArn, values: &Values) {
         self.all.insert(key, node);
+        self.by_cpu.insert((key.1, key.0), node);
         for (field, value) in values {
             self.insert_at(field, value, key, node);
         }
@@ -80,8 +147,9 @@ impl Floor {
         }
     }
 
-    pub(super) fn remove(&mut self, key: RoomKey, node: &InstanceArn, values: &Values) {
+    fn remove(&mut self, key: RoomKey, node: &InstanceArn, values: &Values) {
         self.all.remove(key, node);
+        self.by_cpu.remove((key.1, key.0), node);
         for (field, value) in values {
             let Some(by) = self.by.get_mut(field) else { continue };
             let Some(rooms) = by.get_mut(value) else { continue };
@@ -92,10 +160,22 @@ impl Floor {
         }
     }
 
-    /// Every one.
+    /// Every one, by memory and then CPU.
     #[must_use]
     pub fn all(&self) -> &Rooms {
         &self.all
+    }
+
+    /// Every one, by CPU and then memory.
+    #[must_use]
+    pub fn by_cpu(&self) -> &Rooms {
+        &self.by_cpu
+    }
+
+    /// Every one, in no order.
+    #[must_use]
+    pub fn urn(&self) -> &[InstanceArn] {
+        &self.urn.nodes
     }
 
     /// By their values of an attribute; `None` are those that lack it.

@@ -88,15 +88,16 @@ impl Ledger {
         self.lines.get(node).map(|shelf| &shelf.line)
     }
 
-    /// The nodes of a cluster that take tasks now and have this much memory left or more, those
-    /// with the least first.
+    /// The nodes of a cluster that take tasks now and have this much left or more, those with the
+    /// least memory first.
     pub fn rooms(
         &self,
         cluster: &ClusterName,
-        memory_mib: u64,
+        need: Resources,
     ) -> impl DoubleEndedIterator<Item = &InstanceArn> {
+        let need = (need.memory_mib, need.cpu_units);
         let floor = self.floor(cluster).into_iter();
-        floor.flat_map(move |floor| floor.all().least_first(memory_mib))
+        floor.flat_map(move |floor| floor.all().least_first(need))
     }
 
     /// The nodes of a cluster that take tasks now; `None` where it never had one.
@@ -406,22 +407,17 @@ impl Ledger {
             return;
         }
         let old = std::mem::replace(&mut shelf.room, room);
-        if let Some((cluster, key)) = &old
-            && let Some(floor) = self.floors.get_mut(cluster)
-        {
-            floor.remove(*key, node, &shelf.values);
-        }
-        if let Some((cluster, key)) = &shelf.room {
-            let floor = match self.floors.get_mut(cluster) {
-                Some(floor) => floor,
-                None => self.floors.entry(cluster.clone()).or_default(),
-            };
-            floor.insert(*key, node, &shelf.values);
-        }
-        let taking = shelf.room.is_some();
+        // A node's cluster is in its ARN: it is the same before and after.
         let any = shelf.room.as_ref().or(old.as_ref());
+        let Some((cluster, _)) = any else { return };
+        let floor = match self.floors.get_mut(cluster) {
+            Some(floor) => floor,
+            None => self.floors.entry(cluster.clone()).or_default(),
+        };
+        let key = |room: &Option<(ClusterName, RoomKey)>| room.as_ref().map(|(_, key)| *key);
+        floor.moves(node, (key(&old), key(&shelf.room)), &shelf.values);
+        let taking = shelf.room.is_some();
         if taking != old.is_some()
-            && let Some((cluster, _)) = any
             && let Some(groups) = self.groups.get_mut(cluster)
         {
             for group in &shelf.crowds {

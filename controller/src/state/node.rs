@@ -137,7 +137,7 @@ pub struct Connection {
     pub run_id: String,
     /// Since when, Unix milliseconds.
     pub since_ms: u64,
-    /// The newest generation that the agent said it has applied.
+    /// The newest generation that the agent had applied when it began.
     pub applied_generation: u64,
 }
 

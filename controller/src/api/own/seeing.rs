@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use loadline_model::InstanceArn;
+
 use crate::api::ecs::{cluster_name, find_service, find_task, from_call};
 use crate::api::wire::shape;
 use crate::api::{Api, ApiError, Code};
@@ -211,15 +213,16 @@ pub(super) async fn reasons(
 ) -> Result<DescribeReasonsResponse, ApiError> {
     let view = api.engine.snapshot();
     let cluster = cluster_name(&view.scope, request.cluster.as_deref())?;
+    let applied = |node: &InstanceArn| api.engine.applied_generation(node);
     let (subject, why) = match (&request.task, &request.service) {
         (Some(task), None) => {
             let task = find_task(&view, &cluster, task)?;
-            (task.arn.to_string(), why::of_task(&view, task))
+            (task.arn.to_string(), why::of_task(&view, task, &applied))
         }
         (None, Some(service)) => {
             let entry = find_service(&view, &cluster, service)?;
             let now_ms = SystemClock::new().unix_ms();
-            (entry.record.key.name.to_string(), why::of_service(&view, entry, now_ms))
+            (entry.record.key.name.to_string(), why::of_service(&view, entry, now_ms, &applied))
         }
         _ => return Err(ApiError::invalid("one of task and service is required")),
     };

@@ -16,6 +16,9 @@ use crate::state::SessionId;
 
 /// Most messages that wait for the session.
 pub(super) const HEARD_MAX: usize = 64;
+/// Heartbeats to one that is answered, the first of a session among them: an agent is patient for
+/// three leases, and most of what it hears says that we live.
+const HEARTBEATS_PER_ACK: u64 = 3;
 /// While that many wait it is us who do not listen, and the node's lease is renewed this often.
 const RENEW_MS: u64 = 500;
 
@@ -58,6 +61,7 @@ impl Ear<'_> {
         messages: &mut Streaming<AgentMessage>,
         heard: &mpsc::Sender<Heard>,
     ) -> End {
+        let mut heartbeats: u64 = 0;
         loop {
             let message = match messages.message().await {
                 Ok(Some(message)) => message,
@@ -72,7 +76,12 @@ impl Ear<'_> {
                 return End::Superseded;
             }
             match message.kind {
-                Some(FromAgent::Heartbeat(heartbeat)) => self.acknowledge(heartbeat.sequence),
+                Some(FromAgent::Heartbeat(heartbeat)) => {
+                    if heartbeats.is_multiple_of(HEARTBEATS_PER_ACK) {
+                        self.acknowledge(heartbeat.sequence);
+                    }
+                    heartbeats += 1;
+                }
                 Some(kind) => {
                     if let Some(end) = self.hand_over(kind, heard).await {
                         return end;

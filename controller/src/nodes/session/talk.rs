@@ -1,6 +1,6 @@
 //! The middle of a session: three sources of events, one owner.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use loadline_model::{Assignment, DesiredStatus, InstanceArn, TaskArn};
@@ -16,7 +16,7 @@ use super::ear::Heard as Ears;
 use super::questions::Questions;
 use super::sent::{Heard, Sent, snapshot_parts};
 use super::{AgentPort, End, Outgoing, message, status, welcome};
-use crate::command::{NodeApplied, TaskReports};
+use crate::command::TaskReports;
 use crate::engine::{NodeChange, NodeWatch, Told};
 use crate::nodes::about;
 use crate::nodes::private::{self, Given};
@@ -29,6 +29,12 @@ const REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// A little past the moment at which a lease would lapse.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// How long an acknowledgement may wait for more of them: a report is sent once in a session, so
+/// nobody waits for it.
+const ACKS_WAIT: Duration = Duration::from_millis(200);
+/// Most acknowledgements that wait.
+const ACKS_MAX: usize = 256;
+
 /// One session's state between Welcome and its end.
 pub(super) struct Talk<'a> {
     port: &'a AgentPort,
@@ -40,6 +46,10 @@ pub(super) struct Talk<'a> {
     given: Given,
     /// When to look whether the agent is silent.
     look_at: Instant,
+    /// The newest version of each task's report that is durable, to be told.
+    acks: BTreeMap<TaskArn, u64>,
+    /// When to tell them; none waits where it is `None`.
+    acks_at: Option<Instant>,
 }
 
 impl<'a> Talk<'a> {
@@ -51,8 +61,8 @@ impl<'a> Talk<'a> {
     ) -> Self {
         let look_at = Instant::now() + port.timing.lease();
         let (sent, questions) = (Sent::default(), Questions::default());
-        let given = Given::default();
-        Self { port, node, session, outgoing, sent, questions, given, look_at }
+        let (given, acks, acks_at) = (Given::default(), BTreeMap::new(), None);
+        Self { port, node, session, outgoing, sent, questions, given, look_at, acks, acks_at }
     }
 
     /// Goes on until something ends it.
@@ -77,7 +87,14 @@ impl<'a> Talk<'a> {
         self.send(welcome(self.port.timing)).await?;
         self.send_snapshot(&mut watch).await?;
         let mut refresh = tokio::time::interval(REFRESH_EVERY);
+        let alarm = sleep_until(self.look_at);
+        tokio::pin!(alarm);
         loop {
+            // A timer costs only where it is set anew.
+            let due = self.acks_at.map_or(self.look_at, |at| at.min(self.look_at));
+            if alarm.deadline() != due {
+                alarm.as_mut().reset(due);
+            }
             tokio::select! {
                 Some(heard) = heard.recv() => match heard {
                     Ears::Message(message) => self.on_message(message, &mut watch).await?,
@@ -89,9 +106,17 @@ impl<'a> Talk<'a> {
                 },
                 Some(question) = asked.recv() => self.ask(question).await?,
                 _ = refresh.tick() => self.refresh().await?,
-                () = sleep_until(self.look_at) => self.look_for_silence()?,
+                () = &mut alarm => self.on_alarm(due).await?,
             }
         }
+    }
+
+    /// What was due at this time.
+    async fn on_alarm(&mut self, due: Instant) -> Result<(), End> {
+        if self.acks_at.is_some_and(|at| at <= due) {
+            self.send_acks().await?;
+        }
+        if self.look_at <= due { self.look_for_silence() } else { Ok(()) }
     }
 
     /// Silence is what the engine says it is: this task, or the whole process, may have been held
@@ -134,11 +159,21 @@ impl<'a> Talk<'a> {
         for task in &answer.foreign {
             tracing::warn!(node = %self.node, "refused a report of {task}, another node's task");
         }
-        if answer.acks.is_empty() {
+        for (task, version) in answer.acks {
+            let newest = self.acks.entry(task).or_default();
+            *newest = version.max(*newest);
+            self.acks_at.get_or_insert_with(|| Instant::now() + ACKS_WAIT);
+        }
+        if ACKS_MAX <= self.acks.len() { self.send_acks().await } else { Ok(()) }
+    }
+
+    async fn send_acks(&mut self) -> Result<(), End> {
+        self.acks_at = None;
+        if self.acks.is_empty() {
             return Ok(());
         }
         let ack = |(task, version): (TaskArn, u64)| ReportAck { task_arn: task.into(), version };
-        let acks = answer.acks.into_iter().map(ack).collect();
+        let acks = std::mem::take(&mut self.acks).into_iter().map(ack).collect();
         self.send(ToAgent::ReportAcks(ReportAcks { acks })).await
     }
 
@@ -166,8 +201,8 @@ impl<'a> Talk<'a> {
                 "Applied names generation {generation}, which is not waiting for an answer"
             )))),
             Heard::Applied => {
-                let (node, session) = (self.node.clone(), self.session);
-                self.call(NodeApplied { node, session, generation }).await
+                self.port.engine.applied(self.node, self.session, generation);
+                Ok(())
             }
             Heard::SnapshotFollows => Ok(()),
             Heard::SnapshotNeeded(why) => {
@@ -264,6 +299,8 @@ impl<'a> Talk<'a> {
     }
 
     async fn send_change(&mut self, change: NodeChange) -> Result<(), End> {
+        // What may be forgotten was acknowledged before; and one packet takes both.
+        self.send_acks().await?;
         self.sent.change(change.generation);
         let forget = change.forget.into_iter().map(String::from).collect();
         let assignments: Vec<_> = change.assignments.iter().map(Told::assignment).collect();

@@ -317,8 +317,16 @@ fn why_a_service_waits_between_launches_names_the_last_failure() {
         fail(&mut world, &task);
     }
     let view = &world.state.view;
-    let why = crate::seeing::why::of_service(view, view.service(&key()).unwrap(), world.now_ms);
+    let service = view.service(&key()).unwrap();
+    let why = crate::seeing::why::of_service(view, service, world.now_ms, &|_| None);
     let details: Vec<_> = why.reasons.iter().map(|reason| reason.detail.as_str()).collect();
     let told = format!("the last one, {last}: Task failed to start");
     assert!(details[0].contains(&told), "{details:?}");
+    // Between two failures nothing is throttled, and it is told all the same.
+    let (service, later) = (view.service(&key()).unwrap(), world.now_ms + 3_600_000);
+    let why = crate::seeing::why::of_service(view, service, later, &|_| None);
+    let first = &why.reasons[0];
+    assert_eq!(first.word, "TaskFailedToStart", "{why:?}");
+    let told = format!("the last task that failed, {last}: Task failed to start");
+    assert_eq!(first.detail, told);
 }
