@@ -406,7 +406,7 @@ fn a_hook_without_an_environment_has_that_of_its_side() {
     };
     world.script("cat /tmp/said", |config| {
         let inside =
-            json!({"path": "/bin/sh", "args": ["sh", "-c", "echo $OF_PROGRAM >/tmp/said"]});
+            json!({"path": "/bin/sh", "args": ["sh", "-c", "echo $OF_PROGRAM $HOME >/tmp/said"]});
         push(&mut config["process"]["env"], json!("OF_PROGRAM=pears"));
         config["root"]["readonly"] = json!(false);
         config["hooks"] = json!({
@@ -417,7 +417,7 @@ fn a_hook_without_an_environment_has_that_of_its_side() {
     let bundle = world.bundle();
     let mut command = world.command(&["run", "--bundle", bundle.to_str().unwrap(), &world.id]);
     let ran = command.env("OF_RUNTIME", "apples").output().unwrap();
-    assert_eq!(world::text(&ran), "pears\n", "{ran:?}");
+    assert_eq!(world::text(&ran), "pears /root\n", "{ran:?}");
     assert_eq!(fs::read_to_string(&said).unwrap(), "[apples]\n[]\n[]\n");
     world.assert_nothing_is_left();
 }
@@ -456,4 +456,20 @@ fn newlines_of_a_terminal_in_the_foreground_arrive_as_they_are() {
         config["process"]["terminal"] = json!(true);
     });
     assert_eq!(out, "a\nb\n");
+}
+
+#[test]
+fn of_variables_with_one_name_the_last_one_counts() {
+    let Some(world) = World::new("envlast") else { return };
+    world.script("env | grep ^A; sleep 1000", |config| {
+        config["process"]["env"] = json!(["A=1", "PATH=/bin", "A=2"]);
+    });
+    let started = world.with_bundle("run", &["--detach"]);
+    assert_eq!(started.code, 0, "{started:?}");
+    for (flags, expected) in [(&[][..], "A=2\n"), (&["--env", "A=3"], "A=3\n")] {
+        let args = [&["exec"], flags, &[&world.id, "sh", "-c", "env | grep ^A"]].concat();
+        assert_eq!(world.runtime(&args).out, expected);
+    }
+    world.runtime(&["delete", "--force", &world.id]);
+    world.assert_nothing_is_left();
 }

@@ -66,9 +66,9 @@ impl Init<'_> {
         let has_listener = program.filter.as_ref().is_some_and(|filter| filter.listener.is_some());
         let listener = has_listener.then(|| FromChild::Listener.encode());
         Err(execute(Finale {
-            path: found.path,
+            path: found.path.clone(),
             args: program.args.clone(),
-            env: environment(program).chain(found.home).collect(),
+            env: environment(program, Some(&found)),
             limits: program.limits.iter().map(|l| (l.resource, l.soft, l.hard)).collect(),
             capabilities: program.cap_sets(),
             filter: filter(program, &instructions, listener),
@@ -79,8 +79,10 @@ impl Init<'_> {
     }
 }
 
-/// With what sd_listen_fds(3) reads, if there are such sockets. `LISTEN_FDNAMES` is the caller's.
-fn environment(program: &Program) -> impl Iterator<Item = CString> {
+/// With what sd_listen_fds(3) reads, if there are such sockets, and HOME, if config.json has none.
+/// Of entries with one name the last one counts, where programs would read the first.
+/// `LISTEN_FDNAMES` is the caller's.
+pub(super) fn environment(program: &Program, found: Option<&Found>) -> Vec<CString> {
     let mut sockets = Vec::new();
     if program.listen_fds > 0 {
         sockets.push(format!("LISTEN_FDS={}", program.listen_fds));
@@ -90,7 +92,17 @@ fn environment(program: &Program) -> impl Iterator<Item = CString> {
     }
     // The program reads the first one of a name.
     let sockets = sockets.into_iter().filter_map(|entry| CString::new(entry).ok());
-    sockets.chain(program.env.iter().cloned())
+    let home = found.and_then(|found| found.home.clone());
+    let entries = program.env.iter().enumerate();
+    let last = entries.filter(|(at, entry)| {
+        !program.env[at + 1..].iter().any(|later| name_of(later) == name_of(entry))
+    });
+    sockets.chain(last.map(|(_, entry)| entry.clone())).chain(home).collect()
+}
+
+/// The name of an entry of an environment.
+fn name_of(entry: &CStr) -> &[u8] {
+    entry.to_bytes().split(|byte| *byte == b'=').next().unwrap_or_default()
 }
 
 /// The program's filter, as the last instructions before an exec load it.

@@ -1,5 +1,6 @@
 //! Running hooks: the state on standard input, the environment that config.json gives, a timeout.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -85,9 +86,9 @@ impl std::fmt::Display for Output<'_> {
 pub enum Files<'a> {
     /// The host's.
     Host,
-    /// The container's, whose program this is: it must not get at the runtime's executable through
-    /// them, nor at more than the program's capabilities and system calls.
-    Container(&'a Program),
+    /// The container's, whose program and environment these are: it must not get at the runtime's
+    /// executable through them, nor at more than the program's capabilities and system calls.
+    Container(&'a Program, &'a [CString]),
 }
 
 /// Runs hooks one after the other; the first that fails ends the row.
@@ -114,7 +115,7 @@ fn one(index: usize, hook: &Hook, state: &State, files: Files<'_>) -> Result<(),
     let mut output = String::new();
     let done = match files {
         Files::Host => run(index, hook, state, &mut output),
-        Files::Container(program) => run_sealed(index, hook, state, program),
+        Files::Container(program, env) => run_sealed(index, hook, state, program, env),
     };
     done.map_err(|cause| HookFailure { path: hook.path.clone(), cause, output })
 }
@@ -164,13 +165,19 @@ fn input(state: &State) -> Result<File, Cause> {
 
 /// Like [`run`], by a process that forgets the runtime's executable as the container's first one
 /// does: the hook's file may be a script of `/proc/self/exe`.
-fn run_sealed(index: u8, hook: &Hook, state: &State, program: &Program) -> Result<(), Cause> {
+fn run_sealed(
+    index: u8,
+    hook: &Hook,
+    state: &State,
+    program: &Program,
+    env: &[CString],
+) -> Result<(), Cause> {
     let input = input(state)?;
     let (parent, child) = sync::pair()?;
     let (pid, pidfd) = match clone3(Clone3::default())? {
         Side::Parent { pid, pidfd } => (pid, pidfd),
         Side::Child => {
-            let failed = execute_sealed(hook, &input, &child, program);
+            let failed = execute_sealed(hook, &input, &child, program, env);
             let failure = Failure { step: 0, cause: failed };
             let _ = child.send(FromChild::Failed(failure));
             exit_now(127)
@@ -200,7 +207,13 @@ fn run_sealed(index: u8, hook: &Hook, state: &State, program: &Program) -> Resul
 
 /// Returns only on failure. Calls that the program's filter would have somebody notified of fail
 /// with `ENOSYS`: its listener is asked for by the program, later.
-fn execute_sealed(hook: &Hook, input: &File, socket: &ChildEnd, program: &Program) -> Cause {
+fn execute_sealed(
+    hook: &Hook,
+    input: &File,
+    socket: &ChildEnd,
+    program: &Program,
+    env: &[CString],
+) -> Cause {
     let reset = |()| signal::reset(signal::ALL);
     let prepared = nix::unistd::dup2_stdin(input).and_then(reset);
     if let Err(errno) = prepared {
@@ -213,7 +226,7 @@ fn execute_sealed(hook: &Hook, input: &File, socket: &ChildEnd, program: &Progra
     let finale = Finale {
         path,
         args,
-        env: hook.env.as_ref().unwrap_or(&program.env).clone(),
+        env: hook.env.clone().unwrap_or_else(|| env.to_vec()),
         capabilities: program.cap_sets(),
         filter: exec::filter(program, &instructions, None),
         limits: Vec::new(),

@@ -296,8 +296,13 @@ impl Init<'_> {
 
     fn run_hooks(&self, kind: HookKind, hooks: &[Hook]) -> Done {
         let state = self.start.hook_state.clone().inside(kind);
+        let env;
         let files = match kind {
-            HookKind::StartContainer => hook::Files::Container(self.planned_program()?),
+            HookKind::StartContainer => {
+                let program = self.planned_program()?;
+                env = exec::environment(program, self.program.as_ref());
+                hook::Files::Container(program, &env)
+            }
             _ => hook::Files::Host,
         };
         hook::run_all(hooks, &state, files).map_err(|failure| failure.cause)
