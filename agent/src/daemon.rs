@@ -12,6 +12,7 @@ use loadline_model::network::WITHOUT_NETWORKS;
 use loadline_model::{ContainerName, ContainerStatus, Resources, Right, TaskArn};
 use loadline_proto::convert::Attribute;
 use loadline_proto::v1;
+use loadline_runtime::sys::malloc;
 use nix::fcntl::{Flock, FlockArg};
 use rand::Rng as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -72,6 +73,7 @@ pub async fn run(options: RunOptions) -> anyhow::Result<()> {
     close_to_others(&options.state_dir)?;
     let lock = lock(&options.state_dir)?;
     let agent = set_up(options, lock).await?;
+    tokio::spawn(give_back_memory());
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let workshop = Arc::clone(&agent.api.workshop);
@@ -199,6 +201,21 @@ fn measure(
 /// Health checks that are made at once: most wait for somebody, and one that hangs holds its place
 /// for up to a minute.
 const CHECKS_MAX: usize = 64;
+
+/// How often memory that the agent does not need any more is given back.
+const GIVE_BACK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What a hundred launches at once took is not held until the next hundred come.
+async fn give_back_memory() {
+    let mut ticks = tokio::time::interval(GIVE_BACK_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = tokio::task::spawn_blocking(malloc::give_back).await {
+            tracing::warn!(%error, "memory can't be given back");
+        }
+    }
+}
 
 /// How often pulled images that nobody uses are looked for (the ECS agent's default).
 const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(30 * 60);

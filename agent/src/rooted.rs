@@ -11,6 +11,8 @@ use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, openat2, renameat_with,
 };
 
+use crate::supervise::disk::Durability;
+
 /// How a path below a root treats what could lead out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inside {
@@ -86,15 +88,24 @@ pub fn read_max(reader: impl Read, bytes_max: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Puts `bytes` at `name` in `dir`, mode 0600: after a crash there is the old content or the new,
-/// whole. Synced before it returns.
+/// whole. With [`Durability::Power`] that holds for a loss of power too, and both file and folder
+/// are synced before it returns.
 ///
 /// # Errors
 /// The kernel's; the old content then still stands and no temporary file is left.
-pub fn write_atomic(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub fn write_atomic(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    bytes: &[u8],
+    durability: Durability,
+) -> io::Result<()> {
     let temporary = format!(".{name}.new");
-    let written = write_synced(dir, &temporary, bytes)
+    let written = write_new(dir, &temporary, bytes, durability)
         .and_then(|()| Ok(rustix::fs::renameat(dir, &temporary, dir, name)?))
-        .and_then(|()| Ok(rustix::fs::fsync(dir)?));
+        .and_then(|()| match durability {
+            Durability::Process => Ok(()),
+            Durability::Power => Ok(rustix::fs::fsync(dir)?),
+        });
     if written.is_err() {
         // The first error is the one to report; a leftover is overwritten by the next write.
         let _ = rustix::fs::unlinkat(dir, &temporary, AtFlags::empty());
@@ -102,12 +113,20 @@ pub fn write_atomic(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> io::Result
     written
 }
 
-fn write_synced(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> io::Result<()> {
+fn write_new(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    bytes: &[u8],
+    durability: Durability,
+) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
     let mode = Mode::RUSR | Mode::WUSR;
     let mut file = File::from(rustix::fs::openat(dir, name, flags | OFlags::CLOEXEC, mode)?);
     file.write_all(bytes)?;
-    file.sync_all()
+    match durability {
+        Durability::Process => Ok(()),
+        Durability::Power => file.sync_all(),
+    }
 }
 
 /// Removes `name` in `dir` and everything below it. Does not follow links and does not descend
@@ -207,9 +226,11 @@ mod tests {
     fn a_written_file_is_replaced_whole_and_leaves_no_temporary() {
         let dir = tempfile::tempdir().unwrap();
         let fd = open_dir(dir.path()).unwrap();
-        write_atomic(fd.as_fd(), "record", b"one").unwrap();
-        write_atomic(fd.as_fd(), "record", b"two").unwrap();
-        assert_eq!(std::fs::read(dir.path().join("record")).unwrap(), b"two");
+        for durability in [Durability::Power, Durability::Process] {
+            write_atomic(fd.as_fd(), "record", b"one", durability).unwrap();
+            write_atomic(fd.as_fd(), "record", b"two", durability).unwrap();
+            assert_eq!(std::fs::read(dir.path().join("record")).unwrap(), b"two");
+        }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

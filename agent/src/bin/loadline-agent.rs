@@ -8,9 +8,12 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use loadline_agent::hide;
 use loadline_agent::options::{Command, Options};
+use loadline_runtime::sys::malloc;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    // One that refuses costs some memory and nothing else.
+    let _ = malloc::share_one_heap();
     let options = Options::parse();
     if let Err(error) = hide::token(&options) {
         eprintln!("loadline-agent: take the join token out of sight: {error}");

@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use super::Surroundings;
 use crate::network::namefiles::{self, RESOLV_CONF, Resolver};
 use crate::rooted::{self, Inside};
+use crate::supervise::disk::Durability;
 
 /// Largest host file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -78,7 +79,7 @@ pub(super) fn write(folder: BorrowedFd<'_>, files: &Files) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let etc = rooted::open(folder, b"etc", flags, Inside::Beneath)?;
     for ((name, _), bytes) in FILES.into_iter().zip(&files.0) {
-        rooted::write_atomic(etc.as_fd(), name, bytes)?;
+        rooted::write_atomic(etc.as_fd(), name, bytes, Durability::Process)?;
         rustix::fs::chmodat(&etc, name, Mode::from_raw_mode(0o644), rustix::fs::AtFlags::empty())?;
     }
     Ok(())

@@ -35,6 +35,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::image::Image;
 use crate::rooted::{self, Inside};
 use crate::rootfs::{self, RootfsError};
+use crate::supervise::disk::Durability;
 
 pub use command::CommandError;
 pub use linux::{FoundDevice, LinuxError, capabilities_in};
@@ -177,7 +178,7 @@ pub fn prepare(request: &Request<'_>) -> Result<Bundle, BundleError> {
 /// # Errors
 /// [`RootfsError`] where something stays; calling again goes on.
 pub fn remove(dir: &Path) -> Result<(), RootfsError> {
-    rootfs::remove(dir)
+    rootfs::remove_own(dir)
 }
 
 fn fill(request: &Request<'_>, rootfs: &Path) -> Result<Bundle, BundleError> {
@@ -218,8 +219,12 @@ fn fill(request: &Request<'_>, rootfs: &Path) -> Result<Bundle, BundleError> {
     let files = etc::Files::of(task.network_mode, container, network, &spec::hostname(&input));
     etc::write(folder.as_fd(), &files).map_err(failed("write", "etc"))?;
     let json = spec::to_json(&spec).map_err(io::Error::other);
-    json.and_then(|json| rooted::write_atomic(folder.as_fd(), "config.json", &json))
-        .map_err(failed("write", "config.json"))?;
+    json.and_then(|json| {
+        // As all of the bundle: no container outlives a loss of power, and none begins without
+        // its bundle being made anew.
+        rooted::write_atomic(folder.as_fd(), "config.json", &json, Durability::Process)
+    })
+    .map_err(failed("write", "config.json"))?;
     let stop_signal = Some(image.config.stop_signal.clone()).filter(|signal| !signal.is_empty());
     Ok(Bundle { dir: dir.to_owned(), stop_signal, cgroups_path })
 }

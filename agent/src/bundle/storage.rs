@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::copy;
 use crate::rooted::{self, Inside};
+use crate::supervise::disk::Durability;
 
 /// File with a container's mounts.
 const MOUNTS_FILE: &str = "mounts.json";
@@ -240,7 +241,7 @@ fn fill(path: &Path, destination: &str, root: BorrowedFd<'_>) -> io::Result<()> 
 /// Writes down a container's mounts, for [`read`].
 pub(super) fn write(folder: BorrowedFd<'_>, binds: &[Bind]) -> io::Result<()> {
     let json = serde_json::to_vec(binds).map_err(io::Error::other)?;
-    rooted::write_atomic(folder, MOUNTS_FILE, &json)
+    rooted::write_atomic(folder, MOUNTS_FILE, &json, Durability::Process)
 }
 
 /// The mounts of the container in `dir`; `None` where it was not made.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Digest, ImageError};
 use crate::rooted::{self, Inside};
+use crate::supervise::disk::Durability;
 
 /// Most names in one store.
 pub const IMAGES_MAX: usize = 10_000;
@@ -85,7 +86,7 @@ impl Refs {
         let document = Document { version: VERSION, images };
         let bytes = serde_json::to_vec_pretty(&document)
             .map_err(|error| failed("write")(std::io::Error::other(error)))?;
-        rooted::write_atomic(store, FILE, &bytes).map_err(failed("write"))?;
+        rooted::write_atomic(store, FILE, &bytes, Durability::Power).map_err(failed("write"))?;
         self.images = document.images;
         Ok(())
     }

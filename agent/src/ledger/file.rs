@@ -18,6 +18,11 @@ const BALLAST_FILE: &str = "ledger.ballast";
 /// Kept free for news of known tasks on a full disk: some hundreds of records.
 const BALLAST_BYTES: usize = 1024 * 1024;
 
+/// How far ahead of its records the file is filled with newlines. What overwrites them changes
+/// neither the file's length nor its blocks, so that an fsync writes the record alone, and not the
+/// file system's journal with everything that others have made in the meantime.
+const FILL_BYTES: usize = 256 * 1024;
+
 /// A file below this size is not worth compacting.
 const COMPACT_BYTES_MIN: u64 = 1024 * 1024;
 
@@ -30,7 +35,10 @@ pub(super) struct LedgerFile {
     path: PathBuf,
     dir: PathBuf,
     file: File,
+    /// Of the records.
     length: u64,
+    /// Of the file: what is behind the records is newlines.
+    filled: u64,
     durable: u64,
     live: BTreeMap<Key, Place>,
     live_bytes: u64,
@@ -67,6 +75,7 @@ impl LedgerFile {
             dir: dir.to_owned(),
             file,
             length: 0,
+            filled: 0,
             durable: 0,
             live: BTreeMap::new(),
             live_bytes: 0,
@@ -76,7 +85,7 @@ impl LedgerFile {
     /// Goes on behind the last whole record. What was read counts as durable from here on.
     fn begin(&mut self, parsed: &Parsed) -> io::Result<()> {
         self.file.set_len(parsed.length)?;
-        self.length = parsed.length;
+        (self.length, self.filled) = (parsed.length, parsed.length);
         self.live = parsed.live.clone();
         self.live_bytes = self.live.values().map(|place| place.length).sum();
         if self.length == 0 {
@@ -114,14 +123,37 @@ impl LedgerFile {
     }
 
     fn append_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let written = self.file.write_all_at(bytes, self.length);
-        if written.is_err() {
-            // Half a record would be cut off at the next start too; this keeps the disk's room.
-            let _ = self.file.set_len(self.length);
+        let end = self.length + bytes.len() as u64;
+        let written = if end <= self.filled {
+            self.file.write_all_at(bytes, self.length)
         } else {
-            self.length += bytes.len() as u64;
+            // A full disk has room for the record alone, perhaps.
+            self.append_and_fill(bytes).or_else(|_| self.file.write_all_at(bytes, self.length))
+        };
+        match written {
+            Ok(()) => (self.length, self.filled) = (end, self.filled.max(end)),
+            Err(_) => self.cut(),
         }
         written
+    }
+
+    /// Appends with newlines behind, for the records that follow.
+    fn append_and_fill(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut all = bytes.to_vec();
+        all.resize(bytes.len() + FILL_BYTES, b'\n');
+        let written = self.file.write_all_at(&all, self.length);
+        match written {
+            Ok(()) => self.filled = self.length + all.len() as u64,
+            Err(_) => self.cut(),
+        }
+        written
+    }
+
+    /// Half a record would be cut off at the next start too; this keeps the disk's room.
+    fn cut(&mut self) {
+        if self.file.set_len(self.length).is_ok() {
+            self.filled = self.length;
+        }
     }
 
     /// Makes what was appended durable.

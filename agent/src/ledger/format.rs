@@ -94,7 +94,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, Unreadable> {
     let mut bad_at = None;
     let mut at = header_end as u64;
     parsed.length = at;
-    for line in bytes[header_end..].split_inclusive(|byte| *byte == b'\n') {
+    for line in written(&bytes[header_end..]).split_inclusive(|byte| *byte == b'\n') {
         let whole = line.strip_suffix(b"\n").and_then(parse_record);
         let place = Place { offset: at, length: line.len() as u64 };
         at += place.length;
@@ -111,6 +111,13 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, Unreadable> {
         }
     }
     Ok(parsed)
+}
+
+/// Without the newlines that the file is filled with behind the last record.
+fn written(bytes: &[u8]) -> &[u8] {
+    let last = bytes.iter().rposition(|byte| *byte != b'\n');
+    let end = last.map_or(0, |last| bytes.len().min(last + 2));
+    &bytes[..end]
 }
 
 fn apply(parsed: &mut Parsed, entry: Entry, place: Place) {

@@ -5,6 +5,7 @@
 //!  loadline-ledger 1                            the format's version
 //!  1c291ca3 0 {"task":{…}}                      CRC-32 of the rest, bytes known durable, entry
 //!  90f8a3d2 84 {"generation":7}
+//!                                               newlines, for the records that follow
 //! ```
 //!
 //! Invariants: the file is only appended to, by one thread, which commits what waits together with

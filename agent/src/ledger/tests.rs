@@ -1,7 +1,7 @@
 //! What the ledger remembers, forgets, and refuses.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 
 use proptest::prelude::*;
 
@@ -41,10 +41,42 @@ async fn a_torn_last_record_is_dropped_and_the_rest_kept() {
     let (ledger, _) = Ledger::open(dir.path()).unwrap();
     put(&ledger, 1, 1).await;
     let path = dir.path().join("ledger");
-    let mut file = OpenOptions::new().append(true).open(&path).unwrap();
-    file.write_all(b"0123abcd 17 {\"remo").unwrap();
-    let (_, contents) = Ledger::open(dir.path()).unwrap();
+    let length = records(&std::fs::read(&path).unwrap()) as u64;
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(b"0123abcd 17 {\"remo", length).unwrap();
+    let (ledger, contents) = Ledger::open(dir.path()).unwrap();
     assert_eq!(contents.tasks.len(), 1);
+    put(&ledger, 2, 1).await;
+    let (_, contents) = Ledger::open(dir.path()).unwrap();
+    assert_eq!(contents.tasks.len(), 2, "what came after it");
+}
+
+/// Length of the records, without the newlines that the file is filled with behind them.
+fn records(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != b'\n').unwrap() + 2
+}
+
+#[tokio::test]
+async fn records_take_the_place_of_newlines_and_the_file_keeps_its_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = Ledger::open(dir.path()).unwrap();
+    let path = dir.path().join("ledger");
+    put(&ledger, 1, 1).await;
+    let before = std::fs::read(&path).unwrap();
+    for version in 2..20 {
+        put(&ledger, 1, version).await;
+    }
+    let after = std::fs::read(&path).unwrap();
+    assert_eq!(before.len(), after.len());
+    assert!(records(&before) < records(&after) && records(&after) < after.len());
+    // And a file that is nearly full of records grows in time.
+    let mut task = testing::task(2);
+    task.spec.containers[0].image = "x".repeat(after.len());
+    ledger.write(&[Entry::Task(Box::new(task.clone()))], Purpose::Progress).await.unwrap();
+    put(&ledger, 3, 1).await;
+    let (_, contents) = Ledger::open(dir.path()).unwrap();
+    assert_eq!(contents.tasks.len(), 3);
+    assert_eq!(contents.tasks[&task.spec.arn], task);
 }
 
 #[tokio::test]
@@ -56,7 +88,7 @@ async fn damage_to_what_was_durable_is_refused_by_name() {
     put(&ledger, 3, 1).await;
     let path = dir.path().join("ledger");
     let mut bytes = std::fs::read(&path).unwrap();
-    let at = bytes.len() / 2;
+    let at = records(&bytes) / 2;
     bytes[at] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     let error = Ledger::open(dir.path()).unwrap_err();

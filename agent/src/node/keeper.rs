@@ -29,8 +29,36 @@ const TIDY_MS_MAX: u64 = 500;
 /// A task that is here.
 #[derive(Debug)]
 enum Held {
-    Live { handle: actor::Handle, stopping: bool },
+    Live {
+        handle: actor::Handle,
+        stopping: bool,
+    },
     Stopped(Box<Task>),
+    /// The controller has let go of it, and its log is kept. As the ledger spells it, which takes
+    /// a fraction of the memory.
+    Forgotten {
+        stopped_at_ms: u64,
+        json: Box<[u8]>,
+    },
+}
+
+impl Held {
+    fn over(task: Box<Task>) -> Self {
+        if !task.forgotten {
+            return Self::Stopped(task);
+        }
+        let json = serde_json::to_vec(&task).expect("a task has no map with odd keys");
+        Self::Forgotten { stopped_at_ms: task.stopped_at_ms.unwrap_or(0), json: json.into() }
+    }
+
+    fn standing(&self) -> Standing {
+        match self {
+            Self::Live { stopping: false, .. } => Standing::Live,
+            Self::Live { stopping: true, .. } => Standing::Stopping,
+            Self::Stopped(_) => Standing::Stopped,
+            Self::Forgotten { .. } => Standing::Forgotten,
+        }
+    }
 }
 
 /// What a node holds, for people and for the local API.
@@ -100,7 +128,7 @@ impl Keeper {
                 if !task.forgotten {
                     keeper.board.publish(task.report());
                 }
-                keeper.tasks.insert(arn, Held::Stopped(Box::new(task)));
+                keeper.tasks.insert(arn, Held::over(Box::new(task)));
             } else {
                 keeper.line.adopt(&arn, task.spec.reservation());
                 keeper.pool.adopt(&arn, task.network.clone());
@@ -152,23 +180,17 @@ impl Keeper {
 
     /// Of the tasks that the update asks about.
     fn standings(&self, update: &Update) -> BTreeMap<TaskArn, Standing> {
-        let standing = |held: &Held| match held {
-            Held::Live { stopping: false, .. } => Standing::Live,
-            Held::Live { stopping: true, .. } => Standing::Stopping,
-            Held::Stopped(task) if task.forgotten => Standing::Forgotten,
-            Held::Stopped(_) => Standing::Stopped,
-        };
         if let Some(asked) = update.asks_about() {
             let waits = |arn: &TaskArn| self.waiting.iter().any(|a| a.task.arn == *arn);
             let of_one = |arn: &TaskArn| {
-                let held = self.tasks.get(arn).map(standing);
+                let held = self.tasks.get(arn).map(Held::standing);
                 let one = held.or_else(|| waits(arn).then_some(Standing::Live))?;
                 Some((arn.clone(), one))
             };
             return asked.into_iter().filter_map(of_one).collect();
         }
         let waiting = self.waiting.iter().map(|a| (a.task.arn.clone(), Standing::Live));
-        let held = self.tasks.iter().map(|(arn, held)| (arn.clone(), standing(held)));
+        let held = self.tasks.iter().map(|(arn, held)| (arn.clone(), held.standing()));
         waiting.chain(held).collect()
     }
 
@@ -202,8 +224,13 @@ impl Keeper {
         let is_live = |arn: &TaskArn| matches!(self.tasks.get(arn), Some(Held::Live { .. }));
         self.departing.extend(plan.stop_first.into_iter().filter(is_live));
         for arn in plan.show_again {
-            if let Some(Held::Stopped(task)) = self.tasks.get(&arn) {
-                self.board.publish(task.report());
+            match self.tasks.get(&arn) {
+                Some(Held::Stopped(task)) => self.board.publish(task.report()),
+                Some(Held::Forgotten { json, .. }) => match serde_json::from_slice::<Task>(json) {
+                    Ok(task) => self.board.publish(task.report()),
+                    Err(error) => tracing::error!(task = %arn, %error, "a record can't be read"),
+                },
+                Some(Held::Live { .. }) | None => {}
             }
         }
         let now = now_ms();
@@ -340,7 +367,9 @@ impl Keeper {
             self.board.retract(&arn);
             if let Some(Held::Stopped(task)) = self.tasks.get_mut(&arn) {
                 task.forgotten = true;
-                entries.push(Entry::Task(task.clone()));
+                let task = task.clone();
+                self.tasks.insert(arn, Held::over(task.clone()));
+                entries.push(Entry::Task(task));
             }
         }
         if entries.is_empty() {
@@ -357,10 +386,8 @@ impl Keeper {
         let now = now_ms();
         let mut kept: Vec<(u64, TaskArn)> = Vec::new();
         for (arn, held) in &self.tasks {
-            if let Held::Stopped(task) = held
-                && task.forgotten
-            {
-                kept.push((task.stopped_at_ms.unwrap_or(0), arn.clone()));
+            if let Held::Forgotten { stopped_at_ms, .. } = held {
+                kept.push((*stopped_at_ms, arn.clone()));
             }
         }
         kept.sort_unstable();

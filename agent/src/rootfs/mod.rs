@@ -1,7 +1,7 @@
 //! A container's root filesystem: an overlay of its image's layers below a directory of its own.
 //!
 //! ```text
-//!  CONTAINER/layers.json   the layers below, on disk before the mount exists
+//!  CONTAINER/layers.json   the layers below, written before the mount exists
 //!  CONTAINER/upper, work   what the container writes
 //!  CONTAINER/rootfs        where it is mounted
 //! ```
@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::{Digest, Image, LAYERS_MAX};
 use crate::rooted::{self, Inside};
+use crate::supervise::disk::Durability;
 
 /// Mounts that may lie on top of one another at one place before clean-up gives up.
 pub const MOUNTS_STACKED_MAX: usize = 64;
@@ -111,13 +112,16 @@ pub fn mount(container_dir: &Path, image: &Image) -> Result<PathBuf, RootfsError
     // Below it are setuid programs that this host's users must not reach.
     rustix::fs::fchmod(&dir, Mode::RWXU).map_err(kernel("set the mode of", container_dir))?;
     let target = mount_point(container_dir);
-    if !mounts_below(&target)?.is_empty() {
+    if !is_absent(&target) && !mounts_below(&target)?.is_empty() {
         return Err(RootfsError::Mounted { path: target });
     }
     let record = LayersRecord { layers: image.layers.clone() };
     let bytes = serde_json::to_vec(&record).map_err(io::Error::other);
     bytes
-        .and_then(|bytes| rooted::write_atomic(dir.as_fd(), LAYERS_FILE, &bytes))
+        .and_then(|bytes| {
+            // No mount outlives a loss of power, and so the record of one need not either.
+            rooted::write_atomic(dir.as_fd(), LAYERS_FILE, &bytes, Durability::Process)
+        })
         .map_err(failed("write", &container_dir.join(LAYERS_FILE)))?;
     let layers = open_layers(&image.layer_dirs, container_dir, dir.as_fd())?;
     let upper = make_dir(dir.as_fd(), "upper", container_dir)?;
@@ -181,9 +185,37 @@ pub fn unmount(container_dir: &Path) -> Result<(), RootfsError> {
 /// # Errors
 /// [`RootfsError`] where something stays; calling again goes on.
 pub fn remove(container_dir: &Path) -> Result<(), RootfsError> {
+    if is_absent(container_dir) {
+        return Ok(());
+    }
     for path in mounts_below(container_dir)? {
         detach(&path)?;
     }
+    remove_folder(container_dir)
+}
+
+/// [`remove`] for a folder in which nothing but [`mount`] has mounted: a few calls, however many
+/// containers the node has. What is mounted there all the same is found by the removal, which does
+/// not cross it.
+///
+/// # Errors
+/// As [`remove`].
+pub fn remove_own(container_dir: &Path) -> Result<(), RootfsError> {
+    if is_absent(container_dir) {
+        return Ok(());
+    }
+    unmount(container_dir)?;
+    remove_folder(container_dir).or_else(|_| remove(container_dir))
+}
+
+/// Whether there is no such path, and so nothing mounted at it or below: the kernel's list, which
+/// grows with every container of the node, need not be asked.
+fn is_absent(path: &Path) -> bool {
+    let found = std::fs::symlink_metadata(path);
+    found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+fn remove_folder(container_dir: &Path) -> Result<(), RootfsError> {
     let (Some(parent), Some(name)) = (container_dir.parent(), container_dir.file_name()) else {
         let why = io::Error::from(io::ErrorKind::InvalidInput);
         return Err(failed("remove", container_dir)(why));

@@ -56,6 +56,33 @@ fn layers_lie_on_one_another_and_removal_leaves_nothing() {
 }
 
 #[test]
+fn removal_goes_around_the_kernels_list_and_still_finds_what_others_mounted() {
+    if !can_mount("removal_goes_around_the_kernels_list_and_still_finds_what_others_mounted") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(&dir.path().join("images")).unwrap();
+    let image = image_of(&store, dir.path(), &[Archive::new().dir("etc")]);
+    let container = dir.path().join("container");
+    remove_own(&container).unwrap();
+    for strange in [None, Some("volumes/0")] {
+        let rootfs = mount(&container, &image).unwrap();
+        std::fs::write(rootfs.join("written"), "by the container").unwrap();
+        if let Some(strange) = strange {
+            let place = container.join(strange);
+            std::fs::create_dir_all(&place).unwrap();
+            let none: Option<&std::ffi::CStr> = None;
+            let flags = MountFlags::empty();
+            rustix::mount::mount("tmpfs", &place, "tmpfs", flags, none).unwrap();
+            std::fs::write(place.join("theirs"), "x").unwrap();
+        }
+        remove_own(&container).unwrap();
+        assert!(!container.exists() && mounts_below(dir.path()).unwrap().is_empty());
+        assert!(image.layer_dirs[0].join("etc").exists());
+    }
+}
+
+#[test]
 fn an_opaque_root_hides_all_lower_layers() {
     if !can_mount("an_opaque_root_hides_all_lower_layers") {
         return;

@@ -10,6 +10,7 @@ pub mod creds;
 pub mod entry;
 pub mod fd;
 pub mod heap;
+pub mod malloc;
 pub mod mount;
 pub mod net;
 pub mod network;

@@ -14,6 +14,7 @@ use crate::image::refs::{Origin, Record};
 use crate::image::source::Source;
 use crate::image::{Digest, ImageError, blob};
 use crate::rooted;
+use crate::supervise::disk::Durability;
 
 /// Where the blobs of an image come from.
 pub(crate) trait Blobs {
@@ -136,7 +137,7 @@ impl ImageStore {
         };
         let bytes = serde_json::to_vec(&record)
             .map_err(|error| failed("write", LAYER_RECORD)(io::Error::other(error)))?;
-        rooted::write_atomic(dir.as_fd(), LAYER_RECORD, &bytes)
+        rooted::write_atomic(dir.as_fd(), LAYER_RECORD, &bytes, Durability::Power)
             .map_err(failed("write", format!("{name}/{LAYER_RECORD}")))
     }
 
@@ -174,7 +175,7 @@ impl ImageStore {
                 origin,
             };
             for (digest, bytes) in image.manifest.iter().chain([&image.config_bytes]) {
-                rooted::write_atomic(self.blobs.as_fd(), &digest.hex(), bytes)
+                rooted::write_atomic(self.blobs.as_fd(), &digest.hex(), bytes, Durability::Power)
                     .map_err(failed("write the document", digest.to_string()))?;
             }
             let (size_bytes, devices_left_out) = self.size_of(&record.layers);
