@@ -52,16 +52,19 @@ pub(crate) fn run(workspace: &Path, what: What) -> anyhow::Result<()> {
     }
 }
 
+/// Controller and agent as they are shipped; what makes the load is optimized too, because it takes
+/// processors from what bears it.
 fn agent(workspace: &Path, arguments: &[String]) -> anyhow::Result<()> {
     let programs = build::node(workspace)?;
-    let tools = build::bench_program(workspace, "loadline-bench-agent")?;
-    let mut bench = sh::command(workspace, tools.join("loadline-bench-agent"));
-    bench.arg("--programs").arg(programs).arg("--out").arg(&tools);
+    let program = "loadline-bench-agent";
+    let tools = build::released(workspace, &[(build::BENCH, program)])?;
+    let mut bench = sh::command(workspace, tools.join(program));
+    bench.arg("--programs").arg(programs);
+    bench.arg("--out").arg(build::target(workspace).join("loadline/bench"));
     sh::run(bench.args(arguments))
 }
 
-/// Controller and agent as they are shipped; what makes the load is optimized too, because it takes
-/// processors from what bears it.
+/// As [`agent`].
 fn controller(workspace: &Path, arguments: &[String]) -> anyhow::Result<()> {
     let programs = build::node(workspace)?;
     let program = "loadline-bench-controller";

@@ -3,28 +3,27 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use loadline_bench::client::{Client, ECS, Key, OWN};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::http;
 use super::place::{Daemon, Place};
 use super::subject::{CPU_UNITS, IMAGE, Launcher, MEMORY_MIB, Network, PROGRAM, Subject};
+use super::watch::Watch;
 
 const API: &str = "127.0.0.1:7070";
 const AGENTS: &str = "127.0.0.1:7071";
 
-/// How long a launch, or the end of all tasks, may take.
-const TASK_S_MAX: u64 = 300;
-
-/// How often a task's status is asked for.
-const ASK_MS: u64 = 2;
+/// How long the end of all tasks may take.
+const END_S_MAX: u64 = 300;
 
 /// Names that one DescribeTasks or a page of a list has.
-const PAGE: usize = 100;
+pub(crate) const PAGE: usize = 100;
 
 /// A controller and a node. Dropped in this order.
 #[derive(Debug)]
@@ -32,6 +31,7 @@ pub(crate) struct Loadline {
     agent: Daemon,
     controller: Daemon,
     key: Key,
+    watch: Arc<Watch>,
 }
 
 impl Loadline {
@@ -63,7 +63,8 @@ impl Loadline {
         let archive = json!({ "path": place.image()? });
         let said = http::post(&socket, "/v1/images/import", &archive.to_string())?;
         ensure!(said.contains("\"imported\""), "import the image: {said}");
-        let node = Self { agent, controller, key };
+        let watch = Arc::new(Watch::start(Client::connect(API, &key)?));
+        let node = Self { agent, controller, key, watch };
         for network in [Network::None, Network::Bridge] {
             define(&mut client, network.name(), network, CPU_UNITS, MEMORY_MIB)?;
         }
@@ -77,7 +78,8 @@ impl Loadline {
 
     /// A way to start tasks of a definition.
     pub(crate) fn launcher_of(&self, family: &str) -> anyhow::Result<Launch> {
-        Ok(Launch { client: self.client()?, family: family.to_owned() })
+        let (client, watch) = (self.client()?, Arc::clone(&self.watch));
+        Ok(Launch { client, family: family.to_owned(), watch })
     }
 
     /// A connection to the API.
@@ -116,7 +118,7 @@ impl Subject for Loadline {
 
     fn clear(&self) -> anyhow::Result<()> {
         let mut client = self.client()?;
-        let until = Instant::now() + Duration::from_secs(TASK_S_MAX);
+        let until = Instant::now() + Duration::from_secs(END_S_MAX);
         let mut asked = BTreeSet::new();
         loop {
             let running = list(&mut client, "RUNNING")?;
@@ -174,26 +176,14 @@ fn unfinished(client: &mut Client, arns: &[String]) -> anyhow::Result<usize> {
 pub(crate) struct Launch {
     client: Client,
     family: String,
+    watch: Arc<Watch>,
 }
 
 impl Launcher for Launch {
     fn launch(&mut self) -> anyhow::Result<()> {
         let input = json!({ "taskDefinition": self.family });
         let answer = self.client.call(ECS, "RunTask", &input)?;
-        let arn: Value = answer["tasks"][0]["taskArn"].clone();
-        ensure!(arn.is_string(), "RunTask: {}", answer["failures"]);
-        let until = Instant::now() + Duration::from_secs(TASK_S_MAX);
-        while Instant::now() < until {
-            let told = self.client.call(ECS, "DescribeTasks", &json!({ "tasks": [arn] }))?;
-            let task = &told["tasks"][0];
-            match task["lastStatus"].as_str() {
-                Some("RUNNING") => return Ok(()),
-                Some("STOPPED" | "STOPPING" | "DEPROVISIONING") => {
-                    bail!("{arn} ended: {}", task["stoppedReason"]);
-                }
-                _ => sleep(Duration::from_millis(ASK_MS)),
-            }
-        }
-        bail!("{arn} does not run after {TASK_S_MAX} s")
+        let arn = answer["tasks"][0]["taskArn"].as_str();
+        self.watch.until_running(arn.with_context(|| format!("RunTask: {}", answer["failures"]))?)
     }
 }

@@ -22,6 +22,7 @@ mod plot;
 mod podman;
 mod report;
 mod subject;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -11,6 +12,10 @@ use super::subject::{Network, Subject};
 
 /// Containers over which the cost of one is told.
 const CONTAINERS: usize = 20;
+
+/// How long daemons are left alone before what they hold at rest is looked at: who gives memory
+/// back does so after a while.
+const REST_S: u64 = 25;
 
 /// One subject.
 #[derive(Clone, Debug, Serialize)]
@@ -44,6 +49,7 @@ pub(crate) fn compare(
 }
 
 fn measure(subject: &dyn Subject, process: &'static str) -> anyhow::Result<Row> {
+    std::thread::sleep(Duration::from_secs(REST_S));
     let daemons: u64 = subject.daemons().into_iter().map(rss_kib).sum();
     launch::run(vec![subject.launcher(Network::None)?], CONTAINERS)?;
     Ok(Row {
