@@ -72,6 +72,32 @@ fn an_id_mapped_mount_shows_other_owners() {
     world.assert_nothing_is_left();
 }
 
+/// What vendors of devices do: enter the container's mount namespace from the host, and mount at
+/// the path that its root has there. The script's standard input is the container's state.
+const MOUNTING_HOOK: &str = r#"
+pid=$(sed 's/.*"pid": *\([0-9]*\).*/\1/' | tr -dc 0-9)
+exec nsenter -t "$pid" -m sh -ec '
+    mkdir -p "$0/mnt/made"
+    mount -t tmpfs hook "$0/mnt/made"
+    touch "$0/mnt/made/it"
+' "$0"
+"#;
+
+#[test]
+fn a_hook_of_the_host_mounts_in_the_container_by_the_roots_path() {
+    let Some(world) = World::new("hookmount") else { return };
+    let out = world.shell("stat -f -c %T /mnt/made && ls /mnt/made", |config| {
+        let root = world.bundle().join(config["root"]["path"].as_str().unwrap());
+        let args = json!(["sh", "-c", MOUNTING_HOOK, root]);
+        config["root"]["readonly"] = json!(false);
+        config["hooks"] = json!({ "createRuntime": [
+            { "path": "/bin/sh", "args": args, "env": ["PATH=/usr/bin:/bin"] },
+        ] });
+    });
+    assert_eq!(out, "tmpfs\nit\n");
+    world.assert_nothing_is_left();
+}
+
 #[test]
 fn a_tmpfs_can_begin_with_what_it_hides() {
     let Some(world) = World::new("copyup") else { return };

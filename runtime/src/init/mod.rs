@@ -225,7 +225,7 @@ impl Init<'_> {
             S::Propagate { propagation } => root::propagate(*propagation),
             S::OpenRoot { path } => self.open_root(path),
             S::TakeRoot { slot, .. } => self.take_root(*slot),
-            S::AttachRoot => self.attach_root(),
+            S::AttachRoot { at } => self.attach_root(at.as_deref()),
             S::UseRoot => self.use_root(),
             S::Mount { content, target, options } => self.mount(content, target, options),
             S::Link { path, target } => self.link(path, target),

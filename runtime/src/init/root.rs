@@ -128,8 +128,15 @@ impl Init<'_> {
     }
 
     /// On the host's root: where it is attached does not matter, because it becomes the root, and
-    /// there the bundle's path need not be looked up again.
-    pub(super) fn attach_root(&mut self) -> Done {
+    /// there the bundle's path need not be looked up again. Hooks look for it at that path; one
+    /// that a user namespace's root may not look up is hidden from them too.
+    pub(super) fn attach_root(&mut self, at: Option<&Path>) -> Done {
+        if let Some(at) = at {
+            match move_mount_to(self.root()?, AT_FDCWD, &crate::plan::c_path(at)) {
+                Err(Errno::EACCES) => {}
+                done => return Ok(done?),
+            }
+        }
         Ok(move_mount_to(self.root()?, AT_FDCWD, c"/")?)
     }
 

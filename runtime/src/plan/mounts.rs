@@ -24,11 +24,21 @@ pub(super) fn root(b: &mut Builder<'_>) {
         let slot = b.slot();
         let tree = ParentStep::CloneTree { slot, path: path.clone(), recursive: true };
         before_clone(b, tree);
-        b.child.push(ChildStep::TakeRoot { slot, path });
+        b.child.push(ChildStep::TakeRoot { slot, path: path.clone() });
     } else {
-        b.child.push(ChildStep::OpenRoot { path });
+        b.child.push(ChildStep::OpenRoot { path: path.clone() });
     }
-    b.child.push(ChildStep::AttachRoot);
+    let at = is_seen_by_hooks(b).then_some(path);
+    b.child.push(ChildStep::AttachRoot { at });
+}
+
+/// Whether hooks may look for the root at its path on the host: those that run before it becomes
+/// the root. Such as vendors of devices ship enter the namespace and mount there. Where no root is
+/// pivoted, the host's mounts are taken away at the end, which needs the root on theirs.
+fn is_seen_by_hooks(b: &Builder<'_>) -> bool {
+    let hooks = &b.spec.hooks;
+    let early = [&hooks.prestart, &hooks.create_runtime, &hooks.create_container];
+    !b.ask.no_pivot && early.iter().any(|hooks| !hooks.is_empty())
 }
 
 /// Whether the parent clones trees of the host before the child exists: because in its user

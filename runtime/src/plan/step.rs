@@ -211,8 +211,9 @@ pub enum ChildStep {
     OpenRoot { path: PathBuf },
     /// Takes the root filesystem's tree that the parent cloned.
     TakeRoot { slot: Slot, path: PathBuf },
-    /// Attaches the root filesystem, so that it can become the root.
-    AttachRoot,
+    /// Attaches the root filesystem, so that it can become the root: at a path of the host's that
+    /// hooks look for it at, else on the host's root.
+    AttachRoot { at: Option<PathBuf> },
     /// Mounts.
     Mount { content: Content, target: Target, options: MountOptions },
     /// Makes a symbolic link, unless the name is taken.

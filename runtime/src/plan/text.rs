@@ -152,7 +152,8 @@ impl ChildStep {
             S::Propagate { propagation } => write!(f, "propagate / {propagation}"),
             S::OpenRoot { path } => write!(f, "open root {}", path.display()),
             S::TakeRoot { slot, path } => write!(f, "take root {} from {slot}", path.display()),
-            S::AttachRoot => f.write_str("attach root"),
+            S::AttachRoot { at: None } => f.write_str("attach root"),
+            S::AttachRoot { at: Some(at) } => write!(f, "attach root at {}", at.display()),
             S::Mount { content, target, options } => {
                 write!(f, "mount {content} on {target}{}", OptionText(options))?;
                 if let Content::Filesystem { parameters, copy_up, .. } = content {
