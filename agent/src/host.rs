@@ -131,6 +131,8 @@ fn built_in(kernel: &str, hostname: &str) -> Vec<Attribute> {
         only("ecs.capability.container-ordering"),
         only("ecs.capability.container-health-check"),
         only("ecs.capability.container-restart-policy"),
+        only("ecs.capability.env-files.s3"),
+        only("loadline.capability.disable-networking"),
         only("loadline.capability.shared-namespaces"),
         only("com.amazonaws.ecs.capability.logging-driver.json-file"),
         only("com.amazonaws.ecs.capability.logging-driver.none"),

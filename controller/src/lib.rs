@@ -8,7 +8,8 @@
 //!
 //! Modules in reading order: `keyring`, `iam` (who may what), `state` (the records), `command`
 //! (what can be asked), `apply` (what then happens), `scheduler`, `services` and `liveness` (the
-//! large decisions), `store`, `engine` (the owner), and the two edges `api` and `nodes`.
+//! large decisions), `store`, `engine` (the owner), the two edges `api` and `nodes`, and
+//! `objects`, which reads from a store of somebody else's.
 
 #![forbid(unsafe_code)]
 
@@ -29,6 +30,7 @@ pub mod services;
 
 pub mod backup;
 pub mod engine;
+pub mod objects;
 pub mod rotate;
 pub mod store;
 

@@ -27,6 +27,7 @@ use loadline_controller::keyring::{self, Keyring};
 use loadline_controller::logs::LogStore;
 use loadline_controller::nodes::pki::{self, Authority};
 use loadline_controller::nodes::{self, AgentPort, LogsRelay, Shipper, Timing};
+use loadline_controller::objects::ObjectStore;
 use loadline_controller::seeing::{Audit, Calls, Events, Seeing, UsageBoard, port};
 use loadline_controller::store::RedbStore;
 use tokio::net::TcpListener;
@@ -130,6 +131,7 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
     let authority =
         Arc::new(pki::load_or_create(&options.folder().join("ca.pem"), SystemTime::now())?);
     let keyring = Arc::new(keyring::load_or_create(&options.folder().join("secrets.key"))?);
+    let objects = options.objects()?;
     let (engine, mut owner) = open_engine(options)?;
     let logs = LogStore::open(&options.folder().join("logs.redb"))?;
 
@@ -153,7 +155,7 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
     };
     let shipper = Shipper::new(engine.clone(), relay.clone(), logs.clone());
     tokio::spawn(shipper.run(closed.clone()));
-    let port = agent_port(options, &engine, &authority, &keyring, (relay, usage, logs));
+    let port = agent_port(options, &engine, &authority, &keyring, (relay, usage, logs, objects));
     let mut api = tokio::spawn(api::serve(api_listener, api, closed.clone()));
     let mut agents = tokio::spawn(nodes::serve(agent_listener, port, closed));
     ready(api_at, agents_at);
@@ -259,7 +261,7 @@ fn agent_port(
     engine: &Engine,
     authority: &Arc<Authority>,
     keyring: &Arc<Keyring>,
-    (relay, usage, logs): (LogsRelay, UsageBoard, LogStore),
+    (relay, usage, logs, objects): (LogsRelay, UsageBoard, LogStore, Option<ObjectStore>),
 ) -> AgentPort {
     let lease_ms = options.rules().lease_ms;
     let ms = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
@@ -275,6 +277,7 @@ fn agent_port(
         usage,
         logs,
         keyring: Arc::clone(keyring),
+        objects,
         timing,
     }
 }

@@ -3,8 +3,11 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
+use loadline_controller::api::auth::credentials;
 use loadline_controller::liveness::Rules;
+use loadline_controller::objects::{Endpoint, ObjectStore, StoreOptions};
 use loadline_controller::state::Scope;
 
 /// Loadline's cluster controller: speaks the AWS ECS API to clients and gRPC to node agents.
@@ -57,6 +60,25 @@ pub(crate) struct Options {
     /// closed unless it is given
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics_listen: Option<SocketAddr>,
+
+    /// Where environment files of tasks lie: the http or https URL of an S3-compatible store
+    /// (MinIO, Ceph, S3), whose buckets are asked for by path
+    #[arg(long, value_name = "URL", env = "LOADLINE_S3_ENDPOINT")]
+    s3_endpoint: Option<Endpoint>,
+
+    /// The region that requests to that store are signed for
+    #[arg(long, value_name = "REGION", env = "LOADLINE_S3_REGION", default_value = "us-east-1",
+        value_parser = region)]
+    s3_region: String,
+
+    /// The access key for that store, in the format of an AWS credentials file with one profile;
+    /// refused if others can read it [default: DIR/s3-credentials]
+    #[arg(long, value_name = "FILE", env = "LOADLINE_S3_CREDENTIALS_FILE")]
+    s3_credentials_file: Option<PathBuf>,
+
+    /// PEM file of authorities that may sign that store's certificate, besides the host's
+    #[arg(long, value_name = "FILE", env = "LOADLINE_S3_CA_FILE")]
+    s3_ca_file: Option<PathBuf>,
 
     /// The region in ARNs; fixed at the first start
     #[arg(long, default_value = "us-east-1", value_parser = region)]
@@ -127,6 +149,21 @@ impl Options {
     pub(crate) fn credentials(&self) -> PathBuf {
         let beside = || self.state_dir.join("credentials");
         self.credentials_file.as_deref().map_or_else(beside, Path::to_owned)
+    }
+
+    /// The store of environment files, where there is one.
+    pub(crate) fn objects(&self) -> anyhow::Result<Option<ObjectStore>> {
+        let Some(endpoint) = self.s3_endpoint.clone() else { return Ok(None) };
+        let beside = || self.state_dir.join("s3-credentials");
+        let file = self.s3_credentials_file.clone().unwrap_or_else(beside);
+        let key = credentials::load_one(&file).with_context(|| {
+            format!("the access key for {endpoint}: name its file with --s3-credentials-file")
+        })?;
+        let (region, ca_file) = (self.s3_region.clone(), self.s3_ca_file.clone());
+        let options = StoreOptions { endpoint, region, key, ca_file };
+        let store = ObjectStore::new(options).context("set up --s3-endpoint and --s3-ca-file")?;
+        tracing::info!("environment files from {} as {}", store.endpoint(), store.key_id());
+        Ok(Some(store))
     }
 
     /// Which nodes are silent, and lost.

@@ -99,6 +99,9 @@ pub struct Link {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ContainerNetwork {
+    /// Whether it has loopback alone, whatever its task has; not with [`NetworkMode::Awsvpc`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
     /// Its ports; each pair of host port and protocol at most once in a task.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortMapping>,
@@ -117,6 +120,14 @@ pub struct ContainerNetwork {
     /// Other containers of the task that it finds by name; only with [`NetworkMode::Bridge`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<Link>,
+}
+
+impl ContainerNetwork {
+    /// How the container meets the network, in a task of this mode.
+    #[must_use]
+    pub const fn mode(&self, of_task: NetworkMode) -> NetworkMode {
+        if self.disabled { NetworkMode::None } else { of_task }
+    }
 }
 
 /// A port of the host that leads to a container.

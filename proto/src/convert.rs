@@ -24,7 +24,7 @@ pub use exec::{
 pub use node::{ATTRIBUTES_MAX, Attribute};
 pub use question::{TaskAnswer, TaskAsk, TaskQuestion, TaskTold};
 pub use report::{REPORTS_MAX, reports_from_wire};
-pub use secrets::TaskSecrets;
+pub use secrets::{SECRETS_PER_CONTAINER_MAX, TaskSecrets};
 pub use task::CONTAINERS_MAX;
 pub use usage::{USAGES_MAX, usage_from_wire};
 

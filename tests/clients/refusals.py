@@ -6,7 +6,7 @@ import botocore.auth
 from botocore.credentials import ReadOnlyCredentials
 
 from harness import (
-    OWN_TARGET, claim, client, equal, finish, patient_client, raw, raw_refused, refused,
+    IMAGE, OWN_TARGET, claim, client, equal, finish, patient_client, raw, raw_refused, refused,
 )
 
 ecs = patient_client()
@@ -91,8 +91,29 @@ for text, code, part, call in [
     ("a public address", I, "Assign public IP is not supported",
      run(networkConfiguration={"awsvpcConfiguration": {
          "subnets": ["s"], "assignPublicIp": "ENABLED"}})),
-    ("environment files", C, "environmentFiles is not supported: there is no S3 here; use",
-     register(container(environmentFiles=[{"value": "arn:aws:s3:::b/f.env", "type": "s3"}]))),
+    ("a file that is no object", C, "environmentFiles[0].value: it must have the form arn:aws:s3",
+     register(container(environmentFiles=[{"value": "s3://bucket/f.env", "type": "s3"}]))),
+    ("a file with another end", C, "must name an object that ends with .env",
+     register(container(environmentFiles=[{"value": "arn:aws:s3:::bucket/f", "type": "s3"}]))),
+    ("a file of another kind", C, "environmentFiles[0].type must be s3",
+     register(container(environmentFiles=[{"value": "arn:aws:s3:::bucket/f.env", "type": "x"}]))),
+    ("a file above its bucket", C, "environmentFiles[0].value: a key must have no",
+     register(container(environmentFiles=[
+         {"value": "arn:aws:s3:::bucket/../f.env", "type": "s3"}]))),
+    ("11 files", C, "can have at most 10 environment files, not 11",
+     register(container(environmentFiles=[
+         {"value": "arn:aws:s3:::bucket/f.env", "type": "s3"}] * 11))),
+    ("a file of an override", C, "containerOverrides[0].environmentFiles[0].value: it must have",
+     run(overrides={"containerOverrides": [
+         {"name": "c", "environmentFiles": [{"value": "f.env", "type": "s3"}]}]})),
+    ("no network in a shared one", C, "disableNetworking can't be used with networkMode awsvpc",
+     lambda: ecs.register_task_definition(
+         family="f", networkMode="awsvpc", containerDefinitions=[{
+             "name": "c", "image": IMAGE, "memory": 32, "disableNetworking": True}])),
+    ("no network, and ports", C, "disableNetworking can't be used with portMappings or links",
+     lambda: ecs.register_task_definition(family="f", containerDefinitions=[{
+         "name": "c", "image": IMAGE, "memory": 32, "disableNetworking": True,
+         "portMappings": [{"containerPort": 80}]}])),
     ("a capacity provider", C, "capacityProviderStrategy is not supported yet",
      run(capacityProviderStrategy=[{"capacityProvider": "x"}])),
     ("a reserved group", I, "group", run(group="service:x")),

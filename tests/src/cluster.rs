@@ -91,7 +91,15 @@ impl Cluster {
     /// # Errors
     /// Where it can't be started.
     pub fn start_on(address: &str) -> anyhow::Result<Self> {
-        Self::start_with(LOOPBACK, address)
+        Self::start_with(LOOPBACK, address, &[])
+    }
+
+    /// A controller with more options.
+    ///
+    /// # Errors
+    /// Where it can't be started.
+    pub fn start_more(more: &[&str]) -> anyhow::Result<Self> {
+        Self::start_with(LOOPBACK, LOOPBACK, more)
     }
 
     /// A controller whose API the machine's other addresses have too: tasks can call it.
@@ -99,10 +107,10 @@ impl Cluster {
     /// # Errors
     /// Where it can't be started.
     pub fn start_open() -> anyhow::Result<Self> {
-        Self::start_with("0.0.0.0", LOOPBACK)
+        Self::start_with("0.0.0.0", LOOPBACK, &[])
     }
 
-    fn start_with(api: &str, address: &str) -> anyhow::Result<Self> {
+    fn start_with(api: &str, address: &str, more: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("loadline-").tempdir();
         let folder = folder.context("make a folder for the cluster")?;
         let api_port = free_port(api)?;
@@ -119,6 +127,7 @@ impl Cluster {
         ];
         let arguments = arguments.iter().flat_map(|(a, b)| [(*a).to_owned(), (*b).to_owned()]);
         let mut arguments: Vec<String> = arguments.collect();
+        arguments.extend(more.iter().map(|&word| word.to_owned()));
         if std::env::var_os("LOADLINE_VM").is_some() {
             // An emulated machine on a busy host stands still for seconds.
             arguments.extend(["--node-lease-seconds", SLOW_LEASE_S].map(str::to_owned));

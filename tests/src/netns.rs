@@ -51,6 +51,18 @@ impl Outside {
         Ok(address.to_owned())
     }
 
+    /// Gives both ends of the pair an IPv6 address too.
+    ///
+    /// # Errors
+    /// Where `ip` refuses.
+    pub fn add_ipv6(&self, host: &str, own: &str) -> anyhow::Result<()> {
+        let (host, own) = (format!("{host}/64"), format!("{own}/64"));
+        // Nobody else has it, and a second of waiting whether somebody has would be for nothing.
+        ip(&["addr", "add", &host, "dev", &self.network.outside(), "nodad"])?;
+        let name = self.network.name.as_str();
+        ip(&["-n", name, "addr", "add", &own, "dev", "eth0", "nodad"]).map(drop)
+    }
+
     /// A command that runs out there.
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
@@ -64,8 +76,16 @@ impl Outside {
     /// # Errors
     /// Where `ip` refuses.
     pub fn add_route(&self, network: &str) -> anyhow::Result<()> {
+        self.add_route_by(network, &self.network.host_address)
+    }
+
+    /// The same by another address of the host.
+    ///
+    /// # Errors
+    /// Where `ip` refuses.
+    pub fn add_route_by(&self, network: &str, host: &str) -> anyhow::Result<()> {
         let name = self.network.name.as_str();
-        ip(&["-n", name, "route", "add", network, "via", &self.network.host_address]).map(drop)
+        ip(&["-n", name, "route", "add", network, "via", host]).map(drop)
     }
 }
 
@@ -83,9 +103,11 @@ pub fn leftovers(state_dir: &Path) -> anyhow::Result<Vec<String>> {
         .collect();
     let tables = run(Command::new("nft").args(["list", "tables"]))?;
     found.extend(tables.lines().map(|table| format!("nftables {table}")));
-    let routes = ip(&["route"])?;
-    let ours = routes.lines().filter(|route| route.contains("loadline"));
-    found.extend(ours.map(|route| format!("route {route}")));
+    for words in [&["route"][..], &["-6", "route"], &["neigh"]] {
+        let told = ip(words)?;
+        let ours = told.lines().filter(|line| line.contains("loadline"));
+        found.extend(ours.map(|line| format!("{}: {line}", words.join(" "))));
+    }
     let pins = state_dir.join("netns").read_dir().into_iter().flatten().flatten();
     found.extend(pins.map(|pin| format!("namespace {}", pin.path().display())));
     Ok(found)

@@ -10,6 +10,8 @@ pub enum Facility {
     Root,
     /// A program in PATH.
     Program(&'static str),
+    /// IPv6 that is not turned off.
+    Ipv6,
     /// The Python that `cargo xtask test` prepares, with this module.
     Python(&'static str),
 }
@@ -21,6 +23,11 @@ impl Facility {
         match self {
             Self::Root => (!kernel::is_root()).then(|| "root".to_owned()),
             Self::Program(name) => program::find(name).is_err().then(|| name.to_owned()),
+            Self::Ipv6 => {
+                let off = std::fs::read_to_string("/proc/sys/net/ipv6/conf/default/disable_ipv6");
+                let is_on = off.is_ok_and(|off| off.trim() == "0");
+                (!is_on).then(|| "IPv6 (net.ipv6.conf.default.disable_ipv6 = 0)".to_owned())
+            }
             Self::Python(module) => {
                 let mut python = std::process::Command::new(python());
                 let there = python.args(["-c", &format!("import {module}")]).output();

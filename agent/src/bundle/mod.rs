@@ -216,7 +216,8 @@ fn fill(request: &Request<'_>, rootfs: &Path) -> Result<Bundle, BundleError> {
     storage::make(&binds, root.as_fd())?;
     let folder = rooted::open_dir(dir).map_err(failed("open", "the container's folder"))?;
     storage::write(folder.as_fd(), &binds).map_err(failed("write", "mounts.json"))?;
-    let files = etc::Files::of(task.network_mode, container, network, &spec::hostname(&input));
+    let mode = container.network.mode(task.network_mode);
+    let files = etc::Files::of(mode, container, network, &spec::hostname(&input));
     etc::write(folder.as_fd(), &files).map_err(failed("write", "etc"))?;
     let json = spec::to_json(&spec).map_err(io::Error::other);
     json.and_then(|json| {

@@ -124,7 +124,8 @@ pub fn working_directory(input: &Input<'_>) -> Result<String, SpecError> {
 #[must_use]
 pub fn hostname(input: &Input<'_>) -> String {
     let own = input.container.network.hostname.as_ref();
-    let name = match (input.task.network_mode, own) {
+    let mode = input.container.network.mode(input.task.network_mode);
+    let name = match (mode, own) {
         (NetworkMode::Host, _) => &input.host.hostname,
         (_, Some(own)) => own,
         (_, None) => return input.task.arn.id().chars().take(12).collect(),
@@ -276,7 +277,7 @@ fn linux(input: &Input<'_>) -> Result<Linux, SpecError> {
         Some(LinuxNamespaceType::Uts),
         (input.task.ipc_mode != IpcMode::Host).then_some(LinuxNamespaceType::Ipc),
         Some(LinuxNamespaceType::Cgroup),
-        match input.task.network_mode {
+        match input.container.network.mode(input.task.network_mode) {
             NetworkMode::None | NetworkMode::Bridge | NetworkMode::Awsvpc => {
                 Some(LinuxNamespaceType::Network)
             }

@@ -164,7 +164,7 @@ fn ports(task: &Task, at: usize) -> Vec<Value> {
 }
 
 fn networks(task: &Task, at: usize) -> Value {
-    let mode = task.spec.network_mode;
+    let mode = task.network_mode(at);
     let mut all = json!({ "NetworkMode": mode.as_str() });
     if let Some(place) = task.network.attachment(mode, at) {
         put(&mut all, "IPv4Addresses", Some(json!([place.addresses.ipv4])));

@@ -40,7 +40,7 @@ use crate::task::Task;
 pub fn environment(task: &Task, container: usize, serves_host: bool) -> Vec<KeyValue> {
     let network = &task.network;
     let Some(id) = network.endpoints.get(container) else { return Vec::new() };
-    let base = match task.spec.network_mode {
+    let base = match task.network_mode(container) {
         NetworkMode::Bridge | NetworkMode::Awsvpc => format!("http://{METADATA_ADDRESS}"),
         NetworkMode::Host if serves_host => format!("http://127.0.0.1:{METADATA_PORT}"),
         NetworkMode::Host | NetworkMode::None => return Vec::new(),
@@ -54,7 +54,7 @@ pub fn environment(task: &Task, container: usize, serves_host: bool) -> Vec<KeyV
     if let (Some(id), Some(_)) = (&network.credentials, &task.spec.task_role_arn) {
         let path = format!("/v2/credentials/{id}");
         // The relative one is always asked for at 169.254.170.2, which the host does not have.
-        pairs.push(if task.spec.network_mode == NetworkMode::Host {
+        pairs.push(if task.network_mode(container) == NetworkMode::Host {
             ("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{base}{path}"))
         } else {
             ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", path)

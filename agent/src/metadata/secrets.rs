@@ -37,10 +37,17 @@ impl SecretStore {
         self.by_task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in what the controller sent; whether there was room for it.
+    /// Takes in what the controller sent; whether there was room for it. That values can't be had
+    /// any more does not take away those that came before: a container that starts again by its
+    /// restart policy begins as it did at first, as on ECS.
     pub fn put(&self, secrets: TaskSecrets, now_ms: u64) -> bool {
         let has_room = {
             let mut kept = self.lock();
+            if secrets.values.is_err()
+                && kept.get(&secrets.task).is_some_and(|had| had.secrets.values.is_ok())
+            {
+                return true;
+            }
             let has_room = kept.len() < TASKS_MAX || kept.contains_key(&secrets.task);
             if has_room {
                 kept.insert(secrets.task.clone(), Kept { secrets, came_at_ms: now_ms });
@@ -117,8 +124,15 @@ mod tests {
         assert_eq!(waiting.await.unwrap().unwrap()[0].value, "one");
         let other = ContainerName::parse("other").unwrap();
         assert!(store.of(&task, &other).await.unwrap().is_empty());
-        assert!(store.put(secrets(Err("why not")), 1));
-        assert_eq!(store.of(&task, &app).await.unwrap_err(), "why not");
+        assert!(store.put(secrets(Ok("two")), 1));
+        assert_eq!(store.of(&task, &app).await.unwrap()[0].value, "two");
+        assert!(store.put(secrets(Err("why not")), 2));
+        assert_eq!(store.of(&task, &app).await.unwrap()[0].value, "two", "they were there");
+        let never = SecretStore::default();
+        assert!(never.put(secrets(Err("why not")), 1));
+        assert_eq!(never.of(&task, &app).await.unwrap_err(), "why not");
+        assert!(never.put(secrets(Ok("now")), 1));
+        assert_eq!(never.of(&task, &app).await.unwrap()[0].value, "now");
         store.retain(|_| false, UNSHOWN_MS_MAX);
         assert!(store.look(&task).is_some(), "it is new");
         store.retain(|_| false, UNSHOWN_MS_MAX + 1);

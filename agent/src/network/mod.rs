@@ -93,7 +93,7 @@ impl Network {
     #[must_use]
     pub fn namespace(&self, task: &Task, container: usize) -> Option<PathBuf> {
         let id = task.spec.arn.id();
-        let name = match task.spec.network_mode {
+        let name = match task.network_mode(container) {
             NetworkMode::Bridge => format!("{id}-{container}"),
             NetworkMode::Awsvpc => id.to_owned(),
             NetworkMode::None | NetworkMode::Host => return None,
@@ -106,7 +106,7 @@ impl Network {
     /// # Errors
     /// [`NetworkError`]; what was begun is gone.
     pub fn attach(&self, task: &Task, container: usize) -> Result<(), NetworkError> {
-        let mode = task.spec.network_mode;
+        let mode = task.network_mode(container);
         let Some(path) = self.namespace(task, container) else { return Ok(()) };
         let place = task.network.attachment(mode, container).ok_or(NetworkError::NoPlace)?;
         let mut ground = self.lock();
@@ -292,7 +292,7 @@ fn remove_link(routes: &Socket, link: &str) -> Result<(), NetworkError> {
 
 /// The elements of nftables' sets that a container needs.
 fn elements(task: &Task, container: usize) -> Vec<nft::Element> {
-    let mode = task.spec.network_mode;
+    let mode = task.network_mode(container);
     let Some(place) = task.network.attachment(mode, container) else { return Vec::new() };
     if mode == NetworkMode::Awsvpc {
         return ruleset::reachable(&place.addresses);
@@ -336,6 +336,6 @@ pub fn is_free(protocol: Protocol, port: u16) -> bool {
 /// What a task's own names stand for, for its hosts file.
 #[must_use]
 pub fn addresses_of(task: &Task, container: usize) -> Vec<IpAddr> {
-    let place = task.network.attachment(task.spec.network_mode, container);
+    let place = task.network.attachment(task.network_mode(container), container);
     place.map(|place| plan::each(&place.addresses)).unwrap_or_default()
 }

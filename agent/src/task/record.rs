@@ -2,8 +2,8 @@
 
 use loadline_model::report::clip_reason;
 use loadline_model::{
-    Assignment, ContainerReport, ContainerStatus, DesiredStatus, HealthStatus, StopCode,
-    TaskReport, TaskSpec, TaskStatus,
+    Assignment, ContainerReport, ContainerStatus, DesiredStatus, HealthStatus, NetworkMode,
+    StopCode, TaskReport, TaskSpec, TaskStatus,
 };
 use serde::{Deserialize, Serialize};
 
@@ -164,7 +164,7 @@ impl Task {
                     network_bindings: self.network.bindings(at).collect(),
                     addresses: self
                         .network
-                        .attachment(self.spec.network_mode, at)
+                        .attachment(self.network_mode(at), at)
                         .map(|place| place.addresses),
                 })
                 .collect(),
@@ -174,6 +174,13 @@ impl Task {
             stopping_at_ms: self.stop.as_ref().map(|stop| stop.at_ms),
             stopped_at_ms: self.stopped_at_ms,
         }
+    }
+
+    /// How a container meets the network.
+    #[must_use]
+    pub fn network_mode(&self, at: usize) -> NetworkMode {
+        let of_task = self.spec.network_mode;
+        self.spec.containers.get(at).map_or(of_task, |container| container.network.mode(of_task))
     }
 
     /// The OCI runtime's id of a container's newest run: short, whatever the container's name.

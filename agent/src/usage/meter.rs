@@ -135,7 +135,7 @@ impl Meter {
     /// What a container's network has counted, where it has one of its own.
     #[must_use]
     pub fn network(&self, task: &Task, at: usize, links: &LinkCounters) -> Option<NetworkUsage> {
-        let place = task.network.attachment(task.spec.network_mode, at)?;
+        let place = task.network.attachment(task.network_mode(at), at)?;
         links.behind(&self.workshop.link_of(place))
     }
 

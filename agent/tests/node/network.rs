@@ -123,6 +123,9 @@ fn a_published_port_outlives_the_agent_and_its_address_is_kept() {
         world.until("an answer", |_| get(port));
         let after = world.fake.wait(&arn, is_running).await.containers[0].clone();
         assert_eq!(after.addresses, before.addresses);
+        let has_ipv6 = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6")
+            .is_ok_and(|off| off.trim() == "0");
+        assert_eq!(before.addresses.unwrap().ipv6.is_some(), has_ipv6);
         assert_eq!(after.network_bindings, before.network_bindings);
         // The address and the port are still taken.
         let other = published(world.task("other", &["echo"]), Some(port));

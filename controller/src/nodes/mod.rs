@@ -16,6 +16,7 @@ mod about;
 mod awslogs;
 mod caller;
 mod enrolment;
+mod environment;
 mod execs;
 mod listen;
 mod node;
@@ -52,6 +53,7 @@ use self::pki::{Authority, ServerIdentity};
 use crate::engine::Engine;
 use crate::keyring::Keyring;
 use crate::logs::LogStore;
+use crate::objects::ObjectStore;
 use crate::seeing::UsageBoard;
 use crate::state::Scope;
 
@@ -82,6 +84,8 @@ pub struct AgentPort {
     pub logs: LogStore,
     /// Makes credentials of tasks and opens their secrets.
     pub keyring: Arc<Keyring>,
+    /// Where environment files lie; `None` where the operator named no store.
+    pub objects: Option<ObjectStore>,
     /// Heartbeats and lease.
     pub timing: Timing,
 }

@@ -5,15 +5,18 @@
 //! only.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use loadline_model::{ContainerName, KeyValue, TaskArn};
+use loadline_model::{ContainerName, DesiredStatus, KeyValue, TaskArn};
 use loadline_proto::convert::{TaskCredentials, TaskSecrets};
 
 use super::awslogs::stream_name;
+use super::environment::{self, Contents, FileFault};
 use crate::api::logs::group_arn;
 use crate::iam::{Context, Denied, Principal, Request, Session, TaskRole, authorize, mint};
 use crate::keyring::{Keyring, Purpose};
-use crate::state::{AwsLogs, ContainerSecret, Task, View};
+use crate::objects::ObjectName;
+use crate::state::{AwsLogs, ContainerSecret, EnvironmentFile, Task, View};
 use crate::vault::{Parameter, Secret, ValueKind, parameter_key, secret_key};
 
 /// How long credentials of a task hold, in seconds (ECS: six hours).
@@ -88,23 +91,57 @@ pub(super) fn log_groups(view: &View, tasks: &[TaskArn]) -> BTreeSet<String> {
     logs.filter(|logs| !logs.create_group).map(|logs| logs.group.clone()).collect()
 }
 
+/// The objects that the task's environment files are, where its execution role may read them;
+/// none for a task without such files, and for one that shall not run any more.
+pub(super) fn files(
+    view: &View,
+    keyring: &Keyring,
+    task: &TaskArn,
+    now_s: i64,
+) -> Result<Vec<ObjectName>, FileFault> {
+    let Some(task) = view.task(task).filter(|task| task.desired == DesiredStatus::Running) else {
+        return Ok(Vec::new());
+    };
+    let Some(definition) = view.definitions.get(&task.definition) else { return Ok(Vec::new()) };
+    let overrides = task.overrides.as_deref();
+    let wanted = definition.environment_files(overrides);
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let role = definition.roles(overrides).execution.ok_or(FileFault::NoRole)?;
+    let session = session(view, task, &role, TaskRole::Execution, now_s + 60);
+    let principal = Principal::Session(session.ok_or(FileFault::NoRole)?.into());
+    let looker = Looker { view, keyring, principal };
+    let object = |file: &EnvironmentFile| {
+        let name = ObjectName::parse(&file.object)
+            .map_err(|why| FileFault::Name(file.object.clone(), why))?;
+        looker.may("s3:GetObject", &file.object)?;
+        Ok(name)
+    };
+    wanted.iter().map(object).collect()
+}
+
 /// The task's secrets, looked up with the rights of its execution role, which must also let it
-/// write its log streams where it has one; `None` for a task that awaits nothing. `missing` are
-/// those of its [`log_groups`] that are not there.
+/// write its log streams where it has one, and the variables of its environment files; `None` for
+/// a task that awaits nothing.
 pub(super) fn secrets(
     view: &View,
     keyring: &Keyring,
     task: &TaskArn,
-    missing: &BTreeSet<String>,
+    found: Found,
     now_s: i64,
 ) -> Option<TaskSecrets> {
-    let task = view.task(task)?;
+    let Found { missing, files: contents } = found;
+    // One that shall not run any more is told so next, and needs nothing.
+    let task = view.task(task).filter(|task| task.desired == DesiredStatus::Running)?;
     let definition = view.definitions.get(&task.definition)?;
+    let overrides = task.overrides.as_deref();
     let (wanted, logs) = (&definition.body.secrets, &definition.body.logs);
-    if wanted.is_empty() && logs.is_empty() {
+    let files = definition.environment_files(overrides);
+    if wanted.is_empty() && logs.is_empty() && files.is_empty() {
         return None;
     }
-    let role = definition.roles(task.overrides.as_deref()).execution;
+    let role = definition.roles(overrides).execution;
     let as_role = |role: String| session(view, task, &role, TaskRole::Execution, now_s + 60);
     let values = match (role, wanted.is_empty()) {
         // Its output goes to the controller's own store, which asks for no role.
@@ -119,10 +156,16 @@ pub(super) fn secrets(
             None => Err(Failure::Secrets(Fault::NoRole)),
         },
     };
-    let lost = logs.values().find(|logs| !logs.create_group && missing.contains(&logs.group));
+    let is_lost = |logs: &&AwsLogs| !logs.create_group && missing.contains(&logs.group);
+    let lost = logs.values().find(is_lost);
     let values = values.and_then(|values| match lost {
         Some(logs) => Err(Failure::NoGroup(logs.group.clone())),
         None => Ok(values),
+    });
+    let spec = definition.task_spec(task.arn.clone(), overrides);
+    let values = values.and_then(|mut values| {
+        environment::lay_under(&mut values, &spec.containers, &files, &contents?)?;
+        Ok(values)
     });
     let values = values.map_err(|failure| {
         let text = format!("ResourceInitializationError: {failure}");
@@ -131,11 +174,22 @@ pub(super) fn secrets(
     Some(TaskSecrets { task: task.arn.clone(), values })
 }
 
+/// What was looked up elsewhere for a task that is about to start.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Log groups that are not there.
+    pub(super) missing: Arc<BTreeSet<String>>,
+    /// The contents of its [`files`].
+    pub(super) files: Result<Contents, FileFault>,
+}
+
 /// Why a task can't start.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("unable to pull secrets or registry auth: {0}")]
     Secrets(Fault),
+    #[error("failed to download env files: {0}")]
+    Files(#[from] FileFault),
     #[error("failed to initialize logging driver: log group {0}: AccessDeniedException: {1}")]
     Logs(String, Denied),
     #[error(
@@ -264,7 +318,7 @@ impl Looker<'_> {
     fn parameter(&self, name: &str) -> Result<String, Why> {
         let scope = &self.view.scope;
         let found = self.view.vault.parameter(scope, name);
-        let own = |found: &std::sync::Arc<Parameter>| Parameter::arn(scope, &found.name);
+        let own = |found: &Arc<Parameter>| Parameter::arn(scope, &found.name);
         let arn = match found {
             Some(parameter) => own(parameter),
             None if name.starts_with("arn:") => name.to_owned(),

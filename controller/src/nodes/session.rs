@@ -9,6 +9,7 @@
 
 mod ear;
 mod questions;
+mod reading;
 mod sent;
 mod talk;
 

@@ -55,12 +55,18 @@ pub struct DefinitionBody {
     /// Variables whose values are looked up when a task is placed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<ContainerSecret>,
+    /// Files of variables, which are read when a task is placed; each container's in its order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environment_files: Vec<EnvironmentFile>,
     /// Where containers' output goes besides their node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub logs: BTreeMap<ContainerName, AwsLogs>,
     /// The definition's tags.
     pub tags: Vec<KeyValue>,
 }
+
+/// The attribute of nodes that take the variables of environment files.
+pub const ENVIRONMENT_FILES: &str = "ecs.capability.env-files.s3";
 
 /// Log drivers of nodes, and the attributes of nodes that have them.
 const LOG_DRIVERS: [(&str, &str); 4] = [
@@ -77,6 +83,7 @@ impl DefinitionBody {
         Self {
             roles: Roles::default(),
             secrets: Vec::new(),
+            environment_files: Vec::new(),
             logs: BTreeMap::new(),
             family,
             cpu_units: None,
@@ -115,6 +122,8 @@ impl DefinitionBody {
             ("loadline.capability.init-process", any(|c| c.linux.init_process)),
             ("loadline.capability.swap", any(|c| c.linux.swaps())),
             ("loadline.capability.shared-namespaces", self.shares_namespaces()),
+            ("loadline.capability.disable-networking", any(|c| c.network.disabled)),
+            (ENVIRONMENT_FILES, !self.environment_files.is_empty()),
             ("loadline.capability.terminal", any(|c| c.pseudo_terminal || c.interactive)),
         ];
         let features = features.into_iter().filter(|(_, used)| *used).map(|(name, _)| name);
@@ -181,6 +190,15 @@ pub struct ContainerSecret {
     /// The name or ARN of a parameter, or the ARN of a secret, which a key of its JSON, a label
     /// and a version may follow.
     pub value_from: String,
+}
+
+/// An object of an S3-compatible store that holds variables of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentFile {
+    /// Which container of the definition.
+    pub container: ContainerName,
+    /// The object's ARN.
+    pub object: String,
 }
 
 /// The roles of a task: ARNs of this account's IAM.
@@ -311,10 +329,30 @@ impl TaskDefinition {
         }
     }
 
-    /// Whether a task can't start before the controller has looked its secrets up, and has seen
-    /// that its output has a place.
-    fn awaits(&self) -> bool {
-        !self.body.logs.is_empty() || !self.body.secrets.is_empty()
+    /// Whether a task can't start before the controller has looked its secrets up, has read its
+    /// environment files, and has seen that its output has a place.
+    fn awaits(&self, overrides: Option<&TaskOverrides>) -> bool {
+        let body = &self.body;
+        let told = !body.logs.is_empty() || !body.secrets.is_empty();
+        told || !self.environment_files(overrides).is_empty()
+    }
+
+    /// The environment files of a task of this definition. Those of an override are in place of
+    /// the container's own.
+    #[must_use]
+    pub fn environment_files(&self, overrides: Option<&TaskOverrides>) -> Vec<EnvironmentFile> {
+        let over = overrides.map_or(&[][..], |overrides| &overrides.containers);
+        let over = || over.iter().filter(|over| !over.environment_files.is_empty());
+        let kept = self.body.environment_files.iter();
+        let kept = kept.filter(|file| over().all(|over| over.name != file.container)).cloned();
+        let instead = over().flat_map(|over| {
+            let file = |object: &String| EnvironmentFile {
+                container: over.name.clone(),
+                object: object.clone(),
+            };
+            over.environment_files.iter().map(file)
+        });
+        kept.chain(instead).collect()
     }
 
     /// The work of a task of this definition: the definition with the overrides laid over it.
@@ -328,7 +366,7 @@ impl TaskDefinition {
             memory_mib: self.body.memory_mib,
             network_mode: self.body.network_mode,
             task_role_arn: self.roles(overrides).task,
-            awaits_secrets: self.awaits(),
+            awaits_secrets: self.awaits(overrides),
             containers: self.body.containers.clone(),
             volumes: self.body.volumes.iter().map(|volume| volume.volume.clone()).collect(),
             pid_mode: self.body.pid_mode,
@@ -399,6 +437,9 @@ pub struct ContainerOverride {
     pub command: Option<Vec<String>>,
     /// Added to the definition's environment; a name that is there already gets this value.
     pub environment: Vec<KeyValue>,
+    /// ARNs of objects: in place of the definition's environment files, where there are any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environment_files: Vec<String>,
     /// Replaces the CPU units.
     pub cpu_units: Option<u64>,
     /// Replaces the hard memory limit, MiB.

@@ -25,8 +25,9 @@ pub use agenda::{Agenda, Happened};
 pub use cluster::{Cluster, ClusterEntry, ClusterStatus};
 pub use crowd::{At, Crowd, Floor, Rooms};
 pub use definition::{
-    AwsLogs, ContainerOverride, ContainerSecret, DefinitionBody, DefinitionStatus, HostPort,
-    Platform, PortDetail, Roles, TaskDefinition, TaskOverrides, VolumeDefinition,
+    AwsLogs, ContainerOverride, ContainerSecret, DefinitionBody, DefinitionStatus,
+    ENVIRONMENT_FILES, EnvironmentFile, HostPort, Platform, PortDetail, Roles, TaskDefinition,
+    TaskOverrides, VolumeDefinition,
 };
 pub use ids::{
     ClusterName, CountingIds, DefinitionKey, Family, IdSource, Scope, ServiceKey, ServiceName,

@@ -57,6 +57,7 @@ impl World {
             relay: relay.clone(),
             usage: loadline_controller::seeing::UsageBoard::default(),
             logs: LogStore::open(&folder.path().join("logs.redb")).unwrap(),
+            objects: None,
             timing: Timing { heartbeat_interval_ms: lease_ms / 3, lease_ms },
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

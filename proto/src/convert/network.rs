@@ -53,6 +53,7 @@ pub(super) fn from_wire(
         let names = wire.hostname.iter().chain(&wire.dns_search_domains);
         names.into_iter().try_for_each(|name| check_name("hostname", name))?;
         Ok(ContainerNetwork {
+            disabled: wire.disabled,
             ports: each("ports", wire.ports)?,
             hostname: wire.hostname,
             extra_hosts: each("extra_hosts", wire.extra_hosts)?,
@@ -74,6 +75,7 @@ pub(super) fn to_wire(network: ContainerNetwork) -> Option<v1::ContainerNetwork>
         return None;
     }
     Some(v1::ContainerNetwork {
+        disabled: network.disabled,
         ports: network.ports.into_iter().map(Into::into).collect(),
         hostname: network.hostname,
         extra_hosts: network.extra_hosts.into_iter().map(Into::into).collect(),

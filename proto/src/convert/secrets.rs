@@ -8,8 +8,8 @@ use loadline_model::{ContainerName, KeyValue, TaskArn};
 use super::{CONTAINERS_MAX, InvalidField, at_most, id};
 use crate::v1;
 
-/// Most values of one container.
-const VALUES_MAX: usize = 100;
+/// Most values of one container: its secrets, and the variables of its environment files.
+pub const SECRETS_PER_CONTAINER_MAX: usize = 10_000;
 /// Longest reason, in bytes.
 const ERROR_BYTES_MAX: usize = 4096;
 
@@ -42,7 +42,7 @@ impl TryFrom<v1::TaskSecrets> for TaskSecrets {
         at_most("containers", wire.containers.len(), CONTAINERS_MAX)?;
         let mut values = BTreeMap::new();
         for container in wire.containers {
-            at_most("environment", container.environment.len(), VALUES_MAX)?;
+            at_most("environment", container.environment.len(), SECRETS_PER_CONTAINER_MAX)?;
             let name = id("container_name", ContainerName::parse(&container.container_name))?;
             let pairs = container.environment.into_iter();
             let pairs = pairs.map(|pair| KeyValue { name: pair.name, value: pair.value });

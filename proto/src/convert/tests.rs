@@ -113,6 +113,7 @@ prop_compose! {
         dns_servers in prop::collection::vec(any::<std::net::IpAddr>(), 0..3),
         dns_search_domains in prop::collection::vec("[a-z.]{1,9}", 0..3),
         links in prop::collection::vec(("[a-z]{1,9}", "[a-z]{1,9}"), 0..3),
+        disabled in any::<bool>(),
     ) -> ContainerNetwork {
         let mapping = |(container_port, host_port, protocol)| {
             PortMapping { container_port, host_port, protocol }
@@ -120,6 +121,7 @@ prop_compose! {
         let entry = |(hostname, address)| HostEntry { hostname, address };
         let link = |(container, alias)| Link { container, alias };
         ContainerNetwork {
+            disabled,
             ports: ports.into_iter().map(mapping).collect(),
             hostname,
             extra_hosts: extra_hosts.into_iter().map(entry).collect(),

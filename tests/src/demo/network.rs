@@ -48,7 +48,8 @@ impl Network {
     }
 
     /// The name of the host's side: at most 15 bytes.
-    fn outside(&self) -> String {
+    #[must_use]
+    pub fn outside(&self) -> String {
         self.name.replace("loadline-", "ll-")
     }
 

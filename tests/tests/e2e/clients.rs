@@ -1,9 +1,12 @@
 //! Clients that are not ours: boto3 and others drive the controller with nothing but its address.
 
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::process::Command;
 
 use loadline_fixtures::{Image, folders};
-use loadline_tests::cluster::Cluster;
+use loadline_tests::cluster::{Cluster, NodeOptions};
 use loadline_tests::program;
 use loadline_tests::require;
 use loadline_tests::require::{Facility, python};
@@ -12,9 +15,14 @@ use crate::world::{cluster, end};
 
 /// Runs a script of `tests/clients` against the cluster; it ends with 0 where every claim holds.
 fn script(cluster: &Cluster, name: &str) {
+    script_with(cluster, name, &[]);
+}
+
+/// The same with more arguments.
+fn script_with(cluster: &Cluster, name: &str, more: &[&str]) {
     let mut command = Command::new(python());
     command.arg(folders::workspace().join("tests/clients").join(name));
-    command.arg(format!("http://{}", cluster.api.address));
+    command.arg(format!("http://{}", cluster.api.address)).args(more);
     command.env("AWS_ACCESS_KEY_ID", &cluster.api.key.id);
     command.env("AWS_SECRET_ACCESS_KEY", &cluster.api.key.secret);
     command.env("AWS_DEFAULT_REGION", &cluster.api.region);
@@ -71,8 +79,54 @@ fn a_task_is_told_its_secrets_and_its_output_becomes_log_events() {
     end(cluster);
 }
 
+#[test]
+fn variables_of_files_in_a_store_reach_their_container_and_nobody_else() {
+    require!(
+        "variables_of_files_in_a_store_reach_their_container_and_nobody_else": Facility::Root,
+        Facility::Python("boto3"),
+        Facility::Program("busybox"),
+    );
+    let keys = tempfile::tempdir().unwrap();
+    let key = keys.path().join("s3-credentials");
+    let text = "[store]\naws_access_key_id = STORE\naws_secret_access_key = store-secret\n";
+    std::fs::write(&key, text).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    // Free for a moment more; the script listens there.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let key = key.to_string_lossy();
+    let more =
+        ["--s3-endpoint", &endpoint, "--s3-region", "eu-west-1", "--s3-credentials-file", &key];
+    let mut cluster = Cluster::start_more(&more).unwrap();
+    let memory_mib = Some(1024);
+    cluster.add_node(&NodeOptions { memory_mib, ..NodeOptions::default() }).unwrap();
+    cluster.import(0, &Image::busybox("busybox:latest").unwrap()).unwrap();
+    script_with(&cluster, "files.py", &[&port]);
+    let told = |file: &PathBuf| {
+        let text = std::fs::read(file).unwrap_or_default();
+        text.windows(6).any(|six| six == b"hush-1") && !file.to_string_lossy().contains("/log")
+    };
+    let state: Vec<PathBuf> = walk(cluster.folder.path()).into_iter().filter(told).collect();
+    assert!(state.is_empty(), "a variable lies on disk in the clear: {state:?}");
+    end(cluster);
+}
+
+#[test]
+fn without_a_store_environment_files_are_taken_and_their_task_says_what_is_missing() {
+    require!(
+        "without_a_store_environment_files_are_taken_and_their_task_says_what_is_missing":
+            Facility::Root,
+        Facility::Python("boto3"),
+        Facility::Program("busybox"),
+    );
+    let cluster = cluster(1024);
+    cluster.import(0, &Image::busybox("busybox:latest").unwrap()).unwrap();
+    script_with(&cluster, "files.py", &["none"]);
+    end(cluster);
+}
+
 /// Every file below a folder.
-fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+fn walk(folder: &std::path::Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         match entry.file_type() {

@@ -158,3 +158,120 @@ fn an_awsvpc_task_is_reached_by_its_own_address_and_a_bridge_task_only_by_its_po
     assert!(ask("10.213.0.3").is_err(), "{closed} can be reached from outside");
     end(cluster);
 }
+
+/// What a container says as JSON, a value for each verb, once it has said so many.
+fn told(cluster: &Cluster, task: &str, container: &str, count: usize) -> Vec<Value> {
+    until(&format!("{container} says {count} things"), || {
+        let input = json!({ "task": task, "containerName": container });
+        let answer = cluster.api.own("ReadTaskLogs", &input).unwrap_or_default();
+        let events = answer["events"].as_array().cloned().unwrap_or_default();
+        let lines = events.iter().filter_map(|event| event["message"].as_str());
+        let told: Vec<Value> = lines.filter_map(|line| serde_json::from_str(line).ok()).collect();
+        Ok((count <= told.len()).then_some(told))
+    })
+    .unwrap()
+}
+
+/// The IPv6 address that a container has on its link, its only one.
+fn ipv6(addresses: &Value) -> String {
+    let all = addresses["eth0"].as_array().unwrap().iter().filter_map(Value::as_str);
+    let all: Vec<&str> = all.filter(|address| address.contains(':')).collect();
+    assert_eq!(all.len(), 1, "{addresses}");
+    assert!(all[0].starts_with("fd"), "{addresses}");
+    all[0].to_owned()
+}
+
+#[test]
+fn over_ipv6_tasks_reach_each_other_and_are_reached_also_when_the_agent_was_killed() {
+    require!("over_ipv6_tasks_reach_each_other_and_are_reached_also_when_the_agent_was_killed":
+        Facility::Root, Facility::Program("nft"), Facility::Program("curl"), Facility::Ipv6);
+    let mut cluster = cluster();
+    let outside = Outside::new().unwrap();
+    let (host, out) = ("fd77::1", "fd77::2");
+    outside.add_ipv6(host, out).unwrap();
+    let serve = |text, more| json!([probe("web", &["addresses", "--", "serve", "80", text], more)]);
+    let ports = json!({ "portMappings": [{ "containerPort": 80, "hostPort": 8080 }] });
+    let bridge = run(&cluster, "bridge", "bridge", serve("bridge", ports));
+    let bridge = ipv6(&told(&cluster, &bridge, "web", 1)[0]);
+    let vpc = run(&cluster, "vpc", "awsvpc", serve("vpc", json!({})));
+    let interface = cluster.api.task(&vpc).unwrap()["containers"][0]["networkInterfaces"].clone();
+    let vpc = ipv6(&told(&cluster, &vpc, "web", 1)[0]);
+    assert_eq!(interface[0]["ipv6Address"], vpc, "the API shows the container's own");
+
+    // What the host itself asks for is not forwarded.
+    assert_eq!(get(&format!("[{host}]:8080"))["text"], "bridge", "by the host's address");
+    assert_eq!(get(&format!("[{vpc}]:80"))["text"], "vpc", "by the task's own");
+    assert!(std::net::TcpStream::connect("[::1]:8080").is_err(), "as documented");
+
+    // The host's owner lets it forward IPv6.
+    std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap();
+    outside.add_route_by("fd00::/8", host).unwrap();
+    let ask = |url: &str| {
+        let answer = netns::run(outside.command("curl").args(["-gsS", "-m", "5", url]));
+        answer.map(|answer| serde_json::from_str::<Value>(&answer).unwrap())
+    };
+    for (url, text) in [(format!("[{host}]:8080"), "bridge"), (format!("[{vpc}]"), "vpc")] {
+        let answer = ask(&format!("http://{url}/")).unwrap();
+        assert_eq!(answer, json!({ "text": text, "peer": out }), "{url} from outside");
+    }
+    assert!(ask(&format!("http://[{bridge}]/")).is_err(), "a bridge task has only its ports");
+    for mode in ["bridge", "awsvpc"] {
+        let verbs = [
+            "addresses",
+            "--",
+            "fetch",
+            &format!("http://[{bridge}]/"),
+            "--",
+            "fetch",
+            &format!("http://[{vpc}]/"),
+            "--",
+            "fetch",
+            &format!("http://[{host}]:8080/"),
+        ];
+        let asks = probe("asks", &verbs, json!({}));
+        let told = said(&cluster, &begin(&cluster, "asks", mode, json!([asks])));
+        let own = ipv6(&told[0]);
+        let bodies: Vec<&Value> = told[1..].iter().map(|answer| &answer["body"]).collect();
+        assert_eq!(bodies[0], &json!({ "text": "bridge", "peer": own }), "{mode}: {told:?}");
+        assert_eq!(bodies[1], &json!({ "text": "vpc", "peer": own }), "{mode}: {told:?}");
+        assert_eq!(bodies[2]["text"], "bridge", "{mode}, by the host's port: {told:?}");
+    }
+
+    cluster.kill_agent(0).unwrap();
+    assert_eq!(ask(&format!("http://[{host}]:8080/")).unwrap()["text"], "bridge", "without agent");
+    cluster.start_agent(0).unwrap();
+    cluster.until_connected(1).unwrap();
+    for url in [format!("[{host}]:8080"), format!("[{vpc}]:80")] {
+        let answer = ask(&format!("http://{url}/")).unwrap();
+        assert_eq!(answer["peer"], out, "{url} with the next agent");
+    }
+    end(cluster);
+}
+
+#[test]
+fn a_container_with_networking_disabled_has_loopback_alone_beside_one_that_has_more() {
+    require!("a_container_with_networking_disabled_has_loopback_alone_beside_one_that_has_more":
+        Facility::Root, Facility::Program("nft"));
+    let cluster = cluster();
+    for mode in ["bridge", "host", "none"] {
+        let verbs = ["addresses", "--", "env"];
+        let off = probe("off", &verbs, json!({ "disableNetworking": true, "essential": false }));
+        // One that waits: the end of an essential container ends its task.
+        let after = json!([{ "containerName": "off", "condition": "COMPLETE" }]);
+        let on = probe("on", &verbs, json!({ "dependsOn": after }));
+        let task = begin(&cluster, mode, mode, json!([off, on]));
+        let (off, on) = (told(&cluster, &task, "off", 2), told(&cluster, &task, "on", 2));
+        let links: Vec<&String> = off[0].as_object().unwrap().keys().collect();
+        assert_eq!(links, ["lo"], "{mode}: {off:?}");
+        let has_metadata = |told: &[Value]| told[1].to_string().contains("ECS_CONTAINER_METADATA");
+        assert!(!has_metadata(&off), "{mode}: nobody could ask there: {off:?}");
+        assert_eq!(has_metadata(&on), mode != "none", "{mode}: {on:?}");
+        assert_eq!(on[0]["eth0"].is_array(), mode == "bridge", "{mode}: {on:?}");
+        cluster.api.until(&[task], "STOPPED").unwrap();
+    }
+    let shown = cluster.api.ecs("DescribeTaskDefinition", &json!({ "taskDefinition": "bridge" }));
+    let shown = shown.unwrap()["taskDefinition"].clone();
+    assert_eq!(shown["containerDefinitions"][0]["disableNetworking"], true, "{shown}");
+    assert!(shown["requiresAttributes"].to_string().contains("disable-networking"), "{shown}");
+    end(cluster);
+}

@@ -41,6 +41,15 @@ impl fmt::Debug for SecretKey {
     }
 }
 
+/// An access key of ours at somebody else's service.
+#[derive(Clone, Debug)]
+pub struct AccessKey {
+    /// What is told.
+    pub id: String,
+    /// What signs.
+    pub secret: SecretKey,
+}
+
 /// The access keys that are let in.
 #[derive(Clone, Debug, Default)]
 pub struct AccessKeys {
@@ -87,8 +96,9 @@ pub enum CredentialsError {
     },
     /// Others can read the file, or it is somebody else's.
     #[error(
-        "credentials file {path} is {what}; its keys may be known: remove it, and the next start \
-         makes new ones, or run `chmod 600` and `chown root` on it if you know better"
+        "credentials file {path} is {what}; its keys may be known: put new ones there (of the \
+         clients' file the next start makes some once it is removed), or run `chmod 600` and \
+         `chown root` on it if you know better"
     )]
     Exposed {
         /// The file.
@@ -105,6 +115,14 @@ pub enum CredentialsError {
         line: usize,
         /// What is wrong.
         why: &'static str,
+    },
+    /// A file that shall hold the one key that we use.
+    #[error("credentials file {path} holds {count} keys: leave the one that is to be used")]
+    NotOne {
+        /// The file.
+        path: PathBuf,
+        /// How many it holds.
+        count: usize,
     },
 }
 
@@ -131,6 +149,20 @@ pub fn load_or_create(path: &Path) -> Result<AccessKeys, CredentialsError> {
             load(open(path).map_err(io_error("open", path))?, path)
         }
         Err(error) => Err(io_error("open", path)(error)),
+    }
+}
+
+/// Reads the one access key of `path`, which is kept as closely as the clients' file.
+///
+/// # Errors
+/// [`CredentialsError`] as [`load_or_create`], and where it does not hold exactly one.
+pub fn load_one(path: &Path) -> Result<AccessKey, CredentialsError> {
+    let keys = load(open(path).map_err(io_error("open", path))?, path)?;
+    let count = keys.count();
+    let mut keys = keys.by_id.into_iter();
+    match (keys.next(), keys.next()) {
+        (Some((id, secret)), None) => Ok(AccessKey { id, secret }),
+        _ => Err(CredentialsError::NotOne { path: path.to_owned(), count }),
     }
 }
 
@@ -277,6 +309,24 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         let error = load_or_create(&path).unwrap_err().to_string();
         assert!(error.contains("open to others (mode 0640)"), "{error}");
+    }
+
+    #[test]
+    fn a_file_of_our_own_key_holds_one_and_is_closed_to_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s3-credentials");
+        assert!(load_one(&path).unwrap_err().to_string().contains("open credentials file"));
+        let one = "[default]\naws_access_key_id = A\naws_secret_access_key = s\n";
+        write_synced(&path, one).unwrap();
+        let key = load_one(&path).unwrap();
+        assert_eq!((key.id.as_str(), key.secret.as_bytes()), ("A", &b"s"[..]));
+        assert!(!format!("{key:?}").contains("\"s\""));
+        std::fs::write(&path, format!("{one}{}", one.replace("= A", "= B"))).unwrap();
+        assert!(load_one(&path).unwrap_err().to_string().contains("holds 2 keys"));
+        std::fs::write(&path, "").unwrap();
+        assert!(load_one(&path).unwrap_err().to_string().contains("holds 0 keys"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(load_one(&path), Err(CredentialsError::Exposed { .. })));
     }
 
     #[test]

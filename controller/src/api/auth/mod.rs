@@ -15,9 +15,11 @@ use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
 
 pub use self::canonical::Head;
-pub use self::credentials::{AccessKeys, CredentialsError, SecretKey};
+pub use self::credentials::{AccessKey, AccessKeys, CredentialsError, SecretKey};
 pub use self::replays::{REPLAYS_MAX, Replays};
+pub(crate) use self::scope::ALGORITHM;
 use self::scope::Authorization;
+pub(crate) use self::sigv4::{sign, signing_key};
 use crate::iam::Principal;
 
 /// How far a request's time may be from ours, in seconds (AWS: 15 minutes).

@@ -9,7 +9,7 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 use super::{AuthRefusal, CLOCK_SKEW_S_MAX, Head};
 
 /// The only algorithm served.
-pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+pub(crate) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// Longest time that a presigned request holds, in seconds: seven days, as with AWS.
 const EXPIRES_S_MAX: i64 = 604_800;

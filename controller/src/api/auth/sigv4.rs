@@ -35,7 +35,8 @@ pub(super) fn verify(
     ))
 }
 
-fn signing_key(secret: &SecretKey, date: &str, region: &str, service: &str) -> [u8; 32] {
+/// The key that requests of one day to one service are signed with.
+pub(crate) fn signing_key(secret: &SecretKey, date: &str, region: &str, service: &str) -> [u8; 32] {
     let first = [b"AWS4", secret.as_bytes()].concat();
     [date, region, service, "aws4_request"]
         .into_iter()
@@ -46,7 +47,8 @@ fn signing_key(secret: &SecretKey, date: &str, region: &str, service: &str) -> [
         .1
 }
 
-fn sign(key: &[u8], message: &[u8]) -> [u8; 32] {
+/// HMAC-SHA256.
+pub(crate) fn sign(key: &[u8], message: &[u8]) -> [u8; 32] {
     let mut mac =
         Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length (RFC 2104)");
     mac.update(message);

@@ -6,6 +6,7 @@ mod attributes;
 mod check;
 mod clusters;
 mod definitions;
+mod environment_files;
 mod execute;
 mod instances;
 mod needs;

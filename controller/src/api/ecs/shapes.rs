@@ -25,6 +25,16 @@ shape! {
 }
 
 shape! {
+    /// A file of variables, in both directions.
+    EnvironmentFile = "EnvironmentFile" {
+        /// The ARN of an S3 object whose key ends with `.env`.
+        value: "value" => String,
+        /// `s3`.
+        kind: "type" => String,
+    }
+}
+
+shape! {
     /// Why something that was asked for is not in the answer.
     Failure = "Failure" {
         /// What it is about.

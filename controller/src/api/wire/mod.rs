@@ -142,20 +142,9 @@ impl fmt::Display for DecodeError {
             Fault::OutOfRange => write!(f, "{path} is out of range"),
             Fault::Missing => write!(f, "{path} is required"),
             Fault::Unknown(shape) => write!(f, "{path} is not a field of {shape}"),
-            Fault::Unsupported => match instead(path) {
-                Some(hint) => write!(f, "{path} is not supported: {hint}"),
-                None => write!(f, "{path} is not supported yet"),
-            },
+            Fault::Unsupported => write!(f, "{path} is not supported yet"),
         }
     }
-}
-
-/// What to do without a field that will stay away.
-fn instead(path: &str) -> Option<&'static str> {
-    path.ends_with("environmentFiles").then_some(
-        "there is no S3 here; use environment, or secrets with the ARN of a parameter or secret, \
-         which may hold a whole file of JSON",
-    )
 }
 
 impl std::error::Error for DecodeError {}

@@ -114,6 +114,7 @@ fn overrides_change_the_work_and_the_reservation() {
         name: ContainerName::parse("main").unwrap(),
         command: Some(vec!["sleep".into()]),
         environment: vec![pair("A", "1")],
+        environment_files: vec![],
         cpu_units: Some(10),
         memory_mib: Some(20),
         memory_reservation_mib: None,

@@ -1,10 +1,11 @@
 //! The middle of a session: three sources of events, one owner.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use loadline_model::{Assignment, DesiredStatus, InstanceArn, TaskArn};
-use loadline_proto::convert::{TaskQuestion, reports_from_wire, usage_from_wire};
+use loadline_proto::convert::{TaskQuestion, TaskSecrets, reports_from_wire, usage_from_wire};
 use loadline_proto::v1::agent_message::Kind as FromAgent;
 use loadline_proto::v1::controller_message::Kind as ToAgent;
 use loadline_proto::v1::{self, Applied, Change, ReportAck, ReportAcks, Reports, Usage};
@@ -14,12 +15,14 @@ use tonic::Status;
 
 use super::ear::Heard as Ears;
 use super::questions::Questions;
+use super::reading::Reading;
 use super::sent::{Heard, Sent, snapshot_parts};
 use super::{AgentPort, End, Outgoing, message, status, welcome};
 use crate::command::TaskReports;
 use crate::engine::{NodeChange, NodeWatch, Told};
 use crate::nodes::about;
-use crate::nodes::private::{self, Given};
+use crate::nodes::environment::Contents;
+use crate::nodes::private::{self, Found, Given};
 use crate::nodes::relay::Question;
 use crate::state::{SessionId, View};
 
@@ -44,6 +47,7 @@ pub(super) struct Talk<'a> {
     sent: Sent,
     questions: Questions,
     given: Given,
+    reading: Reading,
     /// When to look whether the agent is silent.
     look_at: Instant,
     /// The newest version of each task's report that is durable, to be told.
@@ -59,10 +63,19 @@ impl<'a> Talk<'a> {
         session: SessionId,
         outgoing: Outgoing,
     ) -> Self {
-        let look_at = Instant::now() + port.timing.lease();
-        let (sent, questions) = (Sent::default(), Questions::default());
-        let (given, acks, acks_at) = (Given::default(), BTreeMap::new(), None);
-        Self { port, node, session, outgoing, sent, questions, given, look_at, acks, acks_at }
+        Self {
+            port,
+            node,
+            session,
+            outgoing,
+            sent: Sent::default(),
+            questions: Questions::default(),
+            given: Given::default(),
+            reading: Reading::default(),
+            look_at: Instant::now() + port.timing.lease(),
+            acks: BTreeMap::new(),
+            acks_at: None,
+        }
     }
 
     /// Goes on until something ends it.
@@ -105,6 +118,9 @@ impl<'a> Talk<'a> {
                     None => self.watch_again(&mut watch).await?,
                 },
                 Some(question) = asked.recv() => self.ask(question).await?,
+                secrets = self.reading.next(self.port), if !self.reading.is_idle() => {
+                    self.send_secrets(secrets).await?;
+                }
                 _ = refresh.tick() => self.refresh().await?,
                 () = &mut alarm => self.on_alarm(due).await?,
             }
@@ -249,17 +265,34 @@ impl<'a> Talk<'a> {
         }
         let view = self.port.engine.snapshot();
         let missing = self.missing_groups(private::log_groups(&view, tasks)).await;
+        let missing = Arc::new(missing);
         for task in tasks {
             let keyring = &self.port.keyring;
-            if let Some(secrets) = private::secrets(&view, keyring, task, &missing, now_s()) {
-                if let Err(why) = &secrets.values {
-                    tracing::warn!(node = %self.node, %task, "no secrets for a task: {why}");
+            let missing = Arc::clone(&missing);
+            let files = match private::files(&view, keyring, task, now_s()) {
+                Ok(files) if files.is_empty() => Ok(Contents::new()),
+                // They come from another machine, for which the session does not wait.
+                Ok(_) => {
+                    self.reading.push(task.clone(), missing);
+                    self.send_credentials(&view, task).await?;
+                    continue;
                 }
-                self.send(ToAgent::TaskSecrets(secrets.into())).await?;
-            }
+                Err(fault) => Err(fault),
+            };
+            let found = Found { missing, files };
+            let secrets = private::secrets(&view, keyring, task, found, now_s());
+            self.send_secrets(secrets).await?;
             self.send_credentials(&view, task).await?;
         }
         Ok(())
+    }
+
+    async fn send_secrets(&self, secrets: Option<TaskSecrets>) -> Result<(), End> {
+        let Some(secrets) = secrets else { return Ok(()) };
+        if let Err(why) = &secrets.values {
+            tracing::warn!(node = %self.node, task = %secrets.task, "no secrets for a task: {why}");
+        }
+        self.send(ToAgent::TaskSecrets(secrets.into())).await
     }
 
     /// Those of these log groups that are not there. What the log store can't say now is no reason
@@ -347,7 +380,8 @@ fn running(assignments: &[Assignment]) -> Vec<TaskArn> {
     wanted.map(|one| one.task.arn.clone()).collect()
 }
 
-fn now_s() -> i64 {
+/// Now, in seconds since the Unix epoch.
+pub(super) fn now_s() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }

@@ -21,7 +21,7 @@ pub(super) use self::read::{
     CONSTRAINTS_MAX, container_cpu, container_memory, environment, member_of, words,
 };
 pub(super) use self::shapes::{
-    DeregisterTaskDefinitionRequest, DeregisterTaskDefinitionResponse,
+    ContainerDefinition, DeregisterTaskDefinitionRequest, DeregisterTaskDefinitionResponse,
     DescribeTaskDefinitionRequest, DescribeTaskDefinitionResponse,
     ListTaskDefinitionFamiliesRequest, ListTaskDefinitionFamiliesResponse,
     ListTaskDefinitionsRequest, ListTaskDefinitionsResponse, RegisterTaskDefinitionRequest,

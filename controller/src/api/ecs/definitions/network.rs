@@ -61,6 +61,7 @@ pub(super) fn read(
     }
     most(&at("portMappings"), ports.len(), PORTS_MAX)?;
     let network = ContainerNetwork {
+        disabled: given.disable_networking.unwrap_or(false),
         ports,
         hostname: given.hostname.clone().filter(|name| !name.is_empty()),
         extra_hosts: extra_hosts(&at("extraHosts"), given)?,
@@ -87,7 +88,15 @@ fn fits(
 ) -> Result<(), ApiError> {
     let (host, bridge) = (mode == NetworkMode::Host, mode == NetworkMode::Bridge);
     let awsvpc = mode == NetworkMode::Awsvpc;
+    let reached = !network.ports.is_empty() || !network.links.is_empty();
+    if network.disabled && reached {
+        let at = at("disableNetworking");
+        return Err(ApiError::client(format_args!(
+            "{at} can't be used with portMappings or links: the container has no network."
+        )));
+    }
     for (field, is_wrong) in [
+        ("disableNetworking", network.disabled && awsvpc),
         ("links", !network.links.is_empty() && !bridge),
         ("hostname", network.hostname.is_some() && (host || awsvpc)),
         ("extraHosts", !network.extra_hosts.is_empty() && awsvpc),

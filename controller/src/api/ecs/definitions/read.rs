@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use loadline_model::{ContainerName, ContainerSpec, KeyValue, NetworkMode};
 
 use super::super::shapes::NameValue;
-use super::super::{check, roles};
+use super::super::{check, environment_files, roles};
 use super::shapes::{
     ContainerDefinition, RegisterTaskDefinitionRequest, RuntimePlatform,
     TaskDefinitionPlacementConstraint,
@@ -50,6 +50,7 @@ pub(super) fn definition(
     let roles = roles::read(scope, request.task_role_arn, request.execution_role_arn)?;
     let given = request.container_definitions;
     let secrets = secrets::read(&given, &roles)?;
+    let environment_files = environment_files::read(&given)?;
     let port_details = port_details(&given)?;
     let logs = logs::read(scope, &given)?;
     let containers = containers(given, network_mode, task_cpu, task_memory)?;
@@ -62,6 +63,7 @@ pub(super) fn definition(
         containers,
         port_details,
         secrets,
+        environment_files,
         logs,
         requires_compatibilities: compatibilities,
         platform: request.runtime_platform.map(platform).transpose()?,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::shapes::{Attribute, NameValue, Tag};
+use super::super::shapes::{Attribute, EnvironmentFile, NameValue, Tag};
 use super::lifecycle::{ContainerDependency, ContainerRestartPolicy, HealthCheckShape};
 use super::linux::{LinuxParametersShape, SystemControl, UlimitShape};
 use super::storage::{MountPointShape, VolumeFromShape, VolumeShape};
@@ -70,6 +70,8 @@ shape! {
         command: "command" => Option<Vec<String>>,
         /// On top of the image's environment.
         environment: "environment" => Option<Vec<NameValue>>,
+        /// Files with more variables, read when a task is placed.
+        environment_files: "environmentFiles" => Option<Vec<EnvironmentFile>>,
         /// The same, with values that are looked up when a task is placed.
         secrets: "secrets" => Option<Vec<Secret>>,
         /// Where its output goes besides its node.
@@ -102,6 +104,8 @@ shape! {
         working_directory: "workingDirectory" => Option<String>,
         /// Whether the root filesystem is read-only.
         readonly_root_filesystem: "readonlyRootFilesystem" => Option<bool>,
+        /// Whether it has loopback alone.
+        disable_networking: "disableNetworking" => Option<bool>,
         /// Other containers that it finds by name: `NAME` or `NAME:ALIAS`.
         links: "links" => Option<Vec<String>>,
         /// Its host name.
@@ -122,8 +126,7 @@ shape! {
         system_controls: "systemControls" => Option<Vec<SystemControl>>,
     }
     unsupported [
-        "repositoryCredentials", "environmentFiles", "versionConsistency",
-        "disableNetworking",
+        "repositoryCredentials", "versionConsistency",
         "resourceRequirements", "firelensConfiguration", "credentialSpecs",
     ]
 }

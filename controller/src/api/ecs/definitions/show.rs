@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use loadline_model::{ContainerSpec, IpcMode, KeyValue, PidMode};
 
+use super::super::environment_files;
 use super::super::shapes::{Attribute, show_pairs};
 use super::network;
 use super::shapes::{
@@ -66,6 +67,7 @@ fn container(spec: &ContainerSpec, body: &DefinitionBody) -> ContainerDefinition
         memory: spec.memory_mib.map(number),
         memory_reservation: spec.memory_reservation_mib.map(number),
         port_mappings: Some(network::show_ports(spec, body, body.network_mode)),
+        disable_networking: own.disabled.then_some(true),
         links: network::show_links(spec),
         hostname: own.hostname.clone(),
         extra_hosts: network::show_hosts(spec),
@@ -75,6 +77,7 @@ fn container(spec: &ContainerSpec, body: &DefinitionBody) -> ContainerDefinition
         entry_point: spec.entry_point.clone(),
         command: spec.command.clone(),
         environment: Some(show_pairs(&spec.environment)),
+        environment_files: environment_files::show(&body.environment_files, &spec.name),
         secrets: secrets::show(&body.secrets, &spec.name),
         log_configuration: logs::show(&body.logs, spec),
         mount_points: None,

@@ -10,7 +10,7 @@ use super::super::definitions::{
 use super::super::placement::{constraints, strategies};
 use super::super::reference::{cluster_name, definition_ref, instance_arn};
 use super::super::shapes::Tag;
-use super::super::{check, roles};
+use super::super::{check, environment_files, roles};
 use super::shapes::{ContainerOverride, RunTaskRequest, StartTaskRequest, TaskOverride};
 use crate::api::ApiError;
 use crate::command::{PropagateTags, RUN_COUNT_MAX, RunTask, StartTask};
@@ -30,19 +30,22 @@ pub(super) fn run_task(scope: &Scope, request: RunTaskRequest) -> Result<RunTask
     let count = request.count.unwrap_or(1);
     let count = u32::try_from(count).ok().filter(|n| (1..=RUN_COUNT_MAX).contains(n));
     let cluster = cluster_name(scope, request.cluster.as_deref())?;
+    let overrides = overrides(scope, request.overrides)?;
+    let mut constraints = constraints(request.placement_constraints.unwrap_or_default())?;
+    constraints.extend(overrides.as_ref().and_then(environment_files::constraint));
     Ok(RunTask {
         definition: definition_ref(scope, &request.task_definition)?,
         count: count.ok_or_else(|| {
             ApiError::invalid(format_args!("count must be between 1 and {RUN_COUNT_MAX}"))
         })?,
-        overrides: overrides(scope, request.overrides)?,
+        overrides,
         group: group(request.group)?,
         started_by: started_by(request.started_by)?,
         client_token: check::client_token(request.client_token)?,
         tags: tags(request.tags, request.enable_ecs_managed_tags, &cluster)?,
         propagate_tags: propagate_tags(request.propagate_tags.as_deref())?,
         execute_command: request.enable_execute_command.unwrap_or(false),
-        constraints: constraints(request.placement_constraints.unwrap_or_default())?,
+        constraints,
         strategy: strategies(request.placement_strategy.unwrap_or_default())?,
         cluster,
     })
@@ -114,6 +117,7 @@ fn overrides(
         containers: vec![],
     };
     let mut names = BTreeSet::new();
+    let mut files = 0;
     for (index, over) in given.container_overrides.unwrap_or_default().into_iter().enumerate() {
         let at = format!("overrides.containerOverrides[{index}]");
         let over = container_override(&at, over)?;
@@ -121,8 +125,10 @@ fn overrides(
             let message = format!("{at}.name: {} is overridden twice", over.name);
             return Err(ApiError::invalid(message));
         }
+        files += over.environment_files.len();
         read.containers.push(over);
     }
+    environment_files::at_most("overrides", files)?;
     Ok(Some(read).filter(|read| *read != TaskOverrides::default()))
 }
 
@@ -138,6 +144,10 @@ fn container_override(
             .map_err(|bad| ApiError::invalid(format_args!("{at}.name: {}", bad.why)))?,
         command: words(&field("command"), over.command)?,
         environment: environment(&field("environment"), over.environment.unwrap_or_default())?,
+        environment_files: environment_files::objects(
+            &field("environmentFiles"),
+            &over.environment_files.unwrap_or_default(),
+        )?,
         cpu_units: container_cpu(&field("cpu"), over.cpu)?,
         memory_mib: container_memory(&field("memory"), over.memory)?,
         memory_reservation_mib: container_memory(&field("memoryReservation"), soft)?,

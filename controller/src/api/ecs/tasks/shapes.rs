@@ -2,7 +2,7 @@
 
 use super::super::network::NetworkConfiguration;
 use super::super::placement::{PlacementConstraint, PlacementStrategy};
-use super::super::shapes::{Attribute, Failure, NameValue, Tag};
+use super::super::shapes::{Attribute, EnvironmentFile, Failure, NameValue, Tag};
 use crate::api::wire::{EpochSeconds, Never, shape};
 
 shape! {
@@ -72,6 +72,8 @@ shape! {
         command: "command" => Option<Vec<String>>,
         /// Added, or replacing what has the same name.
         environment: "environment" => Option<Vec<NameValue>>,
+        /// In place of the definition's.
+        environment_files: "environmentFiles" => Option<Vec<EnvironmentFile>>,
         /// CPU units.
         cpu: "cpu" => Option<i32>,
         /// MiB.
@@ -79,7 +81,7 @@ shape! {
         /// MiB.
         memory_reservation: "memoryReservation" => Option<i32>,
     }
-    unsupported ["environmentFiles", "resourceRequirements"]
+    unsupported ["resourceRequirements"]
 }
 
 shape! {

@@ -5,6 +5,7 @@ use loadline_model::{
     ContainerSpec, ContainerStatus, HealthStatus, NetworkMode, Protocol, TaskSpec, TaskStatus,
 };
 
+use super::super::environment_files;
 use super::super::shapes::{NameValue, show_pairs, show_tags};
 use super::shapes::{
     Attachment, Container, ContainerOverride, NetworkBinding, NetworkInterface, Task as Shown,
@@ -173,6 +174,7 @@ fn overrides(task: &Task) -> TaskOverride {
             name: Some(container.name.to_string()),
             command: None,
             environment: None,
+            environment_files: None,
             cpu: None,
             memory: None,
             memory_reservation: None,
@@ -182,6 +184,7 @@ fn overrides(task: &Task) -> TaskOverride {
             let pairs = show_pairs(&over.environment);
             shown.command = over.command.clone();
             shown.environment = Some(pairs).filter(|pairs| !pairs.is_empty());
+            shown.environment_files = environment_files::shown(&over.environment_files);
             shown.cpu = over.cpu_units.map(number);
             shown.memory = over.memory_mib.map(number);
             shown.memory_reservation = over.memory_reservation_mib.map(number);

@@ -1,0 +1,425 @@
+//! Reading one object: connect, ask, bound the answer, try again where that may help.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsConnector;
+
+use super::{
+    Endpoint, OBJECT_BYTES_MAX, ObjectName, PAUSE, READ_AT_ONCE_MAX, TRIES_MAX, TRY_TIMEOUT, sign,
+};
+use crate::api::auth::AccessKey;
+
+/// Where Debian keeps the authorities that it trusts.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// How much of a refusal is read for its code, in bytes.
+const REFUSAL_BYTES_MAX: usize = 16 * 1024;
+/// Longest code or place of a refusal that is repeated, in characters.
+const SHOWN_CHARS_MAX: usize = 128;
+
+/// A store and how it is asked.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// The region that requests are signed for.
+    pub region: String,
+    /// Who asks.
+    pub key: AccessKey,
+    /// A PEM file of authorities to trust besides the host's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Reads objects; clones share its bounds.
+#[derive(Clone, Debug)]
+pub struct ObjectStore {
+    options: Arc<StoreOptions>,
+    tls: Arc<rustls::ClientConfig>,
+    room: Arc<Semaphore>,
+}
+
+/// A store that can't be used, or an object that can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The authorities to trust can't be read.
+    #[error("read the authorities in {path}: it must be a file of PEM certificates")]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// The TLS library refused its configuration.
+    #[error("set up TLS")]
+    Tls(#[from] rustls::Error),
+    /// There was no conversation.
+    #[error("can't {step} {endpoint}: {source}")]
+    Broken {
+        /// `connect to`, `speak TLS with` or `read from`.
+        step: &'static str,
+        /// Whom.
+        endpoint: Endpoint,
+        /// Why.
+        source: io::Error,
+    },
+    /// It took too long.
+    #[error("{endpoint} did not answer within {} s", TRY_TIMEOUT.as_secs())]
+    Slow {
+        /// Who.
+        endpoint: Endpoint,
+    },
+    /// It said no.
+    #[error("{endpoint} answered {status}{code}")]
+    Refused {
+        /// Who.
+        endpoint: Endpoint,
+        /// The status.
+        status: StatusCode,
+        /// ` (CODE)` where it had one.
+        code: String,
+    },
+    /// It said to look elsewhere.
+    #[error(
+        "{endpoint} answered {status} and points to {location:?}, which is not followed: check \
+         --s3-endpoint and --s3-region"
+    )]
+    Moved {
+        /// Who.
+        endpoint: Endpoint,
+        /// The status.
+        status: StatusCode,
+        /// Where it points to.
+        location: String,
+    },
+    /// Larger than an object may be here.
+    #[error("the object is larger than {OBJECT_BYTES_MAX} bytes")]
+    TooLarge,
+}
+
+impl StoreError {
+    /// Whether the next try may end differently.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Broken { .. } | Self::Slow { .. } => true,
+            Self::Refused { status, .. } => {
+                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+            }
+            _ => false,
+        }
+    }
+}
+
+impl ObjectStore {
+    /// A reader. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Authorities`] and [`StoreError::Tls`].
+    pub fn new(options: StoreOptions) -> Result<Self, StoreError> {
+        let mut roots = rustls::RootCertStore::empty();
+        let mut add = |path: &Path| -> Result<(), rustls::pki_types::pem::Error> {
+            for certificate in CertificateDer::pem_file_iter(path)? {
+                // One that the library can't read signs nothing that it could check.
+                let _ = roots.add(certificate?);
+            }
+            Ok(())
+        };
+        // A host without authorities of its own can still use those of `ca_file`.
+        let _ = add(Path::new(AUTHORITIES));
+        if let Some(path) = &options.ca_file {
+            add(path).map_err(|source| StoreError::Authorities { path: path.clone(), source })?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let room = Arc::new(Semaphore::new(READ_AT_ONCE_MAX));
+        Ok(Self { options: Arc::new(options), tls: Arc::new(tls), room })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.options.endpoint
+    }
+
+    /// The id of the key that asks.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.options.key.id
+    }
+
+    /// The whole object.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the last try.
+    pub async fn read(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError> {
+        // Nobody closes it.
+        let _permit = self.room.acquire().await;
+        let mut tries = 1;
+        loop {
+            let slow = |_| StoreError::Slow { endpoint: self.endpoint().clone() };
+            let tried = tokio::time::timeout(TRY_TIMEOUT, self.try_once(name)).await;
+            match tried.map_err(slow).and_then(|tried| tried) {
+                Err(error) if error.may_pass() && tries < TRIES_MAX => {
+                    tracing::debug!(object = %name, "try {tries} of {TRIES_MAX}: {error}");
+                    tokio::time::sleep(PAUSE * tries).await;
+                    tries += 1;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_once(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError> {
+        let request = self.request(name, SystemTime::now())?;
+        let endpoint = self.endpoint();
+        let tcp = TcpStream::connect((endpoint.host(), endpoint.port())).await;
+        let tcp = tcp.map_err(|source| self.broken("connect to", source))?;
+        let response = if endpoint.tls {
+            let server = ServerName::try_from(endpoint.host().to_owned());
+            let server = server.map_err(|e| self.broken("speak TLS with", io::Error::other(e)))?;
+            let connector = TlsConnector::from(Arc::clone(&self.tls));
+            let tls = connector.connect(server, tcp).await;
+            let tls = tls.map_err(|source| self.broken("speak TLS with", source))?;
+            exchange(TokioIo::new(tls), request).await
+        } else {
+            exchange(TokioIo::new(tcp), request).await
+        };
+        self.answer(response.map_err(|e| self.broken("read from", io::Error::other(e)))?).await
+    }
+
+    fn request(
+        &self,
+        name: &ObjectName,
+        now: SystemTime,
+    ) -> Result<Request<Empty<Bytes>>, StoreError> {
+        let StoreOptions { endpoint, region, key, .. } = &*self.options;
+        let signed = sign::get(name, endpoint.authority.as_str(), region, key, now);
+        let agent = concat!("loadline/", env!("CARGO_PKG_VERSION"));
+        let mut request = Request::get(signed.path)
+            .header(header::HOST, endpoint.authority.as_str())
+            .header(header::USER_AGENT, agent);
+        for (name, value) in signed.headers {
+            request = request.header(name, value);
+        }
+        let bad = |e| self.broken("ask", io::Error::other(e));
+        request.body(Empty::new()).map_err(bad)
+    }
+
+    fn broken(&self, step: &'static str, source: io::Error) -> StoreError {
+        StoreError::Broken { step, endpoint: self.endpoint().clone(), source }
+    }
+
+    async fn answer(&self, response: Response<Incoming>) -> Result<Vec<u8>, StoreError> {
+        let (head, body) = response.into_parts();
+        let endpoint = self.endpoint().clone();
+        let status = head.status;
+        if status.is_redirection() {
+            let location = head.headers.get(header::LOCATION).map(HeaderValue::as_bytes);
+            let location = String::from_utf8_lossy(location.unwrap_or_default());
+            let location = location.chars().take(SHOWN_CHARS_MAX).collect();
+            return Err(StoreError::Moved { endpoint, status, location });
+        }
+        if status != StatusCode::OK {
+            let text = self.bounded(body, REFUSAL_BYTES_MAX).await.unwrap_or_default();
+            let code = code(&String::from_utf8_lossy(&text));
+            return Err(StoreError::Refused { endpoint, status, code });
+        }
+        self.bounded(body, OBJECT_BYTES_MAX).await
+    }
+
+    async fn bounded(&self, mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|e| self.broken("read from", io::Error::other(e)))?;
+            // Trailers are of no use here.
+            let Ok(data) = frame.into_data() else { continue };
+            if bytes_max < bytes.len() + data.len() {
+                return Err(StoreError::TooLarge);
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes)
+    }
+}
+
+async fn exchange<S>(
+    stream: S,
+    request: Request<Empty<Bytes>>,
+) -> Result<Response<Incoming>, hyper::Error>
+where
+    S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+    // It ends with the exchange; what goes wrong on it is seen by whoever reads the body.
+    tokio::spawn(connection);
+    sender.send_request(request).await
+}
+
+/// ` (CODE)` of S3's error document, for example ` (NoSuchKey)`; nothing where it has none.
+fn code(document: &str) -> String {
+    let code = document.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '.';
+    match code {
+        Some((code, _)) if code.len() <= SHOWN_CHARS_MAX && code.chars().all(plain) => {
+            format!(" ({code})")
+        }
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::api::auth::SecretKey;
+
+    /// A server that gives these answers, one a connection, then closes its port; a store on it.
+    async fn serve(answers: Vec<String>) -> (ObjectStore, tokio::task::JoinHandle<usize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let serving = tokio::spawn(async move {
+            let mut served = 0;
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.unwrap());
+                }
+                // A client that has seen enough hangs up.
+                let _ = stream.write_all(answer.as_bytes()).await;
+                served += 1;
+            }
+            served
+        });
+        let options = StoreOptions {
+            endpoint: endpoint.parse().unwrap(),
+            region: "us-east-1".into(),
+            key: AccessKey { id: "A".into(), secret: SecretKey::new("s") },
+            ca_file: None,
+        };
+        (ObjectStore::new(options).unwrap(), serving)
+    }
+
+    fn answer(status: &str, more: &str, body: &str) -> String {
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n{more}\r\n{body}")
+    }
+
+    async fn read(answers: Vec<String>) -> Result<Vec<u8>, String> {
+        let count = answers.len();
+        let (store, serving) = serve(answers).await;
+        let name = ObjectName::parse("arn:aws:s3:::bucket/a.env").unwrap();
+        let read = store.read(&name).await.map_err(|error| {
+            let here = store.endpoint().to_string();
+            error.to_string().replace(&here, "HERE")
+        });
+        assert_eq!(serving.await.unwrap(), count, "every answer was asked for");
+        read
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_busy_is_asked_again_and_one_that_says_no_is_not() {
+        let busy = || answer("503 Slow Down", "", "<Error><Code>SlowDown</Code></Error>");
+        assert_eq!(read(vec![busy(), busy(), answer("200 OK", "", "A=b")]).await.unwrap(), b"A=b");
+        let error = read(vec![busy(), busy(), busy()]).await.unwrap_err();
+        assert_eq!(error, "HERE answered 503 Service Unavailable (SlowDown)");
+        let no = answer("404 Not Found", "", "<Error><Code>NoSuchKey</Code></Error>");
+        let error = read(vec![no]).await.unwrap_err();
+        assert_eq!(error, "HERE answered 404 Not Found (NoSuchKey)");
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_told_and_not_followed() {
+        let moved = answer("307 Temporary Redirect", "location: http://127.0.0.1:1/x\r\n", "");
+        let error = read(vec![moved]).await.unwrap_err();
+        assert!(error.contains("points to \"http://127.0.0.1:1/x\", which is not foll"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_object_that_is_too_large_is_refused_whatever_its_length_said() {
+        let fits = "x".repeat(OBJECT_BYTES_MAX);
+        assert_eq!(read(vec![answer("200 OK", "", &fits)]).await.unwrap().len(), fits.len());
+        let large = format!("{fits}x");
+        let error = read(vec![answer("200 OK", "", &large)]).await.unwrap_err();
+        assert_eq!(error, "the object is larger than 262144 bytes");
+        let unsaid = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{large}");
+        assert_eq!(read(vec![unsaid]).await.unwrap_err(), error);
+    }
+
+    #[tokio::test]
+    async fn one_that_breaks_off_or_is_not_there_is_told() {
+        let half = || "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nA=b".to_owned();
+        let error = read(vec![half(), half(), half()]).await.unwrap_err();
+        assert!(error.starts_with("can't read from HERE: "), "{error}");
+        let (store, serving) = serve(vec![]).await;
+        serving.await.unwrap();
+        let name = ObjectName::parse("arn:aws:s3:::bucket/a.env").unwrap();
+        let error = store.read(&name).await.unwrap_err().to_string();
+        assert!(error.starts_with("can't connect to http://127.0.0.1:"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn over_tls_only_a_certificate_of_a_known_authority_is_taken() {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key.into())
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint: Endpoint =
+            format!("https://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                // One that does not trust us hangs up.
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(answer("200 OK", "", "A=b").as_bytes()).await;
+                let _ = stream.shutdown().await;
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        std::fs::write(&path, made.cert.pem()).unwrap();
+        let store = |ca_file| {
+            let key = AccessKey { id: "A".into(), secret: SecretKey::new("s") };
+            let (endpoint, region) = (endpoint.clone(), "us-east-1".to_owned());
+            ObjectStore::new(StoreOptions { endpoint, region, key, ca_file })
+        };
+        let name = ObjectName::parse("arn:aws:s3:::bucket/a.env").unwrap();
+        assert_eq!(store(Some(path)).unwrap().read(&name).await.unwrap(), b"A=b");
+        let error = store(None).unwrap().read(&name).await.unwrap_err().to_string();
+        assert!(error.starts_with("can't speak TLS with https://127.0.0.1:"), "{error}");
+        let missing = store(Some(folder.path().join("nobody"))).unwrap_err().to_string();
+        assert!(missing.contains("read the authorities in"), "{missing}");
+    }
+
+    #[test]
+    fn what_is_no_code_is_not_repeated() {
+        assert_eq!(code("<Code>NoSuchKey</Code>"), " (NoSuchKey)");
+        for text in ["", "<Code>", "<Code>a b</Code>", "</Code><Code>"] {
+            assert_eq!(code(text), "");
+        }
+        assert_eq!(code(&format!("<Code>{}</Code>", "a".repeat(129))), "");
+    }
+}

@@ -1,0 +1,32 @@
+//! Objects of an S3-compatible store that somebody else runs (MinIO, Ceph, AWS itself): read only,
+//! by signed GET requests. The environment files of tasks lie there.
+//!
+//! ```text
+//!   ARN ─▶ ObjectName (pure) ─▶ sign (pure) ─▶ get (one connection a try) ─▶ bytes, or why not
+//! ```
+//!
+//! Invariants: an answer is bounded in size and time; a redirect is an answer like another and is
+//! never followed, so that what is signed goes to the endpoint that the operator named and nowhere
+//! else; a key that a server could read as another one is no [`ObjectName`].
+
+mod endpoint;
+mod get;
+mod name;
+mod sign;
+
+use std::time::Duration;
+
+pub use self::endpoint::{Endpoint, NotAnEndpoint};
+pub use self::get::{ObjectStore, StoreError, StoreOptions};
+pub use self::name::{NotAnObject, ObjectName};
+
+/// Largest object that is read, in bytes.
+pub const OBJECT_BYTES_MAX: usize = 256 * 1024;
+/// How long one try may take, from connecting to the last byte.
+const TRY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Tries of one object: a store that is restarted or busy is asked again.
+const TRIES_MAX: u32 = 3;
+/// Pause before the second try; the third waits twice as long.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Most objects that are being read at once, over all nodes.
+const READ_AT_ONCE_MAX: usize = 32;
