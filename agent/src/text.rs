@@ -1,6 +1,7 @@
 //! Errors in words.
 
 use std::error::Error;
+use std::io;
 
 /// Longest cause chain that is told.
 const CAUSES_MAX: usize = 16;
@@ -17,6 +18,24 @@ pub fn chain(error: &dyn Error) -> String {
         if !text.ends_with(&more) {
             text.push_str(": ");
             text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// An error of the image store in the same way, and what can be done where its disk is full.
+#[must_use]
+pub fn chain_of_images(error: &dyn Error) -> String {
+    let text = chain(error);
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return format!(
+                "{text}: free some space on the disk of the agent's images (--state-dir), or \
+                 remove images with `loadline image rm`"
+            );
         }
         cause = error.source();
     }

@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Context, json as answer, refuse};
 use crate::image::{ImageError, ImageStore, Imported};
-use crate::text::chain;
+use crate::text::{chain, chain_of_images};
 
 /// Largest request body, in bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -76,7 +76,7 @@ fn run_import(images: &ImageStore, request: &ImportRequest, lines: &mpsc::Sender
             let imported: Vec<Value> = imported.iter().map(imported_line).collect();
             json!({ "imported": imported })
         }
-        Err(error) => json!({ "error": chain(&error) }),
+        Err(error) => json!({ "error": chain_of_images(&error) }),
     }
 }
 

@@ -38,7 +38,7 @@ use crate::network::{self, Network};
 use crate::rootfs;
 use crate::supervise::settings::FORMAT_VERSION;
 use crate::supervise::{SETTINGS_FILE, Settings, State, disk};
-use crate::text::chain;
+use crate::text::{chain, chain_of_images};
 use crate::usage::meter::or_none;
 
 /// What a workshop is set up with.
@@ -252,7 +252,7 @@ impl Workshop {
         puller
             .obtain(reference, *behaviour, &|_| {})
             .await
-            .map_err(|error| format!("CannotPullContainerError: {}", chain(&error)))
+            .map_err(|error| format!("CannotPullContainerError: {}", chain_of_images(&error)))
     }
 
     /// Makes the folder of a container's newest run, with the settings for its supervisor.

@@ -23,7 +23,10 @@ impl World {
             eprintln!("SKIPPED {test}: needs root");
             return None;
         }
-        let dir = tempfile::tempdir().unwrap();
+        Some(Self::in_folder(tempfile::tempdir().unwrap()))
+    }
+
+    fn in_folder(dir: tempfile::TempDir) -> Self {
         let store = Arc::new(ImageStore::open(&dir.path().join("images")).unwrap());
         let layout = Layout::new(&dir.path().join("layout"));
         // It must not compress well: a download is cut in its middle.
@@ -34,7 +37,7 @@ impl World {
             Layer { diff_id: Digest::of(&plain), blob: gzip(&plain) }
         });
         let manifest = layout.image(&layers, &here())["digest"].as_str().unwrap().to_owned();
-        Some(Self { dir, store, layout, manifest })
+        Self { dir, store, layout, manifest }
     }
 
     async fn registry(&self, manners: Manners) -> Registry {
@@ -273,4 +276,85 @@ async fn a_pulled_image_that_is_idle_is_cleaned_up_and_an_imported_one_is_not() 
     let left: Vec<_> = world.store.list().into_iter().map(|image| image.reference).collect();
     assert_eq!(left, ["docker.io/library/own:1"]);
     assert!(!world.store.layer_dir(layers[0]).exists());
+}
+
+/// A small disk at `DIR/images`, in a mount namespace that this thread, and what it starts, has for
+/// itself: it goes with the thread.
+fn small_disk(dir: &Path) -> std::io::Result<()> {
+    use nix::mount::{MsFlags, mount};
+    let none: Option<&str> = None;
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    let disk = dir.join("images");
+    std::fs::create_dir(&disk)?;
+    mount(none, &disk, Some("tmpfs"), MsFlags::empty(), Some("size=4m,mode=700"))?;
+    Ok(())
+}
+
+/// Fills the disk of `filler` but for so many bytes.
+fn leave(filler: &Path, bytes: u64) {
+    let disk = rustix::fs::statvfs(filler.parent().unwrap()).unwrap();
+    let zeros = vec![0; usize::try_from(disk.f_bavail * disk.f_frsize - bytes).unwrap()];
+    std::fs::write(filler, zeros).unwrap();
+}
+
+#[test]
+fn a_disk_that_fills_during_a_pull_is_told_with_what_to_do_and_the_next_pull_takes_the_whole() {
+    let test =
+        "a_disk_that_fills_during_a_pull_is_told_with_what_to_do_and_the_next_pull_takes_the_whole";
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED {test}: needs root");
+        return;
+    }
+    // A thread of its own: the namespace is no other test's.
+    let run = move || {
+        let dir = tempfile::tempdir().unwrap();
+        if let Err(error) = small_disk(dir.path()) {
+            eprintln!("SKIPPED {test}: needs a mount namespace with a small disk: {error}");
+            return;
+        }
+        let world = World::in_folder(dir);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(fill_and_pull(&world));
+    };
+    std::thread::spawn(run).join().unwrap();
+}
+
+async fn fill_and_pull(world: &World) {
+    let registry = world.registry(Manners::default()).await;
+    let puller = world.puller(PullOptions::default());
+    let (reference, disk) = (registry.reference(), world.dir.path().join("images"));
+    let filler = disk.join("filler");
+    let blobs = std::fs::read_dir(world.dir.path().join("layout/blobs/sha256")).unwrap();
+    let largest = blobs.map(|blob| blob.unwrap().metadata().unwrap().len()).max().unwrap();
+    let pages = 16 * 1024;
+    // Full in the middle of the download, and full while what was downloaded is unpacked.
+    for (step, room) in [("download", largest / 2), ("unpack", largest + pages)] {
+        leave(&filler, room);
+        let error = puller.pull(&reference, &|_| {}).await.unwrap_err();
+        let text = crate::text::chain_of_images(&error);
+        assert!(text.contains("No space left on device (os error 28): free some space"), "{text}");
+        assert_eq!(text.contains("unpack the layer"), step == "unpack", "{step}: {text}");
+        assert!(world.store.resolve(&reference).is_err(), "nothing of it can be used: {step}");
+        for folder in ["layers", "scratch"] {
+            let left: Vec<_> = std::fs::read_dir(disk.join(folder)).unwrap().collect();
+            assert!(left.is_empty(), "{step}: {folder}: {left:?}");
+        }
+        std::fs::remove_file(&filler).unwrap();
+    }
+    puller.pull(&reference, &|_| {}).await.unwrap();
+    let image = world.store.resolve(&reference).unwrap();
+    let sizes = image.layer_dirs.iter().flat_map(|dir| std::fs::read_dir(dir).unwrap().flatten());
+    let is_whole = |entry: std::fs::DirEntry| {
+        let said = entry.file_name().into_string().unwrap().replace("file-", "");
+        said == entry.metadata().unwrap().len().to_string()
+    };
+    assert_eq!(
+        sizes
+            .filter(|entry| entry.file_type().unwrap().is_file())
+            .map(is_whole)
+            .collect::<Vec<_>>(),
+        [true, true]
+    );
+    assert!(world.partial().is_empty());
 }
