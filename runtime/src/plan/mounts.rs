@@ -169,6 +169,10 @@ fn closes_late(b: &Builder<'_>, mount: &Mount) -> bool {
     let is_empty = matches!(
         &mount.kind, MountKind::Filesystem { kind, .. } if kind.to_bytes() == b"tmpfs"
     );
+    // Looking at all others costs more than the rest of the plan, and hardly any mount needs it.
+    if !is_empty || mount.options.set & libc::MOUNT_ATTR_RDONLY == 0 {
+        return false;
+    }
     let here = mount.destination.as_path();
     let Some(at) = spec.mounts.iter().position(|other| std::ptr::eq(other, mount)) else {
         return false;
@@ -179,7 +183,7 @@ fn closes_late(b: &Builder<'_>, mount: &Mount) -> bool {
     let is_filled =
         fills_dev(b) && here == Path::new("dev") || later().any(is_below) || devices.any(is_below);
     let is_covered = later().any(|path| here.starts_with(path));
-    is_empty && mount.options.set & libc::MOUNT_ATTR_RDONLY != 0 && is_filled && !is_covered
+    is_filled && !is_covered
 }
 
 /// The SELinux context of a filesystem of the container's own. proc, sysfs and cgroups have those
