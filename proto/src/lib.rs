@@ -3,11 +3,13 @@
 //!
 //! Invariants: what crosses [`convert`] into the model is valid (ids parse, lists are within the
 //! bounds that the .proto states, enums are known); a refusal names the field. Nothing else in the
-//! workspace reads the fields of an assignment or a report from the wire.
+//! workspace reads the fields of an assignment or a report from the wire. [`trust`] is what both
+//! sides need to speak with servers outside the cluster.
 
 #![forbid(unsafe_code)]
 
 pub mod convert;
+pub mod trust;
 pub mod version;
 
 /// Messages, clients and servers of `loadline.agent.v1`.

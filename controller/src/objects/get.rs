@@ -1,7 +1,7 @@
 //! Reading one object: connect, ask, bound the answer, try again where that may help.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -10,8 +10,8 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use loadline_proto::trust::{self, TrustError};
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
@@ -21,8 +21,6 @@ use super::{
 };
 use crate::api::auth::AccessKey;
 
-/// Where Debian keeps the authorities that it trusts.
-const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// How much of a refusal is read for its code, in bytes.
 const REFUSAL_BYTES_MAX: usize = 16 * 1024;
 /// Longest code or place of a refusal that is repeated, in characters.
@@ -52,17 +50,9 @@ pub struct ObjectStore {
 /// A store that can't be used, or an object that can't be had.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The authorities to trust can't be read.
-    #[error("read the authorities in {path}: it must be a file of PEM certificates")]
-    Authorities {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: rustls::pki_types::pem::Error,
-    },
-    /// The TLS library refused its configuration.
-    #[error("set up TLS")]
-    Tls(#[from] rustls::Error),
+    /// No server can be believed.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// There was no conversation.
     #[error("can't {step} {endpoint}: {source}")]
     Broken {
@@ -124,28 +114,11 @@ impl ObjectStore {
     /// A reader. Nothing is asked yet.
     ///
     /// # Errors
-    /// [`StoreError::Authorities`] and [`StoreError::Tls`].
+    /// [`StoreError::Trust`].
     pub fn new(options: StoreOptions) -> Result<Self, StoreError> {
-        let mut roots = rustls::RootCertStore::empty();
-        let mut add = |path: &Path| -> Result<(), rustls::pki_types::pem::Error> {
-            for certificate in CertificateDer::pem_file_iter(path)? {
-                // One that the library can't read signs nothing that it could check.
-                let _ = roots.add(certificate?);
-            }
-            Ok(())
-        };
-        // A host without authorities of its own can still use those of `ca_file`.
-        let _ = add(Path::new(AUTHORITIES));
-        if let Some(path) = &options.ca_file {
-            add(path).map_err(|source| StoreError::Authorities { path: path.clone(), source })?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = trust::of_the_web(options.ca_file.as_deref())?;
         let room = Arc::new(Semaphore::new(READ_AT_ONCE_MAX));
-        Ok(Self { options: Arc::new(options), tls: Arc::new(tls), room })
+        Ok(Self { options: Arc::new(options), tls, room })
     }
 
     /// Where it is.
@@ -411,7 +384,7 @@ mod tests {
         let error = store(None).unwrap().read(&name).await.unwrap_err().to_string();
         assert!(error.starts_with("can't speak TLS with https://127.0.0.1:"), "{error}");
         let missing = store(Some(folder.path().join("nobody"))).unwrap_err().to_string();
-        assert!(missing.contains("read the authorities in"), "{missing}");
+        assert!(missing.contains("read the certificate authorities in"), "{missing}");
     }
 
     #[test]

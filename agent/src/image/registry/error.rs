@@ -117,17 +117,9 @@ pub enum PullError {
         /// The kernel's error.
         source: io::Error,
     },
-    /// Authorities that can't be read.
-    #[error("read the certificate authorities in {}", path.display())]
-    Authorities {
-        /// The file.
-        path: PathBuf,
-        /// The parser's words.
-        source: rustls::pki_types::pem::Error,
-    },
-    /// TLS that can't be set up.
-    #[error("set up TLS")]
-    Tls(#[from] rustls::Error),
+    /// No server can be believed.
+    #[error(transparent)]
+    Trust(#[from] loadline_proto::trust::TrustError),
     /// The unpacking was cut off.
     #[error("unpack the image")]
     Unpack(#[from] tokio::task::JoinError),

@@ -23,13 +23,12 @@ mod session;
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+use loadline_proto::trust;
 
 use super::document::DOCUMENT_BYTES_MAX;
 use super::layout::{self, Content, Found, FoundLayer};
@@ -52,9 +51,6 @@ pub const DOWNLOADS_AT_ONCE: usize = 3;
 
 /// Indexes may lie in indexes, this deep.
 const INDEX_DEPTH_MAX: usize = 4;
-
-/// Where Debian, and most others, keep the authorities that this host trusts.
-const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, \
      application/vnd.oci.image.index.v1+json, \
@@ -89,27 +85,9 @@ impl Puller {
     /// A puller into `store`.
     ///
     /// # Errors
-    /// [`PullError::Authorities`] where the extra authorities can't be read.
+    /// [`PullError::Trust`] where the extra authorities can't be read.
     pub fn new(store: Arc<ImageStore>, options: PullOptions) -> Result<Self, PullError> {
-        let mut roots = rustls::RootCertStore::empty();
-        let mut add = |path: &Path| -> Result<(), rustls::pki_types::pem::Error> {
-            for certificate in CertificateDer::pem_file_iter(path)? {
-                // One that is malformed is as good as one that is not there.
-                let _ = roots.add(certificate?);
-            }
-            Ok(())
-        };
-        // A host without authorities can still speak with the registries of `ca_file`.
-        let _ = add(Path::new(AUTHORITIES));
-        if let Some(path) = &options.ca_file {
-            add(path).map_err(|source| PullError::Authorities { path: path.clone(), source })?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let http = request::Http::new(Arc::new(tls));
+        let http = request::Http::new(trust::of_the_web(options.ca_file.as_deref())?);
         Ok(Self { store, http, options, repositories: Mutex::default() })
     }
 

@@ -1,0 +1,79 @@
+//! Which servers outside the cluster are believed: those that the host's own authorities vouch for,
+//! and one file of authorities more. Registries and object stores are reached so; agent and
+//! controller believe each other by the cluster's own authority, and not by these.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::{ClientConfig, RootCertStore};
+
+/// Where Debian, and most others, keep the authorities that a host trusts.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// What keeps servers from being checked.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// Authorities that can't be read.
+    #[error(
+        "read the certificate authorities in {}: it must be a file of PEM certificates",
+        path.display()
+    )]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// The parser's words.
+        source: pem::Error,
+    },
+    /// The library refused its configuration.
+    #[error("set up TLS")]
+    Tls(#[from] rustls::Error),
+}
+
+/// How a client of the web speaks TLS (1.2 or 1.3), without a certificate of its own. `more` is a
+/// PEM file of authorities to believe besides the host's.
+///
+/// # Errors
+/// [`TrustError::Authorities`] where `more` can't be read or holds what is no PEM.
+pub fn of_the_web(more: Option<&Path>) -> Result<Arc<ClientConfig>, TrustError> {
+    let mut roots = RootCertStore::empty();
+    // A host without authorities of its own can still speak with the servers of `more`.
+    let _ = add(&mut roots, Path::new(AUTHORITIES));
+    if let Some(path) = more {
+        add(&mut roots, path)
+            .map_err(|source| TrustError::Authorities { path: path.to_owned(), source })?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(tls))
+}
+
+fn add(roots: &mut RootCertStore, path: &Path) -> Result<(), pem::Error> {
+    for certificate in CertificateDer::pem_file_iter(path)? {
+        // One that the library can't read vouches for nothing that it could check.
+        let _ = roots.add(certificate?);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities_that_cannot_be_read_are_named() {
+        let missing = Path::new("/nonexistent/authorities.pem");
+        let error = of_the_web(Some(missing)).unwrap_err();
+        assert!(matches!(&error, TrustError::Authorities { path, .. } if path == missing));
+        assert!(error.to_string().contains("/nonexistent/authorities.pem"), "{error}");
+    }
+
+    #[test]
+    fn a_host_without_more_authorities_is_fine() {
+        assert!(of_the_web(None).is_ok());
+    }
+}
