@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -19,6 +19,8 @@ pub const OWN: &str = "Loadline_20261126";
 const REGION: &str = "us-east-1";
 /// Longest wait for an answer, in seconds.
 const ANSWER_S_MAX: u64 = 120;
+/// A connection that was not used for so long may be closed from the other side: a new one is made.
+const IDLE_S_MAX: u64 = 5;
 /// Largest answer, in bytes.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
@@ -57,6 +59,8 @@ pub struct Client {
     address: String,
     key: Key,
     stream: BufReader<TcpStream>,
+    /// When it was used last.
+    used: Instant,
 }
 
 impl Client {
@@ -65,12 +69,8 @@ impl Client {
     /// # Errors
     /// Where nobody listens.
     pub fn connect(address: &str, key: &Key) -> anyhow::Result<Self> {
-        let stream =
-            TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
-        stream.set_nodelay(true).context("send at once")?;
-        stream.set_read_timeout(Some(Duration::from_secs(ANSWER_S_MAX))).context("set a limit")?;
-        let (address, key) = (address.to_owned(), key.clone());
-        Ok(Self { address, key, stream: BufReader::new(stream) })
+        let stream = open(address)?;
+        Ok(Self { address: address.to_owned(), key: key.clone(), stream, used: Instant::now() })
     }
 
     /// Calls an operation.
@@ -80,8 +80,12 @@ impl Client {
     pub fn call(&mut self, service: &str, operation: &str, input: &Value) -> anyhow::Result<Value> {
         let (target, body) = (format!("{service}.{operation}"), input.to_string());
         let head = self.head(&target, &body)?;
+        if self.used.elapsed() > Duration::from_secs(IDLE_S_MAX) {
+            self.stream = open(&self.address)?;
+        }
         self.stream.get_mut().write_all((head + &body).as_bytes()).context("send a request")?;
         let (status, answer) = self.answer()?;
+        self.used = Instant::now();
         let value: Value = serde_json::from_slice(&answer).context("read an answer as JSON")?;
         ensure!(status == 200, "{operation}: {status} {value}");
         Ok(value)
@@ -139,6 +143,13 @@ impl Client {
         (&mut self.stream).take(length).read_to_end(&mut body).context("read an answer")?;
         Ok((status.context("an answer without a status")?, body))
     }
+}
+
+fn open(address: &str) -> anyhow::Result<BufReader<TcpStream>> {
+    let stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+    stream.set_nodelay(true).context("send at once")?;
+    stream.set_read_timeout(Some(Duration::from_secs(ANSWER_S_MAX))).context("set a limit")?;
+    Ok(BufReader::new(stream))
 }
 
 fn hash(bytes: &[u8]) -> String {
