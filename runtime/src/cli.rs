@@ -2,13 +2,12 @@
 
 use std::error::Error as StdError;
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use crate::container::{self, Error, Store, dry_run};
-use crate::verb::{Global, LogFormat, Verb, decode};
+use crate::log::{self, Level, tell};
+use crate::verb::{Global, Verb, decode};
 use crate::{features, help, sys, template};
 
 /// More sockets than this are no service manager's.
@@ -40,17 +39,21 @@ fn run(words: Option<Vec<String>>, commit: Option<&str>) -> i32 {
             return error.exit_code();
         }
     };
+    log::begin(&global);
+    log::debug(|| format!("loadline-runtime {}: {words:?}", env!("CARGO_PKG_VERSION")));
     let (prefix, failure_code) = match &verb {
         Verb::Live(live) => (live.failure_prefix(), live.failure_code()),
         _ => ("", 1),
     };
-    match act(&global, verb, commit) {
+    let code = match act(&global, verb, commit) {
         Ok(code) => i32::from(code),
         Err(error) => {
             tell(&global, Level::Error, &format!("{prefix}{}", chain(error.as_ref())));
             i32::from(failure_code)
         }
-    }
+    };
+    log::debug(|| format!("exit code {code}"));
+    code
 }
 
 type Failed = Box<dyn StdError>;
@@ -265,40 +268,4 @@ fn warn(global: &Global, failed: Option<Error>) {
 
 fn warn_of(global: &Global, created: &container::Created) {
     created.warnings.iter().for_each(|text| tell(global, Level::Warning, text));
-}
-
-/// How grave a message is, in the log's words.
-#[derive(Clone, Copy)]
-enum Level {
-    Error,
-    Warning,
-}
-
-fn tell(global: &Global, level: Level, message: &str) {
-    let (level, prefix) = match level {
-        Level::Error => ("error", ""),
-        Level::Warning => ("warning", "warning: "),
-    };
-    let json = || {
-        let time = container::rfc3339(SystemTime::now());
-        serde_json::json!({ "level": level, "msg": message, "time": time }).to_string()
-    };
-    if let Some(path) = &global.log {
-        let line = match global.log_format {
-            LogFormat::Json => json(),
-            LogFormat::Text => {
-                let time = container::rfc3339(SystemTime::now());
-                format!("time=\"{time}\" level={level} msg={message:?}")
-            }
-        };
-        let log = File::options().append(true).create(true).open(path);
-        let written = log.and_then(|mut log| writeln!(log, "{line}"));
-        if let Err(error) = written {
-            eprintln!("loadline-runtime: write log {}: {error}", path.display());
-        }
-    }
-    match (global.log_format, &global.log) {
-        (LogFormat::Json, None) => eprintln!("{}", json()),
-        _ => eprintln!("loadline-runtime: {prefix}{message}"),
-    }
 }

@@ -22,6 +22,7 @@ pub mod host;
 pub mod init;
 mod kernel_file;
 pub mod live;
+mod log;
 pub mod netlink;
 pub mod plan;
 pub mod seccomp;

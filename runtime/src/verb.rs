@@ -35,6 +35,8 @@ pub struct Global {
     pub log: Option<PathBuf>,
     /// In what form.
     pub log_format: LogFormat,
+    /// Whether steps are told too.
+    pub debug: bool,
     /// Whether cgroups are asked of systemd.
     pub systemd_cgroup: bool,
 }
@@ -180,6 +182,7 @@ fn global(words: &[String]) -> Result<(Global, Parsed), ArgError> {
         root: parsed.value("root").map(absolute),
         log: parsed.value("log").filter(|path| !path.is_empty()).map(absolute),
         log_format,
+        debug: parsed.is_on("debug")?,
         systemd_cgroup: parsed.is_on("systemd-cgroup")?,
     };
     Ok((global, parsed))

@@ -382,6 +382,21 @@ fn a_capability_that_the_runtime_lacks_is_not_granted_and_that_is_told() {
 }
 
 #[test]
+fn a_capability_that_cannot_be_ambient_is_told() {
+    let Some(world) = World::new("ambient") else { return };
+    world.script("grep CapAmb /proc/self/status", |config| {
+        let both = json!(["CAP_KILL", "CAP_NET_RAW"]);
+        config["process"]["capabilities"] = json!({ "bounding": both, "permitted": both,
+            "effective": both, "inheritable": ["CAP_KILL"], "ambient": both });
+    });
+    let ran = world.run();
+    let told = "loadline-runtime: warning: process.capabilities.ambient: not granted, as they are \
+                not both permitted and inheritable: CAP_NET_RAW\n";
+    assert_eq!((ran.code, ran.err.as_str()), (0, told));
+    assert_eq!(ran.out.trim(), "CapAmb:\t0000000000000020");
+}
+
+#[test]
 fn a_configuration_that_is_read_twice_is_as_strict_the_second_time() {
     let Some(world) = World::new("twice") else { return };
     world.script("true", |config| {

@@ -376,3 +376,27 @@ fn a_container_of_run_is_creating_until_its_program_is_executed() {
     assert_eq!(world.runtime(&["exec", &world.id, "true"]).code, 0);
     assert_eq!(world.runtime(&["delete", "--force", &world.id]).code, 0);
 }
+
+#[test]
+fn debug_tells_each_step_in_the_log_or_on_standard_error() {
+    let Some(world) = World::new("debug") else { return };
+    world.script("true", |_| {});
+    let bundle = world.bundle();
+    let bundle = bundle.to_str().unwrap();
+    let ran = world.runtime(&["--debug", "run", "-b", bundle, &world.id]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let lines: Vec<&str> = ran.err.lines().collect();
+    assert!(lines.iter().all(|line| line.contains(" level=debug msg=\"")), "{ran:?}");
+    let steps = lines.iter().filter(|line| line.contains("msg=\"step ")).count();
+    assert!(steps > 5 && ran.err.contains("are the first process's"), "{ran:?}");
+    assert!(ran.err.ends_with("msg=\"exit code 0\"\n"), "{ran:?}");
+    let log = world.path("log.json");
+    let to_log = ["--debug", "--log", log.to_str().unwrap(), "--log-format", "json"];
+    let ran = world.runtime(&[&to_log[..], &["run", "-b", bundle, &world.id]].concat());
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    let logged = fs::read_to_string(&log).unwrap();
+    let all: Vec<Value> = logged.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(all.len(), lines.len());
+    assert!(all.iter().all(|line| line["level"] == "debug"), "{logged}");
+    assert_eq!(world.run().err, "");
+}

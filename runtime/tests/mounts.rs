@@ -393,3 +393,25 @@ fn without_pivot_no_procfs_of_the_host_is_left() {
     }
     world.assert_nothing_is_left();
 }
+
+#[test]
+fn options_of_filesystems_are_ignored_on_a_bind_mount_and_that_is_told() {
+    let Some(world) = World::new("bindopts") else { return };
+    let bound = |options: &[&str]| {
+        let mut all = vec!["bind"];
+        all.extend(options);
+        world.script("stat -c %a /tmp", |config| {
+            let source = world.path("shared");
+            fs::create_dir_all(&source).unwrap();
+            let mount = json!({ "destination": "/tmp", "source": source, "options": all });
+            push(&mut config["mounts"], mount);
+        });
+        world.run()
+    };
+    let ran = bound(&["mode=711", "size=64k", "async"]);
+    assert_eq!((ran.code, ran.out.trim()), (0, "755"), "{ran:?}");
+    let told = "].options: a bind mount has no \"mode=711,size=64k,async\" of its own: ignored";
+    assert!(ran.err.trim_end().ends_with(told), "{ran:?}");
+    let ran = bound(&["r0"]);
+    assert!(ran.code == 1 && ran.err.contains("has \"r0\", which no bind mount has"), "{ran:?}");
+}

@@ -208,6 +208,34 @@ fn a_missing_interpreter_is_told() {
 }
 
 #[test]
+fn a_container_uses_all_cpus_whatever_the_runtimes_are() {
+    let Some(world) = World::new("unbound") else { return };
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let all = status.lines().find(|line| line.starts_with("Cpus_allowed_list")).unwrap();
+    let first: String = all.rsplit('\t').next().unwrap().split(['-', ',']).take(1).collect();
+    if all.ends_with(&format!("\t{first}")) {
+        eprintln!("SKIPPED unbound: needs two processors");
+        return;
+    }
+    let bound = |args: &[&str]| {
+        let command = world.command(args);
+        let mut behind = Command::new("taskset");
+        behind.args(["-c", &first]).arg(command.get_program()).args(command.get_args());
+        let ran = behind.output().unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        world::text(&ran)
+    };
+    let bundle = world.bundle();
+    let bundle = bundle.to_str().unwrap();
+    world.script("grep Cpus_allowed_list /proc/self/status", |_| {});
+    assert_eq!(bound(&["run", "-b", bundle, &world.id]).trim_end(), all);
+    world.script("exec sleep 1000 >/dev/null 2>&1", |_| {});
+    bound(&["run", "--detach", "-b", bundle, &world.id]);
+    let ran = bound(&["exec", &world.id, "grep", "Cpus_allowed_list", "/proc/self/status"]);
+    assert_eq!(ran.trim_end(), all);
+}
+
+#[test]
 fn a_process_that_joins_runs_on_the_cpus_of_its_own() {
     let Some(world) = World::new("affinity") else { return };
     world.script("sleep 1000", |_| {});

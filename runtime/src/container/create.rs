@@ -13,7 +13,7 @@ use crate::bundle::Bundle;
 use crate::cgroup;
 use crate::host::Host;
 use crate::init::hook::State;
-use crate::plan::{Ask, Begin, CgroupDriver, Console, Plan, plan};
+use crate::plan::{Ask, Begin, CgroupDriver, Console, Plan, Withheld, plan};
 use crate::spec::{CAPABILITY_NAMES, CapMask, NamespaceKind, Spec};
 
 /// What the command line says.
@@ -96,26 +96,43 @@ pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Resul
     pid_file.keep();
     group.map(cgroup::Group::release);
     let pid = process.pid();
-    let warnings = capability_warnings(&bundle.unknown_capabilities, plan.withheld);
+    let warnings = warnings(&bundle, &spec, &plan);
     let pidfd = process.release();
     Ok(Created { pid, pidfd, console, record: written, executes: true, warnings })
 }
 
 /// The specification wants a warning of the capabilities that cannot be granted, and no failure.
-pub(super) fn capability_warnings(unknown: &[String], withheld: CapMask) -> Vec<String> {
-    let has = |(number, _): &(usize, &&str)| withheld & 1 << number != 0;
-    let withheld: Vec<&str> =
-        CAPABILITY_NAMES.iter().enumerate().filter(has).map(|(_, name)| *name).collect();
+pub(super) fn capability_warnings(unknown: &[String], withheld: Withheld) -> Vec<String> {
+    let names = |mask: CapMask| {
+        let has = |(number, _): &(usize, &&str)| mask & 1 << number != 0;
+        let names = CAPABILITY_NAMES.iter().enumerate().filter(has).map(|(_, name)| *name);
+        names.collect::<Vec<&str>>().join(", ")
+    };
     let mut warnings = Vec::new();
     if !unknown.is_empty() {
         let names = unknown.join(", ");
         warnings.push(format!("process.capabilities has what is no capability: {names}"));
     }
-    if !withheld.is_empty() {
-        let names = withheld.join(", ");
-        let why = "the runtime itself lacks them";
+    if withheld.lacking != 0 {
+        let (why, names) = ("the runtime itself lacks them", names(withheld.lacking));
         warnings.push(format!("process.capabilities: not granted, as {why}: {names}"));
     }
+    if withheld.not_ambient != 0 {
+        let why = "they are not both permitted and inheritable";
+        let names = names(withheld.not_ambient);
+        warnings.push(format!("process.capabilities.ambient: not granted, as {why}: {names}"));
+    }
+    warnings
+}
+
+/// What is to be told of a container although nothing failed.
+pub(super) fn warnings(bundle: &Bundle, spec: &Spec, plan: &Plan) -> Vec<String> {
+    let mut warnings = capability_warnings(&bundle.unknown_capabilities, plan.withheld);
+    let ignoring = spec.mounts.iter().enumerate().filter(|(_, mount)| !mount.ignored.is_empty());
+    warnings.extend(ignoring.map(|(index, mount)| {
+        let options = mount.ignored.join(",");
+        format!("mounts[{index}].options: a bind mount has no {options:?} of its own: ignored")
+    }));
     warnings
 }
 

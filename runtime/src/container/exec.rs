@@ -19,7 +19,7 @@ use super::{ContainerId, Created, Error, Store};
 use crate::config::Config;
 use crate::host::Host;
 use crate::init::hook::State;
-use crate::plan::{Ask, Begin, CgroupDriver, Console, Inside, plan_exec};
+use crate::plan::{Ask, Begin, CgroupDriver, Console, Inside, Withheld, plan_exec};
 use crate::spec::NamespaceKind;
 
 /// Every kind, in the order in which they are listed.
@@ -111,7 +111,8 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<Cr
         write_atomically(path, pid.to_string().as_bytes(), 0o644)?;
     }
     // Of what was asked for here; the container's own were told when it was made.
-    let withheld = if options.process.asks_for_capabilities() { plan.withheld } else { 0 };
+    let asks = options.process.asks_for_capabilities();
+    let withheld = if asks { plan.withheld } else { Withheld::default() };
     let warnings = capability_warnings(&unknown, withheld);
     let pidfd = process.release();
     Ok(Created { pid, pidfd, console, record: None, executes: true, warnings })

@@ -50,11 +50,9 @@ impl Drop for Process {
     }
 }
 
-/// None stands for all: the kernel takes those of them that the cgroup has.
+/// As the kernel takes it.
 pub(super) fn set_of(cpus: &[usize]) -> Result<CpuSet, Errno> {
-    let all: Vec<usize> = (0..CpuSet::count()).collect();
     let mut set = CpuSet::new();
-    let cpus = if cpus.is_empty() { &all } else { cpus };
     cpus.iter().try_for_each(|cpu| set.set(*cpu))?;
     Ok(set)
 }

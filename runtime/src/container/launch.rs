@@ -31,6 +31,7 @@ use crate::init::hook;
 use crate::init::message;
 use crate::init::procfs::Procfs;
 use crate::init::sync::{self, Cause, Failure, FromChild, Last, ParentEnd};
+use crate::log;
 use crate::plan::{ParentStep, Plan, Slot, c_path};
 use crate::spec::{Hook, HookKind, NamespaceKind, NetDevice};
 use crate::sys::heap::take_own_pages;
@@ -118,6 +119,7 @@ pub(super) fn launch<'a>(plan: &'a Plan, setting: Setting<'a>) -> Result<Launche
     };
     for (index, step) in plan.parent.iter().enumerate() {
         let injected = launch.setting.fail_step == Some(index + 1);
+        log::debug(|| format!("step {} of {}: {step}", index + 1, plan.length()));
         let done = if injected { Err(Cause::Injected.into()) } else { launch.step(step) };
         match done {
             Ok(()) => {}
@@ -359,6 +361,8 @@ impl Launch<'_> {
             hook_state: self.setting.hook_state.clone(),
             fail_step: self.setting.fail_step.and_then(|n| n.checked_sub(self.plan.parent.len())),
         };
+        let (near, all) = (self.plan.parent.len(), self.plan.length());
+        log::debug(|| format!("steps {} to {all} are the first process's", near + 1));
         match clone3(what)? {
             Side::Child => {
                 // So that the runtime's death is seen as the end of the socket.

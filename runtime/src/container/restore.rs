@@ -114,7 +114,7 @@ pub fn restore(
     folder.keep();
     pid_file.keep();
     group.map(Group::release);
-    let warnings = create::capability_warnings(&bundle.unknown_capabilities, plan.withheld);
+    let warnings = create::warnings(&bundle, &spec, &plan);
     Ok(Created { pid, pidfd, console, record: written, executes: false, warnings })
 }
 

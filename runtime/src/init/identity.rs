@@ -150,9 +150,7 @@ pub(super) fn set_capabilities(caps: &Capabilities, has_late_filter: bool) -> Do
         inheritable: caps.inheritable,
     })?;
     creds::clear_ambient()?;
-    // What is not both permitted and inheritable cannot be ambient; the kernel would refuse it.
-    let possible = caps.ambient & caps.permitted & caps.inheritable;
-    for capability in (0..CAPABILITIES_MAX).filter(|c| possible & (1 << c) != 0) {
+    for capability in (0..CAPABILITIES_MAX).filter(|c| caps.ambient & (1 << c) != 0) {
         creds::raise_ambient(capability)?;
     }
     Ok(())

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::step::{ChildStep, ParentStep, Program, Slot};
-use super::{Ask, Begin, CgroupDriver, Console};
+use super::{Ask, Begin, CgroupDriver, Console, Withheld};
 use crate::cgroup::Mode;
 use crate::host::Host;
 use crate::spec::{
-    CapMask, Capabilities, HookKind, IdMap, MountKind, Namespace, NamespaceKind, Spec, Tmpcopyup,
+    Capabilities, HookKind, IdMap, MountKind, Namespace, NamespaceKind, Spec, Tmpcopyup,
 };
 
 /// The plan while it is made.
@@ -64,7 +64,7 @@ impl<'a> Builder<'a> {
 
     /// The capabilities that can be granted: the specification wants no failure for the others.
     pub(super) fn capabilities(&self) -> Capabilities {
-        let asked = self.spec.process.capabilities;
+        let asked = self.possible();
         if self.spec.linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User) {
             return asked;
         }
@@ -78,11 +78,23 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// What is asked for, without what the kernel refuses to everybody: a capability that is not
+    /// both permitted and inheritable cannot be ambient (capabilities(7)).
+    fn possible(&self) -> Capabilities {
+        let asked = self.spec.process.capabilities;
+        let ambient = asked.ambient & asked.permitted & asked.inheritable;
+        Capabilities { ambient, ..asked }
+    }
+
     /// The capabilities that are asked for and cannot be granted.
-    pub(super) fn withheld(&self) -> CapMask {
+    pub(super) fn withheld(&self) -> Withheld {
         let all =
             |sets: Capabilities| sets.effective | sets.inheritable | sets.permitted | sets.ambient;
-        all(self.spec.process.capabilities) & !all(self.capabilities())
+        let asked = self.spec.process.capabilities;
+        Withheld {
+            lacking: all(self.possible()) & !all(self.capabilities()),
+            not_ambient: asked.ambient & !self.possible().ambient,
+        }
     }
 
     /// A path of the host: absolute, or from the bundle.

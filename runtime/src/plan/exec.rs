@@ -2,7 +2,7 @@
 
 use crate::cgroup;
 use crate::host::Host;
-use crate::spec::{ExecAffinity, NamespaceKind, Spec};
+use crate::spec::{NamespaceKind, Spec};
 
 use super::step::{ChildStep, ParentStep, Slot};
 use super::{Ask, Builder, CgroupPlan, Console, Plan, Refused, identity, refuse_on_host};
@@ -36,6 +36,9 @@ pub fn plan_exec(spec: &Spec, host: &Host, ask: &Ask, inside: &Inside) -> Result
     if spec.process.terminal {
         let terminal = super::mounts::terminal(&builder, false);
         builder.child.push(terminal);
+    }
+    if spec.process.exec_affinity.last.is_empty() {
+        builder.child.push(ChildStep::UseAllCpus);
     }
     identity::all(&mut builder);
     builder.parent.push(ParentStep::AwaitExec);
@@ -92,7 +95,7 @@ fn enter(b: &mut Builder<'_>, inside: &Inside, slot: Slot) {
     if !inside.resctrl.is_empty() {
         b.parent.push(ParentStep::JoinRdtGroups { groups: inside.resctrl.clone() });
     }
-    if affinity != ExecAffinity::default() {
+    if !affinity.last.is_empty() {
         b.parent.push(ParentStep::LetUseCpus { cpus: affinity.last });
     }
     if let Some(score) = b.spec.process.oom_score_adj {

@@ -104,7 +104,16 @@ pub struct Plan {
     /// Descriptors that stay open for the program: 3 and this many minus one more.
     pub preserve_fds: u32,
     /// The capabilities that are asked for and cannot be granted.
-    pub withheld: CapMask,
+    pub withheld: Withheld,
+}
+
+/// Capabilities that are asked for and not granted, which is no error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Withheld {
+    /// The runtime itself lacks them.
+    pub lacking: CapMask,
+    /// Asked to be ambient, and not both permitted and inheritable.
+    pub not_ambient: CapMask,
 }
 
 /// The cgroup of a container.
@@ -154,6 +163,7 @@ pub fn plan(spec: &Spec, host: &Host, ask: &Ask) -> Result<Plan, Refused> {
     }
     identity::kernel_parameters(&mut builder);
     mounts::finish(&mut builder, cgroup.as_ref());
+    builder.child.push(ChildStep::UseAllCpus);
     identity::all(&mut builder);
     builder.last();
     Ok(Plan {
@@ -253,6 +263,11 @@ pub(crate) fn c_path(path: &Path) -> CString {
 }
 
 impl Plan {
+    /// How many steps there are, on both sides of the clone.
+    pub fn length(&self) -> usize {
+        self.parent.len() + self.child.len()
+    }
+
     /// The step with this number, as it is printed.
     pub fn describe(&self, number: usize) -> String {
         let parents = self.parent.len();

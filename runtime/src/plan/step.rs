@@ -254,6 +254,8 @@ pub enum ChildStep {
     NewKeyring { name: CString },
     /// Sets the execution domain.
     Personality { domain: u32 },
+    /// Lets it run on all CPUs of its cgroup, whatever those of the runtime are.
+    UseAllCpus,
     /// Sets the scheduling policy.
     Schedule(Scheduler),
     /// Sets the I/O priority.

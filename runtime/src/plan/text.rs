@@ -59,10 +59,7 @@ impl fmt::Display for ParentStep {
             ParentStep::MakeRdtGroup(group) => fmt_rdt(group, f),
             ParentStep::JoinRdtGroups { groups } => fmt_joined(groups, f),
             ParentStep::UseCpus { cpus } => write!(f, "use CPUs {cpus:?}"),
-            ParentStep::LetUseCpus { cpus } => match cpus.as_slice() {
-                [] => f.write_str("let it use all CPUs"),
-                cpus => write!(f, "let it use CPUs {cpus:?}"),
-            },
+            ParentStep::LetUseCpus { cpus } => write!(f, "let it use CPUs {cpus:?}"),
             ParentStep::MoveInterface { device, slot } => {
                 write!(f, "move interface {} in as {}", device.device, device.name)?;
                 slot.map_or(Ok(()), |slot| write!(f, " of {slot}"))
@@ -126,6 +123,7 @@ impl fmt::Display for ChildStep {
                 }
             }
             S::Personality { .. }
+            | S::UseAllCpus
             | S::Schedule(_)
             | S::IoPriority { .. }
             | S::MemoryPolicy { .. }
@@ -200,6 +198,7 @@ impl ChildStep {
         use ChildStep as S;
         match self {
             S::Personality { domain } => write!(f, "set personality {domain}"),
+            S::UseAllCpus => f.write_str("use all CPUs of the cgroup"),
             S::Schedule(s) => write!(f, "set scheduler policy {} nice {}", s.policy, s.nice),
             S::IoPriority { class, level } => write!(f, "set io priority {class}/{level}"),
             S::MemoryPolicy { mode, nodes } => {

@@ -19,6 +19,8 @@ pub struct Mount {
     pub kind: MountKind,
     /// Attributes and propagation.
     pub options: MountOptions,
+    /// Options of filesystems that stand at a bind mount, where the kernel ignores them.
+    pub ignored: Vec<String>,
 }
 
 /// What is mounted.
@@ -103,7 +105,9 @@ pub(super) fn validate(
     }
     let words = read_words(&field, oci.options().as_deref().unwrap_or_default(), found);
     let kind = kind(&field, oci, linux, &words, found)?;
-    Some(Mount { destination: inside(destination), kind, options: words.options })
+    let is_bind = matches!(kind, MountKind::Bind { .. });
+    let ignored = if is_bind { words.own } else { Vec::new() };
+    Some(Mount { destination: inside(destination), kind, options: words.options, ignored })
 }
 
 fn read_words(field: &str, texts: &[String], found: &mut Violations) -> Words {
@@ -170,7 +174,10 @@ fn bind(
     words: &Words,
     found: &mut Violations,
 ) -> Option<MountKind> {
-    for own in &words.own {
+    // A parameter of a filesystem changes nothing, and is warned of as in peers it passes; a word
+    // that is no option at all may be a slip for one that protects.
+    let is_known = |own: &str| own.contains('=') || matches!(word(own), Some(Word::Superblock));
+    for own in words.own.iter().filter(|own| !is_known(own)) {
         found.add(format!("{field}.options"), format!("has {own:?}, which no bind mount has"));
     }
     if words.copy_up {

@@ -126,6 +126,21 @@ pub fn set_io_priority(class: u16, level: u16) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, value) }).map(drop)
 }
 
+/// Lets this thread run on all CPUs of its cgroup (`sched_setaffinity(2)` with every bit set, of
+/// which the kernel takes those that there are). Since Linux 6.2 a mask that was set before a
+/// cgroup was joined stays in force there, and with it that of whoever started the runtime.
+///
+/// # Errors
+/// The kernel's errno.
+pub fn use_all_cpus() -> Result<()> {
+    // As many as any configuration of the kernel has.
+    const CPUS_MAX: usize = 8192;
+    let mask = [u64::MAX; CPUS_MAX / 64];
+    let size = size_of_val(&mask);
+    // SAFETY: `mask` is `size` live bytes, which the kernel only reads.
+    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size, mask.as_ptr()) }).map(drop)
+}
+
 /// Scheduling attributes (`sched_setattr(2)`); the layout is the kernel's `struct sched_attr`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
