@@ -150,6 +150,29 @@ fn nothing_is_mounted_inside_proc() {
     assert_eq!(out, fs::read_to_string("/etc/hostname").unwrap());
 }
 
+/// A volume that holds the container's root holds no mounts of the container: its procfs could be
+/// written there, without masks. Hooks have the root attached at that place.
+#[test]
+fn a_volume_above_the_root_shows_no_second_proc() {
+    let Some(world) = World::new("above") else { return };
+    let hook = json!([{ "path": "/bin/true" }]);
+    for hooks in [json!({}), json!({ "createRuntime": hook }), json!({ "createContainer": hook })] {
+        let out = world.shell("ls /above/rootfs/proc; grep -c ' /above' /proc/mounts", |config| {
+            let source = world.bundle();
+            push(
+                &mut config["mounts"],
+                json!({
+                    "destination": "/above", "type": "bind", "source": source,
+                    "options": ["rbind"],
+                }),
+            );
+            config["hooks"] = hooks.clone();
+        });
+        assert_eq!(out, "1\n", "{hooks}");
+    }
+    world.assert_nothing_is_left();
+}
+
 /// CVE-2025-31133: the image's /dev/null is another file, which masks would then show.
 #[test]
 fn an_image_s_own_null_is_not_used() {

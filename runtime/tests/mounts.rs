@@ -98,6 +98,55 @@ fn a_hook_of_the_host_mounts_in_the_container_by_the_roots_path() {
     world.assert_nothing_is_left();
 }
 
+/// What the bundle calls its root may be a link of the host's, which a hook finds as it is.
+#[test]
+fn hooks_of_the_host_find_a_root_that_is_a_link() {
+    let Some(world) = World::new("hooklink") else { return };
+    let link = world.bundle().join("link");
+    std::os::unix::fs::symlink(world.rootfs(), &link).unwrap();
+    let out = world.shell("stat -f -c %T /mnt/made && ls /mnt/made", |config| {
+        let args = json!(["sh", "-c", MOUNTING_HOOK, link]);
+        config["root"] = json!({ "path": "link" });
+        config["hooks"] = json!({ "createRuntime": [
+            { "path": "/bin/sh", "args": args, "env": ["PATH=/usr/bin:/bin"] },
+        ] });
+    });
+    assert_eq!(out, "tmpfs\nit\n");
+    world.assert_nothing_is_left();
+}
+
+/// By its name, by a link and by dots: the container's own root is attached there meanwhile.
+#[test]
+fn a_bind_of_the_hosts_root_shows_the_host() {
+    let Some(world) = World::new("hostroot") else { return };
+    let marker = world.path("marker");
+    fs::write(&marker, "of the host").unwrap();
+    std::os::unix::fs::symlink("/", world.path("link")).unwrap();
+    let up = "../".repeat(world.bundle().components().count() + 3);
+    let script = format!("cat /host{}", marker.display());
+    for source in ["/", world.path("link").to_str().unwrap(), &up] {
+        let out = world.shell(&script, |config| {
+            mount(
+                config,
+                json!({ "destination": "/host", "type": "bind", "source": source,
+                    "options": ["rbind", "ro"] }),
+            );
+        });
+        assert_eq!(out, "of the host", "{source}");
+    }
+    // Below the top, where the way back up is not by the root's name.
+    let out = world.shell("cat /marker", |config| {
+        let source = format!("{up}{}", marker.display());
+        mount(
+            config,
+            json!({ "destination": "/marker", "type": "bind", "source": source,
+                "options": ["bind"] }),
+        );
+    });
+    assert_eq!(out, "of the host");
+    world.assert_nothing_is_left();
+}
+
 #[test]
 fn a_tmpfs_can_begin_with_what_it_hides() {
     let Some(world) = World::new("copyup") else { return };

@@ -116,6 +116,7 @@ pub(super) const NO_PROCESS: &str = "a limit of processes is reached: raise \
 /// What an operator can do about the errors that the kernel words worst.
 pub(super) fn hint(step: &str, error: &StepError) -> Option<&'static str> {
     let word = step.split(' ').next().unwrap_or_default();
+    let is_tree = step.starts_with("clone tree ") || step.starts_with("clone mount ");
     if let StepError::Exec(_, Cause::Exec(Errno::ENOENT)) = error {
         return Some(NO_INTERPRETER);
     }
@@ -130,6 +131,11 @@ pub(super) fn hint(step: &str, error: &StepError) -> Option<&'static str> {
     }
     let StepError::Cause(Cause::Kernel(errno)) = error else { return None };
     match (word, errno) {
+        ("clone", Errno::ENOENT) if is_tree => Some("the host has no such path"),
+        ("clone", Errno::EMFILE) if is_tree => {
+            Some("each bind mount takes a descriptor: raise RLIMIT_NOFILE of the runtime's caller")
+        }
+        ("clone", errno) if is_tree && *errno != Errno::ENOSYS => None,
         ("clone", Errno::EPERM) => Some(
             "user namespaces may be forbidden: see sysctl kernel.unprivileged_userns_clone, \
              kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces",
@@ -143,7 +149,7 @@ pub(super) fn hint(step: &str, error: &StepError) -> Option<&'static str> {
         ("move", Errno::ENODEV) => Some("the runtime's namespace has no such interface"),
         ("move", Errno::EINVAL) => Some("this interface stays in its namespace"),
         ("mount", Errno::E2BIG) => Some("the kernel takes 4095 bytes of options in all"),
-        ("mount", Errno::EINVAL) if !step.starts_with("mount bind ") => {
+        ("mount", Errno::EINVAL) if !is_of_host(step) => {
             Some("the filesystem does not take one of these options, or its value")
         }
         ("mount", Errno::ENODEV) => Some("the kernel has no such filesystem"),
@@ -158,11 +164,13 @@ pub(super) fn hint(step: &str, error: &StepError) -> Option<&'static str> {
         }
         ("open" | "take", Errno::ENOENT) => Some("root.path does not exist"),
         ("attach", Errno::EINVAL) => Some("root.path may be no directory"),
-        ("mount", Errno::ENOENT) if step.starts_with("mount bind ") => {
-            Some("the source does not exist")
-        }
         _ => None,
     }
+}
+
+/// Whether the step mounts what the host has.
+fn is_of_host(step: &str) -> bool {
+    step.starts_with("mount bind ") || step.starts_with("mount rbind ")
 }
 
 #[cfg(test)]
@@ -179,6 +187,12 @@ mod tests {
         says("await the container being ready", &StepError::Died, "OOM killer");
         let options = "one of these options";
         says("mount tmpfs on /dev nosuidd", &kernel(Errno::EINVAL), options);
-        assert_eq!(hint("mount bind /a on /b", &kernel(Errno::EINVAL)), None);
+        says("clone tree /a as #1", &kernel(Errno::EMFILE), "RLIMIT_NOFILE");
+        says("clone with new namespaces: user", &kernel(Errno::EPERM), "forbidden");
+        let of_host =
+            ["mount bind /a from #1 on /b", "mount rbind /a on /b", "clone tree /a as #1"];
+        for step in of_host {
+            assert_eq!(hint(step, &kernel(Errno::EINVAL)), None, "{step}");
+        }
     }
 }

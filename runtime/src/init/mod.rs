@@ -226,6 +226,9 @@ impl Init<'_> {
             S::Propagate { propagation } => root::propagate(*propagation),
             S::OpenRoot { path } => self.open_root(path),
             S::TakeRoot { slot, .. } => self.take_root(*slot),
+            S::CloneTree { slot, path, recursive, set, clear } => {
+                self.clone_tree(*slot, path, *recursive, (*set, *clear))
+            }
             S::AttachRoot { at } => self.attach_root(at.as_deref()),
             S::UseRoot => self.use_root(),
             S::Mount { content, target, options } => self.mount(content, target, options),

@@ -156,12 +156,8 @@ impl Init<'_> {
                 return filesystem(kind, source.as_deref(), &parameters, read_only, options.set);
             }
             Content::ClonedTree { slot, .. } => self.take_slot(*slot)?,
-            Content::HostTree { path, recursive } if options.set | options.clear != 0 => {
-                return Ok(clone_tree(AT_FDCWD, &c_path(path), *recursive, change)?);
-            }
             Content::HostTree { path, recursive } => {
-                let flags = if *recursive { AT_RECURSIVE } else { 0 };
-                open_tree(AT_FDCWD, &c_path(path), OPEN_TREE_CLONE | flags)?
+                return Ok(host_tree(path, *recursive, change)?);
             }
         };
         if options.set | options.clear != 0 {
@@ -348,6 +344,16 @@ fn filesystem_with_long_options(
     let change = SetAttr { set: attr, ..SetAttr::default() };
     mount_setattr(tree.as_fd(), change, None)?;
     Ok(tree)
+}
+
+/// Clones a tree of the host, with these attributes.
+pub(super) fn host_tree(path: &Path, recursive: bool, change: SetAttr) -> Result<OwnedFd, Errno> {
+    let path = c_path(path);
+    if change.set | change.clear != 0 {
+        return clone_tree(AT_FDCWD, &path, recursive, change);
+    }
+    let flags = if recursive { AT_RECURSIVE } else { 0 };
+    open_tree(AT_FDCWD, &path, OPEN_TREE_CLONE | flags)
 }
 
 fn is_directory(fd: BorrowedFd<'_>) -> Result<bool, Errno> {

@@ -14,13 +14,14 @@ use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 use nix::unistd::{chdir, chroot, fchdir};
 
+use super::mounts::host_tree;
 use super::sync::Cause;
 use super::{Done, Init};
 use crate::plan::Slot;
 use crate::spec::Propagation;
 use crate::sys::mount::{
-    AT_RECURSIVE, OPEN_TREE_CLONE, SetAttr, fsconfig_create, fsmount, fsopen, mount_setattr,
-    mount_setattr_at, move_mount, move_mount_to, open_tree, pivot_root_here,
+    AT_RECURSIVE, Attr, OPEN_TREE_CLONE, SetAttr, fsconfig_create, fsmount, fsopen, mount_setattr,
+    mount_setattr_at, move_mount, move_mount_by_links, move_mount_to, open_tree, pivot_root_here,
 };
 
 /// Sets the propagation of all mounts that this namespace copied from the host.
@@ -127,12 +128,26 @@ impl Init<'_> {
         Ok(())
     }
 
+    /// Clones a tree of the host for a later mount.
+    pub(super) fn clone_tree(
+        &mut self,
+        slot: Slot,
+        path: &Path,
+        recursive: bool,
+        (set, clear): (Attr, Attr),
+    ) -> Done {
+        let change = SetAttr { set, clear, ..SetAttr::default() };
+        self.start.slots[slot.0] = Some(host_tree(path, recursive, change)?);
+        Ok(())
+    }
+
     /// On the host's root: where it is attached does not matter, because it becomes the root, and
     /// there the bundle's path need not be looked up again. Hooks look for it at that path; one
     /// that a user namespace's root may not look up is hidden from them too.
     pub(super) fn attach_root(&mut self, at: Option<&Path>) -> Done {
         if let Some(at) = at {
-            match move_mount_to(self.root()?, AT_FDCWD, &crate::plan::c_path(at)) {
+            // As it was found: a link there is the host's.
+            match move_mount_by_links(self.root()?, AT_FDCWD, &crate::plan::c_path(at)) {
                 Err(Errno::EACCES) => {}
                 done => return Ok(done?),
             }

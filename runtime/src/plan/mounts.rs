@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::step::{ChildStep, Content, Finding, ParentStep, Target};
 use super::{Builder, CgroupPlan, Console, DEFAULT_PROPAGATION};
 use crate::cgroup::{Mode, Version};
-use crate::spec::{Mount, MountKind, NamespaceKind, Propagation, Tmpcopyup};
+use crate::spec::{IdMapping, Mount, MountKind, NamespaceKind, Propagation, Tmpcopyup};
 
 /// The root filesystem's tree, attached but not yet the root.
 pub(super) fn root(b: &mut Builder<'_>) {
@@ -63,6 +63,11 @@ fn before_first_proceed(b: &mut Builder<'_>, step: ParentStep) {
     b.parent.insert(proceed.unwrap_or(b.parent.len()), step);
 }
 
+fn before_attach(b: &mut Builder<'_>, step: ChildStep) {
+    let attach = b.child.iter().position(|step| matches!(step, ChildStep::AttachRoot { .. }));
+    b.child.insert(attach.unwrap_or(b.child.len()), step);
+}
+
 /// Filesystems that show the same in every network namespace.
 const WITHOUT_NETWORK: [&[u8]; 4] = [b"proc", b"tmpfs", b"devpts", b"mqueue"];
 
@@ -109,25 +114,7 @@ fn one(b: &mut Builder<'_>, mount: &Mount, cgroup: Option<&CgroupPlan>) {
     let spec = b.spec;
     match &mount.kind {
         MountKind::Bind { source, recursive, id_mapping } => {
-            let path = b.host_path(source);
-            let recursive = *recursive;
-            let content = if opens_for_child(b) || id_mapping.is_some() {
-                let slot = b.slot();
-                before_clone(b, ParentStep::CloneTree { slot, path: path.clone(), recursive });
-                if let Some(map) = id_mapping {
-                    let (uid, gid) = (map.uid.clone(), map.gid.clone());
-                    let recursive = map.recursive;
-                    before_first_proceed(b, ParentStep::MapTree { slot, uid, gid, recursive });
-                }
-                Content::ClonedTree { slot, path, recursive }
-            } else {
-                Content::HostTree { path, recursive }
-            };
-            let mut mount = mount.clone();
-            if matches!(content, Content::ClonedTree { .. }) && !is_shared(b) {
-                mount.options.propagation.insert(0, (libc::MS_SLAVE, true));
-            }
-            push(b, content, &mount, Finding::MakeMissing);
+            bind(b, mount, b.host_path(source), *recursive, id_mapping.as_ref());
         }
         MountKind::Filesystem { kind, source, parameters, copy_up } => {
             if !WITHOUT_NETWORK.contains(&kind.to_bytes()) {
@@ -160,6 +147,38 @@ fn one(b: &mut Builder<'_>, mount: &Mount, cgroup: Option<&CgroupPlan>) {
             cgroups(b, mount, cgroup);
         }
     }
+}
+
+/// A tree of the host. It is cloned before the root is attached, whatever its path says: one that
+/// leads above the place of the root, be it by links or `..`, would be cloned with the container's
+/// root on it, and with a procfs in that whose parts nobody closes or hides.
+fn bind(
+    b: &mut Builder<'_>,
+    mount: &Mount,
+    path: PathBuf,
+    recursive: bool,
+    id_mapping: Option<&IdMapping>,
+) {
+    let slot = b.slot();
+    let mut mount = mount.clone();
+    if opens_for_child(b) || id_mapping.is_some() {
+        before_clone(b, ParentStep::CloneTree { slot, path: path.clone(), recursive });
+        if let Some(map) = id_mapping {
+            let (uid, gid) = (map.uid.clone(), map.gid.clone());
+            let recursive = map.recursive;
+            before_first_proceed(b, ParentStep::MapTree { slot, uid, gid, recursive });
+        }
+        if !is_shared(b) {
+            mount.options.propagation.insert(0, (libc::MS_SLAVE, true));
+        }
+    } else {
+        // With the attributes, which one call sets where the kernel has it.
+        let set = std::mem::take(&mut mount.options.set);
+        let clear = std::mem::take(&mut mount.options.clear);
+        let path = path.clone();
+        before_attach(b, ChildStep::CloneTree { slot, path, recursive, set, clear });
+    }
+    push(b, Content::ClonedTree { slot, path, recursive }, &mount, Finding::MakeMissing);
 }
 
 /// Whether a mount is read-only only in the end: an empty filesystem in which places of other

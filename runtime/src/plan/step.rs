@@ -9,6 +9,7 @@ use crate::spec::{
     Propagation, Rlimit, Scheduler, Tmpcopyup,
 };
 use crate::sys::creds::CapSets;
+use crate::sys::mount::Attr;
 
 /// A descriptor that one step opens and another uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,9 +132,10 @@ pub enum Finding {
 /// What is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// A path of the host, looked up by the child.
+    /// A path of the host, looked up by the child when it is mounted: a cgroup.
     HostTree { path: PathBuf, recursive: bool },
-    /// A tree that the parent cloned.
+    /// A tree that was cloned before: by the parent, or by the child while nothing of the container
+    /// was attached.
     ClonedTree { slot: Slot, path: PathBuf, recursive: bool },
     /// A new filesystem.
     Filesystem {
@@ -211,6 +213,8 @@ pub enum ChildStep {
     OpenRoot { path: PathBuf },
     /// Takes the root filesystem's tree that the parent cloned.
     TakeRoot { slot: Slot, path: PathBuf },
+    /// Clones a mount tree of the host, detached, with these attributes (`MOUNT_ATTR_*`).
+    CloneTree { slot: Slot, path: PathBuf, recursive: bool, set: Attr, clear: Attr },
     /// Attaches the root filesystem, so that it can become the root: at a path of the host's that
     /// hooks look for it at, else on the host's root.
     AttachRoot { at: Option<PathBuf> },

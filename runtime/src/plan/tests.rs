@@ -404,3 +404,30 @@ fn the_program_is_executed_only_after_its_record_is_written() {
     let lines: Vec<&str> = printed.lines().collect();
     assert!(lines[lines.len() - 2].ends_with("await the runtime"), "{printed}");
 }
+
+/// Else one above the place of the root would be cloned with it.
+#[test]
+fn trees_of_the_host_are_cloned_before_anything_is_attached() {
+    let bind = |source: &str, options: &[&str]| {
+        let place = "/data";
+        json!({ "destination": place, "type": "bind", "source": source, "options": options })
+    };
+    let mut config = template();
+    push(&mut config["mounts"], bind("/", &["rbind", "ro", "rprivate"]));
+    push(&mut config["mounts"], bind("below", &["bind"]));
+    for hooks in [json!({}), json!({ "createRuntime": [{ "path": "/bin/hook" }] })] {
+        config["hooks"] = hooks;
+        let printed = printed(config.clone(), &hybrid(), &ask(Begin::AtOnce));
+        let words = [
+            "open root /bundles/web/rootfs",
+            "clone tree / as #0 ro",
+            "clone mount /bundles/web/below as #1",
+            "attach root",
+            "mount proc",
+            "mount rbind / from #0 on /data rprivate",
+            "mount bind /bundles/web/below from #1 on /data",
+        ];
+        let found: Option<Vec<usize>> = positions(&printed, &words).into_iter().collect();
+        assert!(found.is_some_and(|found| found.is_sorted()), "{printed}");
+    }
+}

@@ -2,9 +2,10 @@
 
 use std::ffi::CStr;
 use std::fmt;
+use std::path::Path;
 
 use super::step::{ChildStep, Content, Finding, ParentStep, RdtGroup, RdtMake, Slot, Target};
-use crate::spec::{Device, DeviceKind, Hook, IdMap, OptionText, Rlimit, Tmpcopyup};
+use crate::spec::{Device, DeviceKind, Hook, IdMap, MountOptions, OptionText, Rlimit, Tmpcopyup};
 
 impl fmt::Display for ParentStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -25,8 +26,7 @@ impl fmt::Display for ParentStep {
             }
             ParentStep::OpenCgroup => f.write_str("open cgroup"),
             ParentStep::CloneTree { slot, path, recursive } => {
-                let what = if *recursive { "tree" } else { "mount" };
-                write!(f, "clone {what} {} as {slot}", path.display())
+                fmt_clone(*slot, path, *recursive, f)
             }
             ParentStep::ConnectConsole { path } => {
                 write!(f, "connect to console socket {}", path.display())
@@ -150,6 +150,11 @@ impl ChildStep {
             S::Propagate { propagation } => write!(f, "propagate / {propagation}"),
             S::OpenRoot { path } => write!(f, "open root {}", path.display()),
             S::TakeRoot { slot, path } => write!(f, "take root {} from {slot}", path.display()),
+            S::CloneTree { slot, path, recursive, set, clear } => {
+                fmt_clone(*slot, path, *recursive, f)?;
+                let (set, clear) = (*set, *clear);
+                write!(f, "{}", OptionText(&MountOptions { set, clear, ..MountOptions::default() }))
+            }
             S::AttachRoot { at: None } => f.write_str("attach root"),
             S::AttachRoot { at: Some(at) } => write!(f, "attach root at {}", at.display()),
             S::Mount { content, target, options } => {
@@ -277,6 +282,11 @@ impl fmt::Display for Ceiling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 == u64::MAX { f.write_str("unlimited") } else { write!(f, "{}", self.0) }
     }
+}
+
+fn fmt_clone(slot: Slot, path: &Path, recursive: bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let what = if recursive { "tree" } else { "mount" };
+    write!(f, "clone {what} {} as {slot}", path.display())
 }
 
 fn fmt_joined(groups: &[std::path::PathBuf], f: &mut fmt::Formatter<'_>) -> fmt::Result {

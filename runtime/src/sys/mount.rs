@@ -183,6 +183,15 @@ pub fn move_mount_to(from: BorrowedFd<'_>, dir: BorrowedFd<'_>, path: &CStr) -> 
     attach(from, dir, path, 0)
 }
 
+/// The same, but a last component that is a link is followed.
+///
+/// # Errors
+/// The kernel's errno.
+pub fn move_mount_by_links(from: BorrowedFd<'_>, dir: BorrowedFd<'_>, path: &CStr) -> Result<()> {
+    const T_SYMLINKS: u32 = 0x10;
+    attach(from, dir, path, T_SYMLINKS)
+}
+
 fn attach(from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &CStr, flags: u32) -> Result<()> {
     const F_EMPTY_PATH: u32 = 0x04;
     let (from, to) = (from.as_raw_fd(), to.as_raw_fd());

@@ -16,6 +16,7 @@ cases!("mounts":
     a_tmpfs_has_its_size_and_mode,
     a_bind_mount_shows_the_source,
     a_file_can_be_bound,
+    a_bind_of_the_hosts_root_shows_the_host,
     a_bind_mount_can_be_read_only,
     a_read_only_bind_covers_only_its_own_mount,
     a_mount_point_is_made_where_missing,
@@ -120,6 +121,15 @@ fn a_file_can_be_bound(w: &World) -> anyhow::Result<Verdict> {
     fs::write(&source, "one file").context("write a file")?;
     let facts = bound(w, path_text(&source)?, &["bind", "ro"], &["cat", "/data"])?;
     claim!(facts["text"] == "one file", "{facts}");
+    Ok(Verdict::Pass)
+}
+
+fn a_bind_of_the_hosts_root_shows_the_host(w: &World) -> anyhow::Result<Verdict> {
+    let marker = w.folder().join("marker");
+    fs::write(&marker, "of the host").context("write a file")?;
+    let inside = format!("/data{}", path_text(&marker)?);
+    let facts = bound(w, "/", &["rbind", "ro"], &["cat", &inside])?;
+    claim!(facts["text"] == "of the host", "{facts}");
     Ok(Verdict::Pass)
 }
 

@@ -17,6 +17,7 @@ cases!("escapes":
     cve_2023_28642_a_link_to_proc_is_no_way_to_mount_over_it,
     cve_2025_52881_a_setting_is_not_written_through_a_mount,
     cve_2025_52881_a_setting_is_not_written_through_a_swapped_mount,
+    a_volume_above_the_root_holds_no_second_proc,
 );
 
 /// A setting of the network namespace, which a runtime writes below /proc/sys.
@@ -191,5 +192,28 @@ fn cve_2025_52881_a_setting_is_not_written_through_a_swapped_mount(
         claim!(covered.is_none(), "settings of the kernel are covered: {covered:?}");
         Ok(())
     })?;
+    Ok(Verdict::Pass)
+}
+
+/// A volume is the bundle's own folder, above the root filesystem: where a runtime has mounted the
+/// container's procfs already, it comes along, and there nothing of it is hidden or closed.
+fn a_volume_above_the_root_holds_no_second_proc(w: &World) -> anyhow::Result<Verdict> {
+    let hook = json!([{ "path": "/bin/true" }]);
+    // Hooks may look for the root at that place.
+    for hooks in [json!({}), json!({ "createRuntime": hook })] {
+        let bundle = w.bundle(&["mounts"])?;
+        let above = bundle.path.clone();
+        let bundle = bundle.change(|config| {
+            push_bind(config, &above, "/above");
+            config["hooks"] = hooks;
+        })?;
+        let Some(outcome) = attack(w, &bundle)? else { continue };
+        let mounts = mounts(&outcome)?;
+        let second = mounts.iter().find(|mount| {
+            let target = mount["target"].as_str().unwrap_or_default();
+            mount["type"] == "proc" && target.starts_with("/above/")
+        });
+        claim!(second.is_none(), "procfs came along: {second:?}");
+    }
     Ok(Verdict::Pass)
 }
