@@ -207,6 +207,26 @@ fn notified_calls_are_answered_by_the_listener() {
     world.assert_nothing_is_left();
 }
 
+/// The listener is the program's, and is asked for after the hook, which has none.
+#[test]
+fn a_hook_in_the_container_has_a_filter_that_notifies() {
+    let Some(world) = World::new("notifyhook") else { return };
+    let Some(_agent) = agent(&world) else { return };
+    world.script("cat /tmp/said; mkdir /tmp/x 2>&1", |config| {
+        let script = "mkdir /tmp/x 2>/tmp/said; grep Seccomp: /proc/self/status >>/tmp/said";
+        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
+        config["hooks"] = json!({ "startContainer": [hook] });
+        let rules = json!([{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY" }]);
+        notify(&world, config, rules);
+        config["root"]["readonly"] = json!(false);
+    });
+    let ran = world.run();
+    for said in ["Function not implemented", "Seccomp:\t2", "No space left on device"] {
+        assert!(ran.out.contains(said), "no {said}: {ran:?}");
+    }
+    world.assert_nothing_is_left();
+}
+
 /// The exec itself, and with capabilities to be dropped afterwards the dropping, are notified, and
 /// no call is made that nobody answers.
 #[test]

@@ -105,15 +105,20 @@ fn name_of(entry: &CStr) -> &[u8] {
     entry.to_bytes().split(|byte| *byte == b'=').next().unwrap_or_default()
 }
 
-/// The program's filter, as the last instructions before an exec load it.
+/// The program's filter, as the last instructions before an exec load it. The kernel takes a flag
+/// about its listener only where there is one.
 pub(super) fn filter<'a>(
     program: &Program,
     instructions: &'a [libc::sock_filter],
     listener: Option<[u8; 8]>,
 ) -> Option<Filter<'a>> {
+    let of_listener = match listener {
+        Some(_) => 0,
+        None => libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+    };
     program.filter.as_ref().map(|filter| Filter {
         program: instructions,
-        flags: filter.flags,
+        flags: filter.flags & !of_listener,
         before_capabilities: !program.no_new_privileges,
         listener,
     })
