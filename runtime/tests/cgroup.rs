@@ -414,7 +414,21 @@ fn frozen_groups_take_no_container(world: &World) {
         let again = Group::create(location, Controllers::NONE, Existing::RefuseIfUsed);
         assert!(matches!(again, Err(Error::Frozen { .. })), "{again:?}");
     }
+    let of_unit = || Group::create(&below, Controllers::NONE, Existing::OfUnit);
+    let refused = of_unit();
+    assert!(matches!(refused, Err(Error::Frozen { .. })), "{refused:?}");
     group.thaw().unwrap();
+    // With a process in it, as systemd makes it.
+    let inner = of_unit().unwrap();
+    let process = Process::started_in(&inner, "exec sleep 1000");
+    of_unit().unwrap().release();
+    group.freeze().unwrap();
+    let refused = of_unit();
+    assert!(matches!(refused, Err(Error::Frozen { .. })), "{refused:?}");
+    group.thaw().unwrap();
+    drop(process);
+    wait_until("it ended", || group.all_processes().unwrap().is_empty());
+    drop(inner);
     drop(Group::create(&below, Controllers::NONE, Existing::RefuseIfUsed).unwrap());
     group.remove().unwrap();
     assert_gone(&world.location());

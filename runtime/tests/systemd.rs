@@ -91,6 +91,34 @@ fn a_container_is_a_scope_with_its_limits() {
     systemctl(&["stop", &slice]);
 }
 
+/// systemd starts a scope there, whose process would stand still, and with it whoever waits for it.
+#[test]
+fn a_slice_that_is_frozen_takes_no_container() {
+    let Some(world) = world("systemd-frozen") else { return };
+    let slice = format!("rtf{}.slice", std::process::id());
+    sleeping(&world, |config| {
+        config["linux"]["cgroupsPath"] = json!(format!("{slice}:rt:{}", world.id));
+    });
+    systemctl(&["start", &slice]);
+    let (v1, v2) = (Path::new("/sys/fs/cgroup/freezer"), Path::new("/sys/fs/cgroup"));
+    let (file, still, moving) = match v1.exists() {
+        true => (v1.join(&slice).join("freezer.state"), "FROZEN", "THAWED"),
+        false => (v2.join(&slice).join("cgroup.freeze"), "1", "0"),
+    };
+    drop(std::fs::create_dir(file.parent().unwrap()));
+    std::fs::write(&file, still).unwrap();
+    let ran = run(&world);
+    std::fs::write(&file, moving).unwrap();
+    assert!(ran.code == 1 && ran.err.contains("it is frozen"), "{ran:?}");
+    world.assert_nothing_is_left();
+    let ran = run(&world);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(runtime(&world, &["delete", "--force", &world.id]).code, 0);
+    systemctl(&["stop", &slice]);
+    drop(std::fs::remove_dir(file.parent().unwrap()));
+    world.assert_nothing_is_left();
+}
+
 #[test]
 fn the_same_id_can_be_used_again() {
     let Some(world) = world("systemd-again") else { return };

@@ -7,6 +7,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::dir::{Dir, components};
 use super::error::Error;
 use super::group::{Group, Member};
 use super::{Controller, HierarchyId, Version};
@@ -85,6 +86,21 @@ pub(super) fn holds_still(member: &Member) -> Result<bool, Error> {
     };
     // The root of a hierarchy has neither file.
     Ok(member.dir.read_if_there(file)?.is_some_and(|text| is_still(&text)))
+}
+
+/// The same of a group that has a process already, which is told to be still only once it is.
+pub(super) fn will_hold_still(member: &Member) -> Result<bool, Error> {
+    if member.place.version() == Version::V1 {
+        return holds_still(member);
+    }
+    let mut dir = Dir::open(&member.place.mount_point)?;
+    for name in components(&member.place.inner) {
+        dir = dir.child(name)?;
+        if dir.read_if_there("cgroup.freeze")?.is_some_and(|text| text.trim() == "1") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn is_frozen(member: &Member) -> Result<bool, Error> {

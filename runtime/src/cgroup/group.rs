@@ -25,6 +25,9 @@ const ATTACH_PAUSE: Duration = Duration::from_millis(10);
 pub enum Existing {
     /// Take it if it has no processes; else an error. For a container.
     RefuseIfUsed,
+    /// Take it, for systemd made it with the container's first process in it; an error if that
+    /// stands still there.
+    OfUnit,
     /// Take it as it is. For a parent that groups of other owners may share.
     Share,
 }
@@ -74,7 +77,12 @@ impl Group {
             }
             group.location.places.push(place.clone());
             let member = Member { place, dir };
-            if existing == Existing::RefuseIfUsed && freeze::holds_still(&member)? {
+            let holds_still = match existing {
+                Existing::RefuseIfUsed => freeze::holds_still(&member)?,
+                Existing::OfUnit => freeze::will_hold_still(&member)?,
+                Existing::Share => false,
+            };
+            if holds_still {
                 let path = member.dir.path().to_owned();
                 group.members.push(member);
                 return Err(Error::Frozen { path });

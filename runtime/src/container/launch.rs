@@ -310,7 +310,7 @@ impl Launch<'_> {
         let wanted = cgroup.decision.controllers();
         // The scope holds the container's first process already.
         let existing = match cgroup.unit {
-            Some(_) => Existing::Share,
+            Some(_) => Existing::OfUnit,
             None => Existing::RefuseIfUsed,
         };
         let group = Group::create(&cgroup.location, wanted, existing)?;

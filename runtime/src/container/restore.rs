@@ -241,7 +241,7 @@ fn enter_cgroup(plan: &Plan, pid: i32, made: &mut Option<Group>) -> Result<(), E
     let existing = match &cgroup.unit {
         Some(unit) => {
             Group::start_unit(unit, pid, &cgroup.decision).map_err(failed("start the scope of"))?;
-            Existing::Share
+            Existing::OfUnit
         }
         None => Existing::RefuseIfUsed,
     };
