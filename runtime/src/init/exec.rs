@@ -1,5 +1,6 @@
 //! The last steps: find the program, wait for `start`, execute.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -93,11 +94,16 @@ pub(super) fn environment(program: &Program, found: Option<&Found>) -> Vec<CStri
     // The program reads the first one of a name.
     let sockets = sockets.into_iter().filter_map(|entry| CString::new(entry).ok());
     let home = found.and_then(|found| found.home.clone());
-    let entries = program.env.iter().enumerate();
-    let last = entries.filter(|(at, entry)| {
-        !program.env[at + 1..].iter().any(|later| name_of(later) == name_of(entry))
-    });
-    sockets.chain(last.map(|(_, entry)| entry.clone())).chain(home).collect()
+    sockets.chain(last_of_each_name(&program.env)).chain(home).collect()
+}
+
+/// From the end, so that each entry is looked at once.
+fn last_of_each_name(env: &[CString]) -> impl Iterator<Item = CString> {
+    let mut names = BTreeSet::new();
+    let mut last: Vec<&CString> =
+        env.iter().rev().filter(|entry| names.insert(name_of(entry))).collect();
+    last.reverse();
+    last.into_iter().cloned()
 }
 
 /// The name of an entry of an environment.
@@ -194,4 +200,33 @@ fn passwd_home(uid: u32) -> Option<Vec<u8>> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_of_each_name;
+    use std::ffi::CString;
+
+    #[test]
+    fn of_entries_with_one_name_the_last_stays_in_its_place() {
+        let env = |text: &str| -> Vec<CString> {
+            text.split(' ').map(|entry| CString::new(entry).unwrap()).collect()
+        };
+        let check = |given: &str, expected: &str| {
+            let found: Vec<CString> = last_of_each_name(&env(given)).collect();
+            assert_eq!(found, env(expected), "{given}");
+        };
+        check("A=1 B=2 A=3", "B=2 A=3");
+        check("A=1 AB=2 A", "AB=2 A");
+        check("B=2 A=1", "B=2 A=1");
+    }
+
+    /// As many as the kernel takes: each is looked at a few times, not once for each other.
+    #[test]
+    fn an_environment_of_many_entries_is_gone_through_once() {
+        const ENTRIES: usize = 300_000;
+        let env: Vec<CString> =
+            (0..ENTRIES).map(|n| CString::new(format!("V{n}=x")).unwrap()).collect();
+        assert_eq!(last_of_each_name(&env).count(), ENTRIES);
+    }
 }
