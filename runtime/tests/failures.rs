@@ -348,6 +348,23 @@ fn what_this_kernel_lacks_is_named() {
 }
 
 #[test]
+fn a_limit_that_no_kernel_honours_is_left_out_with_a_warning() {
+    let Some(world) = World::new("leftout") else { return };
+    world.script("true", |config| {
+        config["linux"]["resources"]["memory"] = json!({ "kernel": 1 << 20, "kernelTCP": 1 << 20 });
+    });
+    let create = world.with_bundle("create", &[]);
+    assert_eq!(world.runtime(&["delete", &world.id]).code, 0);
+    for ran in [create, world.run()] {
+        for field in ["kernel", "kernelTCP"] {
+            let told = format!("warning: left out linux.resources.memory.{field}: kernels since");
+            assert!(ran.code == 0 && ran.err.contains(&told), "{ran:?}");
+        }
+    }
+    world.assert_nothing_is_left();
+}
+
+#[test]
 fn a_capability_that_no_kernel_has_is_left_out_with_a_warning() {
     let Some(world) = World::new("capability") else { return };
     world.script("grep CapBnd /proc/self/status", |config| {

@@ -10,7 +10,7 @@ use super::record::{RECORD_VERSION, Record};
 use super::store::write_atomically;
 use super::{ContainerId, Error, Store, clock};
 use crate::bundle::Bundle;
-use crate::cgroup;
+use crate::cgroup::{self, Note};
 use crate::host::Host;
 use crate::init::hook::State;
 use crate::plan::{Ask, Begin, CgroupDriver, Console, Plan, Withheld, plan};
@@ -133,6 +133,9 @@ pub(super) fn warnings(bundle: &Bundle, spec: &Spec, plan: &Plan) -> Vec<String>
         let options = mount.ignored.join(",");
         format!("mounts[{index}].options: a bind mount has no {options:?} of its own: ignored")
     }));
+    let notes = plan.cgroup.iter().flat_map(|cgroup| &cgroup.decision.notes);
+    let told = |note: &Note| format!("left out linux.resources.{}: {}", note.field, note.why);
+    warnings.extend(notes.map(told));
     warnings
 }
 
