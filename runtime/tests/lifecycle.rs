@@ -346,6 +346,37 @@ fn a_create_that_is_killed_takes_its_process_along_and_delete_finds_the_rest() {
     }
 }
 
+/// A `create` that was killed when it was about to refuse the cgroup, with which it had begun.
+#[test]
+fn a_delete_of_what_a_killed_create_left_spares_the_cgroup_of_others() {
+    let Some(world) = World::new("spared") else { return };
+    world.script("sleep 1000", |_| {});
+    assert_eq!(world.with_bundle("run", &["--detach"]).code, 0);
+    let record = world.path("records").join(&world.id).join("container.json");
+    let record: Value = serde_json::from_slice(&fs::read(record).unwrap()).unwrap();
+    let delete = |root: &str, since_ticks: u64| {
+        let mut left = record["cgroup"].clone();
+        left["since_ticks"] = json!(since_ticks);
+        let folder = world.path(root).join("left");
+        fs::create_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink(left.to_string(), folder.join("cgroup")).unwrap();
+        let root = world.path(root);
+        let deleted =
+            world.runtime(&["--root", root.to_str().unwrap(), "delete", "--force", "left"]);
+        assert_eq!((deleted.code, folder.exists()), (0, false), "{deleted:?}");
+    };
+    // Older than what was killed; and of a container that is known.
+    delete("other", u64::MAX);
+    assert_eq!(world.status(), "running");
+    delete("records", 0);
+    assert_eq!(world.status(), "running");
+    // Its own.
+    delete("other", 0);
+    assert_eq!(world.status(), "stopped");
+    assert_eq!(world.runtime(&["delete", &world.id]).code, 0);
+    world.assert_nothing_is_left();
+}
+
 #[test]
 fn features_are_json() {
     let Some(world) = World::new("features") else { return };

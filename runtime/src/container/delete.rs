@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::kill::thaw;
-use super::record::{CGROUP_LINK, Record, Status};
+use super::record::{CGROUP_LINK, Record, Status, Unrecorded, process_stat};
 use super::start::run_hooks;
 use super::state::status;
 use super::store::Folder;
@@ -42,7 +43,7 @@ pub fn delete(store: &Store, id: &ContainerId, force: Force) -> Result<Option<Er
     };
     let record = match (folder.record(), force) {
         (Err(Error::NotFound { .. } | Error::Damaged { .. }), Force::Yes) => {
-            return remove_unrecorded(folder).map(|()| None);
+            return remove_unrecorded(store, folder).map(|()| None);
         }
         (other, _) => other?,
     };
@@ -98,19 +99,37 @@ fn remove(folder: Folder, record: &Record) -> Result<Option<Error>, Error> {
     Ok(run_hooks(record, HookKind::Poststop, "stopped", 0).err())
 }
 
-/// Removes what a `create` left that was killed before it wrote the record.
-fn remove_unrecorded(folder: Folder) -> Result<(), Error> {
+/// Removes what a `create` left that was killed before it wrote the record. It may have been about
+/// to refuse a cgroup that is in use, which is left alone.
+fn remove_unrecorded(store: &Store, folder: Folder) -> Result<(), Error> {
     let link = fs::read_link(folder.path().join(CGROUP_LINK));
     let text = link.map(|link| link.into_os_string().into_encoded_bytes()).unwrap_or_default();
-    if let Ok(location) = serde_json::from_slice::<cgroup::Location>(&text) {
+    if let Ok(Unrecorded { cgroup: location, since_ticks }) = serde_json::from_slice(&text)
+        && !is_recorded(store, &location)
+    {
         let failed = |step| move |source| Error::Cgroup { step, source };
         if let Some(group) = cgroup::Group::open(&location).map_err(failed("open"))? {
+            let pids = group.all_processes().map_err(failed("list the processes of"))?;
+            let starts = pids.iter().filter_map(|pid| process_stat(pid.as_raw()));
+            if starts.into_iter().any(|stat| stat.start_ticks < since_ticks) {
+                return folder.remove();
+            }
             group.kill_all().map_err(failed("end the processes of"))?;
             group.release();
         }
         cgroup::remove(&location).map_err(failed("remove"))?;
     }
     folder.remove()
+}
+
+/// Whether a container has this cgroup.
+fn is_recorded(store: &Store, location: &cgroup::Location) -> bool {
+    let paths = |location: &cgroup::Location| -> Vec<PathBuf> {
+        location.places.iter().map(cgroup::Place::path).collect()
+    };
+    let wanted = paths(location);
+    let records = store.ids().unwrap_or_default().into_iter().filter_map(|id| store.read(&id).ok());
+    records.filter_map(|record| record.cgroup).any(|known| paths(&known) == wanted)
 }
 
 pub(super) fn end(record: &Record) -> Result<(), Error> {

@@ -23,7 +23,7 @@ use super::kernel::{Process, flags_of, open_container, open_namespace, refuse_ow
 use super::launch_error::{LaunchError, StepError, child_error, hint};
 use super::net_device::{self, Moved};
 use super::notify;
-use super::record::{CGROUP_LINK, ProcessStat, START_SOCKET, process_stat};
+use super::record::{CGROUP_LINK, ProcessStat, START_SOCKET, Unrecorded, boot_ticks, process_stat};
 use super::resctrl;
 use crate::cgroup::{self, Existing, Group};
 use crate::init;
@@ -103,6 +103,7 @@ pub(super) fn launch<'a>(plan: &'a Plan, setting: Setting<'a>) -> Result<Launche
     let mut launch = Launch {
         plan,
         setting,
+        since_ticks: boot_ticks(),
         slots: (0..plan.slots).map(|_| None).collect(),
         console: None,
         kept_console: None,
@@ -156,6 +157,8 @@ struct Launch<'a> {
     /// Whether the process is in the v2 side of its cgroup since it is there.
     is_in_v2: bool,
     rdt: resctrl::Guard,
+    /// When it began, in clock ticks since boot.
+    since_ticks: u64,
     slots: Vec<Option<OwnedFd>>,
     console: Option<OwnedFd>,
     kept_console: Option<OwnedFd>,
@@ -300,7 +303,9 @@ impl Launch<'_> {
 
     fn create_cgroup(&mut self) -> Result<(), StepError> {
         let Some(cgroup) = &self.plan.cgroup else { return Ok(()) };
-        let text = serde_json::to_vec(&cgroup.location).map_err(|_| Errno::EINVAL)?;
+        let unrecorded =
+            Unrecorded { cgroup: cgroup.location.clone(), since_ticks: self.since_ticks };
+        let text = serde_json::to_vec(&unrecorded).map_err(|_| Errno::EINVAL)?;
         let link = self.setting.folder.join(CGROUP_LINK);
         match symlinkat(OsStr::from_bytes(&text), AT_FDCWD, &link) {
             // A folder on a filesystem without links, or a very long path: worse after a kill only.

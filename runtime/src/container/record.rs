@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use serde_json::value::RawValue;
 use super::Error;
 use crate::cgroup;
 use crate::kernel_file::read_all;
-use crate::sys::process::pidfd_open;
+use crate::sys::process::{pidfd_open, since_boot};
 use crate::sys::signal::SignalMask;
 
 /// The version of the record's form. A change that older programs would misread raises it.
@@ -26,6 +27,17 @@ pub(super) const START_SOCKET: &str = "start.sock";
 /// A link whose text is where the cgroup is, made before the cgroup: should `create` be killed
 /// before there is a record, `delete` finds it. A link because that takes one system call.
 pub(super) const CGROUP_LINK: &str = "cgroup";
+
+/// The text of that link.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Unrecorded {
+    /// Where the cgroup is.
+    #[serde(flatten)]
+    pub(super) cgroup: cgroup::Location,
+    /// When the container's creation began, in clock ticks since boot. A process that is older is
+    /// somebody else's, whose cgroup was asked for by mistake.
+    pub(super) since_ticks: u64,
+}
 
 /// A container as `create` made it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -193,6 +205,12 @@ pub(super) struct ProcessStat {
     pub(super) start_ticks: u64,
     /// The signals that it ignores, without the real-time ones.
     pub(super) ignored: SignalMask,
+}
+
+/// The time since boot as processes' starts are told: in hundredths of a second, on every kernel.
+pub(super) fn boot_ticks() -> u64 {
+    const TICK: Duration = Duration::from_millis(10);
+    u64::try_from(since_boot().as_nanos() / TICK.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Reads /proc/PID/stat; `None` when there is no such process.

@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
+use std::time::Duration;
 
 use super::{Result, check};
 
@@ -215,6 +216,15 @@ pub fn set_domainname(name: &CStr) -> Result<()> {
     let length = name.count_bytes();
     // SAFETY: `name` is live and has `length` bytes before its NUL.
     check(unsafe { libc::syscall(libc::SYS_setdomainname, name.as_ptr(), length) }).map(drop)
+}
+
+/// The time since the machine was started, sleep included (`CLOCK_BOOTTIME`).
+pub fn since_boot() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` lives until return. The clock is there on every kernel, and without an answer
+    // `time` stays what it was.
+    let _ = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Sets the execution domain of this process (`personality(2)`).
