@@ -229,7 +229,10 @@ impl Found {
             O::ScmpCmpLe => Test::LessOrEqual(value),
             O::ScmpCmpGt => Test::Greater(value),
             O::ScmpCmpGe => Test::GreaterOrEqual(value),
-            O::ScmpCmpMaskedEq => Test::Masked { mask: value, value: oci.value_two().unwrap_or(0) },
+            // As in libseccomp, a value's bits outside of the mask say nothing.
+            O::ScmpCmpMaskedEq => {
+                Test::Masked { mask: value, value: value & oci.value_two().unwrap_or(0) }
+            }
         };
         Some(Condition { index: oci.index(), test })
     }

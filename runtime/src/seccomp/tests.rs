@@ -157,6 +157,22 @@ fn check(filter: &Filter, name: &str, arguments: [u64; 6], answer: u32) {
 }
 
 #[test]
+fn bits_of_a_value_outside_of_its_mask_say_nothing() {
+    let profile = json!({ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{
+        "names": ["personality"], "action": "SCMP_ACT_ALLOW",
+        "args": [{ "index": 0, "value": 0xf0_0000_00f0_u64, "valueTwo": 0xffff_ffff_ffff_ff2f_u64,
+            "op": "SCMP_CMP_MASKED_EQ" }] }] });
+    let Filter { program, .. } = compile(&oci(&profile)).unwrap();
+    let number = Table::of(Abi::X86_64).number("personality").unwrap();
+    for (argument, answer) in [(0xf0_0000_0020, ALLOW), (0xf0_0000_0123, ALLOW), (0x20, ERRNO | 1)]
+    {
+        let arguments = [argument, 0, 0, 0, 0, 0];
+        let call = Call { architecture: AUDIT_ARCH_X86_64, number, arguments };
+        assert_eq!(run(&program, call), answer, "{argument:#x}");
+    }
+}
+
+#[test]
 fn listed_calls_get_their_answer_and_others_the_default() {
     let filter = compiled(&json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
         {"names": ["read", "write", "nosuch"], "action": "SCMP_ACT_ALLOW"},
