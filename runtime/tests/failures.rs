@@ -58,7 +58,7 @@ fn rich_for_root(world: &World, config: &mut Value) {
     rich(world, config);
     config["process"]["terminal"] = json!(true);
     let limit = |name: &str, n: u64| json!({ "type": name, "soft": n, "hard": n });
-    config["process"]["rlimits"] = json!([limit("RLIMIT_NOFILE", 9), limit("RLIMIT_CORE", 0)]);
+    config["process"]["rlimits"] = json!([limit("RLIMIT_NOFILE", 40), limit("RLIMIT_CORE", 0)]);
     config["root"]["readonly"] = json!(true);
     let linux = &mut config["linux"];
     linux["namespaces"].as_array_mut().unwrap().retain(|namespace| namespace["type"] != "user");

@@ -81,6 +81,25 @@ fn limits_too_small_for_the_runtime_bind_the_program_only() {
     assert!(exec.out.starts_with("Max open files            5 "), "{exec:?}");
 }
 
+/// Its file is the image's, as the program's is.
+#[test]
+fn a_hook_in_the_container_has_the_limits() {
+    let Some(world) = World::new("limitshook") else { return };
+    let out = world.shell("cat /tmp/said", |config| {
+        let limit = |name: &str, n: u64| json!({ "type": name, "soft": n, "hard": n });
+        config["process"]["rlimits"] =
+            json!([limit("RLIMIT_NOFILE", 5), limit("RLIMIT_AS", 32 << 20)]);
+        let args = json!(["sh", "-c", "cat /proc/self/limits >/tmp/said"]);
+        config["hooks"] = json!({ "startContainer": [{ "path": "/bin/sh", "args": args }] });
+        config["root"]["readonly"] = json!(false);
+    });
+    for (name, value) in [("Max open files", "5"), ("Max address space", "33554432")] {
+        let line = out.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        assert_eq!(line.split_whitespace().next(), Some(value), "{name}: {out}");
+    }
+    world.assert_nothing_is_left();
+}
+
 #[test]
 fn sockets_of_a_service_manager_reach_the_program() {
     let Some(world) = World::new("listen") else { return };

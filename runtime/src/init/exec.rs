@@ -70,7 +70,7 @@ impl Init<'_> {
             path: found.path.clone(),
             args: program.args.clone(),
             env: environment(program, Some(&found)),
-            limits: program.limits.iter().map(|l| (l.resource, l.soft, l.hard)).collect(),
+            limits: limits(program),
             capabilities: program.cap_sets(),
             filter: filter(program, &instructions, listener),
             socket: self.starter.as_ref().map_or(self.start.sync.fd(), |fd| fd.as_fd()),
@@ -128,6 +128,11 @@ pub(super) fn filter<'a>(
         before_capabilities: !program.no_new_privileges,
         listener,
     })
+}
+
+/// The limits that are set last.
+pub(super) fn limits(program: &Program) -> Vec<(u32, u64, u64)> {
+    program.limits.iter().map(|limit| (limit.resource, limit.soft, limit.hard)).collect()
 }
 
 /// The instructions of the program's filter; none without one.

@@ -229,7 +229,7 @@ fn execute_sealed(
         env: hook.env.clone().unwrap_or_else(|| env.to_vec()),
         capabilities: program.cap_sets(),
         filter: exec::filter(program, &instructions, None),
-        limits: Vec::new(),
+        limits: exec::limits(program),
         socket: socket.fd(),
         message: FromChild::Failed(failure).encode(),
     };
