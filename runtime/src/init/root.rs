@@ -87,13 +87,11 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
 }
 
 /// The places on the host's root where something is mounted, but for the container's root, which
-/// was attached there.
-fn on_the_root(mounts: &[Mounted], new_root: u32) -> Vec<&Path> {
-    let new = mounts.iter().find(|mount| mount.id == new_root);
-    let is_beside = |mount: &&Mounted| {
-        new.is_some_and(|new| mount.parent == new.parent) && mount.place != Path::new("/")
-    };
-    mounts.iter().filter(is_beside).map(|mount| mount.place.as_path()).collect()
+/// was attached there. `None` where that is not among them, and so nothing is known.
+fn on_the_root(mounts: &[Mounted], new_root: u32) -> Option<Vec<&Path>> {
+    let host = mounts.iter().find(|mount| mount.id == new_root)?.parent;
+    let is_beside = |mount: &&Mounted| mount.parent == host && mount.place != Path::new("/");
+    Some(mounts.iter().filter(is_beside).map(|mount| mount.place.as_path()).collect())
 }
 
 /// Hides what the host has of procfs and sysfs, where it cannot be taken away.
@@ -191,7 +189,7 @@ impl Init<'_> {
             let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
             let mounts: Option<Vec<Mounted>> = lines.map(Mounted::parse).collect();
             let mounts = mounts.ok_or(Errno::EINVAL)?;
-            let places = on_the_root(&mounts, new_root);
+            let places = on_the_root(&mounts, new_root).ok_or(Cause::RootNotListed)?;
             if places.is_empty() {
                 return Ok(());
             }
@@ -255,7 +253,7 @@ mod tests {
              30 21 0:30 / / rw - overlay overlay rw\n\
              31 30 0:31 / /proc rw - proc proc rw\n",
         );
-        assert_eq!(on_the_root(&mounts, 30), [Path::new("/proc"), Path::new("/a b")]);
+        assert_eq!(on_the_root(&mounts, 30).unwrap(), [Path::new("/proc"), Path::new("/a b")]);
         let kernels: Vec<bool> = mounts.iter().map(|mount| mount.is_kernels).collect();
         assert_eq!(kernels, [false, true, false, true, false, true]);
     }
@@ -266,6 +264,8 @@ mod tests {
             "22 21 0:20 / /proc rw - proc proc rw\n\
              30 21 0:30 / / rw - overlay overlay rw\n",
         );
-        assert_eq!(on_the_root(&mounts, 30), [Path::new("/proc")]);
+        assert_eq!(on_the_root(&mounts, 30).unwrap(), [Path::new("/proc")]);
+        // Not even "nothing is there", by which the host's would be left.
+        assert_eq!(on_the_root(&mounts, 31), None);
     }
 }

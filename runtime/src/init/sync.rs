@@ -58,6 +58,8 @@ pub enum Cause {
     NotProcfs,
     /// The working directory is outside the root.
     OutsideRoot,
+    /// The kernel's list of mounts lacks the container's root.
+    RootNotListed,
     /// No such program in PATH.
     NoProgram,
     /// The runtime ended.
@@ -88,6 +90,10 @@ impl fmt::Display for Cause {
             Cause::OutsideRoot => {
                 f.write_str("the current working directory is outside of the container's root")
             }
+            Cause::RootNotListed => f.write_str(
+                "the container's root is not in mountinfo, so the host's mounts cannot be told \
+                 from its own",
+            ),
             Cause::NoProgram => f.write_str("executable file not found in $PATH"),
             Cause::ParentGone => f.write_str("the runtime ended meanwhile"),
             Cause::HookFailed(index, code) => {
@@ -122,6 +128,7 @@ impl FromChild {
                     Cause::InsideProc => (4, 0),
                     Cause::NotProcfs => (5, 0),
                     Cause::OutsideRoot => (6, 0),
+                    Cause::RootNotListed => (15, 0),
                     Cause::NoProgram => (7, 0),
                     Cause::ParentGone => (8, 0),
                     Cause::HookFailed(i, code) => (9, i32::from(i) << 8 | i32::from(code)),
@@ -154,6 +161,7 @@ impl FromChild {
             5 => Cause::NotProcfs,
             6 => Cause::OutsideRoot,
             7 => Cause::NoProgram,
+            15 => Cause::RootNotListed,
             8 => Cause::ParentGone,
             9 => Cause::HookFailed(high, low),
             10 => Cause::HookTimedOut(low),
@@ -336,6 +344,7 @@ mod tests {
             Cause::InsideProc,
             Cause::NotProcfs,
             Cause::OutsideRoot,
+            Cause::RootNotListed,
             Cause::NoProgram,
             Cause::ParentGone,
             Cause::HookFailed(3, 137),
