@@ -164,6 +164,52 @@ fn a_tmpfs_can_begin_with_what_it_hides() {
 }
 
 #[test]
+fn a_read_only_tmpfs_can_begin_with_what_it_hides() {
+    let Some(world) = World::new("copyupro") else { return };
+    let script = "cat /etc/passwd; touch /etc/new 2>&1; ls -d /etc/place";
+    for below in [false, true] {
+        world.script(script, |config| {
+            mount(
+                config,
+                json!({ "destination": "/etc", "type": "tmpfs", "options": ["tmpcopyup", "ro"] }),
+            );
+            if below {
+                mount(config, json!({ "destination": "/etc/place", "type": "tmpfs" }));
+            }
+        });
+        let ran = world.run();
+        assert!(ran.out.starts_with("root:x:0:0::/root:/bin/sh\n"), "{ran:?}");
+        assert!(ran.out.contains("Read-only file system"), "{ran:?}");
+        assert_eq!(ran.code == 0, below, "{ran:?}");
+    }
+    world.assert_nothing_is_left();
+}
+
+/// Where that is, is not seen by the names.
+#[test]
+fn a_read_only_tmpfs_takes_a_mount_that_a_link_leads_into_it() {
+    let Some(world) = World::new("rolink") else { return };
+    fs::create_dir(world.rootfs().join("run")).unwrap();
+    fs::create_dir(world.rootfs().join("var")).unwrap();
+    std::os::unix::fs::symlink("/run", world.rootfs().join("var/run")).unwrap();
+    let closed = |config: &mut Value| {
+        mount(config, json!({ "destination": "/run", "type": "tmpfs", "options": ["ro"] }));
+    };
+    let out = world.shell("touch /run/x/y && touch /run/y 2>&1; ls /run", |config| {
+        closed(config);
+        mount(config, json!({ "destination": "/var/run/x", "type": "tmpfs" }));
+    });
+    assert!(out.contains("Read-only file system") && out.ends_with("x\n"), "{out}");
+    // It is covered: what covers it is another mount, and stays open.
+    let out = world.shell("touch /run/y && echo writable", |config| {
+        closed(config);
+        mount(config, json!({ "destination": "/var/run", "type": "tmpfs" }));
+    });
+    assert_eq!(out, "writable\n");
+    world.assert_nothing_is_left();
+}
+
+#[test]
 fn a_user_namespace_maps_several_ranges() {
     let Some(world) = World::new("ranges") else { return };
     let out = world.shell("cat /proc/self/uid_map; stat -c %u /dev/pts/ptmx", |config| {

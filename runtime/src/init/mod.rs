@@ -76,8 +76,8 @@ struct Init<'p> {
     /// The mounts of /proc and /sys, with their places: what is hidden there is found from them, as
     /// somebody who can change the image could exchange the directories meanwhile.
     kernel_mounts: Vec<(std::path::PathBuf, Rc<OwnedFd>)>,
-    /// Where the container has a new tmpfs that nobody else has written to.
-    new_places: Vec<std::path::PathBuf>,
+    /// Each tmpfs that the container was given and nothing covers.
+    tmpfs: Vec<mounts::Tmpfs>,
     /// The host's /dev/null, checked.
     null: Option<OwnedFd>,
     /// An empty read-only directory.
@@ -105,7 +105,7 @@ pub fn run(plan: &Plan, start: Start) -> ! {
         root: None,
         procfs: None,
         kernel_mounts: Vec::new(),
-        new_places: Vec::new(),
+        tmpfs: Vec::new(),
         null: None,
         empty: None,
         node_dir: None,
@@ -358,6 +358,7 @@ impl Init<'_> {
         std::mem::forget(self.root.take());
         std::mem::forget(self.procfs.take());
         std::mem::forget(std::mem::take(&mut self.kernel_mounts));
+        std::mem::forget(std::mem::take(&mut self.tmpfs));
         std::mem::forget(self.null.take());
         std::mem::forget(self.empty.take());
         std::mem::forget(self.node_dir.take());

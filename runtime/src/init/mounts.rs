@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use nix::errno::Errno;
@@ -50,8 +50,11 @@ impl Init<'_> {
         let mount = Rc::new(self.detached(content, options, mode)?);
         if !self.mount_in_new_place(&mount, content, &target.path)? {
             let place = self.place(&mount, target)?;
-            if let Content::Filesystem { copy_up: Tmpcopyup::Yes, .. } = content {
+            if is_copied(content) {
                 copy_up::copy(place.as_fd(), mount.as_fd())?;
+                if options.set & RDONLY != 0 {
+                    close(mount.as_fd())?;
+                }
             }
             move_mount(mount.as_fd(), place.as_fd())?;
         }
@@ -90,8 +93,8 @@ impl Init<'_> {
         content: &Content,
         path: &Path,
     ) -> Result<bool, Cause> {
-        let is_new = path.parent().is_some_and(|dir| self.new_places.iter().any(|new| new == dir));
-        if !is_new || matches!(content, Content::Filesystem { copy_up: Tmpcopyup::Yes, .. }) {
+        let is_new = |dir: &Path| self.tmpfs.iter().any(|tmpfs| tmpfs.is_new && tmpfs.place == dir);
+        if !path.parent().is_some_and(is_new) || is_copied(content) {
             return Ok(false);
         }
         let is_filesystem = matches!(content, Content::Filesystem { .. });
@@ -112,14 +115,15 @@ impl Init<'_> {
         let path = &target.path;
         self.forget_directory(path);
         self.kernel_mounts.retain(|(place, _)| !place.starts_with(path));
-        self.new_places.retain(|place| !place.starts_with(path));
+        self.tmpfs.retain(|tmpfs| !tmpfs.place.starts_with(path));
         if target.finding == Finding::NoLinks {
             self.kernel_mounts.push((path.clone(), Rc::clone(mount)));
         }
-        if let Content::Filesystem { kind, copy_up: Tmpcopyup::No, .. } = content
+        if let Content::Filesystem { kind, .. } = content
             && kind.to_bytes() == b"tmpfs"
         {
-            self.new_places.push(path.clone());
+            let (place, mount) = (path.clone(), Rc::clone(mount));
+            self.tmpfs.push(Tmpfs { place, mount, is_new: !is_copied(content) });
         }
     }
 
@@ -147,13 +151,15 @@ impl Init<'_> {
         mode: Option<CString>,
     ) -> Result<OwnedFd, Cause> {
         let change = SetAttr { set: options.set, clear: options.clear, ..SetAttr::default() };
+        // What is copied has to be written first.
+        let set = if is_copied(content) { options.set & !RDONLY } else { options.set };
         let tree = match content {
             Content::Filesystem { kind, source, parameters, .. } => {
                 let is_block = !SOURCELESS.contains(&kind.to_bytes());
                 let read_only = is_block && options.set & RDONLY != 0;
                 let mut parameters = parameters.clone();
                 parameters.extend(mode.map(|mode| (c"mode".to_owned(), Some(mode))));
-                return filesystem(kind, source.as_deref(), &parameters, read_only, options.set);
+                return filesystem(kind, source.as_deref(), &parameters, read_only, set);
             }
             Content::ClonedTree { slot, .. } => self.take_slot(*slot)?,
             Content::HostTree { path, recursive } => {
@@ -205,10 +211,11 @@ impl Init<'_> {
         })
     }
 
+    /// The mount itself: by its path another one could be found that a link has put over it.
     pub(super) fn readonly_mount(&mut self, path: &Path) -> Done {
-        let mount = self.existing(path)?;
-        let change = SetAttr { set: RDONLY, ..SetAttr::default() };
-        Ok(mount_setattr(mount.as_fd(), change, None)?)
+        let mut tmpfs = self.tmpfs.iter().rev();
+        let tmpfs = tmpfs.find(|tmpfs| tmpfs.place == path).ok_or(Cause::Kernel(Errno::EBADF))?;
+        close(tmpfs.mount.as_fd())
     }
 
     pub(super) fn label_mount(&mut self, path: &Path, label: &CStr) -> Done {
@@ -268,6 +275,25 @@ impl Init<'_> {
         }
         self.null.as_ref().map(AsFd::as_fd).ok_or(Cause::Kernel(Errno::EBADF))
     }
+}
+
+/// A tmpfs that the container was given.
+#[derive(Debug)]
+pub(super) struct Tmpfs {
+    place: PathBuf,
+    mount: Rc<OwnedFd>,
+    /// Whether nobody else has written to it.
+    is_new: bool,
+}
+
+/// Makes a mount read-only.
+fn close(mount: BorrowedFd<'_>) -> Done {
+    let change = SetAttr { set: RDONLY, ..SetAttr::default() };
+    Ok(mount_setattr(mount, change, None)?)
+}
+
+fn is_copied(content: &Content) -> bool {
+    matches!(content, Content::Filesystem { copy_up: Tmpcopyup::Yes, .. })
 }
 
 /// Filesystems that are made of nothing, for which read-only is a property of the mount only.

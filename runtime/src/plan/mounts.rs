@@ -120,9 +120,9 @@ fn one(b: &mut Builder<'_>, mount: &Mount, cgroup: Option<&CgroupPlan>) {
             if !WITHOUT_NETWORK.contains(&kind.to_bytes()) {
                 b.enter_network();
             }
-            let finding = match kind.to_bytes() {
-                b"proc" | b"sysfs" => Finding::NoLinks,
-                _ => Finding::MakeMissing,
+            let finding = match is_without_links(mount) {
+                true => Finding::NoLinks,
+                false => Finding::MakeMissing,
             };
             let mut parameters = parameters.clone();
             parameters.extend(context(b, kind));
@@ -181,28 +181,54 @@ fn bind(
     push(b, Content::ClonedTree { slot, path, recursive }, &mount, Finding::MakeMissing);
 }
 
-/// Whether a mount is read-only only in the end: an empty filesystem in which places of other
-/// mounts or devices have to be made first, as in a /dev that is read-only.
+/// Whether a mount is read-only only in the end: a tmpfs in which places of other mounts or devices
+/// may have to be made first, as in a /dev that is read-only. By a link of the image, any that
+/// comes later may be in it.
 fn closes_late(b: &Builder<'_>, mount: &Mount) -> bool {
     let spec = b.spec;
-    let is_empty = matches!(
-        &mount.kind, MountKind::Filesystem { kind, .. } if kind.to_bytes() == b"tmpfs"
-    );
     // Looking at all others costs more than the rest of the plan, and hardly any mount needs it.
-    if !is_empty || mount.options.set & libc::MOUNT_ATTR_RDONLY == 0 {
+    if mount.options.set & libc::MOUNT_ATTR_RDONLY == 0 || !is_filesystem(mount, b"tmpfs") {
         return false;
     }
     let here = mount.destination.as_path();
     let Some(at) = spec.mounts.iter().position(|other| std::ptr::eq(other, mount)) else {
         return false;
     };
-    let later = || spec.mounts[at + 1..].iter().map(|mount| mount.destination.as_path());
-    let mut devices = spec.linux.devices.iter().map(|device| device.path.as_path());
-    let is_below = |path: &Path| path != here && path.starts_with(here);
-    let is_filled =
-        fills_dev(b) && here == Path::new("dev") || later().any(is_below) || devices.any(is_below);
-    let is_covered = later().any(|path| here.starts_with(path));
-    is_filled && !is_covered
+    let (before, after) = (&spec.mounts[..at], &spec.mounts[at + 1..]);
+    if after.iter().any(|other| here.starts_with(&other.destination)) {
+        return false;
+    }
+    // What begins empty has no links, and what is reached without any is where it says.
+    let is_elsewhere = |path: &Path| {
+        let holds = |other: &Mount| {
+            let place = other.destination.as_path();
+            path.starts_with(place) && !here.starts_with(place)
+        };
+        before.iter().any(|other| begins_empty(other) && path != other.destination && holds(other))
+            || spec.mounts.iter().any(|other| is_without_links(other) && holds(other))
+    };
+    let late = before.iter().filter(|other| b.mounts_late && is_late(other));
+    let mounts = after.iter().chain(late).map(|mount| mount.destination.as_path());
+    let devices = spec.linux.devices.iter().map(|device| device.path.as_path());
+    // Of the usual devices one stands for all, and for the terminal.
+    let devices = fills_dev(b).then(|| devices.chain([Path::new("dev/null")]));
+    let cwd = crate::spec::inside(Path::new(OsStr::from_bytes(spec.process.cwd.to_bytes())));
+    cwd.starts_with(here) && cwd != here
+        || mounts.chain(devices.into_iter().flatten()).any(|path| !is_elsewhere(path))
+}
+
+fn is_filesystem(mount: &Mount, wanted: &[u8]) -> bool {
+    matches!(&mount.kind, MountKind::Filesystem { kind, .. } if kind.to_bytes() == wanted)
+}
+
+fn begins_empty(mount: &Mount) -> bool {
+    let is_copy = matches!(&mount.kind, MountKind::Filesystem { copy_up: Tmpcopyup::Yes, .. });
+    is_filesystem(mount, b"tmpfs") && !is_copy
+}
+
+/// See [`Finding::NoLinks`].
+fn is_without_links(mount: &Mount) -> bool {
+    is_filesystem(mount, b"proc") || is_filesystem(mount, b"sysfs")
 }
 
 /// The SELinux context of a filesystem of the container's own. proc, sysfs and cgroups have those

@@ -431,3 +431,36 @@ fn trees_of_the_host_are_cloned_before_anything_is_attached() {
         assert!(found.is_some_and(|found| found.is_sorted()), "{printed}");
     }
 }
+
+#[test]
+fn a_read_only_tmpfs_is_closed_late_where_something_may_have_to_be_made_in_it() {
+    let closes_late = |change: &dyn Fn(&mut Value)| {
+        let mut config = template();
+        push(
+            &mut config["mounts"],
+            json!({ "destination": "/run", "type": "tmpfs", "options": ["ro"] }),
+        );
+        change(&mut config);
+        let printed = printed(config, &hybrid(), &ask(Begin::AtOnce));
+        let found = positions(&printed, &["mount tmpfs on /run ro", "make mount read-only /run"]);
+        assert_ne!(found[0].is_some(), found[1].is_some(), "{printed}");
+        found[1].is_some()
+    };
+    let then = |destination: &'static str| {
+        move |config: &mut Value| {
+            push(&mut config["mounts"], json!({ "destination": destination, "type": "tmpfs" }));
+        }
+    };
+    assert!(!closes_late(&|_| {}));
+    // Below, by the names, and perhaps, by a link of the image.
+    assert!(closes_late(&then("/run/x")));
+    assert!(closes_late(&then("/var/run")));
+    assert!(closes_late(&|config| config["process"]["cwd"] = json!("/run/x")));
+    assert!(closes_late(&|config| {
+        config["linux"]["devices"] = json!([{ "path": "/var/pipe", "type": "p" }]);
+    }));
+    // Covered; and in what begins empty or has no links on the way.
+    assert!(!closes_late(&then("/run")));
+    assert!(!closes_late(&then("/dev/x")));
+    assert!(!closes_late(&then("/sys/fs/bpf")));
+}
