@@ -81,6 +81,22 @@ fn limits_too_small_for_the_runtime_bind_the_program_only() {
     assert!(exec.out.starts_with("Max open files            5 "), "{exec:?}");
 }
 
+/// That is for the container, not for its first process alone.
+#[test]
+fn a_container_without_a_keyring_of_its_own_has_none_for_exec_either() {
+    let Some(world) = World::new("keyring") else { return };
+    world.script("sleep 1000", |config| config["linux"]["maskedPaths"] = json!([]));
+    // The kernel shows one that is no longer used for a while, so the other order proves nothing.
+    for (flags, code) in [(&["--detach", "--no-new-keyring"][..], 1), (&["--detach"], 0)] {
+        assert_eq!(world.with_bundle("run", flags).code, 0);
+        let own = format!("_ses.{}", world.id);
+        let found = world.runtime(&["exec", &world.id, "grep", &own, "/proc/keys"]);
+        assert_eq!(found.code, code, "{flags:?}: {found:?}");
+        assert_eq!(world.runtime(&["delete", "--force", &world.id]).code, 0);
+    }
+    world.assert_nothing_is_left();
+}
+
 /// Its file is the image's, as the program's is.
 #[test]
 fn a_hook_in_the_container_has_the_limits() {
@@ -88,12 +104,12 @@ fn a_hook_in_the_container_has_the_limits() {
     let out = world.shell("cat /tmp/said", |config| {
         let limit = |name: &str, n: u64| json!({ "type": name, "soft": n, "hard": n });
         config["process"]["rlimits"] =
-            json!([limit("RLIMIT_NOFILE", 5), limit("RLIMIT_AS", 32 << 20)]);
+            json!([limit("RLIMIT_NOFILE", 40), limit("RLIMIT_AS", 32 << 20)]);
         let args = json!(["sh", "-c", "cat /proc/self/limits >/tmp/said"]);
         config["hooks"] = json!({ "startContainer": [{ "path": "/bin/sh", "args": args }] });
         config["root"]["readonly"] = json!(false);
     });
-    for (name, value) in [("Max open files", "5"), ("Max address space", "33554432")] {
+    for (name, value) in [("Max open files", "40"), ("Max address space", "33554432")] {
         let line = out.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         assert_eq!(line.split_whitespace().next(), Some(value), "{name}: {out}");
     }

@@ -73,7 +73,8 @@ pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Resul
     let mut folder = store.reserve(id)?;
     bundle.config.keep(&spec, &store.filters());
     let executes_at_once = options.begin == Begin::AtOnce;
-    let draft = Draft { executes_at_once, ..Draft::new(id, &bundle, &spec) };
+    let no_new_keyring = options.no_new_keyring;
+    let draft = Draft { executes_at_once, no_new_keyring, ..Draft::new(id, &bundle, &spec) };
     let folder_path = folder.path().to_owned();
     let mut written = None;
     let mut pid_file = PidFile::at(options.pid_file.as_deref());
@@ -248,6 +249,7 @@ pub(super) struct Draft {
     owns_pid_namespace: bool,
     /// Whether the program is executed without a further word, after the record is written.
     executes_at_once: bool,
+    no_new_keyring: bool,
 }
 
 impl Draft {
@@ -265,6 +267,7 @@ impl Draft {
             created: clock::rfc3339(SystemTime::now()),
             owns_pid_namespace: spec.linux.creates(NamespaceKind::Pid),
             executes_at_once: false,
+            no_new_keyring: false,
         }
     }
 
@@ -287,6 +290,7 @@ impl Draft {
             owns_pid_namespace: self.owns_pid_namespace,
             is_creating: progress == Progress::Creating,
             is_creating_until_exec: self.executes_at_once,
+            no_new_keyring: self.no_new_keyring,
             config: bundle.text.clone(),
         }
     }

@@ -87,7 +87,7 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<Cr
         begin: Begin::AtOnce,
         console: console.clone(),
         no_pivot: false,
-        no_new_keyring: false,
+        no_new_keyring: record.no_new_keyring,
         preserve_fds: options.preserve_fds,
         listen_fds: 0,
         pidfd_socket: options.pidfd_socket.clone(),

@@ -76,6 +76,9 @@ pub struct Record {
     /// before that.
     #[serde(default)]
     pub is_creating_until_exec: bool,
+    /// Whether its processes keep the session keyring of whoever starts them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_new_keyring: bool,
     /// config.json as it was read. In the record it is a value, not a text.
     #[serde(skip_serializing, deserialize_with = "text_of")]
     pub config: String,
