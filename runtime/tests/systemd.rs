@@ -57,6 +57,11 @@ fn a_container_is_a_scope_with_its_limits() {
         config["linux"]["resources"]["memory"] = json!({"limit": 64 << 20});
         config["linux"]["resources"]["pids"] = json!({"limit": 20});
         config["linux"]["resources"]["cpu"] = json!({"quota": 50_000, "period": 100_000});
+        config["annotations"] = json!({
+            "org.systemd.property.TimeoutStopSec": "1.5",
+            "org.systemd.property.CollectMode": "'inactive-or-failed'",
+            "org.systemd.property.Documentation": "['man:a(1)', 'man:b(1)']",
+        });
     });
     let ran = run(&world);
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -67,6 +72,9 @@ fn a_container_is_a_scope_with_its_limits() {
     assert_eq!(property("MemoryMax"), (64 << 20).to_string());
     assert_eq!(property("TasksMax"), "20");
     assert_eq!(property("CPUQuotaPerSecUSec"), "500ms");
+    assert_eq!(property("TimeoutStopUSec"), "1.500s");
+    assert_eq!(property("CollectMode"), "inactive-or-failed");
+    assert_eq!(property("Documentation"), "man:a(1) man:b(1)");
     let group = world.runtime(&["exec", &world.id, "cat", "/proc/self/cgroup"]).out;
     assert!(group.contains(&format!("/{slice}/{unit}")), "{group}");
     let file = |name: &str| {
@@ -211,12 +219,18 @@ fn journal(manager: &str) -> String {
 }
 
 #[test]
-fn a_path_that_is_no_scope_is_refused() {
+fn a_path_that_is_no_scope_and_a_property_that_is_none_are_refused() {
     let Some(world) = world("systemd-refused") else { return };
     sleeping(&world, |config| config["linux"]["cgroupsPath"] = json!("/a/b"));
     let ran = run(&world);
     assert_eq!(ran.code, 1);
     assert!(ran.err.contains("slice:prefix:name"), "{ran:?}");
+    sleeping(&world, |config| {
+        config["annotations"] = json!({ "org.systemd.property.TimeoutStopSec": "soon" });
+    });
+    let ran = run(&world);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("annotations.org.systemd.property.TimeoutStopSec: "), "{ran:?}");
     world.assert_nothing_is_left();
 }
 

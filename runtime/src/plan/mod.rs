@@ -244,7 +244,8 @@ fn cgroup_plan(spec: &Spec, host: &Host, ask: &Ask) -> Result<Option<CgroupPlan>
     if ask.cgroup_driver == CgroupDriver::Systemd {
         let text = configured.map(Path::to_string_lossy);
         let unit = Unit::parse(text.as_deref(), &ask.id, !host.is_machine_root());
-        let unit = unit.map_err(Refused::CgroupPath)?;
+        let more = cgroup::systemd::asked(&spec.annotations).map_err(Refused::Fields)?;
+        let unit = unit.map_err(Refused::CgroupPath)?.with(more);
         let location = host.cgroups.locate_unit(&unit);
         return Ok(Some(CgroupPlan { location, decision, unit: Some(unit) }));
     }
@@ -288,6 +289,9 @@ impl fmt::Display for Plan {
             if let (ParentStep::CreateCgroup, Some(cgroup)) = (step, &self.cgroup) {
                 if let Some(unit) = &cgroup.unit {
                     writeln!(f, "     - {} in {}", unit.name, unit.slice)?;
+                    for property in &unit.more {
+                        writeln!(f, "     - {}={}", property.name, property.value)?;
+                    }
                 }
                 for place in &cgroup.location.places {
                     writeln!(f, "     - {}", place.path().display())?;

@@ -5,6 +5,7 @@
 //! ```text
 //! cgroupsPath `slice:prefix:name` -> Unit       name and place, pure
 //! Decision                        -> Property   what systemd knows of the limits, pure
+//! annotations                     -> Property   what else its user wants, pure
 //! Unit + pid                      -> D-Bus      StartTransientUnit, await the job
 //! ```
 //!
@@ -12,11 +13,13 @@
 //! and an async executor; what is needed is five method calls and one signal (`bus.rs`), over the
 //! message format in `wire.rs`.
 
+mod annotation;
 mod bus;
 mod property;
 mod unit;
 mod wire;
 
+pub use annotation::asked;
 pub use property::{Property, Value, properties};
 pub use unit::Unit;
 
@@ -61,6 +64,8 @@ pub(super) fn start(unit: &Unit, pid: i32, limits: &[Property]) -> Result<(), Er
     let failed = |source| Error::Systemd { step: "start", unit: unit.name.clone(), source };
     let mut all = unit.properties(pid);
     all.extend_from_slice(limits);
+    // Of properties that are told twice, the last ones count.
+    all.extend_from_slice(&unit.more);
     let mut manager = Manager::connect().map_err(failed)?;
     match manager.start_transient(&unit.name, &all) {
         // A scope of the same name that failed is kept for people to look at.

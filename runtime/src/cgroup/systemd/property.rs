@@ -1,6 +1,9 @@
 //! What systemd knows of a group's limits: the decision's writes to v2 files, in its words
 //! (systemd.resource-control(5)). What it has no word for only the file says.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use crate::cgroup::decide::{Decision, Step};
 use crate::cgroup::layout::Version;
 
@@ -8,7 +11,7 @@ use crate::cgroup::layout::Version;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Property {
     /// Its name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its value.
     pub value: Value,
 }
@@ -20,12 +23,73 @@ pub enum Value {
     Text(String),
     /// D-Bus `b`.
     Bool(bool),
+    /// D-Bus `y`.
+    Byte(u8),
+    /// D-Bus `n`.
+    I16(i16),
+    /// D-Bus `q`.
+    U16(u16),
+    /// D-Bus `i`.
+    I32(i32),
+    /// D-Bus `u`.
+    U32(u32),
+    /// D-Bus `x`.
+    I64(i64),
     /// D-Bus `t`.
     Number(u64),
+    /// D-Bus `d`, as its bits.
+    Double(u64),
     /// D-Bus `au`.
     Numbers(Vec<u32>),
     /// D-Bus `ay`.
     Bytes(Vec<u8>),
+    /// An array of values that all have the type with this letter.
+    Array(char, Vec<Value>),
+}
+
+impl Value {
+    /// D-Bus's letter for its type, unless that is an array.
+    pub(super) fn letter(&self) -> Option<char> {
+        match self {
+            Value::Text(_) => Some('s'),
+            Value::Bool(_) => Some('b'),
+            Value::Byte(_) => Some('y'),
+            Value::I16(_) => Some('n'),
+            Value::U16(_) => Some('q'),
+            Value::I32(_) => Some('i'),
+            Value::U32(_) => Some('u'),
+            Value::I64(_) => Some('x'),
+            Value::Number(_) => Some('t'),
+            Value::Double(_) => Some('d'),
+            Value::Numbers(_) | Value::Bytes(_) | Value::Array(..) => None,
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Text(text) => write!(f, "{text:?}"),
+            Value::Bool(value) => write!(f, "{value}"),
+            Value::Byte(number) => write!(f, "{number}"),
+            Value::I16(number) => write!(f, "{number}"),
+            Value::U16(number) => write!(f, "{number}"),
+            Value::I32(number) => write!(f, "{number}"),
+            Value::U32(number) => write!(f, "{number}"),
+            Value::I64(number) => write!(f, "{number}"),
+            Value::Number(number) => write!(f, "{number}"),
+            Value::Double(bits) => write!(f, "{}", f64::from_bits(*bits)),
+            Value::Numbers(numbers) => write!(f, "{numbers:?}"),
+            Value::Bytes(bytes) => write!(f, "{:?}", bytes.escape_ascii().to_string()),
+            Value::Array(_, values) => {
+                let mut separators = ["["].into_iter().chain(std::iter::repeat(", "));
+                for value in values {
+                    write!(f, "{}{value}", separators.next().unwrap_or_default())?;
+                }
+                f.write_str(if values.is_empty() { "[]" } else { "]" })
+            }
+        }
+    }
 }
 
 /// systemd's word for "no limit".
@@ -118,11 +182,11 @@ fn mask(list: &str) -> Option<Vec<u8>> {
 }
 
 fn number(name: &'static str, value: u64) -> Property {
-    Property { name, value: Value::Number(value) }
+    Property { name: name.into(), value: Value::Number(value) }
 }
 
 fn bytes(name: &'static str, value: Vec<u8>) -> Property {
-    Property { name, value: Value::Bytes(value) }
+    Property { name: name.into(), value: Value::Bytes(value) }
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub struct Unit {
     pub name: String,
     /// Such as `system.slice`.
     pub slice: String,
+    /// What annotations ask for.
+    pub more: Vec<Property>,
     /// The container's id, for people.
     id: String,
 }
@@ -55,7 +57,13 @@ impl Unit {
         if name.len() > NAME_LEN_MAX {
             return refuse("the unit's name would be longer than 255 bytes");
         }
-        Ok(Unit { name, slice: slice.to_owned(), id: id.to_owned() })
+        Ok(Unit { name, slice: slice.to_owned(), more: Vec::new(), id: id.to_owned() })
+    }
+
+    /// The same with these properties besides.
+    #[must_use]
+    pub fn with(self, more: Vec<Property>) -> Unit {
+        Unit { more, ..self }
     }
 
     /// Where systemd puts it: each dash in a slice's name is a level.
@@ -72,20 +80,18 @@ impl Unit {
     /// What makes it the container's. `Delegate` tells systemd to leave everything below alone.
     pub(super) fn properties(&self, pid: i32) -> Vec<Property> {
         let pid = pid.unsigned_abs();
-        let yes = |name| Property { name, value: Value::Bool(true) };
+        let property = |name: &'static str, value| Property { name: name.into(), value };
+        let yes = |name| property(name, Value::Bool(true));
         vec![
-            Property {
-                name: "Description",
-                value: Value::Text(format!("loadline container {}", self.id)),
-            },
-            Property { name: "Slice", value: Value::Text(self.slice.clone()) },
-            Property { name: "PIDs", value: Value::Numbers(vec![pid]) },
+            property("Description", Value::Text(format!("loadline container {}", self.id))),
+            property("Slice", Value::Text(self.slice.clone())),
+            property("PIDs", Value::Numbers(vec![pid])),
             yes("Delegate"),
             yes("CPUAccounting"),
             yes("IOAccounting"),
             yes("MemoryAccounting"),
             yes("TasksAccounting"),
-            Property { name: "DefaultDependencies", value: Value::Bool(false) },
+            property("DefaultDependencies", Value::Bool(false)),
         ]
     }
 }

@@ -112,7 +112,7 @@ impl Writer {
         self.array(8, |w| {
             for property in properties {
                 w.align(8);
-                w.text(property.name);
+                w.text(&property.name);
                 w.variant(&property.value);
             }
         });
@@ -120,28 +120,45 @@ impl Writer {
 
     fn variant(&mut self, value: &Value) {
         match value {
-            Value::Text(text) => {
-                self.signature("s");
-                self.text(text);
-            }
-            Value::Bool(value) => {
-                self.signature("b");
-                self.u32(u32::from(*value));
-            }
-            Value::Number(number) => {
-                self.signature("t");
-                self.align(8);
-                self.bytes.extend(number.to_le_bytes());
-            }
+            Value::Numbers(_) => self.signature("au"),
+            Value::Bytes(_) => self.signature("ay"),
+            Value::Array(letter, _) => self.signature(&format!("a{letter}")),
+            value => self.signature(&value.letter().unwrap_or_default().to_string()),
+        }
+        self.value(value);
+    }
+
+    fn value(&mut self, value: &Value) {
+        match value {
+            Value::Text(text) => self.text(text),
+            Value::Bool(value) => self.u32(u32::from(*value)),
+            Value::Byte(number) => self.number(&[*number]),
+            Value::I16(number) => self.number(&number.to_le_bytes()),
+            Value::U16(number) => self.number(&number.to_le_bytes()),
+            Value::I32(number) => self.number(&number.to_le_bytes()),
+            Value::U32(number) => self.number(&number.to_le_bytes()),
+            Value::I64(number) => self.number(&number.to_le_bytes()),
+            Value::Number(number) | Value::Double(number) => self.number(&number.to_le_bytes()),
             Value::Numbers(numbers) => {
-                self.signature("au");
                 self.array(4, |w| numbers.iter().for_each(|number| w.u32(*number)));
             }
-            Value::Bytes(bytes) => {
-                self.signature("ay");
-                self.array(1, |w| w.bytes.extend(bytes));
+            Value::Bytes(bytes) => self.array(1, |w| w.bytes.extend(bytes)),
+            Value::Array(letter, values) => {
+                let alignment = match letter {
+                    'y' => 1,
+                    'n' | 'q' => 2,
+                    'x' | 't' | 'd' => 8,
+                    _ => 4,
+                };
+                self.array(alignment, |w| values.iter().for_each(|value| w.value(value)));
             }
         }
+    }
+
+    /// A number, which is aligned by its size.
+    fn number(&mut self, bytes: &[u8]) {
+        self.align(bytes.len());
+        self.bytes.extend(bytes);
     }
 }
 
@@ -248,7 +265,7 @@ mod tests {
     fn a_call_is_laid_out_as_the_specification_says() {
         let mut body = Writer::default();
         body.text("a.scope");
-        body.properties(&[Property { name: "P", value: Value::Number(7) }]);
+        body.properties(&[Property { name: "P".into(), value: Value::Number(7) }]);
         let call = Call {
             destination: "d.d",
             path: "/p",
@@ -269,6 +286,27 @@ mod tests {
         assert_eq!(reader.u32(), Some(24));
         assert_eq!(received.body.len(), 40);
         assert_eq!(received.body[32..], 7u64.to_le_bytes());
+    }
+
+    #[test]
+    fn values_are_aligned_by_their_types() {
+        let written = |value: Value| {
+            let mut writer = Writer::default();
+            writer.variant(&value);
+            writer.bytes
+        };
+        assert_eq!(written(Value::Byte(7)), b"\x01y\0\x07");
+        assert_eq!(written(Value::I16(-2)), b"\x01n\0\0\xfe\xff");
+        assert_eq!(written(Value::U32(7)), b"\x01u\0\0\x07\0\0\0");
+        // The array's length leaves out what aligns its first element.
+        let mut writer = Writer::default();
+        writer.u32(9);
+        writer.variant(&Value::Array('x', vec![Value::I64(1)]));
+        let bytes = b"\x09\0\0\0\x02ax\0\x08\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0";
+        assert_eq!(writer.bytes, bytes);
+        let texts = Value::Array('s', vec![Value::Text("a".into()), Value::Text("b".into())]);
+        let bytes = b"\x02as\0\x0e\0\0\0\x01\0\0\0a\0\0\0\x01\0\0\0b\0";
+        assert_eq!(written(texts), bytes);
     }
 
     #[test]
