@@ -188,7 +188,20 @@ fn global(words: &[String]) -> Result<(Global, Parsed), ArgError> {
     Ok((global, parsed))
 }
 
+/// What containers are here is seen, not said; a word that runc would not take is a mistake.
+fn refuse_other_than_truth(parsed: &Parsed) -> Result<(), ArgError> {
+    const FLAG: &str = "rootless";
+    let is_decided = !matches!(parsed.value(FLAG), None | Some("" | "auto"));
+    match parsed.is_on(FLAG) {
+        Err(ArgError::Invalid { value, .. }) if is_decided => {
+            Err(ArgError::Invalid { flag: FLAG, value, why: "expected true, false or auto" })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn decode_after(global: &Global, parsed: &Parsed) -> Result<Verb, ArgError> {
+    refuse_other_than_truth(parsed)?;
     let mut verb = match parsed.arguments.split_first() {
         _ if parsed.is_on("version")? => Verb::Version,
         _ if parsed.is_on("help")? => Verb::Help(None),
@@ -403,6 +416,15 @@ mod tests {
         assert!(options.no_pivot);
         let (_, verb) = decode(&words("--root /r kill --all abc 9")).unwrap();
         let Verb::Kill { signal: 9, reach: Reach::All, .. } = verb else { panic!("{verb:?}") };
+    }
+
+    #[test]
+    fn rootless_is_a_truth_or_left_to_the_runtime() {
+        for word in ["true", "0", "auto", ""] {
+            assert!(decode(&words(&format!("--rootless={word} state abc"))).is_ok(), "{word}");
+        }
+        let (_, error) = decode(&words("--rootless maybe state abc")).unwrap_err();
+        assert!(error.to_string().contains("expected true, false or auto"), "{error}");
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub fn checkpoint(
         external_mounts: mount_points(&record, &plan)?,
         external_namespaces: namespaces(&record, &spec)?,
         freeze_cgroup: freezer(&record),
+        config_file: request::config_file(&record.annotations),
     };
     if !asked.pre_dump {
         write_descriptors(&record, &asked.common.image_path)?;

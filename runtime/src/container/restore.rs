@@ -67,10 +67,9 @@ pub fn restore(
     let (inherited, kept) = inherited(&spec, &asked.common.image_path)?;
     let borrowed: Vec<BorrowedFd<'_>> = kept.iter().map(AsFd::as_fd).collect();
     let log = asked.common.work_path.as_ref().unwrap_or(&asked.common.image_path);
-    let log = log.join(request::RESTORE_LOG);
     // Before criu, so that criu is gone when it is removed.
     let mut group = None;
-    let service = Service::start(&asked.common.program, &borrowed, log)?;
+    let service = Service::start(&asked.common.program, &borrowed, log.join(request::RESTORE_LOG))?;
     // What criu starts is in its own cgroups.
     enter_cgroup(&plan, service.pid(), &mut group)?;
     let externals = resolved(&rootfs, &request::externals(&plan));
@@ -80,6 +79,7 @@ pub fn restore(
         rootfs,
         external_mounts: externals.into_iter().map(|(e, point)| (point, e.outside)).collect(),
         inherited,
+        config_file: request::config_file(&spec.annotations),
         cgroups: if group.is_some() { cgroups_of(service.pid())? } else { Vec::new() },
     };
     let mut console = None;

@@ -1,5 +1,6 @@
 //! What criu is asked, decided from the container's plan and the command line.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::rpc::{
@@ -119,6 +120,14 @@ pub struct Running {
     pub external_namespaces: Vec<(NamespaceKind, u64)>,
     /// The cgroup with a freezer.
     pub freeze_cgroup: Option<PathBuf>,
+    /// A file of criu's settings, which win: see [`config_file`].
+    pub config_file: Option<String>,
+}
+
+/// The file of criu's settings that an annotation names, by runc's convention. Without one criu
+/// reads its own, and says nothing of one that is missing.
+pub fn config_file(annotations: &BTreeMap<String, String>) -> Option<String> {
+    annotations.get("org.criu.config").filter(|path| !path.is_empty()).cloned()
 }
 
 /// The request of a checkpoint.
@@ -147,6 +156,7 @@ pub fn dump(asked: &Checkpoint, running: &Running) -> Request {
         external_mounts: running.external_mounts.iter().map(mount).collect(),
         external: running.external_namespaces.iter().filter_map(namespace).collect(),
         freeze_cgroup: running.freeze_cgroup.as_deref().map(text),
+        config_file: running.config_file.clone(),
         ..common(&asked.common)
     };
     let kind = if asked.pre_dump { Kind::PreDump } else { Kind::Dump };
@@ -207,6 +217,8 @@ pub struct Prepared {
     pub inherited: Vec<(String, i32)>,
     /// The container's cgroup: controllers (none for version 2) and path.
     pub cgroups: Vec<(String, String)>,
+    /// A file of criu's settings, which win: see [`config_file`].
+    pub config_file: Option<String>,
 }
 
 /// The request of a restore.
@@ -237,6 +249,7 @@ pub fn restore(asked: &Restore, spec: &Spec, prepared: &Prepared) -> Request {
             .as_ref()
             .map(|profile| format!("{}:{}", profile.module.word(), profile.name)),
         lsm_mount_context: asked.lsm_mount_context.clone(),
+        config_file: prepared.config_file.clone(),
         ..common(&asked.common)
     };
     Request { kind: Kind::Restore as i32, options: Some(options), notify_success: None }
@@ -326,6 +339,10 @@ mod tests {
             external_mounts: vec!["/etc/hosts".to_owned()],
             external_namespaces: vec![(NamespaceKind::Network, 99)],
             freeze_cgroup: Some(PathBuf::from("/sys/fs/cgroup/freezer/c")),
+            config_file: config_file(&BTreeMap::from([(
+                "org.criu.config".to_owned(),
+                "/etc/c".to_owned(),
+            )])),
         };
         dump(asked, &running).options.unwrap()
     }
@@ -339,6 +356,8 @@ mod tests {
         assert_eq!((mount.key.as_str(), mount.value.as_str()), ("/etc/hosts", "/etc/hosts"));
         assert_eq!(options.freeze_cgroup.as_deref(), Some("/sys/fs/cgroup/freezer/c"));
         assert_eq!(options.manage_cgroups_mode, Some(3));
+        assert_eq!(options.config_file.as_deref(), Some("/etc/c"));
+        assert_eq!(config_file(&BTreeMap::new()), None);
     }
 
     /// One flag, and the bytes that it adds to the message: criu's field number and the value.
