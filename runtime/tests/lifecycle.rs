@@ -323,6 +323,32 @@ fn a_configuration_of_spec_runs() {
     world.assert_nothing_is_left();
 }
 
+/// Whoever edits a whole screen writes a bare newline to go down.
+#[test]
+fn a_terminal_in_the_foreground_leaves_newlines_to_a_program_that_wants_them() {
+    let Some(world) = World::new("rawtty") else { return };
+    world.script("printf 'a\nb\n'; busybox stty raw; printf 'c\nd\n'", |config| {
+        config["process"]["terminal"] = json!(true);
+    });
+    let bundle = world.bundle();
+    let run = world.command(&["run", "-b", bundle.to_str().unwrap(), &world.id]);
+    let words: Vec<&str> = std::iter::once(run.get_program())
+        .chain(run.get_args())
+        .map(|word| word.to_str().unwrap())
+        .collect();
+    let mut script = Command::new("script");
+    script.args(["-qec", &words.join(" "), "/dev/null"]);
+    let Ok(mut script) = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() else {
+        eprintln!("SKIPPED rawtty: needs script(1)");
+        return;
+    };
+    // Held, because it types the end of its input.
+    let _keyboard = script.stdin.take();
+    let ran = script.wait_with_output().unwrap();
+    assert!(world::text(&ran).contains("a\r\nb\r\nc\nd\n"), "{ran:?}");
+    world.assert_nothing_is_left();
+}
+
 #[test]
 fn a_create_that_is_killed_takes_its_process_along_and_delete_finds_the_rest() {
     let Some(world) = World::new("killed") else { return };

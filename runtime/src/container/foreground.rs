@@ -133,8 +133,10 @@ impl Terminal {
         if let Some(settings) = &restore {
             let mut raw = settings.clone();
             cfmakeraw(&mut raw);
-            // The program's terminal leaves newlines to this one.
-            raw.output_flags.insert(OutputFlags::OPOST);
+            if !term::is_between_terminals() {
+                // The program's terminal leaves newlines to this one.
+                raw.output_flags.insert(OutputFlags::OPOST);
+            }
             tcsetattr(input, SetArg::TCSANOW, &raw).map_err(failed("set"))?;
         }
         let terminal = Terminal { master, restore, reads_input: true };

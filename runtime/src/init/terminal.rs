@@ -37,9 +37,8 @@ impl Init<'_> {
         if let Some((rows, columns)) = size {
             term::set_size(terminal.as_fd(), rows, columns)?;
         }
-        if in_foreground {
-            // The runtime's own terminal, if it has one, makes two characters of a newline; a file
-            // or a pipe gets what the program wrote.
+        if in_foreground && !term::is_between_terminals() {
+            // A file or a pipe gets what the program wrote.
             let mut settings = tcgetattr(&terminal)?;
             settings.output_flags.remove(OutputFlags::ONLCR);
             tcsetattr(&terminal, SetArg::TCSANOW, &settings)?;

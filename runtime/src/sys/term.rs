@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use super::fd::standard;
 use super::{Result, check};
 
 /// Unlocks the other side of a terminal's master.
@@ -52,6 +53,12 @@ pub fn set_size(terminal: BorrowedFd<'_>, rows: u16, columns: u16) -> Result<()>
         libc::syscall(libc::SYS_ioctl, terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size)
     })
     .map(drop)
+}
+
+/// Whether this process reads from a terminal and writes to one. A program's terminal is passed on
+/// as it is then; else what the program writes may go to a file, and no newline becomes `\r\n`.
+pub fn is_between_terminals() -> bool {
+    size(standard(0)).is_ok() && size(standard(1)).is_ok()
 }
 
 /// Reads the size of a terminal as rows and columns.
