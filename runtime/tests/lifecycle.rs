@@ -381,8 +381,7 @@ fn a_delete_of_what_a_killed_create_left_spares_the_cgroup_of_others() {
     let record = world.path("records").join(&world.id).join("container.json");
     let record: Value = serde_json::from_slice(&fs::read(record).unwrap()).unwrap();
     let delete = |root: &str, since_ticks: u64| {
-        let mut left = record["cgroup"].clone();
-        left["since_ticks"] = json!(since_ticks);
+        let left = json!({ "cgroup": record["cgroup"], "since_ticks": since_ticks });
         let folder = world.path(root).join("left");
         fs::create_dir_all(&folder).unwrap();
         std::os::unix::fs::symlink(left.to_string(), folder.join("cgroup")).unwrap();

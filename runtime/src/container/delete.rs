@@ -104,7 +104,8 @@ fn remove(folder: Folder, record: &Record) -> Result<Option<Error>, Error> {
 fn remove_unrecorded(store: &Store, folder: Folder) -> Result<(), Error> {
     let link = fs::read_link(folder.path().join(CGROUP_LINK));
     let text = link.map(|link| link.into_os_string().into_encoded_bytes()).unwrap_or_default();
-    if let Ok(Unrecorded { cgroup: location, since_ticks }) = serde_json::from_slice(&text)
+    if let Ok(Unrecorded { cgroup: location, since_ticks }) =
+        serde_json::from_slice::<Unrecorded<cgroup::Location>>(&text)
         && !is_recorded(store, &location)
     {
         let failed = |step| move |source| Error::Cgroup { step, source };

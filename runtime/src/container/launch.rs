@@ -103,7 +103,7 @@ pub(super) fn launch<'a>(plan: &'a Plan, setting: Setting<'a>) -> Result<Launche
     let mut launch = Launch {
         plan,
         setting,
-        since_ticks: boot_ticks(),
+        since_ticks: if plan.parent.contains(&ParentStep::CreateCgroup) { boot_ticks() } else { 0 },
         slots: (0..plan.slots).map(|_| None).collect(),
         console: None,
         kept_console: None,
@@ -157,7 +157,7 @@ struct Launch<'a> {
     /// Whether the process is in the v2 side of its cgroup since it is there.
     is_in_v2: bool,
     rdt: resctrl::Guard,
-    /// When it began, in clock ticks since boot.
+    /// When it began, in clock ticks since boot, where a cgroup is made.
     since_ticks: u64,
     slots: Vec<Option<OwnedFd>>,
     console: Option<OwnedFd>,
@@ -303,8 +303,7 @@ impl Launch<'_> {
 
     fn create_cgroup(&mut self) -> Result<(), StepError> {
         let Some(cgroup) = &self.plan.cgroup else { return Ok(()) };
-        let unrecorded =
-            Unrecorded { cgroup: cgroup.location.clone(), since_ticks: self.since_ticks };
+        let unrecorded = Unrecorded { cgroup: &cgroup.location, since_ticks: self.since_ticks };
         let text = serde_json::to_vec(&unrecorded).map_err(|_| Errno::EINVAL)?;
         let link = self.setting.folder.join(CGROUP_LINK);
         match symlinkat(OsStr::from_bytes(&text), AT_FDCWD, &link) {

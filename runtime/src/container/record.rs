@@ -30,10 +30,9 @@ pub(super) const CGROUP_LINK: &str = "cgroup";
 
 /// The text of that link.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Unrecorded {
-    /// Where the cgroup is.
-    #[serde(flatten)]
-    pub(super) cgroup: cgroup::Location,
+pub(super) struct Unrecorded<L> {
+    /// Where the cgroup is ([`cgroup::Location`]).
+    pub(super) cgroup: L,
     /// When the container's creation began, in clock ticks since boot. A process that is older is
     /// somebody else's, whose cgroup was asked for by mistake.
     pub(super) since_ticks: u64,
