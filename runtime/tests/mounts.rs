@@ -510,3 +510,23 @@ fn options_of_filesystems_are_ignored_on_a_bind_mount_and_that_is_told() {
     let ran = bound(&["r0"]);
     assert!(ran.code == 1 && ran.err.contains("has \"r0\", which no bind mount has"), "{ran:?}");
 }
+
+/// It is made of the host's cgroups as they are.
+#[test]
+fn options_of_a_filesystem_on_cgroups_are_ignored_with_a_warning() {
+    let Some(world) = World::new("cgroupoptions") else { return };
+    let with = |option: &str| {
+        world.script("true", |config| {
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            let cgroups = mounts.iter_mut().find(|mount| mount["type"] == "cgroup").unwrap();
+            push(&mut cgroups["options"], json!(option));
+        });
+        world.run()
+    };
+    let ran = with("nsdelegate");
+    let told = "].options: a view of cgroups has no \"nsdelegate\" of its own: ignored";
+    assert!(ran.code == 0 && ran.err.trim_end().ends_with(told), "{ran:?}");
+    let ran = with("tmpcopyup");
+    assert!(ran.code == 1 && ran.err.contains("has tmpcopyup, which is for tmpfs"), "{ran:?}");
+    world.assert_nothing_is_left();
+}

@@ -14,7 +14,7 @@ use crate::cgroup::{self, Note};
 use crate::host::Host;
 use crate::init::hook::State;
 use crate::plan::{Ask, Begin, CgroupDriver, Console, Plan, Withheld, plan};
-use crate::spec::{CAPABILITY_NAMES, CapMask, NamespaceKind, Spec};
+use crate::spec::{CAPABILITY_NAMES, CapMask, MountKind, NamespaceKind, Spec};
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -132,7 +132,8 @@ pub(super) fn warnings(bundle: &Bundle, spec: &Spec, plan: &Plan) -> Vec<String>
     let ignoring = spec.mounts.iter().enumerate().filter(|(_, mount)| !mount.ignored.is_empty());
     warnings.extend(ignoring.map(|(index, mount)| {
         let options = mount.ignored.join(",");
-        format!("mounts[{index}].options: a bind mount has no {options:?} of its own: ignored")
+        let what = if mount.kind == MountKind::Cgroup { "view of cgroups" } else { "bind mount" };
+        format!("mounts[{index}].options: a {what} has no {options:?} of its own: ignored")
     }));
     let notes = plan.cgroup.iter().flat_map(|cgroup| &cgroup.decision.notes);
     let told = |note: &Note| format!("left out linux.resources.{}: {}", note.field, note.why);

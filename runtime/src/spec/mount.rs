@@ -105,8 +105,10 @@ pub(super) fn validate(
     }
     let words = read_words(&field, oci.options().as_deref().unwrap_or_default(), found);
     let kind = kind(&field, oci, linux, &words, found)?;
-    let is_bind = matches!(kind, MountKind::Bind { .. });
-    let ignored = if is_bind { words.own } else { Vec::new() };
+    let ignored = match kind {
+        MountKind::Bind { .. } | MountKind::Cgroup => words.own,
+        MountKind::Filesystem { .. } => Vec::new(),
+    };
     Some(Mount { destination: inside(destination), kind, options: words.options, ignored })
 }
 
@@ -161,7 +163,12 @@ fn kind(
             found.add(format!("{field}.type"), "is missing, and no option says bind");
             None
         }
-        "cgroup" => Some(MountKind::Cgroup),
+        "cgroup" => {
+            if words.copy_up {
+                found.add(format!("{field}.options"), "has tmpcopyup, which is for tmpfs");
+            }
+            Some(MountKind::Cgroup)
+        }
         _ => filesystem(field, typ, oci, words, found),
     }
 }
