@@ -62,6 +62,9 @@ impl Watch {
         self.shared.lock().tasks.insert(arn.to_owned(), told);
         self.shared.more.notify_one();
         let outcome = outcome.recv_timeout(Duration::from_secs(TASK_S_MAX));
+        if outcome.is_err() {
+            self.shared.lock().tasks.remove(arn);
+        }
         let outcome = outcome.with_context(|| format!("{arn}: no end in {TASK_S_MAX} s"))?;
         outcome.map_err(|why| anyhow!("{arn} does not run: {why}"))
     }
@@ -91,7 +94,7 @@ fn ask(shared: &Shared, mut client: Client) {
         for page in arns.chunks(PAGE) {
             let told = client.call(ECS, "DescribeTasks", &json!({ "tasks": page }));
             let outcomes: Vec<(&str, Outcome)> = match &told {
-                Ok(told) => told["tasks"].as_array().into_iter().flatten().filter_map(of).collect(),
+                Ok(told) => outcomes(told),
                 Err(error) => page.iter().map(|arn| (&**arn, Err(format!("{error:#}")))).collect(),
             };
             for (arn, outcome) in outcomes {
@@ -105,6 +108,17 @@ fn ask(shared: &Shared, mut client: Client) {
     }
 }
 
+/// What an answer tells of tasks whose end is known, those that could not be described among them.
+fn outcomes(told: &Value) -> Vec<(&str, Outcome)> {
+    let all = |list: &'static str| told[list].as_array().into_iter().flatten();
+    let missing = |failure: &'_ Value| -> Option<String> {
+        Some(format!("DescribeTasks: {}", failure["reason"].as_str()?))
+    };
+    let failures =
+        all("failures").filter_map(|one| Some((one["arn"].as_str()?, Err(missing(one)?))));
+    all("tasks").filter_map(of).chain(failures).collect()
+}
+
 /// What became of a task, if that is known.
 fn of(task: &Value) -> Option<(&str, Outcome)> {
     let outcome = match task["lastStatus"].as_str()? {
@@ -113,4 +127,26 @@ fn of(task: &Value) -> Option<(&str, Outcome)> {
         _ => return None,
     };
     Some((task["taskArn"].as_str()?, outcome))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::outcomes;
+    use serde_json::json;
+
+    #[test]
+    fn a_task_that_can_not_be_described_is_not_waited_for() {
+        let told = json!({
+            "tasks": [
+                { "taskArn": "a", "lastStatus": "RUNNING" },
+                { "taskArn": "b", "lastStatus": "PENDING" },
+                { "taskArn": "c", "lastStatus": "STOPPED", "stoppedReason": "why" },
+            ],
+            "failures": [{ "arn": "d", "reason": "MISSING" }],
+        });
+        let told = outcomes(&told);
+        let seen: Vec<_> = told.iter().map(|(arn, outcome)| (*arn, outcome.is_ok())).collect();
+        assert_eq!(seen, [("a", true), ("c", false), ("d", false)]);
+        assert_eq!(told[2].1.as_ref().unwrap_err(), "DescribeTasks: MISSING");
+    }
 }
