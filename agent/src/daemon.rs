@@ -404,7 +404,7 @@ fn workshop(
             hostname: facts.hostname.clone(),
             pids_limit: None,
             capabilities: bundle::capabilities_in(facts.capabilities),
-            seccomp: seccomp_of(&runtime),
+            runtime: features_of(&runtime),
             init: elf::is_static(&supervisor).then(|| supervisor.clone()),
         },
         pulls: pulls(options, &images)?,
@@ -419,13 +419,18 @@ fn workshop(
 }
 
 /// Containers still run without a profile, as docker's do on such a host; the log says so.
-fn seccomp_of(runtime: &Path) -> bundle::Seccomp {
-    let found = bundle::seccomp::supported_by(runtime);
-    if !matches!(found, Ok(bundle::Seccomp::DefaultProfile)) {
-        let error = found.as_ref().err().map(|error| chain(error));
+fn features_of(runtime: &Path) -> bundle::Features {
+    let found = bundle::features::of(runtime);
+    let error = found.as_ref().err().map(|error| chain(error));
+    let found = found.unwrap_or(bundle::Features::NONE);
+    if found.seccomp == bundle::Seccomp::Unsupported {
         tracing::warn!(?runtime, error, "containers get no seccomp profile: the runtime has none");
     }
-    found.unwrap_or(bundle::Seccomp::Unsupported)
+    if found.read_only == bundle::ReadOnly::Top {
+        let what = "mounts below a read-only volume can be written to: the runtime has no rro";
+        tracing::warn!(?runtime, error, what);
+    }
+    found
 }
 
 fn pulls(options: &RunOptions, images: &Arc<ImageStore>) -> anyhow::Result<Pulls> {

@@ -16,8 +16,9 @@ mod command;
 mod copy;
 mod defaults;
 mod etc;
+pub mod features;
 mod linux;
-pub mod seccomp;
+mod seccomp;
 pub mod spec;
 pub mod storage;
 mod user;
@@ -38,6 +39,7 @@ use crate::rootfs::{self, RootfsError};
 use crate::supervise::disk::Durability;
 
 pub use command::CommandError;
+pub use features::{Features, ReadOnly};
 pub use linux::{FoundDevice, LinuxError, capabilities_in};
 pub use seccomp::Seccomp;
 pub use spec::SpecError;
@@ -57,8 +59,8 @@ pub struct Host {
     pub pids_limit: Option<i64>,
     /// Every capability that a process here can have.
     pub capabilities: Vec<Capability>,
-    /// Whether the runtime can filter system calls.
-    pub seccomp: Seccomp,
+    /// What the runtime can do.
+    pub runtime: Features,
     /// A static program that is a container's first process, where there is one.
     pub init: Option<PathBuf>,
 }

@@ -7,17 +7,10 @@
 //! is newer than this list is refused as well. `clone3` is answered with ENOSYS, because its flags
 //! can't be looked at, and C libraries fall back to `clone` then.
 
-use std::io;
-use std::path::Path;
-use std::process::{Command, Stdio};
-
 use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder,
     LinuxSeccompOperator, LinuxSyscall,
 };
-use serde::Deserialize;
-
-use crate::rooted;
 
 /// Whether containers get the profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,9 +20,6 @@ pub enum Seccomp {
     /// The runtime can't, so that a configuration with a profile would not start.
     Unsupported,
 }
-
-/// Largest answer of a runtime's `features`, in bytes.
-const FEATURES_BYTES_MAX: u64 = 1024 * 1024;
 
 const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
@@ -91,44 +81,6 @@ const ALLOWED: &str = "\
     timerfd_create timerfd_gettime timerfd_gettime64 timerfd_settime timerfd_settime64 times \
     tkill truncate truncate64 ugetrlimit umask uname unlink unlinkat uretprobe utime utimensat \
     utimensat_time64 utimes vfork vmsplice wait4 waitid waitpid write writev";
-
-#[derive(Deserialize)]
-struct Features {
-    linux: Option<LinuxFeatures>,
-}
-
-#[derive(Deserialize)]
-struct LinuxFeatures {
-    seccomp: Option<SeccompFeature>,
-}
-
-#[derive(Deserialize)]
-struct SeccompFeature {
-    enabled: Option<bool>,
-}
-
-/// Asks an OCI runtime (`features`, OCI runtime specification 1.1) whether it has seccomp. One that
-/// does not know the verb counts as one that has not.
-///
-/// # Errors
-/// The kernel's, where the runtime can't be run at all.
-pub fn supported_by(runtime: &Path) -> io::Result<Seccomp> {
-    let mut child = Command::new(runtime)
-        .arg("features")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let answer = match child.stdout.take() {
-        Some(stdout) => rooted::read_max(stdout, FEATURES_BYTES_MAX),
-        None => Ok(Vec::new()),
-    };
-    let ended = child.wait()?;
-    let features: Option<Features> =
-        answer.ok().filter(|_| ended.success()).and_then(|b| serde_json::from_slice(&b).ok());
-    let enabled = features.and_then(|f| f.linux?.seccomp?.enabled).unwrap_or(false);
-    Ok(if enabled { Seccomp::DefaultProfile } else { Seccomp::Unsupported })
-}
 
 /// The profile for this machine's processor; `None` for one that the list does not know.
 pub(super) fn profile() -> Option<LinuxSeccomp> {
@@ -196,12 +148,5 @@ mod tests {
         for call in ["read", "execve", "futex", "openat2", "statx", "chroot"] {
             assert!(names.contains(&call), "{call}");
         }
-    }
-
-    #[test]
-    fn a_runtime_without_features_has_no_seccomp() {
-        assert_eq!(supported_by(Path::new("/bin/false")).unwrap(), Seccomp::Unsupported);
-        assert_eq!(supported_by(Path::new("/bin/echo")).unwrap(), Seccomp::Unsupported);
-        assert!(supported_by(Path::new("/no/such/runtime")).is_err());
     }
 }

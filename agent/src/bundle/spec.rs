@@ -244,7 +244,7 @@ fn mounts(input: &Input<'_>) -> Vec<oci_spec::runtime::Mount> {
     }
     mounts.extend(input.container.linux.tmpfs.iter().map(linux::tmpfs));
     for Bind { source, destination, read_only, .. } in input.binds {
-        let access = if *read_only { "ro" } else { "rw" };
+        let access = if *read_only { input.host.runtime.read_only.option() } else { "rw" };
         let source = source.to_string_lossy();
         let options = ["rbind", "rprivate", access];
         // The container's own hosts file, say, comes before ours.
@@ -307,7 +307,7 @@ fn linux(input: &Input<'_>) -> Result<Linux, SpecError> {
         .set_cgroups_path(Some(PathBuf::from(input.cgroups_path)))
         .set_resources(Some(resources(input)?))
         .set_devices(linux::nodes(input.devices))
-        .set_seccomp(match input.host.seccomp {
+        .set_seccomp(match input.host.runtime.seccomp {
             Seccomp::DefaultProfile if !privileged => seccomp::profile(),
             Seccomp::DefaultProfile | Seccomp::Unsupported => None,
         })

@@ -2,6 +2,7 @@
 
 use loadline_model::{ContainerName, NetworkMode, TaskArn};
 
+use super::storage::{Bind, Made};
 use super::*;
 use crate::image::ImageConfig;
 
@@ -37,7 +38,7 @@ fn host(memory: MemoryAccounting) -> Host {
         hostname: "node-1".into(),
         pids_limit: Some(1000),
         capabilities: capabilities_in(u64::MAX),
-        seccomp: Seccomp::Unsupported,
+        runtime: Features::NONE,
         init: Some("/usr/sbin/loadline-supervisor".into()),
     }
 }
@@ -62,6 +63,16 @@ fn json(
     host: &Host,
     identity: &Identity,
 ) -> Result<serde_json::Value, SpecError> {
+    with_binds(&[], container, task, host, identity)
+}
+
+fn with_binds(
+    binds: &[Bind],
+    container: &ContainerSpec,
+    task: &TaskSpec,
+    host: &Host,
+    identity: &Identity,
+) -> Result<serde_json::Value, SpecError> {
     let image = image();
     let input = spec::Input {
         image: &image,
@@ -72,7 +83,7 @@ fn json(
         network: &Surroundings::default(),
         cgroups_path: "/loadline/0123456789abcdef/web",
         dir: Path::new("/state/tasks/0123456789abcdef/web"),
-        binds: &[],
+        binds,
         devices: &[],
     };
     let text = spec::to_json(&spec::spec(&input)?).unwrap();
@@ -150,12 +161,35 @@ fn the_profile_is_there_where_the_runtime_can_use_it() {
         json["linux"].get("seccomp").cloned()
     };
     assert_eq!(seccomp(&host), None);
-    host.seccomp = Seccomp::DefaultProfile;
+    host.runtime.seccomp = Seccomp::DefaultProfile;
     let profile = seccomp(&host).unwrap();
     assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
     let calls = profile["syscalls"].as_array().unwrap();
     let clone3 = calls.iter().find(|call| call["names"] == serde_json::json!(["clone3"])).unwrap();
     assert_eq!((&clone3["action"], &clone3["errnoRet"]), (&"SCMP_ACT_ERRNO".into(), &38.into()));
+}
+
+#[test]
+fn a_read_only_volume_is_so_with_all_below_it_where_the_runtime_can() {
+    let mut host = host(MemoryAccounting::V2);
+    let bind = |destination: &str, read_only| Bind {
+        source: "/data".into(),
+        destination: destination.into(),
+        read_only,
+        made: Made::OfNode,
+    };
+    let binds = [bind("/closed", true), bind("/open", false)];
+    for (read_only, access) in [(ReadOnly::Tree, "rro"), (ReadOnly::Top, "ro")] {
+        host.runtime.read_only = read_only;
+        let json =
+            with_binds(&binds, &container(), &task(NetworkMode::None), &host, &root()).unwrap();
+        let options = |place: &str| {
+            let mounts = json["mounts"].as_array().unwrap();
+            mounts.iter().find(|mount| mount["destination"] == place).unwrap()["options"].clone()
+        };
+        assert_eq!(options("/closed"), serde_json::json!(["rbind", "rprivate", access]));
+        assert_eq!(options("/open"), serde_json::json!(["rbind", "rprivate", "rw"]));
+    }
 }
 
 #[test]
