@@ -1,6 +1,6 @@
 //! Pulls from registries that behave and that do not. Need root, to unpack.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
