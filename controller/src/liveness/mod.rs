@@ -3,7 +3,8 @@
 //! ```text
 //!   heard ──lease──▶ silent: its session is dead, it takes no tasks
 //!                      │  not within the grace after a start, nor where more than a third of the
-//!                      │  nodes fell silent within a lease (then after the grace)
+//!                      │  nodes fell silent within a lease (then after the grace, which begins
+//!                      │  anew where so many of those that were heard meanwhile fall again)
 //!                      ▼
 //!                    lost: what has a replacement (a service's tasks) is replaced
 //!                      │  standalone grace: nobody replaces a standalone task, so it waits
@@ -97,10 +98,23 @@ pub fn judge(
         node.heard_ms.is_some() && silence(node) < rules.lease_ms.saturating_mul(2)
     };
     let counted: Vec<_> = nodes.iter().filter(|node| !node.lost || just_lost(node)).collect();
-    let missing = counted.iter().filter(|node| rules.lease_ms / 2 < silence(node)).count();
-    // What has begun goes on for those that stay silent, though others be lost or back meanwhile.
-    if !fallen.is_empty() && (mass_since_ms.is_some() || counted.len() < missing * 3) {
-        verdict.mass_since_ms = Some(mass_since_ms.unwrap_or(now_ms));
+    let missing: Vec<_> =
+        counted.iter().filter(|node| rules.lease_ms / 2 < silence(node)).collect();
+    let is_mass = |missing: usize| counted.len() < missing * 3;
+    // Those that were heard since a mass fell silent: their silence is another one, with its own
+    // grace, though some of the first be silent still.
+    let since = |since_ms: u64, node: &Observed<'_>| node.heard_ms.is_some_and(|at| since_ms < at);
+    let again = |since_ms: u64| {
+        let missing = missing.iter().filter(|node| since(since_ms, node)).count();
+        fallen.iter().any(|node| since(since_ms, node)) && is_mass(missing)
+    };
+    if !fallen.is_empty() {
+        verdict.mass_since_ms = match mass_since_ms {
+            Some(since_ms) if again(since_ms) => Some(now_ms),
+            // What has begun goes on for those that stay silent, though others be lost or back.
+            Some(since_ms) => Some(since_ms),
+            None => is_mass(missing.len()).then_some(now_ms),
+        };
     }
     let started = rules.start_grace_ms <= now_ms.saturating_sub(started_ms);
     let patient = |since: u64| now_ms.saturating_sub(since) < rules.mass_grace_ms;
@@ -209,6 +223,41 @@ mod tests {
         check(&nodes(&arns(), 4, 63_999), Some(44_000), 63_999, (4, 0, true));
         check(&nodes(&arns(), 4, 64_000), Some(44_000), 64_000, (4, 4, true));
         check(&nodes(&arns()[..1], 1, 44_000), None, 44_000, (1, 0, true));
+    }
+
+    /// When which nodes are lost, judged ten times a second from 100,000 to 200,000, where each is
+    /// heard twice a second while `is_heard(node, now)`.
+    fn losses(arns: &[InstanceArn], is_heard: impl Fn(usize, u64) -> bool) -> Vec<(u64, usize)> {
+        let mut nodes = nodes(arns, 0, 100_000);
+        let (mut mass, mut losses) = (None, Vec::new());
+        for now_ms in (100_000..200_000).step_by(100) {
+            for (n, node) in nodes.iter_mut().enumerate() {
+                if is_heard(n, now_ms) && now_ms.is_multiple_of(500) {
+                    (node.heard_ms, node.lost) = (Some(now_ms), false);
+                }
+            }
+            let verdict = judge(&RULES, 0, mass, now_ms, &nodes);
+            mass = verdict.mass_since_ms;
+            for (n, node) in nodes.iter_mut().enumerate() {
+                if verdict.lost.contains(node.node) {
+                    node.lost = true;
+                    losses.push((now_ms, n));
+                }
+            }
+        }
+        losses
+    }
+
+    #[test]
+    fn a_second_mass_silence_has_a_grace_of_its_own_though_one_of_the_first_is_silent_still() {
+        let arns = arns();
+        let first = |n, now_ms| 4 <= n || now_ms <= 100_000 || (n != 0 && 108_000 <= now_ms);
+        // The first silence alone: who does not come back is lost at the end of its grace.
+        assert_eq!(losses(&arns, first), [(123_100, 0)]);
+        let blinks = |n, now_ms| first(n, now_ms) && !(119_000..135_000).contains(&now_ms);
+        assert_eq!(losses(&arns, blinks), [(141_600, 0)], "all others were back in time");
+        let two = |n, now_ms| first(n, now_ms) && !((5..=6).contains(&n) && 119_000 < now_ms);
+        assert_eq!(losses(&arns, two), [(123_100, 0), (123_100, 5), (123_100, 6)], "no mass");
     }
 
     #[test]
