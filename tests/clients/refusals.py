@@ -100,6 +100,9 @@ for text, code, part, call in [
     ("a file above its bucket", C, "environmentFiles[0].value: a key must have no",
      register(container(environmentFiles=[
          {"value": "arn:aws:s3:::bucket/../f.env", "type": "s3"}]))),
+    ("a file of another partition", C, "its partition must be `aws`",
+     register(container(environmentFiles=[
+         {"value": "arn:aws-cn:s3:::bucket/f.env", "type": "s3"}]))),
     ("11 files", C, "can have at most 10 environment files, not 11",
      register(container(environmentFiles=[
          {"value": "arn:aws:s3:::bucket/f.env", "type": "s3"}] * 11))),

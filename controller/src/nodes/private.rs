@@ -115,7 +115,8 @@ pub(super) fn files(
     let object = |file: &EnvironmentFile| {
         let name = ObjectName::parse(&file.object)
             .map_err(|why| FileFault::Name(file.object.clone(), why))?;
-        looker.may("s3:GetObject", &file.object)?;
+        // By the name that it is read by, however its ARN was written.
+        looker.may("s3:GetObject", &name.to_string())?;
         Ok(name)
     };
     wanted.iter().map(object).collect()

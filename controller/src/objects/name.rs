@@ -7,10 +7,13 @@ const BUCKET_BYTES: std::ops::RangeInclusive<usize> = 3..=63;
 /// Longest key, in bytes (S3's own bound).
 const KEY_BYTES_MAX: usize = 1024;
 
-/// A bucket and a key in it, of an ARN `arn:PARTITION:s3:::BUCKET/KEY`.
+/// The one partition of ARNs. Policies are written for it: under another one the same object would
+/// have a second name, which no `Deny` knows.
+const PARTITION: &str = "aws";
+
+/// A bucket and a key in it, of an ARN `arn:aws:s3:::BUCKET/KEY`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectName {
-    partition: String,
     bucket: String,
     key: String,
 }
@@ -21,6 +24,9 @@ pub enum NotAnObject {
     /// It has another form.
     #[error("it must have the form arn:aws:s3:::BUCKET/KEY")]
     Form,
+    /// It has another partition.
+    #[error("its partition must be `aws`, as in all ARNs of this cluster: arn:aws:s3:::BUCKET/KEY")]
+    Partition,
     /// The bucket can't be one.
     #[error(
         "a bucket's name has 3 to 63 letters, digits, dots, hyphens and underscores, and begins \
@@ -48,8 +54,8 @@ impl ObjectName {
             return Err(NotAnObject::Form);
         };
         let (bucket, key) = rest.split_once('/').ok_or(NotAnObject::Form)?;
-        if !partition.starts_with("aws") || !partition.bytes().all(is_of_partition) {
-            return Err(NotAnObject::Form);
+        if partition != PARTITION {
+            return Err(NotAnObject::Partition);
         }
         let begins_well = bucket.starts_with(|c: char| c.is_ascii_alphanumeric());
         let is_of_bucket = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
@@ -65,8 +71,7 @@ impl ObjectName {
         if key.split('/').any(|part| matches!(part, "" | "." | "..")) {
             return Err(NotAnObject::Parts);
         }
-        let owned = |text: &str| text.to_owned();
-        Ok(Self { partition: owned(partition), bucket: owned(bucket), key: owned(key) })
+        Ok(Self { bucket: bucket.to_owned(), key: key.to_owned() })
     }
 
     /// The bucket.
@@ -82,13 +87,9 @@ impl ObjectName {
     }
 }
 
-const fn is_of_partition(byte: u8) -> bool {
-    byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'
-}
-
 impl fmt::Display for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "arn:{}:s3:::{}/{}", self.partition, self.bucket, self.key)
+        write!(f, "arn:{PARTITION}:s3:::{}/{}", self.bucket, self.key)
     }
 }
 
@@ -107,14 +108,13 @@ mod tests {
             assert_eq!(got, expected, "{arn}");
         };
         check("arn:aws:s3:::bucket/app.env", Ok(("bucket", "app.env")));
-        check("arn:aws-cn:s3:::b.u-c/a/b c:d/ä.env", Ok(("b.u-c", "a/b c:d/ä.env")));
+        check("arn:aws:s3:::b.u-c/a/b c:d/ä.env", Ok(("b.u-c", "a/b c:d/ä.env")));
         for form in [
             "",
             "s3://bucket/app.env",
             "arn:aws:s3:::bucket",
             "arn:aws:s3:us-east-1:123456789012:accesspoint/a/object/b",
             "arn:aws:ssm:::bucket/key",
-            "arn:A:s3:::bucket/key",
         ] {
             check(form, Err(NotAnObject::Form));
         }
@@ -127,6 +127,14 @@ mod tests {
         check(&long, Err(NotAnObject::Key));
         for parts in ["../other/x.env", "a/./x.env", "a//x.env", "/x.env", "a/.."] {
             check(&format!("arn:aws:s3:::bucket/{parts}"), Err(NotAnObject::Parts));
+        }
+    }
+
+    #[test]
+    fn no_object_has_a_second_name_that_a_policy_would_not_know() {
+        for partition in ["aws-cn", "aws-us-gov", "awsx", "AWS", "aws ", "", "A"] {
+            let got = ObjectName::parse(&format!("arn:{partition}:s3:::bucket/app.env"));
+            assert_eq!(got, Err(NotAnObject::Partition), "{partition:?}");
         }
     }
 }
