@@ -1,5 +1,8 @@
 //! A session from Hello to its end.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use loadline_controller::command::StopTask;
 use loadline_model::{DesiredStatus, TaskStatus};
 use loadline_proto::v1::agent_message::Kind as FromAgent;
@@ -10,7 +13,7 @@ use tonic::Code;
 use crate::agent::{Agent, Session};
 use crate::world::{World, default_cluster};
 
-fn report(task_arn: &str, version: u64, status: v1::TaskStatus) -> TaskReport {
+pub(crate) fn report(task_arn: &str, version: u64, status: v1::TaskStatus) -> TaskReport {
     let stopped = status == v1::TaskStatus::Stopped;
     let container = ContainerReport {
         name: "main".into(),
@@ -35,14 +38,17 @@ fn report(task_arn: &str, version: u64, status: v1::TaskStatus) -> TaskReport {
     }
 }
 
-async fn report_and_hear_ack(session: &mut Session, report: TaskReport) -> (String, u64) {
+pub(crate) async fn report_and_hear_ack(
+    session: &mut Session,
+    report: TaskReport,
+) -> (String, u64) {
     session.send(FromAgent::Reports(Reports { reports: vec![report] })).await;
     let ToAgent::ReportAcks(acks) = session.hear().await else { panic!("no acknowledgement") };
     assert_eq!(acks.acks.len(), 1);
     (acks.acks[0].task_arn.clone(), acks.acks[0].version)
 }
 
-async fn change(session: &mut Session) -> Change {
+pub(crate) async fn change(session: &mut Session) -> Change {
     let ToAgent::Change(change) = session.hear().await else { panic!("no change") };
     assert_eq!(change.generation, change.base_generation + 1);
     assert_eq!(change.base_generation, session.generation, "no gap");
@@ -118,7 +124,7 @@ async fn a_session_that_left_can_be_followed_by_another_run() {
             Err(status) if status.code() == Code::AlreadyExists => {}
             other => panic!("{other:?}"),
         }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("the first session never ended");
 }
@@ -132,6 +138,45 @@ async fn a_silent_agent_loses_its_session_after_a_lease() {
     let end = session.end().await;
     let codes = [Code::DeadlineExceeded, Code::Aborted];
     assert!(codes.contains(&end.code()), "{end}");
+}
+
+#[tokio::test]
+async fn while_the_disk_hangs_an_agent_that_sends_reports_alone_hears_that_the_controller_lives() {
+    let world = World::with_lease(2_000).await;
+    let mut agent = Agent::registered(&world).await;
+    let mut session = agent.session("a").await;
+    session.greeted().await;
+    let ran = world.run_task(100).await;
+    let arn = ran.tasks[0].arn.as_str();
+    let assigned = change(&mut session).await;
+    session.applied(assigned.generation, None).await;
+
+    world.disk_hangs.store(true, Ordering::SeqCst);
+    let mut version = 0;
+    // A few wait for the session at first, and then more than may: the ear itself waits.
+    for mut burst in [1, 100] {
+        let mut heard = 0;
+        // The first may answer a heartbeat of before.
+        while heard < 2 {
+            for _ in 0..std::mem::replace(&mut burst, 1) {
+                version += 1;
+                let running = report(arn, version, v1::TaskStatus::Running);
+                session.send(FromAgent::Reports(Reports { reports: vec![running] })).await;
+            }
+            assert!(version < 200, "nothing is heard");
+            match tokio::time::timeout(Duration::from_millis(500), session.next()).await {
+                Err(_) => {}
+                Ok(Ok(Some(ToAgent::HeartbeatAck(_)))) => heard += 1,
+                Ok(other) => panic!("{other:?}"),
+            }
+        }
+    }
+    world.disk_hangs.store(false, Ordering::SeqCst);
+    let mut acknowledged = 0;
+    while acknowledged < version {
+        let ToAgent::ReportAcks(acks) = session.hear().await else { panic!("no acknowledgement") };
+        acknowledged = acks.acks[0].version;
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use loadline_controller::command::{
     CreateJoinToken, DefinitionRef, PropagateTags, Ran, RegisterTaskDefinition, RunTask,
@@ -11,8 +12,9 @@ use loadline_controller::engine::{Engine, Options};
 use loadline_controller::logs::LogStore;
 use loadline_controller::nodes::pki::{self, Authority};
 use loadline_controller::nodes::{self, AgentPort, JoinTokenText, LogsRelay, Timing};
+use loadline_controller::objects::ObjectStore;
 use loadline_controller::state::{ClusterName, DefinitionBody, Family, Scope, Task};
-use loadline_controller::store::RedbStore;
+use loadline_controller::store::{Mutation, RedbStore, Store, StoreError, Table, Visit};
 use loadline_model::{ContainerName, ContainerSpec, TaskArn};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -27,6 +29,8 @@ pub(crate) struct World {
     pub(crate) relay: LogsRelay,
     pub(crate) closing: watch::Sender<bool>,
     pub(crate) served: Option<tokio::task::JoinHandle<()>>,
+    /// While it does no commit comes to an end.
+    pub(crate) disk_hangs: Arc<AtomicBool>,
     _folder: tempfile::TempDir,
 }
 
@@ -36,13 +40,24 @@ impl World {
     }
 
     pub(crate) async fn with_lease(lease_ms: u32) -> Self {
+        Self::with(lease_ms, None).await
+    }
+
+    /// With a store of environment files.
+    pub(crate) async fn with_objects(objects: ObjectStore) -> Self {
+        Self::with(LEASE_MS, Some(objects)).await
+    }
+
+    async fn with(lease_ms: u32, objects: Option<ObjectStore>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let scope = Scope {
             partition: "aws".into(),
             region: "us-east-1".into(),
             account: "000000000000".into(),
         };
-        let store = RedbStore::open(&folder.path().join("state.redb")).unwrap();
+        let inner = RedbStore::open(&folder.path().join("state.redb")).unwrap();
+        let disk_hangs = Arc::new(AtomicBool::new(false));
+        let store = SlowStore { inner, hangs: Arc::clone(&disk_hangs) };
         let mut options = Options::new(scope.clone());
         options.rules.lease_ms = lease_ms.into();
         let (engine, _owner) = Engine::open(Box::new(store), options).unwrap();
@@ -57,7 +72,7 @@ impl World {
             relay: relay.clone(),
             usage: loadline_controller::seeing::UsageBoard::default(),
             logs: LogStore::open(&folder.path().join("logs.redb")).unwrap(),
-            objects: None,
+            objects,
             timing: Timing { heartbeat_interval_ms: lease_ms / 3, lease_ms },
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -66,7 +81,7 @@ impl World {
         let served =
             tokio::spawn(async move { nodes::serve(listener, port, closed).await.unwrap() });
         let served = Some(served);
-        Self { address, engine, authority, relay, closing, served, _folder: folder }
+        Self { address, engine, authority, relay, closing, served, disk_hangs, _folder: folder }
     }
 
     /// A join token for this many nodes.
@@ -85,8 +100,12 @@ impl World {
 
     /// Registers a definition of one container, and runs one task of it.
     pub(crate) async fn run_task(&self, memory_mib: u64) -> Ran {
-        let family = Family::parse("work").unwrap();
-        let body = definition(family.clone(), memory_mib);
+        self.run_of(definition(Family::parse("work").unwrap(), memory_mib)).await
+    }
+
+    /// Registers a definition, and runs one task of it.
+    pub(crate) async fn run_of(&self, body: DefinitionBody) -> Ran {
+        let family = body.family.clone();
         self.engine.call(RegisterTaskDefinition { body }).await.unwrap();
         let run = RunTask {
             cluster: default_cluster(),
@@ -111,6 +130,29 @@ impl World {
     }
 }
 
+/// A store on a disk that may hang.
+struct SlowStore {
+    inner: RedbStore,
+    hangs: Arc<AtomicBool>,
+}
+
+impl Store for SlowStore {
+    fn scan(&mut self, table: Table, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.inner.scan(table, visit)
+    }
+
+    fn commit(&mut self, mutations: &[Mutation]) -> Result<(), StoreError> {
+        while self.hangs.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.inner.commit(mutations)
+    }
+
+    fn recover(&mut self) -> Result<(), StoreError> {
+        self.inner.recover()
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         let _ = self.closing.send(true);
@@ -122,7 +164,7 @@ pub(crate) fn default_cluster() -> ClusterName {
     ClusterName::parse("default").unwrap()
 }
 
-fn definition(family: Family, memory_mib: u64) -> DefinitionBody {
+pub(crate) fn definition(family: Family, memory_mib: u64) -> DefinitionBody {
     let container = ContainerSpec {
         cpu_units: 10,
         memory_mib: Some(memory_mib),

@@ -1,7 +1,7 @@
 //! The ear of a session: hears its node at once, whatever the session itself is waiting for, a
 //! commit on a slow disk for example. What is more than a sign of life waits its turn.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use loadline_model::InstanceArn;
 use loadline_proto::v1::agent_message::Kind as FromAgent;
@@ -29,6 +29,15 @@ pub(super) enum Heard {
     Message(FromAgent),
     /// The last: nothing more comes.
     End(End),
+}
+
+/// What the ear has said.
+#[derive(Debug)]
+struct Said {
+    /// Of the newest heartbeat; 0 before the first.
+    sequence: u64,
+    heartbeats: u64,
+    at: Instant,
 }
 
 /// One session's ear.
@@ -61,7 +70,7 @@ impl Ear<'_> {
         messages: &mut Streaming<AgentMessage>,
         heard: &mpsc::Sender<Heard>,
     ) -> End {
-        let mut heartbeats: u64 = 0;
+        let mut said = Said { sequence: 0, heartbeats: 0, at: Instant::now() };
         loop {
             let message = match messages.message().await {
                 Ok(Some(message)) => message,
@@ -77,13 +86,15 @@ impl Ear<'_> {
             }
             match message.kind {
                 Some(FromAgent::Heartbeat(heartbeat)) => {
-                    if heartbeats.is_multiple_of(HEARTBEATS_PER_ACK) {
-                        self.acknowledge(heartbeat.sequence);
+                    said.sequence = heartbeat.sequence;
+                    if said.heartbeats.is_multiple_of(HEARTBEATS_PER_ACK) {
+                        self.acknowledge(&mut said);
                     }
-                    heartbeats += 1;
+                    said.heartbeats += 1;
                 }
                 Some(kind) => {
-                    if let Some(end) = self.hand_over(kind, heard).await {
+                    self.speak_if_due(&mut said);
+                    if let Some(end) = self.hand_over(kind, heard, &mut said).await {
                         return end;
                     }
                 }
@@ -98,19 +109,33 @@ impl Ear<'_> {
     }
 
     /// Where no more fits, the agent has other things of ours to hear.
-    fn acknowledge(&self, sequence: u64) {
-        let ack = ToAgent::HeartbeatAck(HeartbeatAck { sequence });
+    fn acknowledge(&self, said: &mut Said) {
+        let ack = ToAgent::HeartbeatAck(HeartbeatAck { sequence: said.sequence });
         let _ = self.outgoing.try_send(Ok(message(ack)));
+        said.at = Instant::now();
     }
 
-    async fn hand_over(&self, kind: FromAgent, heard: &mpsc::Sender<Heard>) -> Option<End> {
+    /// An agent that is busy sends reports in place of heartbeats. What answers them waits for the
+    /// disk, and that we live must not.
+    fn speak_if_due(&self, said: &mut Said) {
+        if self.port.timing.lease() <= said.at.elapsed() {
+            self.acknowledge(said);
+        }
+    }
+
+    async fn hand_over(
+        &self,
+        kind: FromAgent,
+        heard: &mpsc::Sender<Heard>,
+        said: &mut Said,
+    ) -> Option<End> {
         let sending = heard.send(Heard::Message(kind));
         tokio::pin!(sending);
         loop {
             match timeout(Duration::from_millis(RENEW_MS), &mut sending).await {
                 Ok(Ok(())) => return None,
                 Ok(Err(_)) => return Some(End::Left),
-                Err(_) if self.renew() => {}
+                Err(_) if self.renew() => self.speak_if_due(said),
                 Err(_) => return Some(End::Superseded),
             }
         }
