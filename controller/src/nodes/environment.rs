@@ -7,7 +7,6 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use loadline_model::{ContainerName, ContainerSpec, KeyValue};
 use loadline_proto::convert::SECRETS_PER_CONTAINER_MAX;
@@ -16,8 +15,6 @@ use crate::iam::Denied;
 use crate::objects::{NotAnObject, ObjectName, ObjectStore, StoreError};
 use crate::state::EnvironmentFile;
 
-/// How long all files of a task may take. Nodes wait for two minutes.
-const READ_MAX: Duration = Duration::from_secs(60);
 /// Most bytes of all files of a task: they are told to its node in one message.
 const BYTES_MAX: usize = 2 * 1024 * 1024;
 
@@ -42,14 +39,21 @@ pub(super) enum FileFault {
     Object(ObjectName, Box<StoreError>),
     #[error("{0} was not read")]
     Unread(String),
-    #[error("they did not come within {} s", READ_MAX.as_secs())]
-    Slow,
+    #[error("files of too many tasks of the node are awaited already")]
+    Crowded,
     #[error("{0}: {1}")]
     Text(String, TextFault),
     #[error("all files of the task have more than {BYTES_MAX} bytes")]
     TooLarge,
     #[error("container {0} would have more than {SECRETS_PER_CONTAINER_MAX} variables of files")]
     TooMany(ContainerName),
+}
+
+impl FileFault {
+    /// Whether the files may be had a while later.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::Object(_, error) if error.may_pass())
+    }
 }
 
 /// Why a file's text can't be used.
@@ -71,8 +75,7 @@ pub(super) async fn read(
         Ok(bytes) => Ok((name, bytes)),
         Err(error) => Err(FileFault::Object(name, Box::new(error))),
     };
-    let all = futures_util::future::try_join_all(names.into_iter().map(one));
-    let all = tokio::time::timeout(READ_MAX, all).await.map_err(|_| FileFault::Slow)??;
+    let all = futures_util::future::try_join_all(names.into_iter().map(one)).await?;
     if BYTES_MAX < all.iter().map(|(_, bytes)| bytes.len()).sum() {
         return Err(FileFault::TooLarge);
     }
@@ -125,7 +128,9 @@ fn variables(bytes: &[u8]) -> Result<BTreeMap<String, String>, TextFault> {
     let text = std::str::from_utf8(bytes).map_err(|_| TextFault::NotText)?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut all = BTreeMap::new();
-    for (index, line) in text.lines().enumerate() {
+    // Of a line's end, one carriage return belongs to it, also where the file ends with that.
+    let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    for (index, line) in lines.enumerate() {
         if line.starts_with('#') {
             continue;
         }
@@ -158,6 +163,8 @@ mod tests {
         };
         check("A=b\nC=d", &[("A", "b"), ("C", "d")]);
         check("\u{feff}A=b\r\nC=d\r\n", &[("A", "b"), ("C", "d")]);
+        check("A=b\r\nC=d\r", &[("A", "b"), ("C", "d")]);
+        check("A=b\r\r\nC=\r", &[("A", "b\r")]);
         check("#A=b\n\nno variable\n=x\nE=\n", &[]);
         check(
             "A=\"quoted\" # kept \nURL=http://x/?a=b&c=d",

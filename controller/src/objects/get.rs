@@ -17,7 +17,8 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use super::{
-    Endpoint, OBJECT_BYTES_MAX, ObjectName, PAUSE, READ_AT_ONCE_MAX, TRIES_MAX, TRY_TIMEOUT, sign,
+    Endpoint, OBJECT_BYTES_MAX, ObjectName, PAUSE, READ_AT_ONCE_MAX, TRIES_MAX, TRY_TIMEOUT,
+    TURN_MAX, sign,
 };
 use crate::api::auth::AccessKey;
 
@@ -69,6 +70,15 @@ pub enum StoreError {
         /// Who.
         endpoint: Endpoint,
     },
+    /// Its turn did not come: the store is slow for others too.
+    #[error(
+        "{READ_AT_ONCE_MAX} other objects were being read from {endpoint} for {} s",
+        TURN_MAX.as_secs()
+    )]
+    Busy {
+        /// Who.
+        endpoint: Endpoint,
+    },
     /// It said no.
     #[error("{endpoint} answered {status}{code}")]
     Refused {
@@ -99,9 +109,10 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether the next try may end differently.
-    fn may_pass(&self) -> bool {
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
         match self {
-            Self::Broken { .. } | Self::Slow { .. } => true,
+            Self::Broken { .. } | Self::Slow { .. } | Self::Busy { .. } => true,
             Self::Refused { status, .. } => {
                 status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
             }
@@ -138,8 +149,9 @@ impl ObjectStore {
     /// # Errors
     /// [`StoreError`] of the last try.
     pub async fn read(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError> {
+        let turn = tokio::time::timeout(TURN_MAX, self.room.acquire()).await;
         // Nobody closes it.
-        let _permit = self.room.acquire().await;
+        let _permit = turn.map_err(|_| StoreError::Busy { endpoint: self.endpoint().clone() })?;
         let mut tries = 1;
         loop {
             let slow = |_| StoreError::Slow { endpoint: self.endpoint().clone() };

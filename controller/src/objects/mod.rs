@@ -30,3 +30,6 @@ const TRIES_MAX: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 /// Most objects that are being read at once, over all nodes.
 const READ_AT_ONCE_MAX: usize = 32;
+/// How long an object waits for its turn among them. With all its tries it takes less than the two
+/// minutes for which a node waits.
+const TURN_MAX: Duration = Duration::from_secs(60);

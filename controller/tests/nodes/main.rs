@@ -6,6 +6,8 @@ mod agent;
 #[cfg(test)]
 mod enrolment;
 #[cfg(test)]
+mod files;
+#[cfg(test)]
 mod foreign;
 #[cfg(test)]
 mod identity;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use loadline_model::Assignment;
+use loadline_proto::convert::TaskSecrets;
 use loadline_proto::{MESSAGE_BYTES_MAX, v1};
 use prost::Message as _;
 
@@ -102,9 +103,27 @@ pub(super) fn snapshot_parts(generation: u64, all: Vec<Assignment>) -> Vec<v1::S
     parts
 }
 
+/// What a node is told of a task's secrets. They go in one message: where they are too large for
+/// it, that is the reason why the task can't have them.
+pub(super) fn secrets_message(secrets: TaskSecrets) -> v1::TaskSecrets {
+    let wire = v1::TaskSecrets::from(secrets);
+    let (bytes, most) = (wire.encoded_len(), MESSAGE_BYTES_MAX - FRAMING_BYTES);
+    if bytes <= most {
+        return wire;
+    }
+    let error = format!(
+        "ResourceInitializationError: the secrets and the variables of environment files of all \
+         containers of the task have {bytes} bytes, and a node can be told {most}: give the task \
+         fewer or shorter ones"
+    );
+    v1::TaskSecrets { task_arn: wire.task_arn, containers: Vec::new(), error: Some(error) }
+}
+
 #[cfg(test)]
 mod tests {
-    use loadline_model::{DesiredStatus, TaskArn, TaskSpec};
+    use std::collections::BTreeMap;
+
+    use loadline_model::{ContainerName, DesiredStatus, KeyValue, TaskArn, TaskSpec};
 
     use super::*;
 
@@ -168,5 +187,28 @@ mod tests {
         assert!(parts.iter().all(|p| p.encoded_len() <= MESSAGE_BYTES_MAX));
         let last: Vec<bool> = parts.iter().map(|p| p.last).collect();
         assert_eq!(last, [false, false, false, true]);
+    }
+
+    #[test]
+    fn secrets_that_no_message_can_hold_are_the_reason_why_a_task_does_not_start() {
+        let framing = |wire: &v1::TaskSecrets| {
+            let kind = v1::controller_message::Kind::TaskSecrets(wire.clone());
+            v1::ControllerMessage { kind: Some(kind) }.encoded_len()
+        };
+        let told = |count: usize| {
+            // As large as a secret can be.
+            let pair = |n| KeyValue { name: format!("S{n}"), value: "x".repeat(64 * 1024) };
+            let app = ContainerName::parse("app").unwrap();
+            let values = Ok(BTreeMap::from([(app, (0..count).map(pair).collect())]));
+            let task = assignment(0, 1).task.arn;
+            let wire = secrets_message(TaskSecrets { task: task.clone(), values });
+            assert!(framing(&wire) <= MESSAGE_BYTES_MAX);
+            let back = TaskSecrets::try_from(wire).unwrap();
+            assert_eq!(back.task, task);
+            back.values.map(|all| all.into_values().map(|own| own.len()).sum::<usize>())
+        };
+        assert_eq!(told(63), Ok(63));
+        let why = told(64).unwrap_err();
+        assert!(why.starts_with("ResourceInitializationError: "), "{why}");
     }
 }

@@ -15,13 +15,13 @@ use tonic::Status;
 
 use super::ear::Heard as Ears;
 use super::questions::Questions;
-use super::reading::Reading;
-use super::sent::{Heard, Sent, snapshot_parts};
+use super::reading::{self, Reading};
+use super::sent::{Heard, Sent, secrets_message, snapshot_parts};
 use super::{AgentPort, End, Outgoing, message, status, welcome};
 use crate::command::TaskReports;
 use crate::engine::{NodeChange, NodeWatch, Told};
 use crate::nodes::about;
-use crate::nodes::environment::Contents;
+use crate::nodes::environment::{Contents, FileFault};
 use crate::nodes::private::{self, Found, Given};
 use crate::nodes::relay::Question;
 use crate::state::{SessionId, View};
@@ -272,11 +272,11 @@ impl<'a> Talk<'a> {
             let files = match private::files(&view, keyring, task, now_s()) {
                 Ok(files) if files.is_empty() => Ok(Contents::new()),
                 // They come from another machine, for which the session does not wait.
-                Ok(_) => {
-                    self.reading.push(task.clone(), missing);
+                Ok(_) if self.await_files(&view, task, &missing) => {
                     self.send_credentials(&view, task).await?;
                     continue;
                 }
+                Ok(_) => Err(FileFault::Crowded),
                 Err(fault) => Err(fault),
             };
             let found = Found { missing, files };
@@ -287,12 +287,23 @@ impl<'a> Talk<'a> {
         Ok(())
     }
 
+    /// Whether there was room.
+    fn await_files(
+        &mut self,
+        view: &View,
+        task: &TaskArn,
+        missing: &Arc<BTreeSet<String>>,
+    ) -> bool {
+        self.reading.push(task.clone(), Arc::clone(missing), reading::runs(view, task))
+    }
+
     async fn send_secrets(&self, secrets: Option<TaskSecrets>) -> Result<(), End> {
-        let Some(secrets) = secrets else { return Ok(()) };
-        if let Err(why) = &secrets.values {
-            tracing::warn!(node = %self.node, task = %secrets.task, "no secrets for a task: {why}");
+        let Some(secrets) = secrets.map(secrets_message) else { return Ok(()) };
+        if let Some(why) = &secrets.error {
+            let task = &secrets.task_arn;
+            tracing::warn!(node = %self.node, %task, "no secrets for a task: {why}");
         }
-        self.send(ToAgent::TaskSecrets(secrets.into())).await
+        self.send(ToAgent::TaskSecrets(secrets)).await
     }
 
     /// Those of these log groups that are not there. What the log store can't say now is no reason
