@@ -8,7 +8,7 @@ use crate::command::{
     PlacementFailure, PlacementReason, PropagateTags, RUN_COUNT_MAX, Ran, Refusal, Reply, StartTask,
 };
 use crate::scheduler::{self, Tentative};
-use crate::state::{IdSource, State};
+use crate::state::{IdSource, State, TaskOverrides};
 
 pub(super) fn start(
     state: &State,
@@ -42,7 +42,10 @@ pub(super) fn start(
         now_ms,
     };
     let need = seed.need(state);
-    let request = scheduler::Request::new(&command.cluster, need, &group, std::iter::empty(), &[])
+    // No constraint of placement binds here, but a node that lacks a feature would ignore it.
+    let of_overrides = command.overrides.as_ref().and_then(TaskOverrides::needs);
+    let needs = definition.body.needs().chain(&of_overrides);
+    let request = scheduler::Request::new(&command.cluster, need, &group, needs, &[])
         .with_ports(&definition.body.ports);
     let mut draft = Draft::new(state);
     let mut tentative = Tentative::default();
@@ -66,11 +69,17 @@ fn ask(
     request: &scheduler::Request<'_>,
     node: &InstanceArn,
 ) -> Result<(), PlacementFailure> {
-    scheduler::ask(state, tentative, request, node).unwrap_or_else(|| {
-        Err(PlacementFailure {
-            node: Some(node.clone()),
-            reason: PlacementReason::Missing,
-            detail: "no such container instance in the cluster".to_owned(),
-        })
+    let missing = || PlacementFailure {
+        node: Some(node.clone()),
+        reason: PlacementReason::Missing,
+        detail: "no such container instance in the cluster".to_owned(),
+    };
+    let asked = scheduler::ask(state, tentative, request, node);
+    asked.unwrap_or_else(|| Err(missing())).map_err(|failure| match failure.reason {
+        // Of the request's constraints each asks for an attribute.
+        PlacementReason::MemberOf => {
+            PlacementFailure { reason: PlacementReason::Attribute, ..failure }
+        }
+        _ => failure,
     })
 }

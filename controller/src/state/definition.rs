@@ -106,8 +106,14 @@ impl DefinitionBody {
     /// What binds every placement: the definition's own constraints, its platform's, and the
     /// attributes that it needs.
     pub fn constraints(&self) -> impl Iterator<Item = &PlacementConstraint> {
+        self.placement_constraints.iter().chain(self.needs())
+    }
+
+    /// What binds also where the caller names the node: the platform's constraints, and the
+    /// attributes that the definition needs.
+    pub fn needs(&self) -> impl Iterator<Item = &PlacementConstraint> {
         let platform = self.platform.iter().flat_map(|platform| &platform.constraints);
-        self.placement_constraints.iter().chain(platform).chain(&self.requires)
+        platform.chain(&self.requires)
     }
 
     /// The attributes that a node must have for it: each says that the node grants a right, or
@@ -417,6 +423,13 @@ pub struct TaskOverrides {
 }
 
 impl TaskOverrides {
+    /// What a node must have for what the overrides bring in. A definition asks for its own.
+    #[must_use]
+    pub fn needs(&self) -> Option<PlacementConstraint> {
+        let any = self.containers.iter().any(|over| !over.environment_files.is_empty());
+        any.then(|| PlacementConstraint::MemberOf(format!("attribute:{ENVIRONMENT_FILES} exists")))
+    }
+
     fn lay_over(&self, spec: &mut TaskSpec) {
         spec.cpu_units = self.cpu_units.or(spec.cpu_units);
         spec.memory_mib = self.memory_mib.or(spec.memory_mib);

@@ -7,7 +7,7 @@ use super::definitions::ContainerDefinition;
 use super::shapes::EnvironmentFile as Shape;
 use crate::api::ApiError;
 use crate::objects::ObjectName;
-use crate::state::{ENVIRONMENT_FILES, EnvironmentFile, PlacementConstraint, TaskOverrides};
+use crate::state::EnvironmentFile;
 
 /// Most environment files of a task definition (ECS's own bound).
 const FILES_MAX: usize = 10;
@@ -56,12 +56,6 @@ pub(super) fn at_most(at: &str, count: usize) -> Result<(), ApiError> {
         return Err(ApiError::client(message));
     }
     Ok(())
-}
-
-/// What a node must have for files that overrides bring in. A definition asks for it itself.
-pub(super) fn constraint(overrides: &TaskOverrides) -> Option<PlacementConstraint> {
-    let any = overrides.containers.iter().any(|over| !over.environment_files.is_empty());
-    any.then(|| PlacementConstraint::MemberOf(format!("attribute:{ENVIRONMENT_FILES} exists")))
 }
 
 /// A container's files as they are shown.

@@ -32,7 +32,7 @@ pub(super) fn run_task(scope: &Scope, request: RunTaskRequest) -> Result<RunTask
     let cluster = cluster_name(scope, request.cluster.as_deref())?;
     let overrides = overrides(scope, request.overrides)?;
     let mut constraints = constraints(request.placement_constraints.unwrap_or_default())?;
-    constraints.extend(overrides.as_ref().and_then(environment_files::constraint));
+    constraints.extend(overrides.as_ref().and_then(TaskOverrides::needs));
     Ok(RunTask {
         definition: definition_ref(scope, &request.task_definition)?,
         count: count.ok_or_else(|| {

@@ -1,6 +1,6 @@
 //! Failures, nodes that go, daemons, and a service's end.
 
-use loadline_model::{DesiredStatus, TaskStatus};
+use loadline_model::{ContainerName, DesiredStatus, TaskStatus};
 
 use super::{
     agents_obey, counts, create, fail, key, last_event, limits, newest, service, tasks, update,
@@ -12,8 +12,8 @@ use crate::command::{
     SetNodeStatus, StartTask, StopServiceDeployment, Tick, UpdateService,
 };
 use crate::state::{
-    Breaker, BreakerReset, DeploymentConfig, NodeStatus, Rollout, Scheduling, ServiceStatus,
-    Threshold, UndoCause,
+    Breaker, BreakerReset, ContainerOverride, DeploymentConfig, NodeStatus, Rollout, Scheduling,
+    ServiceStatus, TaskOverrides, Threshold, UndoCause,
 };
 
 #[test]
@@ -281,22 +281,57 @@ fn a_cluster_with_a_service_is_not_deleted() {
     assert_eq!(refused, Refusal::ClusterContainsServices { cluster: cluster(), services: 1 });
 }
 
-#[test]
-fn start_task_places_on_the_named_nodes_or_says_why_not() {
-    let mut world = world();
-    world.node("small", 4096, 50);
-    let nodes = ["n2", "small", "n2", "nowhere"].map(node_arn).to_vec();
-    let crate::command::Reply::Ran(ran) = world.must(StartTask {
+fn start(nodes: &[&str]) -> StartTask {
+    StartTask {
         cluster: cluster(),
         definition: newest(),
-        nodes,
+        nodes: nodes.iter().map(|node| node_arn(node)).collect(),
         overrides: None,
         group: None,
         started_by: None,
         execute_command: false,
         tags: vec![],
         propagate_tags: crate::command::PropagateTags::None,
-    }) else {
+    }
+}
+
+#[test]
+fn start_task_starts_nothing_on_a_node_that_would_ignore_what_the_task_asks_for() {
+    const ISOLATES: &str = "loadline.capability.disable-networking";
+    let mut world = World::new();
+    world.node("old", 4096, 4096).node_with("new", ISOLATES, "");
+    let mut isolated = definition("web", 100, 100);
+    isolated.body.containers[0].network.disabled = true;
+    isolated.body.require();
+    world.must(isolated);
+    let mut starts = |overrides: Option<TaskOverrides>| {
+        let reply = world.must(StartTask { overrides, ..start(&["old", "new"]) });
+        let crate::command::Reply::Ran(ran) = reply else { panic!() };
+        let failed = ran.failures.iter().map(|failure| (failure.node.clone(), failure.reason));
+        let started: Vec<_> = ran.tasks.iter().map(|task| task.node.clone()).collect();
+        (started, failed.collect::<Vec<_>>())
+    };
+    let lacks = |node: &str| (Some(node_arn(node)), PlacementReason::Attribute);
+    assert_eq!(starts(None), (vec![node_arn("new")], vec![lacks("old")]));
+    let files = ContainerOverride {
+        name: ContainerName::parse("main").unwrap(),
+        command: None,
+        environment: vec![],
+        environment_files: vec!["arn:aws:s3:::bucket/app.env".to_owned()],
+        cpu_units: None,
+        memory_mib: None,
+        memory_reservation_mib: None,
+    };
+    let files = TaskOverrides { containers: vec![files], ..TaskOverrides::default() };
+    assert_eq!(starts(Some(files)), (vec![], vec![lacks("old"), lacks("new")]));
+}
+
+#[test]
+fn start_task_places_on_the_named_nodes_or_says_why_not() {
+    let mut world = world();
+    world.node("small", 4096, 50);
+    let crate::command::Reply::Ran(ran) = world.must(start(&["n2", "small", "n2", "nowhere"]))
+    else {
         panic!()
     };
     assert!(ran.tasks.iter().all(|task| task.node == node_arn("n2")));
