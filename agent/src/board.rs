@@ -1,5 +1,6 @@
-//! The newest report of each task, on its way to the controller. Older ones are skipped; what was
-//! not acknowledged is sent again in every new session.
+//! The newest report of each task, on its way to the controller. Older ones are skipped. Every new
+//! session begins with all of them: a controller that was made of a backup does not know what the
+//! one before it acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -53,6 +54,17 @@ pub struct Board {
 impl Board {
     fn lock(&self) -> MutexGuard<'_, Reports> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session begins: what was acknowledged in another one is to be told to this one's
+    /// controller as well.
+    pub fn begin_session(&self) {
+        let mut reports = self.lock();
+        let Reports { shown, open } = &mut *reports;
+        for entry in shown.values_mut() {
+            entry.acked = 0;
+        }
+        open.extend(shown.keys().cloned());
     }
 
     /// Shows a report, unless a newer one of the task is shown already.
@@ -169,6 +181,22 @@ mod tests {
         board.drop_settled(&mut sent);
         assert_eq!(sent.into_keys().collect::<Vec<_>>(), [report(3, 1).task]);
         assert_eq!(versions(&BTreeMap::new()), [1]);
+    }
+
+    #[test]
+    fn what_an_earlier_session_acknowledged_is_sent_once_more_in_the_next_one() {
+        let board = Board::default();
+        let none = BTreeMap::new();
+        for n in [1, 2, 3] {
+            board.publish(report(n, 1));
+            board.acknowledge(&report(n, 1).task, 1);
+        }
+        board.retract(&report(3, 1).task);
+        assert_eq!(board.to_send(&none, 9), []);
+        board.begin_session();
+        assert_eq!(board.to_send(&none, 9), [report(1, 1), report(2, 1)]);
+        board.acknowledge(&report(1, 1).task, 1);
+        assert_eq!(board.to_send(&none, 9), [report(2, 1)]);
     }
 
     #[test]

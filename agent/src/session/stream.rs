@@ -157,6 +157,7 @@ pub(super) async fn run(
     renewal_is_due: impl Fn() -> bool,
 ) -> Result<Ended, LinkError> {
     let generation = parts.generation().await;
+    parts.board.begin_session();
     let (outbox, outgoing) = mpsc::channel(OUTBOX_MAX);
     let agent_run_id = parts.run_id.clone();
     let hello = v1::Hello { protocol_version: parts.protocol_version, agent_run_id, generation };

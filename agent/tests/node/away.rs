@@ -61,6 +61,29 @@ async fn what_is_not_acknowledged_is_sent_again_in_the_next_session() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_controller_made_of_an_older_backup_is_told_again_how_every_task_is() {
+    if !can_run("a_controller_made_of_an_older_backup_is_told_again_how_every_task_is") {
+        return;
+    }
+    let mut world = World::start("backup").await;
+    let (runs, ends) = (world.task("t1", &["sleep", "1000"]), world.task("t2", &["true"]));
+    let arns = [&runs, &ends].map(|spec| spec.arn.as_str().to_owned());
+    world.fake.assign(runs);
+    world.fake.assign(ends);
+    let running = world.fake.wait(&arns[0], is_running).await;
+    let stopped = world.fake.wait(&arns[1], is_stopped).await;
+    // Each is acknowledged at once, and then forgotten as with the disk of a controller.
+    world.fake.go_away().await;
+    world.fake.state().reports.clear();
+    world.fake.come_back().await;
+    assert_eq!(world.fake.wait(&arns[0], is_running).await, running);
+    assert_eq!(world.fake.wait(&arns[1], is_stopped).await, stopped);
+    world.fake.stop(&arns[0]);
+    world.fake.wait(&arns[0], is_stopped).await;
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_generation_is_refused_in_words_and_changes_nothing() {
     if !can_run("an_older_generation_is_refused_in_words_and_changes_nothing") {
         return;
