@@ -40,6 +40,8 @@ pub(super) struct LedgerFile {
     /// Of the file: what is behind the records is newlines.
     filled: u64,
     durable: u64,
+    /// Whether a loss of power may bring the file back that had the name before.
+    is_renamed: bool,
     live: BTreeMap<Key, Place>,
     live_bytes: u64,
 }
@@ -77,6 +79,7 @@ impl LedgerFile {
             length: 0,
             filled: 0,
             durable: 0,
+            is_renamed: false,
             live: BTreeMap::new(),
             live_bytes: 0,
         }
@@ -159,7 +162,16 @@ impl LedgerFile {
     /// Makes what was appended durable.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
+        self.sync_name()?;
         self.durable = self.length;
+        Ok(())
+    }
+
+    fn sync_name(&mut self) -> io::Result<()> {
+        if self.is_renamed {
+            disk::sync_dir(&self.dir)?;
+            self.is_renamed = false;
+        }
         Ok(())
     }
 
@@ -188,11 +200,15 @@ impl LedgerFile {
         let is_worth_it =
             COMPACT_BYTES_MIN < self.length && self.live_bytes * COMPACT_RATIO < self.length;
         if is_worth_it && let Ok(fresh) = self.compacted() {
+            // The old file has no name any more, so nothing that it is told would be found again.
             *self = fresh;
+            // Where this fails it is tried again before anything counts as durable.
+            let _ = self.sync_name();
         }
     }
 
-    /// A new file with the newest entry of each key, in place of this one.
+    /// A new file with the newest entry of each key, in place of this one. That it has the name is
+    /// not durable yet.
     fn compacted(&self) -> io::Result<Self> {
         let fresh = self.dir.join(COMPACT_FILE);
         let file = OpenOptions::new()
@@ -209,7 +225,7 @@ impl LedgerFile {
             let _ = std::fs::remove_file(&fresh);
             return Err(error);
         }
-        disk::sync_dir(&self.dir)?;
+        ledger.is_renamed = true;
         Ok(ledger)
     }
 
@@ -224,5 +240,31 @@ impl LedgerFile {
             to.append(&[&Line { key: key.clone(), removes: false, json }])?;
         }
         to.sync()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Entry;
+
+    #[test]
+    fn what_a_rewritten_file_is_told_counts_as_durable_only_once_its_name_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut old, _) = LedgerFile::open(dir.path()).unwrap();
+        let line = |generation| Line::new(&Entry::Generation(generation));
+        old.append(&[&line(1)]).unwrap();
+        let mut fresh = old.compacted().unwrap();
+        fresh.append(&[&line(2)]).unwrap();
+        let durable = fresh.durable;
+        // As where the folder can't be fsynced.
+        fresh.dir = dir.path().join("gone");
+        assert_eq!(fresh.sync().unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(fresh.durable, durable);
+        fresh.dir = dir.path().to_owned();
+        fresh.sync().unwrap();
+        assert_eq!((fresh.durable, fresh.is_renamed), (fresh.length, false));
+        let (_, contents) = LedgerFile::open(dir.path()).unwrap();
+        assert_eq!(contents.generation, 2, "the file that has the name was told");
     }
 }
