@@ -1,4 +1,4 @@
-//! The tasks' secrets, as the controller sent them last, and who waits for them. In memory only:
+//! The tasks' secrets, as the controller sent them first, and who waits for them. In memory only:
 //! the ledger never holds them, and an agent that was started again gets them anew with its first
 //! session. A container's own bundle holds its environment, as any OCI runtime needs it, below a
 //! folder that is closed to others.
@@ -37,15 +37,17 @@ impl SecretStore {
         self.by_task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in what the controller sent; whether there was room for it. That values can't be had
-    /// any more does not take away those that came before: a container that starts again by its
-    /// restart policy begins as it did at first, as on ECS.
+    /// Takes in what the controller sent; whether there was room for it. Values that came once
+    /// stay, whether newer ones come or can't be had any more: they are a task's for its life, so
+    /// that a container that starts again by its restart policy begins as it did at first, as on
+    /// ECS.
     pub fn put(&self, secrets: TaskSecrets, now_ms: u64) -> bool {
         let has_room = {
             let mut kept = self.lock();
-            if secrets.values.is_err()
-                && kept.get(&secrets.task).is_some_and(|had| had.secrets.values.is_ok())
+            if let Some(had) = kept.get_mut(&secrets.task)
+                && had.secrets.values.is_ok()
             {
+                had.came_at_ms = now_ms;
                 return true;
             }
             let has_room = kept.len() < TASKS_MAX || kept.contains_key(&secrets.task);
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_waits_for_its_secrets_and_gets_the_newest() {
+    async fn a_task_waits_for_its_secrets_and_keeps_those_that_came_first() {
         let store = Arc::new(SecretStore::default());
         let (task, app) = (secrets(Ok("")).task, ContainerName::parse("app").unwrap());
         let waiting = {
@@ -125,17 +127,17 @@ mod tests {
         let other = ContainerName::parse("other").unwrap();
         assert!(store.of(&task, &other).await.unwrap().is_empty());
         assert!(store.put(secrets(Ok("two")), 1));
-        assert_eq!(store.of(&task, &app).await.unwrap()[0].value, "two");
+        assert_eq!(store.of(&task, &app).await.unwrap()[0].value, "one", "it began with them");
         assert!(store.put(secrets(Err("why not")), 2));
-        assert_eq!(store.of(&task, &app).await.unwrap()[0].value, "two", "they were there");
+        assert_eq!(store.of(&task, &app).await.unwrap()[0].value, "one", "they were there");
         let never = SecretStore::default();
         assert!(never.put(secrets(Err("why not")), 1));
         assert_eq!(never.of(&task, &app).await.unwrap_err(), "why not");
         assert!(never.put(secrets(Ok("now")), 1));
         assert_eq!(never.of(&task, &app).await.unwrap()[0].value, "now");
-        store.retain(|_| false, UNSHOWN_MS_MAX);
-        assert!(store.look(&task).is_some(), "it is new");
         store.retain(|_| false, UNSHOWN_MS_MAX + 1);
+        assert!(store.look(&task).is_some(), "it was told again");
+        store.retain(|_| false, UNSHOWN_MS_MAX + 2);
         assert!(store.look(&task).is_none());
     }
 }
