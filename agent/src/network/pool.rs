@@ -127,7 +127,7 @@ impl Pool {
         let places = match spec.network_mode {
             NetworkMode::None | NetworkMode::Host => 0,
             NetworkMode::Awsvpc => 1,
-            NetworkMode::Bridge => spec.containers.len(),
+            NetworkMode::Bridge => bridged(spec),
         };
         for _ in 0..places {
             let number = self.next_number(&allotment).ok_or(NoPlace::NoAddress)?;
@@ -242,6 +242,13 @@ impl Pool {
     }
 }
 
+/// How many places containers have in a bridge. They are found by the containers' numbers, so that
+/// only those without a network that come last need none.
+fn bridged(spec: &TaskSpec) -> usize {
+    let last = spec.containers.iter().rposition(|container| !container.network.disabled);
+    last.map_or(0, |at| at + 1)
+}
+
 /// The port mappings that take a port of the host, each with its container.
 fn mappings(
     spec: &TaskSpec,
@@ -339,6 +346,20 @@ mod tests {
         let given = pool.reserve(&awsvpc, ALL_FREE, &mut id).unwrap();
         assert_eq!((given.attachments.len(), given.ports.len()), (1, 0));
         assert_eq!(given.attachment(NetworkMode::Awsvpc, 1).unwrap().number, 4);
+    }
+
+    #[test]
+    fn a_task_without_a_network_takes_no_address_from_the_others() {
+        let mut pool = pool("10.0.0.0/28", (1, 2));
+        let mut isolated = spec(1, NetworkMode::Bridge, &[]);
+        isolated.containers[0].network.disabled = true;
+        assert_eq!(pool.reserve(&isolated, ALL_FREE, &mut id).unwrap().attachments, []);
+        let mut mixed = spec(2, NetworkMode::Bridge, &[]);
+        mixed.containers.insert(0, isolated.containers[0].clone());
+        mixed.containers.push(isolated.containers[0].clone());
+        let given = pool.reserve(&mixed, ALL_FREE, &mut id).unwrap();
+        assert_eq!(given.attachment(NetworkMode::Bridge, 1).unwrap().number, 3);
+        assert_eq!(given.attachment(NetworkMode::Bridge, 2), None);
     }
 
     #[test]

@@ -292,12 +292,17 @@ fn linked(
     own: &ContainerSpec,
     all: &[ContainerSpec],
 ) -> Result<(), ApiError> {
-    let target: Option<&ContainerName> =
-        all.iter().map(|other| &other.name).find(|name| name.as_str() == link.container);
-    if target.is_none_or(|target| *target == own.name) {
+    let named = |other: &&ContainerSpec| other.name.as_str() == link.container;
+    let Some(target) = all.iter().find(named).filter(|target| target.name != own.name) else {
         return Err(ApiError::client(format_args!(
             "{at}: there is no other container {:?} in the task definition",
             link.container
+        )));
+    };
+    if target.network.disabled {
+        return Err(ApiError::client(format_args!(
+            "{at}: container {} has disableNetworking: nobody can reach it",
+            target.name
         )));
     }
     Ok(())

@@ -173,6 +173,15 @@ fn a_definition_that_names_no_network_gets_a_bridge_and_ranges_are_ports() {
 }
 
 #[test]
+fn nobody_is_linked_to_a_container_without_a_network() {
+    let none = json!({});
+    let linked = json!({ "links": ["b:db"] });
+    assert!(body(&none, &linked, &none).is_ok());
+    let why = "containerDefinitions[0].links[0]: container b has disableNetworking";
+    refused(&none, &linked, &json!({ "disableNetworking": true }), why);
+}
+
+#[test]
 fn dependencies_health_and_restarts_out_of_their_bounds_are_refused_by_name() {
     let none = json!({});
     let check = |one: Value, expected: &str| refused(&none, &one, &none, expected);
