@@ -149,7 +149,8 @@ pub fn mount(container_dir: &Path, image: &Image) -> Result<PathBuf, RootfsError
 }
 
 /// The layers that the container in `container_dir` is, or is about to be, mounted from. None
-/// where there is no record of any.
+/// where there is no record of any, or one that a loss of power has left empty: no mount outlives
+/// that.
 ///
 /// # Errors
 /// [`RootfsError`] where the record can't be read.
@@ -166,9 +167,11 @@ pub fn layers_of(container_dir: &Path) -> Result<Vec<Digest>, RootfsError> {
         Err(error) => return Err(failed("open", &path)(error)),
     };
     let bytes = rooted::read_max(file, LAYERS_FILE_BYTES_MAX).map_err(failed("read", &path))?;
-    let record: LayersRecord = serde_json::from_slice(&bytes)
-        .map_err(|error| failed("understand", &path)(io::Error::other(error)))?;
-    Ok(record.layers)
+    match serde_json::from_slice::<LayersRecord>(&bytes) {
+        Ok(record) => Ok(record.layers),
+        Err(_) if mounts_below(&mount_point(container_dir))?.is_empty() => Ok(Vec::new()),
+        Err(error) => Err(failed("understand", &path)(io::Error::other(error))),
+    }
 }
 
 /// Detaches the container's root filesystem. Nothing mounted is no error.

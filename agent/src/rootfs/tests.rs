@@ -56,6 +56,24 @@ fn layers_lie_on_one_another_and_removal_leaves_nothing() {
 }
 
 #[test]
+fn a_record_that_a_loss_of_power_left_empty_says_that_nothing_is_in_use() {
+    if !can_mount("a_record_that_a_loss_of_power_left_empty_says_that_nothing_is_in_use") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(&dir.path().join("images")).unwrap();
+    let image = image_of(&store, dir.path(), &[Archive::new().dir("etc")]);
+    let container = dir.path().join("container");
+    mount(&container, &image).unwrap();
+    std::fs::write(container.join("layers.json"), "").unwrap();
+    let error = layers_of(&container).unwrap_err();
+    assert!(matches!(error, RootfsError::Kernel { step: "understand", .. }), "it is mounted");
+    unmount(&container).unwrap();
+    assert_eq!(layers_of(&container).unwrap(), []);
+    remove(&container).unwrap();
+}
+
+#[test]
 fn removal_goes_around_the_kernels_list_and_still_finds_what_others_mounted() {
     if !can_mount("removal_goes_around_the_kernels_list_and_still_finds_what_others_mounted") {
         return;
