@@ -2,6 +2,7 @@
 //! and the nodes that take tasks, by what they have left. Placement reads both, so that it need not
 //! look at every node.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use loadline_model::InstanceArn;
@@ -78,7 +79,8 @@ struct Urn {
 
 impl Urn {
     fn insert(&mut self, node: &InstanceArn) {
-        if self.places.insert(node.clone(), self.nodes.len()).is_none() {
+        if let Entry::Vacant(place) = self.places.entry(node.clone()) {
+            place.insert(self.nodes.len());
             self.nodes.push(node.clone());
         }
     }
@@ -352,5 +354,24 @@ impl Crowd {
     pub fn most_at(&self, field: &str) -> u64 {
         let values = self.by.get(field).into_iter().flatten();
         values.filter(|(value, _)| value.is_some()).map(|(_, at)| at.tasks).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_urn_holds_each_node_once_however_often_it_is_put_in() {
+        let arn = |n| format!("arn:aws:ecs:r:1:container-instance/c/{n}");
+        let nodes: Vec<_> = (0..3).map(|n| InstanceArn::parse(&arn(n)).unwrap()).collect();
+        let mut urn = Urn::default();
+        nodes.iter().chain(&nodes[..1]).for_each(|node| urn.insert(node));
+        assert_eq!(urn.nodes, nodes);
+        urn.remove(&nodes[0]);
+        assert_eq!(urn.nodes, [nodes[2].clone(), nodes[1].clone()]);
+        urn.remove(&nodes[1]);
+        urn.remove(&nodes[2]);
+        assert!(urn.nodes.is_empty() && urn.places.is_empty());
     }
 }

@@ -257,7 +257,9 @@ impl Ledger {
 
     /// A node that holds nothing and takes nothing is no longer known.
     pub(super) fn forget_node(&mut self, node: &Node) {
-        self.lines.remove(&node.arn);
+        let shelf = self.lines.remove(&node.arn);
+        let is_bare = |shelf: &Shelf| shelf.room.is_none() && shelf.crowds.is_empty();
+        debug_assert!(shelf.as_ref().is_none_or(is_bare), "{} is still in the indexes", node.arn);
         if let Some(at) = node.inactive_since_ms() {
             self.removed.remove(&(at, node.arn.clone()));
         }
