@@ -26,6 +26,16 @@ pub enum TrustError {
         /// The parser's words.
         source: pem::Error,
     },
+    /// A file without any: whoever named it meant to trust somebody.
+    #[error(
+        "read the certificate authorities in {}: it holds no certificate: name a file of PEM \
+         certificates",
+        path.display()
+    )]
+    NoAuthority {
+        /// The file.
+        path: PathBuf,
+    },
     /// The library refused its configuration.
     #[error("set up TLS")]
     Tls(#[from] rustls::Error),
@@ -35,14 +45,18 @@ pub enum TrustError {
 /// PEM file of authorities to believe besides the host's.
 ///
 /// # Errors
-/// [`TrustError::Authorities`] where `more` can't be read or holds what is no PEM.
+/// [`TrustError::Authorities`] where `more` can't be read or holds what is no PEM,
+/// [`TrustError::NoAuthority`] where it holds nothing to believe.
 pub fn of_the_web(more: Option<&Path>) -> Result<Arc<ClientConfig>, TrustError> {
     let mut roots = RootCertStore::empty();
     // A host without authorities of its own can still speak with the servers of `more`.
     let _ = add(&mut roots, Path::new(AUTHORITIES));
     if let Some(path) = more {
-        add(&mut roots, path)
+        let added = add(&mut roots, path)
             .map_err(|source| TrustError::Authorities { path: path.to_owned(), source })?;
+        if added == 0 {
+            return Err(TrustError::NoAuthority { path: path.to_owned() });
+        }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
@@ -52,12 +66,14 @@ pub fn of_the_web(more: Option<&Path>) -> Result<Arc<ClientConfig>, TrustError> 
     Ok(Arc::new(tls))
 }
 
-fn add(roots: &mut RootCertStore, path: &Path) -> Result<(), pem::Error> {
+/// How many there are in the file.
+fn add(roots: &mut RootCertStore, path: &Path) -> Result<usize, pem::Error> {
+    let mut added = 0;
     for certificate in CertificateDer::pem_file_iter(path)? {
         // One that the library can't read vouches for nothing that it could check.
-        let _ = roots.add(certificate?);
+        added += usize::from(roots.add(certificate?).is_ok());
     }
-    Ok(())
+    Ok(added)
 }
 
 #[cfg(test)]
@@ -70,6 +86,21 @@ mod tests {
         let error = of_the_web(Some(missing)).unwrap_err();
         assert!(matches!(&error, TrustError::Authorities { path, .. } if path == missing));
         assert!(error.to_string().contains("/nonexistent/authorities.pem"), "{error}");
+    }
+
+    #[test]
+    fn a_file_without_an_authority_is_refused_by_name() {
+        let folder = std::env::temp_dir();
+        let path = folder.join(format!("loadline-no-authority-{}", std::process::id()));
+        let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let other = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for text in ["", "no PEM at all\n", key, other] {
+            std::fs::write(&path, text).unwrap();
+            let error = of_the_web(Some(&path)).unwrap_err();
+            let named = matches!(&error, TrustError::NoAuthority { path: named } if *named == path);
+            assert!(named, "{text:?}: {error}");
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]
