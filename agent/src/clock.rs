@@ -1,6 +1,6 @@
 //! The wall clock, read in few places and passed on as a number; and one that does not jump.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch; 0 where the clock is before it.
 #[must_use]
@@ -8,6 +8,15 @@ pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
     ms.saturating_add_signed(set_off_ms())
+}
+
+/// Milliseconds since the machine was started, asleep or not: nobody sets this clock, and all
+/// processes of the machine read the same (`CLOCK_BOOTTIME`).
+#[must_use]
+pub fn boot_ms() -> u64 {
+    let passed = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    let passed = passed.map(Duration::from).unwrap_or_default();
+    u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// By how much a test has set the clock: what the file holds that `LOADLINE_CLOCK_OFFSET` names.

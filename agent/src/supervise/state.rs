@@ -66,6 +66,19 @@ pub struct Exit {
     pub started_at_ms: Option<u64>,
     /// When it ended.
     pub finished_at_ms: u64,
+    /// How long it ran, in milliseconds of a clock that nobody sets; `None` where it never was
+    /// started, and of a supervisor that did not measure it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ran_ms: Option<u64>,
+}
+
+impl Exit {
+    /// How long it ran, in milliseconds; `None` where it never was started.
+    #[must_use]
+    pub fn ran_ms(&self) -> Option<u64> {
+        let by_wall = self.started_at_ms.map(|at_ms| self.finished_at_ms.saturating_sub(at_ms));
+        self.ran_ms.or(by_wall)
+    }
 }
 
 impl State {
@@ -122,6 +135,7 @@ mod tests {
             oom_kills: 1,
             started_at_ms: None,
             finished_at_ms: 7,
+            ran_ms: None,
         };
         for state in [
             State::Creating,

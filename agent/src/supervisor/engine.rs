@@ -25,7 +25,7 @@ use super::record::{ERROR_CHARS_MAX, FinalRecord};
 use super::server::Server;
 use super::sink::{Pushed, Sink};
 use super::{Error, step};
-use crate::clock::now_ms;
+use crate::clock::{boot_ms, now_ms};
 use crate::failpoint;
 use crate::logs::record::Stream;
 use crate::supervise::settings::DriverSettings;
@@ -73,6 +73,7 @@ struct Output {
 struct InitEnd {
     ended: Ended,
     at_ms: u64,
+    boot_ms: u64,
 }
 
 /// What an engine begins with.
@@ -131,6 +132,7 @@ pub(super) struct Engine {
     init_end: Option<InitEnd>,
     early: Vec<(Pid, InitEnd)>,
     start_asked_at_ms: Option<u64>,
+    start_asked_boot_ms: Option<u64>,
     start_error: Option<String>,
     outputs: [Output; 2],
     /// What came over the pipes before the start is the runtime's, not the container's.
@@ -211,6 +213,7 @@ impl Engine {
             init_end: None,
             early: Vec::new(),
             start_asked_at_ms: None,
+            start_asked_boot_ms: None,
             start_error: None,
             outputs,
             runtime_said: Vec::new(),
@@ -275,7 +278,7 @@ impl Engine {
         self.note_oom(now);
         self.read_outputs(now);
         while let Some((pid, ended)) = children::reap() {
-            self.child_ended(pid, InitEnd { ended, at_ms: now_ms() });
+            self.child_ended(pid, InitEnd { ended, at_ms: now_ms(), boot_ms: boot_ms() });
         }
         if let Some(call) = self.call.as_ref().filter(|call| call.deadline <= now) {
             call.kill();
@@ -344,6 +347,7 @@ impl Engine {
         match (command, &self.state) {
             (Command::Start, State::Created { .. }) if self.start_asked_at_ms.is_none() => {
                 self.start_asked_at_ms = Some(now_ms());
+                self.start_asked_boot_ms = Some(boot_ms());
                 match Call::start(&self.settings) {
                     Ok(call) => self.call = Some(call),
                     Err(error) => self.fail_call(FailedStep::Start, &error),
@@ -473,7 +477,8 @@ impl Engine {
         let started_at_ms = self.start_asked_at_ms;
         let finished_at_ms = end.at_ms.max(started_at_ms.unwrap_or(0));
         let oom_kills = self.oom_kills;
-        let exit = Exit { exit_code, signal, oom_kills, started_at_ms, finished_at_ms };
+        let ran_ms = self.start_asked_boot_ms.map(|at_ms| end.boot_ms.saturating_sub(at_ms));
+        let exit = Exit { exit_code, signal, oom_kills, started_at_ms, finished_at_ms, ran_ms };
         self.begin_finish(State::Exited(exit));
     }
 
@@ -684,6 +689,7 @@ impl Engine {
         let mut engine = Self::new(run_dir, settings, parts);
         engine.init = handover.init.map(Pid::from_raw);
         engine.start_asked_at_ms = handover.start_asked_at_ms;
+        engine.start_asked_boot_ms = handover.start_asked_boot_ms;
         engine.oom_kills = handover.oom_kills;
         engine.oom.arm();
         failpoint::hit("resumed");
@@ -736,6 +742,7 @@ impl Engine {
             state: self.state.clone(),
             init: self.init.map(Pid::as_raw),
             start_asked_at_ms: self.start_asked_at_ms,
+            start_asked_boot_ms: self.start_asked_boot_ms,
             oom_kills: self.oom_kills,
             outputs: [begun(&self.outputs[0]), begun(&self.outputs[1])],
             dropped_bytes,

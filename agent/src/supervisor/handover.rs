@@ -35,6 +35,9 @@ pub(super) struct Handover {
     /// The container's init.
     pub(super) init: Option<i32>,
     pub(super) start_asked_at_ms: Option<u64>,
+    /// The same by [`crate::clock::boot_ms`]; a program before this field did not know.
+    #[serde(default)]
+    pub(super) start_asked_boot_ms: Option<u64>,
     pub(super) oom_kills: u64,
     /// Standard output and standard error.
     pub(super) outputs: [Begun; 2],
@@ -117,6 +120,7 @@ mod tests {
             state: State::Running { pid: 7, started_at_ms: 1, oom_kills: 0 },
             init: Some(7),
             start_asked_at_ms: Some(1),
+            start_asked_boot_ms: Some(1),
             oom_kills: 0,
             outputs: [begun.clone(), begun],
             dropped_bytes: 3,

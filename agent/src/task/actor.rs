@@ -605,11 +605,17 @@ impl Actor {
         }
     }
 
-    /// A time of the supervisor's, who knows only the wall clock.
-    fn by_our_clock(&self, mut exit: Exit) -> Exit {
-        exit.started_at_ms = exit.started_at_ms.map(|at_ms| self.clock.from_wall(at_ms));
-        exit.finished_at_ms = self.clock.from_wall(exit.finished_at_ms);
-        exit
+    /// The supervisor's times: it knows only the wall clock, which may have been set since the
+    /// start, and how long the container ran.
+    fn by_our_clock(&self, exit: Exit) -> Exit {
+        let finished_at_ms = self.clock.from_wall(exit.finished_at_ms);
+        let started_at_ms = exit.started_at_ms.map(|at_ms| match exit.ran_ms {
+            Some(ran_ms) if at_ms.saturating_add(ran_ms).abs_diff(exit.finished_at_ms) > 1_000 => {
+                finished_at_ms.saturating_sub(ran_ms)
+            }
+            _ => self.clock.from_wall(at_ms),
+        });
+        Exit { started_at_ms, finished_at_ms, ..exit }
     }
 
     /// Its supervisor is dead: everything of it is ended, and asked how.
@@ -649,6 +655,7 @@ impl Actor {
                     oom_kills: 0,
                     started_at_ms: Some(started_at_ms),
                     finished_at_ms: self.clock.now_ms(),
+                    ran_ms: None,
                 };
                 End::Vanished(exit, reason)
             }

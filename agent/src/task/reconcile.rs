@@ -281,8 +281,7 @@ fn fold_end(container: &mut super::Container, end: &End, killed_by_us: bool) {
 fn comes_back(task: &Task, seen: &Seen, at: usize) -> bool {
     let Stage::Ended(End::Exit(exit)) = &seen.stage else { return false };
     let Some(policy) = &task.spec.containers[at].restart_policy else { return false };
-    let Some(started_at_ms) = exit.started_at_ms else { return false };
-    let ran_ms = exit.finished_at_ms.saturating_sub(started_at_ms);
+    let Some(ran_ms) = exit.ran_ms() else { return false };
     policy.enabled
         && task.stop.is_none()
         && !policy.ignored_exit_codes.contains(&exit.exit_code)

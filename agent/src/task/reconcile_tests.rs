@@ -32,7 +32,8 @@ fn running() -> Stage {
 
 fn exited(exit_code: i32, oom_kills: u64) -> Stage {
     let signal = (128 < exit_code).then(|| exit_code - 128);
-    let exit = Exit { exit_code, signal, oom_kills, started_at_ms: Some(5), finished_at_ms: 9 };
+    let (started_at_ms, finished_at_ms, ran_ms) = (Some(5), 9, None);
+    let exit = Exit { exit_code, signal, oom_kills, started_at_ms, finished_at_ms, ran_ms };
     Stage::Ended(End::Exit(exit))
 }
 
@@ -187,6 +188,7 @@ fn ran(exit_code: i32, seconds: u64) -> Stage {
         oom_kills: 0,
         started_at_ms: Some(1_000),
         finished_at_ms: 1_000 + seconds * 1000,
+        ran_ms: None,
     };
     Stage::Ended(End::Exit(exit))
 }
@@ -210,6 +212,15 @@ fn a_restart_policy_takes_back_what_ran_long_enough_and_did_not_end_as_it_should
     check(ran(1, 60), true);
     check(ran(0, 3600), true);
     check(ran(1, 59), false);
+    // The clock was set meanwhile: how long it ran is what was measured.
+    let measured = |stage: Stage, seconds: u64| match stage {
+        Stage::Ended(End::Exit(exit)) => {
+            Stage::Ended(End::Exit(Exit { ran_ms: Some(seconds * 1000), ..exit }))
+        }
+        other => other,
+    };
+    check(measured(ran(1, 0), 60), true);
+    check(measured(ran(1, 3600), 59), false);
     check(ran(7, 3600), false);
     check(Stage::Ended(End::Lost("supervisor".into())), false);
     check(Stage::Ended(End::NotStarted("no image".into())), false);
@@ -274,6 +285,7 @@ fn containers_start_in_the_order_of_their_dependencies_and_stop_in_the_reverse()
             oom_kills: 0,
             started_at_ms: Some(1),
             finished_at_ms: 2,
+            ran_ms: None,
         }))
     };
     check([Waiting, Waiting, Waiting], false, &[Action::Pull(0)]);

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use loadline_model::{TaskReport, TaskStatus};
+use loadline_model::{RestartPolicy, TaskReport, TaskStatus};
 
 use super::world::{World, can_run};
 
@@ -172,6 +172,36 @@ async fn a_clock_that_is_set_neither_hurries_nor_delays_what_is_waited_for() {
         world.assert_clean();
         set(0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_set_makes_no_run_longer_for_a_restart_policy() {
+    const TEST: &str = "a_clock_that_is_set_makes_no_run_longer_for_a_restart_policy";
+    const MONTH_MS: i64 = 30 * 86_400_000;
+    if !can_run(TEST) {
+        return;
+    }
+    let mut world = World::without_agent("clockrun").await;
+    let offset = world.dir.with_extension("clock");
+    std::fs::write(&offset, "0").unwrap();
+    world.start_agent(&[], &[("LOADLINE_CLOCK_OFFSET", offset.to_str().unwrap())]);
+    world.import_probe();
+    let mut spec = world.task("t1", &["trap-slowly", "TERM", "3", "2"]);
+    let policy = RestartPolicy { enabled: true, ignored_exit_codes: vec![], attempt_period_s: 60 };
+    spec.containers[0].restart_policy = Some(policy);
+    let arn = spec.arn.as_str().to_owned();
+    world.fake.assign(spec);
+    world.fake.wait(&arn, is_running).await;
+    while world.fake.read_logs(&arn, "main", String::new(), 999).await.events.is_empty() {}
+    std::fs::write(&offset, MONTH_MS.to_string()).unwrap();
+    // It ends by itself, seconds after its start and a month after it by the wall clock.
+    let pid = world.container_pids()[0];
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGTERM).unwrap();
+    let report = world.fake.wait(&arn, is_stopped).await;
+    let container = &report.containers[0];
+    assert_eq!((container.exit_code, container.restarts), (Some(3), 0), "{report:#?}");
+    world.fake.let_go(&arn);
+    world.assert_clean();
 }
 
 /// The agent's command in a mount namespace in which the kernel has another boot id.

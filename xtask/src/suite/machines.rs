@@ -170,7 +170,10 @@ const PROGRAM_TIME_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// The same for the program that makes a container for each step of three plans, and lets that step
 /// fail, some three hundred; and for that of checkpoints, as criu takes half a minute for a test.
-const LONG_TIME_MAX: Duration = Duration::from_secs(25 * 60);
+const LONG_TIME_MAX: Duration = Duration::from_secs(50 * 60);
+
+/// How long a machine may take to start, and to stop.
+const AROUND: Duration = Duration::from_secs(5 * 60);
 
 /// How long the engines may take: an emulated machine on a busy host needs half a minute for each
 /// of their claims.
@@ -207,11 +210,13 @@ pub(super) fn run(
         count.skipped.insert(format!("{}: needs {why}", machine.name));
         return Ok(());
     }
+    let usual = vm::Options::default();
     let options = vm::Options {
         init: machine.init,
         cgroups: machine.cgroups,
         bin: Some(bin.to_owned()),
-        ..vm::Options::default()
+        timeout: usual.timeout.max(machine.limit + AROUND),
+        ..usual
     };
     let suite = |program: &str| -> anyhow::Result<Vec<String>> {
         let suite = bin.join(program);
