@@ -51,6 +51,8 @@ fn execute(folder: &Folder, record: &Record) -> Result<(), Error> {
     }
     match answer {
         Some(Last::Failed(Failure { cause, .. })) => {
+            // It ends by itself, and has ended for whoever asks next.
+            let _ = end(record);
             let hint = match cause {
                 Cause::Exec(Errno::ENOENT) => format!(" [{NO_INTERPRETER}]"),
                 Cause::Exec(Errno::EAGAIN) => format!(" [{NO_PROCESS}]"),
