@@ -136,6 +136,8 @@ pub(super) fn warnings(bundle: &Bundle, spec: &Spec, plan: &Plan) -> Vec<String>
         format!("mounts[{index}].options: a {what} has no {options:?} of its own: ignored")
     }));
     let notes = plan.cgroup.iter().flat_map(|cgroup| &cgroup.decision.notes);
+    // Rules of devices, which an ordinary user cannot set, are in every configuration.
+    let notes = notes.filter(|note| note.field != "devices");
     let told = |note: &Note| format!("left out linux.resources.{}: {}", note.field, note.why);
     warnings.extend(notes.map(told));
     warnings
