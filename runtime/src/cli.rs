@@ -40,7 +40,7 @@ fn run(words: Option<Vec<String>>, commit: Option<&str>) -> i32 {
         }
     };
     log::begin(&global);
-    log::debug(|| format!("loadline-runtime {}: {words:?}", env!("CARGO_PKG_VERSION")));
+    log::debug(|| format!("loadline-runtime {}: {}", env!("CARGO_PKG_VERSION"), log::told(&words)));
     let (prefix, failure_code) = match &verb {
         Verb::Live(live) => (live.failure_prefix(), live.failure_code()),
         _ => ("", 1),

@@ -4,7 +4,7 @@
 //! Invariants: an error is told once. Nothing is told by the container's own process.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
@@ -45,15 +45,28 @@ pub(crate) fn tell(global: &Global, level: Level, message: &str) {
         let log = File::options().append(true).create(true).open(path);
         let written = log.and_then(|mut log| writeln!(log, "{line}"));
         if let Err(error) = written {
-            eprintln!("loadline-runtime: write log {}: {error}", path.display());
+            say(&format!("loadline-runtime: write log {}: {error}", path.display()));
         }
     }
     match (level, global.log_format, &global.log) {
         (Level::Debug, _, Some(_)) => {}
-        (Level::Debug, _, None) | (_, LogFormat::Json, None) => eprintln!("{line}"),
-        (Level::Warning, ..) => eprintln!("loadline-runtime: warning: {message}"),
-        (Level::Error, ..) => eprintln!("loadline-runtime: {message}"),
+        (Level::Debug, _, None) | (_, LogFormat::Json, None) => say(&line),
+        (Level::Warning, ..) => say(&format!("loadline-runtime: warning: {message}")),
+        (Level::Error, ..) => say(&format!("loadline-runtime: {message}")),
     }
+}
+
+/// On standard error. Where nobody reads that any more, there is nobody to tell so; what is under
+/// way goes on.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// A command line as it may be told: without what stands after an equals sign, for the values of
+/// variables are nobody's business.
+pub(crate) fn told(words: &[String]) -> String {
+    let name = |word: &String| word.split_inclusive('=').next().unwrap_or_default().to_owned();
+    words.iter().map(name).collect::<Vec<String>>().join(" ")
 }
 
 fn line(format: LogFormat, level: Level, message: &str) -> String {
@@ -74,6 +87,14 @@ fn line(format: LogFormat, level: Level, message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_of_variables_are_not_told() {
+        let words =
+            ["exec", "--env", "KEY=secret", "--env=KEY=secret", "-eKEY=secret", "web", "ls"];
+        let words: Vec<String> = words.map(str::to_owned).to_vec();
+        assert_eq!(told(&words), "exec --env KEY= --env= -eKEY= web ls");
+    }
 
     #[test]
     fn a_line_has_level_and_message_in_both_formats() {

@@ -48,8 +48,7 @@ impl ReadOnly {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Told {
-    #[serde(default)]
-    mount_options: Vec<String>,
+    mount_options: Option<Vec<String>>,
     linux: Option<Linux>,
 }
 
@@ -87,7 +86,8 @@ fn read(answer: &[u8]) -> Features {
         return Features::NONE;
     };
     let enabled = linux.and_then(|linux| linux.seccomp?.enabled).unwrap_or(false);
-    let is_recursive = mount_options.iter().any(|option| option == ReadOnly::Tree.option());
+    let is_recursive =
+        mount_options.iter().flatten().any(|option| option == ReadOnly::Tree.option());
     Features {
         seccomp: if enabled { Seccomp::DefaultProfile } else { Seccomp::Unsupported },
         read_only: if is_recursive { ReadOnly::Tree } else { ReadOnly::Top },
@@ -112,6 +112,8 @@ mod tests {
         let all = Features { seccomp: Seccomp::DefaultProfile, read_only: ReadOnly::Tree };
         assert_eq!(read(told), all);
         assert_eq!(read(br#"{ "mountOptions": ["ro"], "linux": {} }"#), Features::NONE);
+        let null = br#"{ "mountOptions": null, "linux": { "seccomp": { "enabled": true } } }"#;
+        assert_eq!(read(null).seccomp, Seccomp::DefaultProfile);
         assert_eq!(read(b"{}"), Features::NONE);
     }
 }

@@ -118,8 +118,12 @@ pub fn judge(
     }
     let started = rules.start_grace_ms <= now_ms.saturating_sub(started_ms);
     let patient = |since: u64| now_ms.saturating_sub(since) < rules.mass_grace_ms;
-    if started && !verdict.mass_since_ms.is_some_and(patient) {
-        verdict.lost = arns(&mut fallen.into_iter());
+    let is_patient = verdict.mass_since_ms.is_some_and(patient);
+    // However often others fall silent and come back: twice the grace is enough for anybody.
+    let longest = rules.mass_grace_ms.saturating_mul(2).saturating_add(rules.lease_ms);
+    if started {
+        let is_due = |node: &&Observed<'_>| !is_patient || longest < silence(node);
+        verdict.lost = arns(&mut fallen.into_iter().filter(is_due));
     }
     verdict
 }
@@ -256,6 +260,10 @@ mod tests {
         assert_eq!(losses(&arns, first), [(123_100, 0)]);
         let blinks = |n, now_ms| first(n, now_ms) && !(119_000..135_000).contains(&now_ms);
         assert_eq!(losses(&arns, blinks), [(141_600, 0)], "all others were back in time");
+        let often = |n, now_ms: u64| {
+            first(n, now_ms) && (now_ms < 115_000 || 4_000 <= (now_ms - 115_000) % 15_000)
+        };
+        assert_eq!(losses(&arns, often), [(143_100, 0)], "twice the grace is enough");
         let two = |n, now_ms| first(n, now_ms) && !((5..=6).contains(&n) && 119_000 < now_ms);
         assert_eq!(losses(&arns, two), [(123_100, 0), (123_100, 5), (123_100, 6)], "no mass");
     }

@@ -21,6 +21,9 @@ use crate::sys::process::pidfd_send_signal;
 /// How long processes are given to end after SIGKILL.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a process may take that is about to end by itself, before it is killed.
+const SOON: Duration = Duration::from_secs(2);
+
 /// What is done with a container that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Force {
@@ -104,8 +107,7 @@ fn remove(folder: Folder, record: &Record) -> Result<Option<Error>, Error> {
 fn remove_unrecorded(store: &Store, folder: Folder) -> Result<(), Error> {
     let link = fs::read_link(folder.path().join(CGROUP_LINK));
     let text = link.map(|link| link.into_os_string().into_encoded_bytes()).unwrap_or_default();
-    if let Ok(Unrecorded { cgroup: location, since_ticks }) =
-        serde_json::from_slice::<Unrecorded<cgroup::Location>>(&text)
+    if let Some(Unrecorded { cgroup: location, since_ticks }) = unrecorded(&text)
         && !is_recorded(store, &location)
     {
         let failed = |step| move |source| Error::Cgroup { step, source };
@@ -121,6 +123,15 @@ fn remove_unrecorded(store: &Store, folder: Folder) -> Result<(), Error> {
         cgroup::remove(&location).map_err(failed("remove"))?;
     }
     folder.remove()
+}
+
+/// What the link says; one of a program before `since_ticks` was there is a location alone.
+fn unrecorded(text: &[u8]) -> Option<Unrecorded<cgroup::Location>> {
+    let before = || {
+        let cgroup = serde_json::from_slice(text).ok()?;
+        Some(Unrecorded { cgroup, since_ticks: 0 })
+    };
+    serde_json::from_slice(text).ok().or_else(before)
 }
 
 /// Whether a container has this cgroup.
@@ -144,11 +155,24 @@ pub(super) fn end(record: &Record) -> Result<(), Error> {
 }
 
 pub(super) fn await_end(pidfd: &OwnedFd, pid: i32) -> Result<(), Error> {
-    let timeout = PollTimeout::try_from(END_TIMEOUT).unwrap_or(PollTimeout::MAX);
+    match has_ended_within(END_TIMEOUT, pidfd, pid)? {
+        true => Ok(()),
+        false => Err(Error::StillRunning { seconds: END_TIMEOUT.as_secs() }),
+    }
+}
+
+/// Whether the first process, which is about to end by itself, does so within [`SOON`]; one whose
+/// cgroup is frozen does not.
+pub(super) fn has_ended_soon(record: &Record) -> Result<bool, Error> {
+    let Some(pidfd) = record.process()? else { return Ok(true) };
+    has_ended_within(SOON, &pidfd, record.pid)
+}
+
+fn has_ended_within(time: Duration, pidfd: &OwnedFd, pid: i32) -> Result<bool, Error> {
+    let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
     loop {
         match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
-            Ok(0) => return Err(Error::StillRunning { seconds: END_TIMEOUT.as_secs() }),
-            Ok(_) => return Ok(()),
+            Ok(ended) => return Ok(ended != 0),
             Err(Errno::EINTR) => {}
             Err(source) => return Err(Error::Signal { pid, source }),
         }

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use serde::Deserialize;
 
-use super::delete::end;
+use super::delete::{end, has_ended_soon};
 use super::launch_error::{NO_INTERPRETER, NO_PROCESS};
 use super::record::{Record, START_SOCKET, Status};
 use super::state::status;
@@ -51,8 +51,10 @@ fn execute(folder: &Folder, record: &Record) -> Result<(), Error> {
     }
     match answer {
         Some(Last::Failed(Failure { cause, .. })) => {
-            // It ends by itself, and has ended for whoever asks next.
-            let _ = end(record);
+            // It ends by itself, with its own code, and has ended for whoever asks next.
+            if !matches!(has_ended_soon(record), Ok(true)) {
+                let _ = end(record);
+            }
             let hint = match cause {
                 Cause::Exec(Errno::ENOENT) => format!(" [{NO_INTERPRETER}]"),
                 Cause::Exec(Errno::EAGAIN) => format!(" [{NO_PROCESS}]"),

@@ -156,6 +156,15 @@ pub(super) fn set_capabilities(caps: &Capabilities, has_late_filter: bool) -> Do
     Ok(())
 }
 
+/// Where whoever started the runtime forbids the call by a filter, or has given it a policy that
+/// takes no CPUs, its own CPUs stay: so it was on kernels without this.
+pub(super) fn use_all_cpus() -> Done {
+    match process::use_all_cpus() {
+        Err(Errno::EPERM | Errno::ENOSYS | Errno::EBUSY) => Ok(()),
+        done => Ok(done?),
+    }
+}
+
 /// Goes to the directory and asks the kernel where that is: outside of the root, its answer does
 /// not begin with a slash (CVE-2024-21626).
 pub(super) fn change_directory(path: &CStr) -> Done {

@@ -186,7 +186,7 @@ impl Init<'_> {
             S::RunHooks { kind, hooks } => self.run_hooks(*kind, hooks),
             S::NewKeyring { name } => identity::new_keyring(name),
             S::Personality { domain } => identity::personality(*domain),
-            S::UseAllCpus => Ok(sys::process::use_all_cpus()?),
+            S::UseAllCpus => identity::use_all_cpus(),
             S::Schedule(attr) => Ok(sys::process::set_scheduler(*attr)?),
             S::IoPriority { class, level } => Ok(sys::process::set_io_priority(*class, *level)?),
             S::MemoryPolicy { mode, nodes } => Ok(sys::process::set_memory_policy(*mode, nodes)?),

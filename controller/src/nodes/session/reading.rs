@@ -90,8 +90,9 @@ impl Queue {
         }
     }
 
-    /// The files could not be had, and shall be read again.
+    /// The files of a task that runs could not be had, and shall be read again.
     fn again(&mut self, mut awaited: Awaited, now: Instant) {
+        awaited.runs = true;
         let doubled = AGAIN_FIRST.saturating_mul(2_u32.saturating_pow(awaited.failed));
         awaited.failed = awaited.failed.saturating_add(1);
         let at = now + doubled.min(AGAIN_MAX);

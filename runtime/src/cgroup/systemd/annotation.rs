@@ -34,6 +34,11 @@ const TYPES: [(&str, &str); 10] = [
     ("string", "s"),
 ];
 
+/// Properties that say which processes the scope has, and where it and its groups are: the runtime
+/// relies on those that it has set.
+const OWN: [&str; 6] =
+    ["PIDs", "PIDFDs", "Slice", "Delegate", "DelegateControllers", "DelegateSubgroup"];
+
 /// The properties, in the order of the annotations' names.
 ///
 /// # Errors
@@ -56,6 +61,9 @@ pub fn asked(annotations: &BTreeMap<String, String>) -> Result<Vec<Property>, Ve
 fn property(name: &str, text: &str) -> Result<Property, &'static str> {
     if name.len() < NAME_LEN_MIN || !name.bytes().all(|byte| byte.is_ascii_alphabetic()) {
         return Err("the name after org.systemd.property. must be three letters or more");
+    }
+    if OWN.contains(&name) {
+        return Err("the runtime sets this property by itself");
     }
     let mut reader = Reader { rest: text };
     let value = reader.value()?;
@@ -327,6 +335,8 @@ mod tests {
     fn what_is_no_property_is_refused_by_its_name() {
         for (name, text) in [
             ("ab", "1"),
+            ("PIDs", "[uint32 1]"),
+            ("Slice", "'other.slice'"),
             ("Two.Words", "1"),
             ("Name", ""),
             ("Name", "word"),
