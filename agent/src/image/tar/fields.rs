@@ -26,12 +26,18 @@ pub(super) fn checksum_matches(header: &Header) -> bool {
     stored == unsigned || stored == signed
 }
 
-/// An entry as its own header describes it.
-pub(super) fn entry(header: &Header, at: u64, size: u64) -> Result<Entry, TarError> {
+/// An entry as its own header describes it. Where a record in front of it has its name, the header
+/// has only the beginning of that, which may end with a slash by chance.
+pub(super) fn entry(
+    header: &Header,
+    at: u64,
+    size: u64,
+    is_named_before: bool,
+) -> Result<Entry, TarError> {
     let path = header.path_bytes().into_owned();
     let kind = match header.entry_type() {
         // Before POSIX a directory was a file whose name ends with a slash.
-        EntryType::Regular if path.ends_with(b"/") => Kind::Directory,
+        EntryType::Regular if !is_named_before && path.ends_with(b"/") => Kind::Directory,
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File,
         EntryType::Directory => Kind::Directory,
         EntryType::Symlink => Kind::Symlink,
@@ -83,7 +89,7 @@ fn number(bytes: &[u8]) -> Option<i128> {
 /// The PAX records that mean something for an image (pax(1), and GNU's and star's extensions).
 #[derive(Default)]
 pub(super) struct Pax {
-    path: Option<Vec<u8>>,
+    pub(super) path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     pub(super) size: Option<u64>,
     uid: Option<u64>,

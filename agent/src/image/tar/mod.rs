@@ -184,7 +184,8 @@ impl<R: Read> Reader<R> {
         size: u64,
         pending: Pending,
     ) -> Result<Entry, TarError> {
-        let mut entry = fields::entry(header, at, size)?;
+        let is_named_before = pending.path.is_some() || pending.pax.path.is_some();
+        let mut entry = fields::entry(header, at, size, is_named_before)?;
         let stored = pending.pax.size.unwrap_or(size);
         if header.entry_type() == EntryType::GNUSparse {
             let (segments, real_size) = self.gnu_sparse(header, at)?;

@@ -49,6 +49,22 @@ fn long_names_come_from_gnu_records_and_from_pax_records() {
 }
 
 #[test]
+fn a_file_whose_long_name_is_cut_behind_a_slash_is_no_directory() {
+    let folder = "d".repeat(99) + "/";
+    let long = format!("{folder}file");
+    let archive = Archive::new()
+        .entry(EntryType::GNULongName, "././@LongLink", "", format!("{long}\0").as_bytes(), |_| {})
+        .file(&folder, "data")
+        .pax(&[("path", long.as_bytes())])
+        .file(&folder, "more");
+    let entries = read(&archive.bytes()).unwrap();
+    let seen: Vec<_> = entries.iter().map(|(e, data)| (e.kind, &e.path[..], &data[..])).collect();
+    let expected =
+        [(Kind::File, long.as_bytes(), &b"data"[..]), (Kind::File, long.as_bytes(), b"more")];
+    assert_eq!(seen, expected);
+}
+
+#[test]
 fn records_are_for_the_next_entry_only() {
     let archive = Archive::new().pax(&[("path", b"renamed")]).file("a", "1").file("b", "2");
     let names: Vec<_> = read(&archive.bytes()).unwrap().into_iter().map(|(e, _)| e.path).collect();
