@@ -142,6 +142,14 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// The controller's process.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn controller_pid(&self) -> anyhow::Result<u32> {
+        self.controller.as_ref().map(Child::id).context("the controller does not run")
+    }
+
     /// Starts the controller (again) and waits until it answers.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use crate::api::why_stopped;
 use crate::cluster::{Cluster, NodeOptions};
 use crate::{kernel, program};
 pub use network::Network;
-pub use processor::{Spinners, use_over};
+pub use processor::{Spinners, prefer, use_over};
 pub use table::Table;
 
 /// Memory of the first node: small, so that it can be filled.
@@ -41,6 +41,11 @@ pub fn run() -> anyhow::Result<bool> {
     );
     let network = Network::new()?;
     let mut cluster = Cluster::start_on(&network.host_address)?;
+    // A controller has a machine of its own, as a rule. This one answers for a node beside it whose
+    // tasks have reserved all processors there are.
+    if let Err(error) = prefer(cluster.controller_pid()?) {
+        println!("    the controller has to share the processors with the tasks: {error:#}");
+    }
     let memory_mib = Some(FIRST_NODE_MIB);
     cluster.add_node(&NodeOptions { memory_mib, ..NodeOptions::default() })?;
     output_and_exit_code(&cluster, &mut table)?;
