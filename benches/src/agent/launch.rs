@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use loadline_bench::times::Times;
@@ -27,6 +27,10 @@ pub(crate) struct Row {
 /// How often each subject has its turn.
 const TURNS: usize = 2;
 
+/// Seconds before each turn. A subject's containers are gone before the kernel has taken away their
+/// network namespaces: it does so later, with the lock that new interfaces need, too.
+const SETTLE_S: u64 = 3;
+
 /// All subjects, in turn; each has its containers alone on the machine.
 pub(crate) fn compare(
     subjects: &[Box<dyn Subject>],
@@ -43,6 +47,7 @@ pub(crate) fn compare(
             }
             let name = subject.name();
             eprintln!("{} launches, {at_once} at once, {network:?}: {name}", launches / TURNS);
+            thread::sleep(Duration::from_secs(SETTLE_S));
             match launch(subject.as_ref(), network, at_once, launches / TURNS) {
                 Ok((of, took)) => {
                     times.extend(of);
