@@ -8,6 +8,7 @@ mod world;
 use std::fs;
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -455,4 +456,25 @@ fn debug_tells_each_step_in_the_log_or_on_standard_error() {
     assert_eq!(all.len(), lines.len());
     assert!(all.iter().all(|line| line["level"] == "debug"), "{logged}");
     assert_eq!(world.run().err, "");
+}
+
+#[test]
+fn a_process_is_in_the_cgroup_of_every_hierarchy() {
+    let Some(world) = World::new("joined") else { return };
+    world.script("sleep 1000", |_| {});
+    assert_eq!(world.with_bundle("run", &["--detach"]).code, 0);
+    let file = world.path("second.pid");
+    let file = file.to_str().unwrap();
+    let more = ["exec", "--detach", "--pid-file", file, &world.id, "sleep", "1000"];
+    assert_eq!(world.runtime(&more).code, 0);
+    let first = world.runtime(&["state", &world.id]).out;
+    let first: Value = serde_json::from_str(&first).unwrap();
+    let pids = [first["pid"].to_string(), fs::read_to_string(file).unwrap()];
+    let cgroups = world.cgroups();
+    assert!(!cgroups.is_empty());
+    for cgroup in cgroups {
+        let procs = fs::read_to_string(Path::new(&cgroup).join("cgroup.procs")).unwrap();
+        let inside: Vec<&str> = procs.lines().collect();
+        assert!(pids.iter().all(|pid| inside.contains(&pid.as_str())), "{cgroup}: {procs}");
+    }
 }

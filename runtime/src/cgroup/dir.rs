@@ -132,12 +132,17 @@ impl Dir {
 
     /// Writes a control file in one system call, as the kernel's interface wants it.
     pub(super) fn write(&self, name: &str, value: &str) -> Result<(), Error> {
-        self.try_write(name, value).map_err(|errno| Error::Write {
+        self.try_write(name, value).map_err(|errno| self.not_written(name, value, errno))
+    }
+
+    /// The error of a write that failed, here or in another process.
+    pub(super) fn not_written(&self, name: &str, value: &str, errno: Errno) -> Error {
+        Error::Write {
             path: self.path.join(name),
             value: value.to_owned(),
             hint: hint(name, errno),
             source: io::Error::from(errno),
-        })
+        }
     }
 
     /// [`Dir::write`] with the bare errno, for callers that choose by it.
@@ -210,7 +215,7 @@ fn hint(name: &str, errno: Errno) -> &'static str {
         ("cgroup.procs", Errno::EBUSY) => {
             " (a v2 group that gives controllers to children cannot hold processes)"
         }
-        ("cgroup.procs", Errno::ENOSPC) => " (cpuset.cpus or cpuset.mems is empty)",
+        ("cgroup.procs" | "tasks", Errno::ENOSPC) => " (cpuset.cpus or cpuset.mems is empty)",
         ("cgroup.procs", Errno::EOPNOTSUPP) => {
             " (the group is threaded, or its domain is invalid: see its cgroup.type)"
         }

@@ -1,10 +1,11 @@
 //! A group with its directories open in every hierarchy.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::unistd::Pid;
 
 use super::decide::{Current, Decision, IfMissing, Step, Write};
@@ -17,6 +18,8 @@ use super::{Controller, Controllers, Version, freeze, make};
 
 /// How often joining is tried while the kernel answers that the process is not ready yet.
 const ATTACH_TRIES_MAX: u32 = 5;
+/// v1: the threads of a group.
+const TASKS: &str = "tasks";
 /// The pause between two such tries.
 const ATTACH_PAUSE: Duration = Duration::from_millis(10);
 
@@ -58,15 +61,51 @@ impl Group {
         wanted: Controllers,
         existing: Existing,
     ) -> Result<Group, Error> {
-        let mut group = Group {
+        let mut group = Group::nowhere(location);
+        group.make(location, wanted, existing, |_| true)?;
+        Ok(group)
+    }
+
+    /// Makes the group on v2 only, where [`Group::complete`] makes the rest later.
+    ///
+    /// On an error nothing is left behind.
+    pub fn create_v2(location: &Location, wanted: Controllers) -> Result<Group, Error> {
+        let mut group = Group::nowhere(location);
+        let existing = Existing::RefuseIfUsed;
+        group.make(location, wanted, existing, |version| version == Version::V2)?;
+        Ok(group)
+    }
+
+    /// Makes the v1 sides of a group that [`Group::create_v2`] made.
+    pub fn complete(&mut self, location: &Location, wanted: Controllers) -> Result<(), Error> {
+        let on_v2 = self.members.len();
+        let existing = Existing::RefuseIfUsed;
+        self.make(location, wanted, existing, |version| version == Version::V1)?;
+        // In the layout's order.
+        self.members.rotate_left(on_v2);
+        self.location.places.rotate_left(on_v2);
+        Ok(())
+    }
+
+    fn nowhere(location: &Location) -> Group {
+        Group {
             location: Location {
                 places: Vec::with_capacity(location.places.len()),
                 unit: location.unit.clone(),
             },
             members: Vec::with_capacity(location.places.len()),
             is_guard: true,
-        };
-        for place in &location.places {
+        }
+    }
+
+    fn make(
+        &mut self,
+        location: &Location,
+        wanted: Controllers,
+        existing: Existing,
+        is_meant: impl Fn(Version) -> bool,
+    ) -> Result<(), Error> {
+        for place in location.places.iter().filter(|place| is_meant(place.version())) {
             let (dir, made) = make::make(place, wanted)?;
             let place = Place { made, ..place.clone() };
             let is_used = existing == Existing::RefuseIfUsed
@@ -75,7 +114,7 @@ impl Group {
             if is_used {
                 return Err(Error::InUse { path: dir.path().to_owned() });
             }
-            group.location.places.push(place.clone());
+            self.location.places.push(place.clone());
             let member = Member { place, dir };
             let holds_still = match existing {
                 Existing::RefuseIfUsed => freeze::holds_still(&member)?,
@@ -84,12 +123,12 @@ impl Group {
             };
             if holds_still {
                 let path = member.dir.path().to_owned();
-                group.members.push(member);
+                self.members.push(member);
                 return Err(Error::Frozen { path });
             }
-            group.members.push(member);
+            self.members.push(member);
         }
-        Ok(group)
+        Ok(())
     }
 
     /// Opens a group that somebody made; hierarchies in which it is gone are left out, and so is
@@ -151,19 +190,36 @@ impl Group {
     /// Moves a process into the group, in every hierarchy. v2 is first, because joining there can
     /// be refused for reasons of structure.
     pub fn attach(&self, pid: Pid) -> Result<(), Error> {
-        if let Some(member) = self.v2_member() {
-            join(member, pid)?;
-        }
+        self.attach_v2(pid)?;
         self.attach_v1(pid)
     }
 
     /// Like [`Group::attach`], for a process that was cloned into the v2 side
     /// (`CLONE_INTO_CGROUP`, see [`Group::v2_fd`]).
     pub fn attach_v1(&self, pid: Pid) -> Result<(), Error> {
-        self.members
-            .iter()
-            .filter(|member| member.place.version() == Version::V1)
-            .try_for_each(|member| join(member, pid))
+        self.v1_members().try_for_each(|member| join(member, pid))
+    }
+
+    /// Moves a process into the v2 side, if there is one.
+    pub fn attach_v2(&self, pid: Pid) -> Result<(), Error> {
+        self.v2_member().map_or(Ok(()), |member| join(member, pid))
+    }
+
+    /// The lists to which a thread writes 0 so that it joins the v1 sides.
+    pub fn task_lists(&self) -> Result<Vec<OwnedFd>, Error> {
+        self.v1_members().map(|member| member.dir.open_file(TASKS, OFlag::O_WRONLY)).collect()
+    }
+
+    /// What it means that a thread could not write to the list with this number.
+    pub fn not_joined(&self, number: usize, errno: Errno) -> Error {
+        match self.v1_members().nth(number) {
+            Some(member) => member.dir.not_written(TASKS, "0", errno),
+            None => Error::NoHierarchy { step: "join cgroup", needs: "v1" },
+        }
+    }
+
+    fn v1_members(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| member.place.version() == Version::V1)
     }
 
     /// The v2 directory, for `CLONE_INTO_CGROUP`.

@@ -110,6 +110,11 @@ impl Place {
 }
 
 impl Location {
+    /// The versions of its hierarchies.
+    pub fn versions(&self) -> impl Iterator<Item = Version> + use<'_> {
+        self.places.iter().map(Place::version)
+    }
+
     /// The place on the unified hierarchy.
     pub fn v2(&self) -> Option<&Place> {
         self.places.iter().find(|place| place.hierarchy == HierarchyId::V2)

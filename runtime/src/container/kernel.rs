@@ -51,7 +51,7 @@ impl Drop for Process {
 }
 
 /// As the kernel takes it.
-pub(super) fn set_of(cpus: &[usize]) -> Result<CpuSet, Errno> {
+pub(crate) fn set_of(cpus: &[usize]) -> Result<CpuSet, Errno> {
     let mut set = CpuSet::new();
     cpus.iter().try_for_each(|cpu| set.set(*cpu))?;
     Ok(set)

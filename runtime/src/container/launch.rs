@@ -116,6 +116,7 @@ pub(super) fn launch<'a>(plan: &'a Plan, setting: Setting<'a>) -> Result<Launche
         group: None,
         network: None,
         is_in_v2: false,
+        lists: Vec::new(),
         rdt: resctrl::Guard::default(),
     };
     for (index, step) in plan.parent.iter().enumerate() {
@@ -156,6 +157,8 @@ struct Launch<'a> {
     stat: Option<ProcessStat>,
     /// Whether the process is in the v2 side of its cgroup since it is there.
     is_in_v2: bool,
+    /// What the process writes to so that it joins the v1 sides, until it has them.
+    lists: Vec<OwnedFd>,
     rdt: resctrl::Guard,
     /// When it began, in clock ticks since boot, where a cgroup is made.
     since_ticks: u64,
@@ -203,12 +206,14 @@ impl Launch<'_> {
             ParentStep::ListenForStart => self.listen_for_start(),
             ParentStep::StartScope => self.start_scope(),
             ParentStep::MakeNetwork => self.make_network(),
+            ParentStep::CreateUnifiedCgroup => self.create_unified_cgroup(),
             ParentStep::CreateCgroup => self.create_cgroup(),
             ParentStep::GiveCgroup { uid } => {
                 Ok(self.group.as_ref().map_or(Ok(()), |group| group.give_to(*uid))?)
             }
             ParentStep::Clone { namespaces, first } => self.clone(namespaces, first),
             ParentStep::JoinCgroup => self.join_cgroup(),
+            ParentStep::OfferCgroup => self.offer_cgroup(),
             ParentStep::MapIds { uid, gid } => Ok(idmap::write(self.pid()?, uid, gid)?),
             ParentStep::MapTree { slot, uid, gid, recursive } => {
                 let tree = self.slots[slot.0].as_ref().ok_or(Errno::EBADF)?;
@@ -218,9 +223,6 @@ impl Launch<'_> {
             ParentStep::JoinRdtGroups { groups } => Ok(resctrl::join(groups, self.pid()?)?),
             ParentStep::UseCpus { cpus } => {
                 Ok(sched_setaffinity(Pid::from_raw(0), &set_of(cpus)?)?)
-            }
-            ParentStep::LetUseCpus { cpus } => {
-                Ok(sched_setaffinity(Pid::from_raw(self.pid()?), &set_of(cpus)?)?)
             }
             ParentStep::MoveInterface { device, slot } => self.move_interface(device, *slot),
             ParentStep::OomScore { score } => {
@@ -239,7 +241,8 @@ impl Launch<'_> {
 
     fn proceed(&mut self) -> Result<(), StepError> {
         let ignored = self.stat()?.map_or(0, |stat| stat.ignored);
-        Ok(self.sync()?.proceed(ignored)?)
+        let lists = std::mem::take(&mut self.lists);
+        Ok(self.sync()?.proceed(ignored, &lists)?)
     }
 
     /// First with pages of this process's own: the thread shares its memory.
@@ -301,17 +304,22 @@ impl Launch<'_> {
         Ok(())
     }
 
+    fn create_unified_cgroup(&mut self) -> Result<(), StepError> {
+        let Some(cgroup) = &self.plan.cgroup else { return Ok(()) };
+        self.note_cgroup(&cgroup.location)?;
+        let wanted = cgroup.decision.controllers();
+        self.group = Some(Group::create_v2(&cgroup.location, wanted)?);
+        Ok(())
+    }
+
     fn create_cgroup(&mut self) -> Result<(), StepError> {
         let Some(cgroup) = &self.plan.cgroup else { return Ok(()) };
-        let unrecorded = Unrecorded { cgroup: &cgroup.location, since_ticks: self.since_ticks };
-        let text = serde_json::to_vec(&unrecorded).map_err(|_| Errno::EINVAL)?;
-        let link = self.setting.folder.join(CGROUP_LINK);
-        match symlinkat(OsStr::from_bytes(&text), AT_FDCWD, &link) {
-            // A folder on a filesystem without links, or a very long path: worse after a kill only.
-            Ok(()) | Err(Errno::ENAMETOOLONG | Errno::EPERM) => {}
-            Err(errno) => return Err(errno.into()),
-        }
         let wanted = cgroup.decision.controllers();
+        if let Some(group) = &mut self.group {
+            group.complete(&cgroup.location, wanted)?;
+            return Ok(group.apply(&cgroup.decision)?);
+        }
+        self.note_cgroup(&cgroup.location)?;
         // The scope holds the container's first process already.
         let existing = match cgroup.unit {
             Some(_) => Existing::OfUnit,
@@ -320,6 +328,18 @@ impl Launch<'_> {
         let group = Group::create(&cgroup.location, wanted, existing)?;
         let group = self.group.insert(group);
         Ok(group.apply(&cgroup.decision)?)
+    }
+
+    /// For whoever finds the folder of a container whose runtime was killed.
+    fn note_cgroup(&self, location: &cgroup::Location) -> Result<(), StepError> {
+        let unrecorded = Unrecorded { cgroup: location, since_ticks: self.since_ticks };
+        let text = serde_json::to_vec(&unrecorded).map_err(|_| Errno::EINVAL)?;
+        let link = self.setting.folder.join(CGROUP_LINK);
+        match symlinkat(OsStr::from_bytes(&text), AT_FDCWD, &link) {
+            // A folder on a filesystem without links, or a very long path: worse after a kill only.
+            Ok(()) | Err(Errno::ENAMETOOLONG | Errno::EPERM) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     fn open_cgroup(&mut self) -> Result<(), StepError> {
@@ -409,6 +429,17 @@ impl Launch<'_> {
         }
     }
 
+    /// The process joins by itself, when it gets these with the next word to go on.
+    fn offer_cgroup(&mut self) -> Result<(), StepError> {
+        let pid = Pid::from_raw(self.pid()?);
+        let Some(group) = &self.group else { return Ok(()) };
+        if !self.is_in_v2 {
+            group.attach_v2(pid)?;
+        }
+        self.lists = group.task_lists()?;
+        Ok(())
+    }
+
     fn run_hooks(&mut self, kind: HookKind, hooks: &[Hook]) -> Result<(), StepError> {
         let pid = self.pid()?;
         self.write_record(Progress::Creating)?;
@@ -476,7 +507,13 @@ impl Launch<'_> {
         let (number, source) = match told.unwrap_or(error) {
             StepError::Child(Failure { step, cause }) => {
                 let number = self.plan.parent.len() + usize::from(step) + 1;
-                (number, child_error(self.plan, usize::from(step), cause))
+                let error = match (cause, &self.group) {
+                    (Cause::NotJoined(list, errno), Some(group)) => {
+                        group.not_joined(list.into(), errno).into()
+                    }
+                    _ => child_error(self.plan, usize::from(step), cause),
+                };
+                (number, error)
             }
             other => (index + 1, other),
         };

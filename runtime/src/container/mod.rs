@@ -51,7 +51,7 @@ pub use exec_cgroup::SubCgroup;
 pub use exec_process::{Change, Wanted};
 pub use foreground::wait;
 pub use id::ContainerId;
-pub(crate) use kernel::flags_of;
+pub(crate) use kernel::{flags_of, set_of};
 pub use kill::{Reach, kill};
 pub use launch_error::{LaunchError, StepError};
 pub use list::{Listed, list};

@@ -156,6 +156,11 @@ pub(super) fn set_capabilities(caps: &Capabilities, has_late_filter: bool) -> Do
     Ok(())
 }
 
+pub(super) fn use_cpus(cpus: &[usize]) -> Done {
+    let set = crate::container::set_of(cpus)?;
+    Ok(nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)?)
+}
+
 /// Where whoever started the runtime forbids the call by a filter, or has given it a policy that
 /// takes no CPUs, its own CPUs stay: so it was on kernels without this.
 pub(super) fn use_all_cpus() -> Done {

@@ -3,8 +3,8 @@
 //! ```text
 //! runtime                         container's first process
 //!   clone ──────────────────────▶ join namespaces
-//!   join cgroup, map ids
-//!   proceed ────────────────────▶ mounts, devices, (hooks), root, limits, ids
+//!   make cgroup, map ids
+//!   proceed ────────────────────▶ join cgroup, mounts, devices, (hooks), root, limits, ids
 //!         ◀──────────────── ready
 //!   (start, or proceed) ────────▶ exec
 //! ```
@@ -95,6 +95,8 @@ struct Init<'p> {
     is_elsewhere: bool,
     /// The signals that the runtime's caller ignores.
     ignored: SignalMask,
+    /// The lists of the cgroup, until they are written to.
+    lists: Vec<OwnedFd>,
 }
 
 /// Runs the child's steps. Returns never: it executes the program or ends.
@@ -114,6 +116,7 @@ pub fn run(plan: &Plan, start: Start) -> ! {
         may_lack_groups: false,
         is_elsewhere: false,
         ignored: 0,
+        lists: Vec::new(),
     };
     // Before anything of the container is near: no ptrace, no /proc/PID/exe or mem for others. In a
     // new user namespace, where nobody is yet, that is done by `BecomeRoot`: an ordinary user's
@@ -163,6 +166,7 @@ impl Init<'_> {
         use ChildStep as S;
         match step {
             S::AwaitParent => self.await_parent(),
+            S::JoinCgroup => self.join_cgroup(),
             S::JoinNamespace { slot, kind } => self.join_namespace(*slot, *kind),
             S::JoinNamespaces { slot, kinds } => {
                 let container = self.take_slot(*slot)?;
@@ -187,6 +191,7 @@ impl Init<'_> {
             S::NewKeyring { name } => identity::new_keyring(name),
             S::Personality { domain } => identity::personality(*domain),
             S::UseAllCpus => identity::use_all_cpus(),
+            S::UseCpus { cpus } => identity::use_cpus(cpus),
             S::Schedule(attr) => Ok(sys::process::set_scheduler(*attr)?),
             S::IoPriority { class, level } => Ok(sys::process::set_io_priority(*class, *level)?),
             S::MemoryPolicy { mode, nodes } => Ok(sys::process::set_memory_policy(*mode, nodes)?),
@@ -255,7 +260,16 @@ impl Init<'_> {
     }
 
     fn await_parent(&mut self) -> Done {
-        self.ignored = self.start.sync.await_parent()?;
+        (self.ignored, self.lists) = self.start.sync.await_parent()?;
+        Ok(())
+    }
+
+    fn join_cgroup(&mut self) -> Done {
+        for (number, list) in std::mem::take(&mut self.lists).iter().enumerate() {
+            // 0 is the thread that writes.
+            let refused = |errno| Cause::NotJoined(number as u8, errno);
+            nix::unistd::write(list, b"0").map_err(refused)?;
+        }
         Ok(())
     }
 

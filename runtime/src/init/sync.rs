@@ -5,19 +5,23 @@
 //! was to be executed means that it was.
 
 use std::fmt;
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv, recvmsg, send,
-    socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv,
+    recvmsg, send, sendmsg, socketpair,
 };
 
 use crate::sys::fd::received;
 use crate::sys::signal::SignalMask;
 
 const MESSAGE_BYTES: usize = 8;
+
+/// The most hierarchies of version 1 that a process joins: the kernel has 14 controllers, and some
+/// hierarchies have only a name.
+const LISTS_MAX: usize = 32;
 
 /// What the child says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +72,8 @@ pub enum Cause {
     HookFailed(u8, u8),
     /// A hook (by its index) took longer than its timeout.
     HookTimedOut(u8),
+    /// The kernel refused to write to one of the cgroup's lists (by its number).
+    NotJoined(u8, Errno),
     /// A failure that a test asked for.
     Injected,
 }
@@ -83,7 +89,9 @@ impl std::error::Error for Cause {}
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Cause::Kernel(errno) | Cause::Exec(errno) => f.write_str(&errno_text(*errno)),
+            Cause::Kernel(errno) | Cause::Exec(errno) | Cause::NotJoined(_, errno) => {
+                f.write_str(&errno_text(*errno))
+            }
             Cause::OtherDevice => f.write_str("the node there is another device"),
             Cause::InsideProc => f.write_str("nothing may be mounted there inside proc"),
             Cause::NotProcfs => f.write_str("the file there is not procfs's"),
@@ -134,6 +142,7 @@ impl FromChild {
                     Cause::HookFailed(i, code) => (9, i32::from(i) << 8 | i32::from(code)),
                     Cause::HookTimedOut(i) => (10, i32::from(i)),
                     Cause::Injected => (11, 0),
+                    Cause::NotJoined(i, errno) => (16, i32::from(i) << 16 | errno as i32),
                 };
                 (tag, step, number)
             }
@@ -148,7 +157,7 @@ impl FromChild {
     fn decode(bytes: [u8; MESSAGE_BYTES]) -> Option<FromChild> {
         let step = u16::from_ne_bytes([bytes[2], bytes[3]]);
         let number = i32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
-        let [low, high, ..] = number.to_le_bytes();
+        let [low, high, third, _] = number.to_le_bytes();
         let cause = match bytes[0] {
             0 => return Some(FromChild::Namespaces),
             1 => return Some(FromChild::Ready),
@@ -166,6 +175,7 @@ impl FromChild {
             9 => Cause::HookFailed(high, low),
             10 => Cause::HookTimedOut(low),
             11 => Cause::Injected,
+            16 => Cause::NotJoined(third, Errno::from_raw(number & 0xffff)),
             _ => return None,
         };
         Some(FromChild::Failed(Failure { step, cause }))
@@ -191,10 +201,18 @@ pub fn pair() -> nix::Result<(ParentEnd, ChildEnd)> {
 }
 
 impl ParentEnd {
-    /// Lets the child go on, and tells it which signals it was born to ignore. A child that is gone
-    /// is noticed at the next [`ParentEnd::recv`].
-    pub fn proceed(&self, ignored: SignalMask) -> nix::Result<()> {
-        match send(self.0.as_raw_fd(), &ignored.to_ne_bytes(), MsgFlags::MSG_NOSIGNAL) {
+    /// Lets the child go on, tells it which signals it was born to ignore, and gives it at most
+    /// [`LISTS_MAX`] descriptors. A child that is gone is noticed at the next [`ParentEnd::recv`].
+    pub fn proceed(&self, ignored: SignalMask, lists: &[OwnedFd]) -> nix::Result<()> {
+        if LISTS_MAX < lists.len() {
+            return Err(Errno::E2BIG);
+        }
+        let fds: Vec<_> = lists.iter().map(AsRawFd::as_raw_fd).collect();
+        let rights = [ControlMessage::ScmRights(&fds)];
+        let rights = if fds.is_empty() { &[] } else { &rights[..] };
+        let data = ignored.to_ne_bytes();
+        let data = [IoSlice::new(&data)];
+        match sendmsg::<()>(self.0.as_raw_fd(), &data, rights, MsgFlags::MSG_NOSIGNAL, None) {
             Ok(_) | Err(Errno::EPIPE) => Ok(()),
             Err(errno) => Err(errno),
         }
@@ -291,18 +309,31 @@ impl ChildEnd {
         report(&self.0, message)
     }
 
-    /// Waits until the parent lets this process go on: which signals it was born to ignore.
-    pub fn await_parent(&self) -> Result<SignalMask, Cause> {
+    /// Waits until the parent lets this process go on: which signals it was born to ignore, and
+    /// the lists of its cgroup, where it gets them.
+    pub fn await_parent(&self) -> Result<(SignalMask, Vec<OwnedFd>), Cause> {
         let mut ignored = [0; size_of::<SignalMask>()];
-        loop {
-            match recv(self.0.as_raw_fd(), &mut ignored, MsgFlags::empty()) {
-                Ok(length) if length == ignored.len() => {
-                    return Ok(SignalMask::from_ne_bytes(ignored));
-                }
-                Ok(_) => return Err(Cause::ParentGone),
+        let mut space = nix::cmsg_space!([std::os::fd::RawFd; LISTS_MAX]);
+        let (length, lists) = loop {
+            let mut parts = [IoSliceMut::new(&mut ignored)];
+            let (from, flags) = (self.0.as_raw_fd(), MsgFlags::MSG_CMSG_CLOEXEC);
+            match recvmsg::<()>(from, &mut parts, Some(&mut space), flags) {
                 Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno.into()),
+                message => {
+                    let message = message?;
+                    let mut lists = Vec::new();
+                    for control in message.cmsgs()? {
+                        if let ControlMessageOwned::ScmRights(fds) = control {
+                            lists.extend(fds.into_iter().map(received));
+                        }
+                    }
+                    break (message.bytes, lists);
+                }
             }
+        };
+        match length == ignored.len() {
+            true => Ok((SignalMask::from_ne_bytes(ignored), lists)),
+            false => Err(Cause::ParentGone),
         }
     }
 
@@ -322,7 +353,7 @@ mod tests {
         let failure = Failure { step: 7, cause: Cause::ParentGone };
         for is_last in [true, false] {
             let (parent, child) = pair().unwrap();
-            parent.proceed(0).unwrap();
+            parent.proceed(0, &[]).unwrap();
             child.send(FromChild::Failed(failure)).unwrap();
             drop(child);
             if is_last {
@@ -333,6 +364,22 @@ mod tests {
             }
             assert_eq!(parent.recv().unwrap(), None);
         }
+    }
+
+    #[test]
+    fn lists_reach_the_child_and_too_many_are_refused() {
+        let (parent, child) = pair().unwrap();
+        let list = || std::fs::File::open("/dev/null").unwrap().into();
+        let lists: Vec<std::os::fd::OwnedFd> = (0..=super::LISTS_MAX).map(|_| list()).collect();
+        assert_eq!(parent.proceed(1, &lists), Err(Errno::E2BIG));
+        parent.proceed(2, &lists[1..]).unwrap();
+        parent.proceed(3, &[]).unwrap();
+        let (ignored, lists) = child.await_parent().unwrap();
+        assert_eq!((ignored, lists.len()), (2, super::LISTS_MAX));
+        let (ignored, lists) = child.await_parent().unwrap();
+        assert_eq!((ignored, lists.len()), (3, 0));
+        drop(parent);
+        assert_eq!(child.await_parent().unwrap_err(), Cause::ParentGone);
     }
 
     #[test]
@@ -349,6 +396,7 @@ mod tests {
             Cause::ParentGone,
             Cause::HookFailed(3, 137),
             Cause::HookTimedOut(255),
+            Cause::NotJoined(255, Errno::ENOSPC),
             Cause::Injected,
         ];
         let failures = causes.map(|cause| FromChild::Failed(Failure { step: 513, cause }));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::step::{ChildStep, ParentStep, Program, Slot};
 use super::{Ask, Begin, CgroupDriver, Console, Withheld};
-use crate::cgroup::Mode;
+use crate::cgroup::{Location, Mode, Version};
 use crate::host::Host;
 use crate::spec::{
     Capabilities, HookKind, IdMap, MountKind, Namespace, NamespaceKind, Spec, Tmpcopyup,
@@ -25,6 +25,8 @@ pub(super) struct Builder<'a> {
     pub(super) mounts: Option<Slot>,
     /// Whether the child has waited for what the parent does after the clone.
     has_awaited: bool,
+    /// Whether the child joins the v1 sides of its cgroup itself.
+    joins_itself: bool,
     /// Whether the child has entered the network namespace that is made aside.
     has_network: bool,
     /// See [`Builder::can_mount_late`].
@@ -46,6 +48,7 @@ impl<'a> Builder<'a> {
             network: None,
             mounts: None,
             has_awaited: false,
+            joins_itself: false,
             has_network: false,
             mounts_late: false,
         };
@@ -103,7 +106,7 @@ impl<'a> Builder<'a> {
     }
 
     /// What the parent does before the clone.
-    pub(super) fn prepare(&mut self, has_cgroup: bool) {
+    pub(super) fn prepare(&mut self, cgroup: Option<&Location>) {
         let spec = self.spec;
         let has_user = self.has_user();
         for namespace in &spec.linux.namespaces {
@@ -142,9 +145,14 @@ impl<'a> Builder<'a> {
         if self.ask.begin == Begin::OnStart {
             self.parent.push(ParentStep::ListenForStart);
         }
-        if has_cgroup && !self.clones_first() {
-            self.parent.push(ParentStep::CreateCgroup);
-            self.give_cgroup();
+        if let Some(cgroup) = cgroup {
+            let is_on_v2 = cgroup.versions().any(|version| version == Version::V2);
+            if !self.clones_first() {
+                self.parent.push(ParentStep::CreateCgroup);
+                self.give_cgroup();
+            } else if is_on_v2 && self.ask.cgroup_driver != CgroupDriver::Systemd {
+                self.parent.push(ParentStep::CreateUnifiedCgroup);
+            }
         }
         self.make_rdt_group();
     }
@@ -221,7 +229,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The clone, and what both sides do until the child has its namespaces and its cgroup.
-    pub(super) fn enter(&mut self, has_cgroup: bool) {
+    pub(super) fn enter(&mut self, cgroup: Option<&Location>) {
         let linux = &self.spec.linux;
         // Both show the cgroup and the time of whoever unshares them, so the child unshares them
         // itself, after it has joined its cgroup.
@@ -234,15 +242,15 @@ impl<'a> Builder<'a> {
         if is_aside {
             self.parent.push(ParentStep::MakeNetwork);
         }
-        if has_cgroup && self.ask.cgroup_driver == CgroupDriver::Systemd {
-            self.parent.push(ParentStep::StartScope);
-        }
-        if has_cgroup && self.clones_first() {
-            self.parent.push(ParentStep::CreateCgroup);
-            self.give_cgroup();
-        }
-        if has_cgroup {
-            self.parent.push(ParentStep::JoinCgroup);
+        if let Some(cgroup) = cgroup {
+            if self.ask.cgroup_driver == CgroupDriver::Systemd {
+                self.parent.push(ParentStep::StartScope);
+            }
+            if self.clones_first() {
+                self.parent.push(ParentStep::CreateCgroup);
+                self.give_cgroup();
+            }
+            self.join_cgroup(cgroup);
         }
         self.admit();
         self.parent.push(ParentStep::Proceed);
@@ -252,7 +260,7 @@ impl<'a> Builder<'a> {
         let is_early = self.awaits_early();
         if is_early {
             self.has_awaited = true;
-            self.child.push(ChildStep::AwaitParent);
+            self.await_cgroup();
         }
         // Before the process is root of its user namespace and cannot be looked into any more: its
         // files in procfs belong to the host's root then, and so does the one with the offsets.
@@ -331,9 +339,26 @@ impl<'a> Builder<'a> {
             return;
         }
         self.has_awaited = true;
-        self.child.push(ChildStep::AwaitParent);
+        self.await_cgroup();
         if self.creates(NamespaceKind::Cgroup) {
             self.child.push(ChildStep::UnshareCgroup);
+        }
+    }
+
+    /// What the parent does so that the child gets into its cgroup.
+    pub(super) fn join_cgroup(&mut self, cgroup: &Location) {
+        self.joins_itself = cgroup.versions().any(|version| version == Version::V1);
+        self.parent.push(match self.joins_itself {
+            true => ParentStep::OfferCgroup,
+            false => ParentStep::JoinCgroup,
+        });
+    }
+
+    /// The child is in its cgroup after this.
+    pub(super) fn await_cgroup(&mut self) {
+        self.child.push(ChildStep::AwaitParent);
+        if self.joins_itself {
+            self.child.push(ChildStep::JoinCgroup);
         }
     }
 

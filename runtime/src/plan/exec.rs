@@ -37,9 +37,12 @@ pub fn plan_exec(spec: &Spec, host: &Host, ask: &Ask, inside: &Inside) -> Result
         let terminal = super::mounts::terminal(&builder, false);
         builder.child.push(terminal);
     }
-    if spec.process.exec_affinity.last.is_empty() {
-        builder.child.push(ChildStep::UseAllCpus);
-    }
+    // In the cgroup: kernels before 6.2 give the CPUs of the group to who joins it.
+    let cpus = spec.process.exec_affinity.last.clone();
+    builder.child.push(match cpus.is_empty() {
+        true => ChildStep::UseAllCpus,
+        false => ChildStep::UseCpus { cpus },
+    });
     identity::all(&mut builder);
     builder.parent.push(ParentStep::AwaitExec);
     builder.execute();
@@ -84,26 +87,23 @@ fn enter(b: &mut Builder<'_>, inside: &Inside, slot: Slot) {
     if !by_parent.is_empty() {
         b.parent.push(ParentStep::EnterNamespaces { slot, kinds: by_parent });
     }
-    let affinity = b.spec.process.exec_affinity.clone();
-    if !affinity.initial.is_empty() {
-        b.parent.push(ParentStep::UseCpus { cpus: affinity.initial.clone() });
+    let cpus = b.spec.process.exec_affinity.initial.clone();
+    if !cpus.is_empty() {
+        b.parent.push(ParentStep::UseCpus { cpus });
     }
     b.parent.push(ParentStep::Clone { namespaces: Vec::new(), first: Vec::new() });
-    if inside.cgroup.is_some() {
-        b.parent.push(ParentStep::JoinCgroup);
+    if let Some(cgroup) = &inside.cgroup {
+        b.join_cgroup(cgroup);
     }
     if !inside.resctrl.is_empty() {
         b.parent.push(ParentStep::JoinRdtGroups { groups: inside.resctrl.clone() });
-    }
-    if !affinity.last.is_empty() {
-        b.parent.push(ParentStep::LetUseCpus { cpus: affinity.last });
     }
     if let Some(score) = b.spec.process.oom_score_adj {
         b.parent.push(ParentStep::OomScore { score });
     }
     b.send_pidfd();
     b.parent.push(ParentStep::Proceed);
-    b.child.push(ChildStep::AwaitParent);
+    b.await_cgroup();
     if !by_child.is_empty() {
         b.child.push(ChildStep::JoinNamespaces { slot, kinds: by_child });
     }

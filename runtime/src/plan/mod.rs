@@ -149,8 +149,9 @@ pub fn plan(spec: &Spec, host: &Host, ask: &Ask) -> Result<Plan, Refused> {
     refuse_on_host(spec, host, ask)?;
     let cgroup = cgroup_plan(spec, host, ask)?;
     let mut builder = Builder::new(spec, host, ask);
-    builder.prepare(cgroup.is_some());
-    builder.enter(cgroup.is_some());
+    let location = cgroup.as_ref().map(|cgroup| &cgroup.location);
+    builder.prepare(location);
+    builder.enter(location);
     if spec.linux.creates(NamespaceKind::Mount) {
         mounts::root(&mut builder);
         mounts::all(&mut builder, cgroup.as_ref());

@@ -44,6 +44,8 @@ pub enum ParentStep {
     StartScope,
     /// Begins to make a network namespace, with its loopback interface up, while both sides go on.
     MakeNetwork,
+    /// Makes the v2 side of the cgroup, beside v1 hierarchies, so that the clone goes into it.
+    CreateUnifiedCgroup,
     /// Makes the cgroup in each hierarchy and writes its limits.
     CreateCgroup,
     /// Gives the v2 cgroup to the host's user whom the container's process runs as.
@@ -53,6 +55,9 @@ pub enum ParentStep {
     Clone { namespaces: Vec<NamespaceKind>, first: Vec<(Slot, NamespaceKind)> },
     /// Puts it into its cgroup.
     JoinCgroup,
+    /// Opens what [`ChildStep::JoinCgroup`] writes to; it gets there with the next
+    /// [`ParentStep::Proceed`].
+    OfferCgroup,
     /// Writes the id maps of its user namespace.
     MapIds { uid: Vec<IdMap>, gid: Vec<IdMap> },
     /// Gives a cloned tree other owners.
@@ -63,8 +68,6 @@ pub enum ParentStep {
     JoinRdtGroups { groups: Vec<PathBuf> },
     /// Runs on these CPUs only, and with the runtime the child that it clones.
     UseCpus { cpus: Vec<usize> },
-    /// Lets it run on these CPUs; none is on all that its cgroup has.
-    LetUseCpus { cpus: Vec<usize> },
     /// Moves an interface of the host into its network namespace, which may be a joined one.
     MoveInterface { device: NetDevice, slot: Option<Slot> },
     /// Sets how eagerly the kernel's OOM killer takes it.
@@ -185,6 +188,9 @@ impl Program {
 pub enum ChildStep {
     /// Waits for `Proceed`.
     AwaitParent,
+    /// Joins the v1 sides of its cgroup, as one thread that moves itself: for any other move the
+    /// kernel waits for a grace period of RCU first (`cgroup_threadgroup_rwsem`), 5 to 15 ms.
+    JoinCgroup,
     /// Enters a namespace that exists.
     JoinNamespace { slot: Slot, kind: NamespaceKind },
     /// Enters namespaces of a live container, all at once.
@@ -260,6 +266,8 @@ pub enum ChildStep {
     Personality { domain: u32 },
     /// Lets it run on all CPUs of its cgroup, whatever those of the runtime are.
     UseAllCpus,
+    /// Lets it run on these CPUs only.
+    UseCpus { cpus: Vec<usize> },
     /// Sets the scheduling policy.
     Schedule(Scheduler),
     /// Sets the I/O priority.

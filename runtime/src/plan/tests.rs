@@ -396,8 +396,9 @@ fn a_network_namespace_is_made_aside_where_the_kernel_lets_the_runtime_have_a_th
 #[test]
 fn the_program_is_executed_only_after_its_record_is_written() {
     let printed = printed(template(), &hybrid(), &ask(Begin::AtOnce));
-    let runtime = positions(&printed, &["join cgroup", "write record", "await exec"]);
-    assert!(runtime[0] < runtime[1] && runtime[1] < runtime[2], "{printed}");
+    let words = ["let the container join its cgroup", "write record", "await exec", "join cgroup"];
+    let found: Option<Vec<usize>> = positions(&printed, &words).into_iter().collect();
+    assert!(found.is_some_and(|found| found.is_sorted()), "{printed}");
     let awaited = printed.lines().filter(|line| line.ends_with("await the runtime")).count();
     let let_go = printed.lines().filter(|line| line.ends_with("let the container go on")).count();
     assert_eq!((awaited, let_go), (2, 2), "{printed}");

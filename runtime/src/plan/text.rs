@@ -38,6 +38,7 @@ impl fmt::Display for ParentStep {
             ParentStep::ListenForStart => f.write_str("listen for start"),
             ParentStep::StartScope => f.write_str("start scope"),
             ParentStep::MakeNetwork => f.write_str("begin to make a network namespace, lo up"),
+            ParentStep::CreateUnifiedCgroup => f.write_str("create cgroup on version 2"),
             ParentStep::CreateCgroup => f.write_str("create cgroup"),
             ParentStep::GiveCgroup { uid } => write!(f, "give cgroup to user {uid}"),
             ParentStep::Clone { namespaces, first } => {
@@ -49,6 +50,7 @@ impl fmt::Display for ParentStep {
                 })
             }
             ParentStep::JoinCgroup => f.write_str("join cgroup"),
+            ParentStep::OfferCgroup => f.write_str("let the container join its cgroup"),
             ParentStep::MapIds { uid, gid } => {
                 write!(f, "map user ids {} and group ids {}", Maps(uid), Maps(gid))
             }
@@ -59,7 +61,6 @@ impl fmt::Display for ParentStep {
             ParentStep::MakeRdtGroup(group) => fmt_rdt(group, f),
             ParentStep::JoinRdtGroups { groups } => fmt_joined(groups, f),
             ParentStep::UseCpus { cpus } => write!(f, "use CPUs {cpus:?}"),
-            ParentStep::LetUseCpus { cpus } => write!(f, "let it use CPUs {cpus:?}"),
             ParentStep::MoveInterface { device, slot } => {
                 write!(f, "move interface {} in as {}", device.device, device.name)?;
                 slot.map_or(Ok(()), |slot| write!(f, " of {slot}"))
@@ -80,6 +81,7 @@ impl fmt::Display for ChildStep {
         use ChildStep as S;
         match self {
             S::AwaitParent => f.write_str("await the runtime"),
+            S::JoinCgroup => f.write_str("join cgroup"),
             S::JoinNamespace { slot, kind } => write!(f, "join {kind} namespace {slot}"),
             S::JoinNamespaces { slot, kinds } => {
                 write!(f, "join namespaces of {slot}:")?;
@@ -124,6 +126,7 @@ impl fmt::Display for ChildStep {
             }
             S::Personality { .. }
             | S::UseAllCpus
+            | S::UseCpus { .. }
             | S::Schedule(_)
             | S::IoPriority { .. }
             | S::MemoryPolicy { .. }
@@ -204,6 +207,7 @@ impl ChildStep {
         match self {
             S::Personality { domain } => write!(f, "set personality {domain}"),
             S::UseAllCpus => f.write_str("use all CPUs of the cgroup"),
+            S::UseCpus { cpus } => write!(f, "use CPUs {cpus:?}"),
             S::Schedule(s) => write!(f, "set scheduler policy {} nice {}", s.policy, s.nice),
             S::IoPriority { class, level } => write!(f, "set io priority {class}/{level}"),
             S::MemoryPolicy { mode, nodes } => {

@@ -16,6 +16,10 @@ use std::sync::atomic::{
     Ordering::{AcqRel, Relaxed},
 };
 
+/// Every block begins at a multiple of this, as every block of a C library does: buffers of bytes
+/// are used for structures, those of control messages by nix for one.
+const ALIGN_MIN: usize = 8;
+
 /// Size of the arena. Pages that are never touched cost nothing.
 const ARENA_BYTES: usize = 1024 * 1024;
 /// What is touched at once, in place of a fault for each page: less than the least verb uses.
@@ -81,7 +85,7 @@ impl Arena {
             if next == 0 {
                 return None;
             }
-            let block = next.next_multiple_of(layout.align());
+            let block = next.next_multiple_of(layout.align().max(ALIGN_MIN));
             let after = block.checked_add(layout.size()).filter(|after| *after <= end)?;
             // What another thread did with a block that it gave back is done before this.
             match self.next.compare_exchange(next, after, AcqRel, Relaxed) {
@@ -246,6 +250,15 @@ mod tests {
         assert!(c != a && is_all(c, 10, 7) && is_all(b, 16, 1));
         give_back(&arena, c, 200);
         assert_eq!(block(&arena, 8, 0), c);
+    }
+
+    #[test]
+    fn a_buffer_of_bytes_can_hold_a_structure() {
+        let arena = Arena::new();
+        let bytes = Layout::from_size_align(5, 1).unwrap();
+        // SAFETY: the size is not zero.
+        let blocks = [(); 3].map(|()| unsafe { arena.alloc(bytes) } as usize);
+        assert!(blocks.iter().all(|block| block.is_multiple_of(8)), "{blocks:x?}");
     }
 
     #[test]

@@ -189,7 +189,8 @@ impl World {
     }
 
     /// By the name that the cgroupfs driver gives them, or systemd.
-    fn cgroups(&self) -> Vec<String> {
+    /// The directories of the container's cgroup, in every hierarchy.
+    pub(crate) fn cgroups(&self) -> Vec<String> {
         let scope = format!("*-{}.scope", self.id);
         let find = Command::new("find")
             .args(["/sys/fs/cgroup", "-maxdepth", "6", "-type", "d"])
