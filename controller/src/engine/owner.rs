@@ -11,7 +11,7 @@ use super::publish::{Shared, Written};
 use super::{BATCH_MAX, CallError, Clock, Message, Options};
 use crate::apply::apply;
 use crate::command::{Command, CreateCluster, Reconcile, Reply, Tick};
-use crate::liveness::{self, Observed, Rules, Verdict};
+use crate::liveness::{self, Observed, Past, Rules, Verdict};
 use crate::state::{ClusterName, IdSource, NodeStatus, Scope, State, View, Write};
 use crate::store::{Records, Store, load, mutations};
 
@@ -32,8 +32,7 @@ pub(super) struct Owner {
     tick_ms: u64,
     /// Of the records' clock, which may jump back; what `apply` sees does not.
     now_ms: u64,
-    started_ms: u64,
-    mass_since_ms: Option<u64>,
+    past: Past,
 }
 
 /// Whether the store takes commits.
@@ -63,7 +62,7 @@ impl Owner {
         options: Options,
     ) -> Self {
         state.settings = options.services;
-        let started_ms = options.clock.hearing_ms();
+        let past = Past::new(options.clock.hearing_ms());
         Self {
             store,
             health: Health::Good,
@@ -75,8 +74,7 @@ impl Owner {
             clock: options.clock,
             ids: options.ids,
             tick_ms: options.tick_ms,
-            started_ms,
-            mass_since_ms: None,
+            past,
         }
     }
 
@@ -115,7 +113,24 @@ impl Owner {
 
     fn records(&mut self) -> Result<Records, CallError> {
         self.ready()?;
-        self.store.records().map_err(|error| CallError::Store(chain(&error)))
+        self.with_store(|store| store.records()).map_err(|error| CallError::Store(chain(&error)))
+    }
+
+    /// Works with the store, which may take long: what nodes say is heard meanwhile, but a session
+    /// that broke has no successor before the owner is back.
+    fn with_store<T>(&mut self, work: impl FnOnce(&mut dyn Store) -> T) -> T {
+        let began_ms = self.clock.hearing_ms();
+        let done = work(self.store.as_mut());
+        let took_ms = self.clock.hearing_ms().saturating_sub(began_ms);
+        if self.rules.lease_ms < took_ms {
+            tracing::warn!(took_ms, "the store took long: no node is lost for a while");
+            self.was_away();
+        }
+        done
+    }
+
+    fn was_away(&mut self) {
+        self.past.was_away(&self.rules, self.clock.hearing_ms());
     }
 
     /// Decides commands one after the other, makes what they write durable at once, and only then
@@ -145,7 +160,7 @@ impl Owner {
         self.work_off_the_agenda(&mut written);
         let records = mutations(written.iter().flat_map(|written| &written.writes));
         if !records.is_empty()
-            && let Err(error) = self.store.commit(&records)
+            && let Err(error) = self.with_store(|store| store.commit(&records))
         {
             self.failed(&error, &before, decided);
             return Vec::new();
@@ -240,14 +255,19 @@ impl Owner {
         state.settings = self.state.settings;
         self.state = state;
         self.health = Health::Good;
+        self.was_away();
         self.shared.republish(self.state.view.clone());
         tracing::info!("the store works again");
     }
 
     /// Judges the nodes and lets time do its work. Whether there is more to do at once.
     fn tick(&mut self) -> bool {
+        // While no session can begin, and just after, nobody is judged by their silence.
+        if self.ready().is_err() {
+            return false;
+        }
         let verdict = self.judge();
-        self.mass_since_ms = verdict.mass_since_ms;
+        self.past = verdict.past;
         let tick = Tick { silent: verdict.silent, lost: verdict.lost, given_up: verdict.given_up };
         let now_ms = self.now_ms.max(self.clock.unix_ms());
         self.state.ledger.agenda_mut().tick(now_ms);
@@ -273,7 +293,7 @@ impl Owner {
                 has_live_tasks: 0 < entry.live_tasks,
             })
             .collect();
-        liveness::judge(&self.rules, self.started_ms, self.mass_since_ms, now_ms, &observed)
+        liveness::judge(&self.rules, self.past, now_ms, &observed)
     }
 }
 

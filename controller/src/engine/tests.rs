@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use loadline_model::{DesiredStatus, TaskStatus};
+use loadline_model::{DesiredStatus, InstanceArn, TaskStatus};
 
 use super::{CallError, Clock, Engine, NodeChange, Options, Told};
 use crate::apply::testing::{cluster, connect, definition, node_arn, register, report, run, scope};
 use crate::command::{PlacementReason, StopTask, TaskReports};
-use crate::state::CountingIds;
+use crate::state::{CountingIds, SessionId};
 use crate::store::faulty::Disk;
 use crate::store::{Mutation, Store, StoreError, Table, Visit};
 
@@ -38,13 +38,17 @@ impl Clock for HandClock {
 }
 
 fn open(disk: &Disk, clock: &HandClock, ids: u64) -> Engine {
+    open_on(Box::new(disk.store()), clock, ids)
+}
+
+fn open_on(store: Box<dyn Store>, clock: &HandClock, ids: u64) -> Engine {
     let options = Options {
         clock: Arc::new(clock.clone()),
         ids: Box::new(CountingIds(ids)),
         tick_ms: 10,
         ..Options::new(scope())
     };
-    Engine::open(Box::new(disk.store()), options).unwrap().0
+    Engine::open(store, options).unwrap().0
 }
 
 async fn open_with_node(disk: &Disk, clock: &HandClock, memory_mib: u64) -> Engine {
@@ -253,7 +257,20 @@ async fn a_silent_node_loses_its_session_and_then_its_tasks() {
 }
 
 /// A store whose commits wait for as long as the test holds the lock.
-struct Slow(Box<dyn Store>, Arc<Mutex<()>>);
+struct Slow(Box<dyn Store>, Arc<Gate>);
+
+#[derive(Default)]
+struct Gate {
+    lock: Mutex<()>,
+    /// Commits that came to it.
+    came: AtomicU64,
+}
+
+fn open_slow(clock: &HandClock) -> (Engine, Arc<Gate>) {
+    let gate = Arc::new(Gate::default());
+    let store = Slow(Box::new(Disk::default().store()), Arc::clone(&gate));
+    (open_on(Box::new(store), clock, 0), gate)
+}
 
 impl Store for Slow {
     fn scan(&mut self, table: Table, visit: &mut Visit<'_>) -> Result<(), StoreError> {
@@ -261,7 +278,8 @@ impl Store for Slow {
     }
 
     fn commit(&mut self, mutations: &[Mutation]) -> Result<(), StoreError> {
-        drop(self.1.lock());
+        self.1.came.fetch_add(1, Ordering::SeqCst);
+        drop(self.1.lock.lock());
         self.0.commit(mutations)
     }
 
@@ -272,19 +290,12 @@ impl Store for Slow {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_heard_while_a_commit_takes_long_keeps_its_session() {
-    let (clock, gate) = (HandClock::default(), Arc::new(Mutex::new(())));
-    let options = Options {
-        clock: Arc::new(clock.clone()),
-        ids: Box::new(CountingIds(0)),
-        tick_ms: 10,
-        ..Options::new(scope())
-    };
-    let store = Slow(Box::new(Disk::default().store()), Arc::clone(&gate));
-    let engine = Engine::open(Box::new(store), options).unwrap().0;
+    let clock = HandClock::default();
+    let (engine, gate) = open_slow(&clock);
     engine.call(definition("web", 1, 10)).await.unwrap();
     engine.call(register("n1", 100_000, 500)).await.unwrap();
     let session = engine.call(connect("n1", "run")).await.unwrap().session;
-    let held = gate.lock().unwrap();
+    let held = gate.lock.lock().unwrap();
     let waiting = engine.clone();
     let placed = tokio::spawn(async move { waiting.call(run("web", 1)).await });
     for _ in 0..10 {
@@ -298,6 +309,79 @@ async fn a_node_that_is_heard_while_a_commit_takes_long_keeps_its_session() {
     // Ticks that came after the commit have judged it by now.
     engine.call(run("web", 1)).await.unwrap();
     assert!(engine.snapshot().node(&node_arn("n1")).unwrap().agent_connected());
+}
+
+/// Four nodes with their sessions.
+async fn four_nodes(engine: &Engine) -> Vec<(InstanceArn, SessionId)> {
+    engine.call(definition("web", 1, 10)).await.unwrap();
+    let mut nodes = Vec::new();
+    for name in ["n1", "n2", "n3", "n4"] {
+        engine.call(register(name, 100_000, 500)).await.unwrap();
+        nodes.push((node_arn(name), engine.call(connect(name, "run")).await.unwrap().session));
+    }
+    nodes
+}
+
+/// So many milliseconds pass, in which these nodes are heard.
+fn pass(engine: &Engine, clock: &HandClock, ms: u64, heard: &[(InstanceArn, SessionId)]) {
+    for _ in 0..ms / 500 {
+        clock.advance(500);
+        assert!(heard.iter().all(|(node, session)| engine.heard(node, *session)));
+    }
+}
+
+/// The first of four nodes lost its connection while no session could begin; now one can.
+async fn is_given_time_to_come_back(
+    engine: &Engine,
+    clock: &HandClock,
+    heard: &[(InstanceArn, SessionId)],
+) {
+    let node = || engine.snapshot().node(&node_arn("n1")).unwrap().clone();
+    until("its session ends", || !node().agent_connected()).await;
+    assert_eq!(node().record.lost_at_ms, None, "it could not come back yet");
+    pass(engine, clock, 20_000, heard);
+    // The answer comes after whatever was judged before.
+    engine.call(run("web", 1)).await.unwrap();
+    assert_eq!(node().record.lost_at_ms, None, "nor is it lost a while later");
+    pass(engine, clock, 10_500, heard);
+    until("it is lost", || node().record.lost_at_ms.is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_session_broke_while_a_commit_took_long_is_given_time_to_come_back() {
+    let clock = HandClock::default();
+    let (engine, gate) = open_slow(&clock);
+    let nodes = four_nodes(&engine).await;
+    pass(&engine, &clock, 60_000, &nodes);
+    let waiting = engine.clone();
+    let placed = {
+        let _held = gate.lock.lock().unwrap();
+        let came = gate.came.load(Ordering::SeqCst);
+        let placed = tokio::spawn(async move { waiting.call(run("web", 1)).await });
+        let start = Instant::now();
+        while gate.came.load(Ordering::SeqCst) == came {
+            assert!(start.elapsed() < WAIT, "the commit does not come");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        pass(&engine, &clock, 10_000, &nodes[1..]);
+        placed
+    };
+    placed.await.unwrap().unwrap();
+    is_given_time_to_come_back(&engine, &clock, &nodes[1..]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_session_broke_while_the_store_failed_is_given_time_to_come_back() {
+    let (disk, clock) = (Disk::default(), HandClock::default());
+    let engine = open(&disk, &clock, 0);
+    let nodes = four_nodes(&engine).await;
+    pass(&engine, &clock, 60_000, &nodes);
+    disk.fill_up();
+    engine.call(run("web", 1)).await.unwrap_err();
+    pass(&engine, &clock, 40_000, &nodes[1..]);
+    disk.make_room();
+    pass(&engine, &clock, 1_500, &nodes[1..]);
+    is_given_time_to_come_back(&engine, &clock, &nodes[1..]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!   heard ──lease──▶ silent: its session is dead, it takes no tasks
-//!                      │  not within the grace after a start, nor where more than a third of the
-//!                      │  nodes fell silent within a lease (then after the grace, which begins
-//!                      │  anew where so many of those that were heard meanwhile fall again)
+//!                      │  not within the grace after a start, or after a time in which nodes
+//!                      │  could not come back; nor where more than a third of the nodes fell
+//!                      │  silent within a lease (then after the grace). A grace begins anew
+//!                      │  where its reason comes again, and ends for each node after twice its
+//!                      │  length, counted from when somebody could first judge the node
 //!                      ▼
 //!                    lost: what has a replacement (a service's tasks) is replaced
 //!                      │  standalone grace: nobody replaces a standalone task, so it waits
@@ -21,7 +23,8 @@ use loadline_model::InstanceArn;
 pub struct Rules {
     /// Silent for longer than this is silent.
     pub lease_ms: u64,
-    /// No node is lost for this long after the controller's start.
+    /// No node is lost or given up for this long after the controller's start, and after a time in
+    /// which it took no sessions.
     pub start_grace_ms: u64,
     /// Nor for this long after more than a third of the nodes fell silent at once.
     pub mass_grace_ms: u64,
@@ -55,8 +58,67 @@ pub struct Observed<'a> {
     pub has_live_tasks: bool,
 }
 
+/// A time in which nodes are spared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grace {
+    /// When it began for the first time.
+    first_ms: u64,
+    /// When it began anew.
+    since_ms: u64,
+}
+
+impl Grace {
+    /// It begins now.
+    #[must_use]
+    pub fn new(now_ms: u64) -> Self {
+        Self { first_ms: now_ms, since_ms: now_ms }
+    }
+
+    fn anew(self, now_ms: u64) -> Self {
+        Self { since_ms: now_ms, ..self }
+    }
+
+    fn is_over(self, length_ms: u64, now_ms: u64) -> bool {
+        length_ms <= now_ms.saturating_sub(self.since_ms)
+    }
+}
+
+/// What one judgement hands to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// When this controller began to listen.
+    started_ms: u64,
+    /// After that, and after each time in which it took no sessions.
+    start: Grace,
+    /// Where more than a third fell silent at once, and some still are.
+    mass: Option<Grace>,
+}
+
+impl Past {
+    /// This controller begins to listen now.
+    #[must_use]
+    pub fn new(now_ms: u64) -> Self {
+        Self { started_ms: now_ms, start: Grace::new(now_ms), mass: None }
+    }
+
+    /// Until now no session could begin: a node whose session broke had no way back.
+    pub fn was_away(&mut self, rules: &Rules, now_ms: u64) {
+        let is_over = self.start.is_over(rules.start_grace_ms, now_ms);
+        self.start = if is_over { Grace::new(now_ms) } else { self.start.anew(now_ms) };
+    }
+
+    /// Whether a grace still spares a node whose lease ended at `fell_ms`. However often it begins
+    /// anew, twice its length is enough for anybody; but no time counts for that in which nobody
+    /// could judge, or a node come back.
+    fn spares(&self, grace: Grace, length_ms: u64, fell_ms: u64, now_ms: u64) -> bool {
+        let from_ms = fell_ms.max(grace.first_ms).max(self.start.first_ms);
+        let longest_ms = length_ms.saturating_mul(2);
+        !grace.is_over(length_ms, now_ms) && now_ms.saturating_sub(from_ms) < longest_ms
+    }
+}
+
 /// What follows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// Sessions to end.
     pub silent: Vec<InstanceArn>,
@@ -64,33 +126,53 @@ pub struct Verdict {
     pub lost: Vec<InstanceArn>,
     /// Lost nodes whose tasks are given up from now on.
     pub given_up: Vec<InstanceArn>,
-    /// Since when more than a third are silent; to be handed in again next time.
-    pub mass_since_ms: Option<u64>,
+    /// To be handed in next time.
+    pub past: Past,
 }
 
-/// Judges all nodes at once. `started_ms` is when this controller began to listen.
+/// Judges all nodes at once.
 #[must_use]
-pub fn judge(
-    rules: &Rules,
-    started_ms: u64,
-    mass_since_ms: Option<u64>,
-    now_ms: u64,
-    nodes: &[Observed<'_>],
-) -> Verdict {
-    let silence = |node: &Observed<'_>| now_ms.saturating_sub(node.heard_ms.unwrap_or(started_ms));
+pub fn judge(rules: &Rules, past: Past, now_ms: u64, nodes: &[Observed<'_>]) -> Verdict {
+    let heard = |node: &Observed<'_>| node.heard_ms.unwrap_or(past.started_ms);
+    let silence = |node: &Observed<'_>| now_ms.saturating_sub(heard(node));
     let silent = |node: &&Observed<'_>| rules.lease_ms < silence(node);
     let arns = |nodes: &mut dyn Iterator<Item = &Observed>| -> Vec<InstanceArn> {
         nodes.map(|node| node.node.clone()).collect()
     };
-    let mut verdict = Verdict {
+    let fallen: Vec<_> = nodes.iter().filter(|node| !node.lost).filter(silent).collect();
+    let past = Past { mass: mass(rules, past, now_ms, nodes, &fallen), ..past };
+    let fell_ms = |node: &Observed<'_>| heard(node).saturating_add(rules.lease_ms);
+    let is_early =
+        |node: &Observed<'_>| past.spares(past.start, rules.start_grace_ms, fell_ms(node), now_ms);
+    let is_mass = |node: &Observed<'_>| {
+        let spares = |mass| past.spares(mass, rules.mass_grace_ms, fell_ms(node), now_ms);
+        past.mass.is_some_and(spares)
+    };
+    Verdict {
         silent: arns(&mut nodes.iter().filter(silent).filter(|node| node.connected)),
+        lost: arns(&mut fallen.into_iter().filter(|node| !is_early(node) && !is_mass(node))),
         given_up: arns(&mut nodes.iter().filter(silent).filter(|node| {
             let due = rules.lease_ms.saturating_add(rules.standalone_grace_ms);
-            node.lost && node.has_live_tasks && due < silence(node)
+            node.lost && node.has_live_tasks && due < silence(node) && !is_early(node)
         })),
-        ..Verdict::default()
-    };
-    let fallen: Vec<_> = nodes.iter().filter(|node| !node.lost).filter(silent).collect();
+        past,
+    }
+}
+
+/// The grace of those that fell silent with more than a third of the nodes. `fallen` are those that
+/// are silent and not lost yet.
+fn mass(
+    rules: &Rules,
+    past: Past,
+    now_ms: u64,
+    nodes: &[Observed<'_>],
+    fallen: &[&Observed<'_>],
+) -> Option<Grace> {
+    if fallen.is_empty() {
+        return None;
+    }
+    let silence =
+        |node: &Observed<'_>| now_ms.saturating_sub(node.heard_ms.unwrap_or(past.started_ms));
     // Heartbeats of nodes that fell at once are an interval apart, and more where one was late:
     // whoever missed one falls with those whose lease is over already, and with those that were
     // lost within a lease before.
@@ -108,24 +190,12 @@ pub fn judge(
         let missing = missing.iter().filter(|node| since(since_ms, node)).count();
         fallen.iter().any(|node| since(since_ms, node)) && is_mass(missing)
     };
-    if !fallen.is_empty() {
-        verdict.mass_since_ms = match mass_since_ms {
-            Some(since_ms) if again(since_ms) => Some(now_ms),
-            // What has begun goes on for those that stay silent, though others be lost or back.
-            Some(since_ms) => Some(since_ms),
-            None => is_mass(missing.len()).then_some(now_ms),
-        };
+    match past.mass {
+        Some(mass) if again(mass.since_ms) => Some(mass.anew(now_ms)),
+        // What has begun goes on for those that stay silent, though others be lost or back.
+        Some(mass) => Some(mass),
+        None => is_mass(missing.len()).then(|| Grace::new(now_ms)),
     }
-    let started = rules.start_grace_ms <= now_ms.saturating_sub(started_ms);
-    let patient = |since: u64| now_ms.saturating_sub(since) < rules.mass_grace_ms;
-    let is_patient = verdict.mass_since_ms.is_some_and(patient);
-    // However often others fall silent and come back: twice the grace is enough for anybody.
-    let longest = rules.mass_grace_ms.saturating_mul(2).saturating_add(rules.lease_ms);
-    if started {
-        let is_due = |node: &&Observed<'_>| !is_patient || longest < silence(node);
-        verdict.lost = arns(&mut fallen.into_iter().filter(is_due));
-    }
-    verdict
 }
 
 /// A node that was lost this often within [`FLAPS_WITHIN_MS`] flaps.
@@ -181,9 +251,9 @@ mod tests {
         let arns = arns();
         let mut nodes = nodes(&arns[..4], 2, 43_100);
         nodes[1].heard_ms = Some(40_900);
-        let verdict = judge(&RULES, 0, None, 43_100, &nodes);
+        let verdict = judge(&RULES, Past::new(0), 43_100, &nodes);
         assert_eq!((verdict.silent.len(), verdict.lost.len()), (1, 0), "{verdict:?}");
-        assert_eq!(verdict.mass_since_ms, Some(43_100));
+        assert_eq!(verdict.past.mass, Some(Grace::new(43_100)));
     }
 
     #[test]
@@ -192,8 +262,8 @@ mod tests {
         let mut nodes = nodes(&arns[..4], 2, 44_900);
         (nodes[0].lost, nodes[0].connected) = (true, false);
         nodes[1].heard_ms = Some(41_800);
-        let verdict = judge(&RULES, 0, None, 44_900, &nodes);
-        assert_eq!((verdict.lost.len(), verdict.mass_since_ms), (0, Some(44_900)));
+        let verdict = judge(&RULES, Past::new(0), 44_900, &nodes);
+        assert_eq!((verdict.lost.len(), verdict.past.mass), (0, Some(Grace::new(44_900))));
         for node in &mut nodes[2..] {
             node.heard_ms = Some(64_000);
         }
@@ -209,8 +279,9 @@ mod tests {
         now_ms: u64,
         expected: (usize, usize, bool),
     ) {
-        let verdict = judge(&RULES, 0, mass, now_ms, nodes);
-        let seen = (verdict.silent.len(), verdict.lost.len(), verdict.mass_since_ms.is_some());
+        let past = Past { mass: mass.map(Grace::new), ..Past::new(0) };
+        let verdict = judge(&RULES, past, now_ms, nodes);
+        let seen = (verdict.silent.len(), verdict.lost.len(), verdict.past.mass.is_some());
         assert_eq!(seen, expected, "silent, lost, mass at {now_ms}");
     }
 
@@ -233,15 +304,15 @@ mod tests {
     /// heard twice a second while `is_heard(node, now)`.
     fn losses(arns: &[InstanceArn], is_heard: impl Fn(usize, u64) -> bool) -> Vec<(u64, usize)> {
         let mut nodes = nodes(arns, 0, 100_000);
-        let (mut mass, mut losses) = (None, Vec::new());
+        let (mut past, mut losses) = (Past::new(0), Vec::new());
         for now_ms in (100_000..200_000).step_by(100) {
             for (n, node) in nodes.iter_mut().enumerate() {
                 if is_heard(n, now_ms) && now_ms.is_multiple_of(500) {
                     (node.heard_ms, node.lost) = (Some(now_ms), false);
                 }
             }
-            let verdict = judge(&RULES, 0, mass, now_ms, &nodes);
-            mass = verdict.mass_since_ms;
+            let verdict = judge(&RULES, past, now_ms, &nodes);
+            past = verdict.past;
             for (n, node) in nodes.iter_mut().enumerate() {
                 if verdict.lost.contains(node.node) {
                     node.lost = true;
@@ -269,6 +340,58 @@ mod tests {
     }
 
     #[test]
+    fn a_mass_silence_that_is_first_seen_late_has_its_whole_grace_all_the_same() {
+        // Nobody judged for 70 s, in which the network was gone.
+        let arns = arns();
+        let nodes = nodes(&arns, 9, 0);
+        check(&nodes, None, 110_000, (9, 0, true));
+        check(&nodes, Some(110_000), 129_999, (9, 0, true));
+        check(&nodes, Some(110_000), 130_000, (9, 9, true));
+    }
+
+    #[test]
+    fn a_second_mass_silence_that_is_first_seen_late_has_its_grace_where_no_session_could_begin() {
+        let rules = Rules { mass_grace_ms: 40_000, ..RULES };
+        let arns = arns();
+        let mut nodes = nodes(&arns, 1, 108_000);
+        nodes[0].heard_ms = Some(100_000);
+        let mut past = Past { mass: Some(Grace::new(103_100)), ..Past::new(0) };
+        past.was_away(&rules, 180_000);
+        for now_ms in [180_000, 219_999] {
+            let verdict = judge(&rules, past, now_ms, &nodes);
+            assert_eq!((verdict.silent.len(), verdict.lost.len()), (9, 0), "{now_ms}");
+            past = verdict.past;
+        }
+        assert_eq!(judge(&rules, past, 220_000, &nodes).lost.len(), 9);
+    }
+
+    #[test]
+    fn no_node_is_lost_or_given_up_for_the_grace_after_a_time_in_which_it_could_not_come_back() {
+        let arns = arns();
+        let mut nodes = nodes(&arns, 2, 300_000);
+        (nodes[1].lost, nodes[1].connected) = (true, false);
+        let judged = |past, now_ms| {
+            let Verdict { lost, given_up, .. } = judge(&RULES, past, now_ms, &nodes);
+            (lost.len(), given_up.len())
+        };
+        let mut past = Past::new(0);
+        assert_eq!(judged(past, 180_000), (1, 1));
+        past.was_away(&RULES, 180_000);
+        assert_eq!(judged(past, 180_000), (0, 0));
+        assert_eq!(judged(past, 209_999), (0, 0));
+        assert_eq!(judged(past, 210_000), (1, 1));
+        // A store that hangs again and again keeps nobody for ever.
+        for now_ms in (200_000..=240_000).step_by(20_000) {
+            assert_eq!(judged(past, now_ms - 1), (0, 0), "{now_ms}");
+            past.was_away(&RULES, now_ms);
+        }
+        assert_eq!(judged(past, 240_000), (1, 1));
+        // After a whole grace without such a time it is another matter.
+        past.was_away(&RULES, 270_000);
+        assert_eq!(judged(past, 299_999), (0, 0));
+    }
+
+    #[test]
     fn after_a_start_no_node_is_lost_for_the_grace() {
         let arns = arns();
         let mut nodes = nodes(&arns, 0, 0);
@@ -287,11 +410,11 @@ mod tests {
         let arns = arns();
         let mut nodes = nodes(&arns, 1, 103_000);
         (nodes[0].lost, nodes[0].connected) = (true, false);
-        assert!(judge(&RULES, 0, None, 103_000, &nodes).given_up.is_empty());
+        assert!(judge(&RULES, Past::new(0), 103_000, &nodes).given_up.is_empty());
         nodes[1].heard_ms = Some(103_001);
-        let verdict = judge(&RULES, 0, None, 103_001, &nodes);
+        let verdict = judge(&RULES, Past::new(0), 103_001, &nodes);
         assert_eq!(verdict.given_up, arns[..1]);
         nodes[0].has_live_tasks = false;
-        assert!(judge(&RULES, 0, None, 103_001, &nodes).given_up.is_empty());
+        assert!(judge(&RULES, Past::new(0), 103_001, &nodes).given_up.is_empty());
     }
 }
