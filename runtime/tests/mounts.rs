@@ -210,6 +210,34 @@ fn a_read_only_tmpfs_takes_a_mount_that_a_link_leads_into_it() {
 }
 
 #[test]
+fn a_read_only_tmpfs_takes_a_procfs_and_a_working_directory_that_a_link_leads_into_it() {
+    let Some(world) = World::new("roproc") else { return };
+    fs::create_dir(world.rootfs().join("run")).unwrap();
+    fs::create_dir(world.rootfs().join("var")).unwrap();
+    std::os::unix::fs::symlink("/run", world.rootfs().join("var/run")).unwrap();
+    let closed = json!({ "destination": "/run", "type": "tmpfs", "options": ["ro"] });
+    let out = world.shell("cat /run/x/proc/self/comm; touch /run/y 2>&1 || true", |config| {
+        mount(config, closed.clone());
+        mount(config, json!({ "destination": "/run/x/proc", "type": "proc" }));
+    });
+    assert!(out.starts_with("cat\n") && out.contains("Read-only file system"), "{out}");
+    // An empty filesystem that it covers has no places for others.
+    let out = world.shell("ls /run /run/x; touch /run/y 2>&1 || true", |config| {
+        mount(config, json!({ "destination": "/run/x", "type": "tmpfs" }));
+        mount(config, closed.clone());
+        mount(config, json!({ "destination": "/run/x/y", "type": "tmpfs" }));
+    });
+    assert!(out.starts_with("/run:\nx\n\n/run/x:\ny\n"), "{out}");
+    assert!(out.contains("Read-only file system"), "{out}");
+    let out = world.shell("pwd -P; touch here 2>&1 || true", |config| {
+        mount(config, closed.clone());
+        config["process"]["cwd"] = json!("/var/run/app");
+    });
+    assert!(out.starts_with("/run/app\n") && out.contains("Read-only file system"), "{out}");
+    world.assert_nothing_is_left();
+}
+
+#[test]
 fn a_user_namespace_maps_several_ranges() {
     let Some(world) = World::new("ranges") else { return };
     let out = world.shell("cat /proc/self/uid_map; stat -c %u /dev/pts/ptmx", |config| {

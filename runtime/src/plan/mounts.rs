@@ -194,27 +194,33 @@ fn closes_late(b: &Builder<'_>, mount: &Mount) -> bool {
     let Some(at) = spec.mounts.iter().position(|other| std::ptr::eq(other, mount)) else {
         return false;
     };
-    let (before, after) = (&spec.mounts[..at], &spec.mounts[at + 1..]);
-    if after.iter().any(|other| here.starts_with(&other.destination)) {
+    if spec.mounts[at + 1..].iter().any(|other| here.starts_with(&other.destination)) {
         return false;
     }
-    // What begins empty has no links, and what is reached without any is where it says.
-    let is_elsewhere = |path: &Path| {
-        let holds = |other: &Mount| {
-            let place = other.destination.as_path();
-            path.starts_with(place) && !here.starts_with(place)
-        };
-        before.iter().any(|other| begins_empty(other) && path != other.destination && holds(other))
-            || spec.mounts.iter().any(|other| is_without_links(other) && holds(other))
+    // The last mount on a way is what it leads through: others are above it, or covered. What
+    // begins empty has no links.
+    let is_elsewhere = |path: &Path, earlier: &[Mount]| {
+        let is_above = |place: &Path| path.starts_with(place) && path != place;
+        let last = earlier.iter().rfind(|other| is_above(&other.destination));
+        let has_links = |other: &Mount| !begins_empty(other) && !is_without_links(other);
+        !path.starts_with(here) && last.is_some_and(|last| !has_links(last))
     };
-    let late = before.iter().filter(|other| b.mounts_late && is_late(other));
-    let mounts = after.iter().chain(late).map(|mount| mount.destination.as_path());
+    let is_in = |(n, other): (usize, &Mount)| {
+        let path = other.destination.as_path();
+        // What is reached without links is where it says.
+        let is_far = is_without_links(other) && !path.starts_with(here);
+        !is_far && !is_elsewhere(path, &spec.mounts[..n])
+    };
+    let is_later = |n: usize, other: &Mount| at < n || b.mounts_late && is_late(other);
+    if spec.mounts.iter().enumerate().filter(|(n, other)| is_later(*n, other)).any(is_in) {
+        return true;
+    }
+    let cwd = crate::spec::inside(Path::new(OsStr::from_bytes(spec.process.cwd.to_bytes())));
+    let cwd = Some(cwd.as_path()).filter(|cwd| *cwd != here && *cwd != Path::new(""));
     let devices = spec.linux.devices.iter().map(|device| device.path.as_path());
     // Of the usual devices one stands for all, and for the terminal.
     let devices = fills_dev(b).then(|| devices.chain([Path::new("dev/null")]));
-    let cwd = crate::spec::inside(Path::new(OsStr::from_bytes(spec.process.cwd.to_bytes())));
-    cwd.starts_with(here) && cwd != here
-        || mounts.chain(devices.into_iter().flatten()).any(|path| !is_elsewhere(path))
+    devices.into_iter().flatten().chain(cwd).any(|path| !is_elsewhere(path, &spec.mounts))
 }
 
 fn is_filesystem(mount: &Mount, wanted: &[u8]) -> bool {

@@ -464,4 +464,44 @@ fn a_read_only_tmpfs_is_closed_late_where_something_may_have_to_be_made_in_it() 
     assert!(!closes_late(&then("/run")));
     assert!(!closes_late(&then("/dev/x")));
     assert!(!closes_late(&then("/sys/fs/bpf")));
+    // The working directory is made where it is missing, by a link of the image perhaps in here.
+    let starts_in =
+        |cwd: &'static str| move |config: &mut Value| config["process"]["cwd"] = json!(cwd);
+    assert!(closes_late(&starts_in("/var/run/app")));
+    assert!(!closes_late(&starts_in("/run")));
+    assert!(!closes_late(&starts_in("/dev/shm/app")));
+}
+
+#[test]
+fn what_a_place_leads_through_is_the_last_mount_on_the_way_to_it() {
+    let closes_late = |mounts: &[(&str, &str)]| {
+        let mut config = template();
+        for (kind, destination) in mounts {
+            let (kind, options) = match *kind {
+                "ro" => ("tmpfs", json!(["ro"])),
+                "bind" => ("bind", json!(["bind"])),
+                kind => (kind, json!([])),
+            };
+            let mount = json!({
+                "type": kind, "destination": destination, "source": "/srv", "options": options
+            });
+            push(&mut config["mounts"], mount);
+        }
+        let printed = printed(config, &hybrid(), &ask(Begin::AtOnce));
+        positions(&printed, &["make mount read-only /x"])[0].is_some()
+    };
+    // Places have to be made in it, also for filesystems that are reached without links.
+    assert!(closes_late(&[("ro", "/x"), ("proc", "/x/proc")]));
+    assert!(closes_late(&[("ro", "/x"), ("sysfs", "/x/sys")]));
+    assert!(!closes_late(&[("ro", "/x"), ("proc", "/y/proc")]));
+    // An empty filesystem that it covers has no place for anything.
+    assert!(closes_late(&[("tmpfs", "/x/a"), ("ro", "/x"), ("bind", "/x/a/b")]));
+    assert!(closes_late(&[("proc", "/x/a"), ("ro", "/x"), ("bind", "/x/a/b")]));
+    // A tree of the host may have links, be it in an empty filesystem or upon one.
+    assert!(!closes_late(&[("tmpfs", "/a"), ("ro", "/x"), ("tmpfs", "/a/b/c")]));
+    assert!(closes_late(&[("tmpfs", "/a"), ("bind", "/a/b"), ("ro", "/x"), ("tmpfs", "/a/b/c")]));
+    assert!(closes_late(&[("tmpfs", "/a"), ("bind", "/a"), ("ro", "/x"), ("tmpfs", "/a/b/c")]));
+    assert!(!closes_late(&[("bind", "/a"), ("tmpfs", "/a"), ("ro", "/x"), ("tmpfs", "/a/b/c")]));
+    // What comes later is not on the way yet.
+    assert!(closes_late(&[("ro", "/x"), ("tmpfs", "/a/b"), ("proc", "/a")]));
 }
