@@ -229,12 +229,15 @@ fn all_violations_are_told_at_once() {
         "process.args is empty",
         "process.cwd is not absolute",
         "linux.sysctl.kernel.core_pattern belongs to no namespace",
+        "linux.sysctl.kernel.hostname is what hostname is for",
         "windows is not supported",
     ];
     refused("violations", &expected, |_, config| {
         config["process"]["args"] = json!([]);
         config["process"]["cwd"] = json!("relative");
-        config["linux"]["sysctl"] = json!({ "kernel.core_pattern": "|/evil" });
+        config["linux"]["sysctl"] = json!({
+            "kernel.core_pattern": "|/evil", "kernel.hostname": "box",
+        });
         config["windows"] = json!({ "layerFolders": ["c"] });
     });
 }
