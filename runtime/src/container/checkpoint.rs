@@ -40,6 +40,9 @@ pub fn checkpoint(
         Status::Running | Status::Paused => {}
         other => return Err(Error::CannotCheckpoint(other)),
     }
+    if record.marked.is_some() {
+        return Err(Error::CannotRestoreInto(NamespaceKind::Mount));
+    }
     let process = record.process()?.ok_or(Error::NotRunning)?;
     let images = make(&asked.common.image_path)?;
     let work = asked.common.work_path.as_deref().map(make).transpose()?;

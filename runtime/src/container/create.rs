@@ -290,6 +290,7 @@ impl Draft {
             annotations: state.annotations.clone(),
             cgroup: known.cgroup.cloned(),
             resctrl: known.resctrl.cloned(),
+            marked: known.marked.cloned(),
             owns_pid_namespace: self.owns_pid_namespace,
             is_creating: progress == Progress::Creating,
             is_creating_until_exec: self.executes_at_once,

@@ -9,7 +9,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::kill::thaw;
-use super::record::{CGROUP_LINK, Record, Status, Unrecorded, process_stat};
+use super::marked::Marked;
+use super::record::{CGROUP_LINK, MOUNTS_LINK, Record, Status, Unrecorded, process_stat};
 use super::start::run_hooks;
 use super::state::status;
 use super::store::Folder;
@@ -95,6 +96,9 @@ fn remove(folder: Folder, record: &Record) -> Result<Option<Error>, Error> {
             cgroup::remove(location).map_err(failed("remove"))?;
         }
     }
+    if let Some(marked) = &record.marked {
+        marked.take_away().map_err(Error::Mounts)?;
+    }
     if let Some(groups) = &record.resctrl {
         resctrl::remove(groups)?;
     }
@@ -105,8 +109,14 @@ fn remove(folder: Folder, record: &Record) -> Result<Option<Error>, Error> {
 /// Removes what a `create` left that was killed before it wrote the record. It may have been about
 /// to refuse a cgroup that is in use, which is left alone.
 fn remove_unrecorded(store: &Store, folder: Folder) -> Result<(), Error> {
-    let link = fs::read_link(folder.path().join(CGROUP_LINK));
-    let text = link.map(|link| link.into_os_string().into_encoded_bytes()).unwrap_or_default();
+    let link = |name| {
+        let link = fs::read_link(folder.path().join(name));
+        link.map(|link| link.into_os_string().into_encoded_bytes()).unwrap_or_default()
+    };
+    if let Ok(marked) = serde_json::from_slice::<Marked>(&link(MOUNTS_LINK)) {
+        marked.take_away().map_err(Error::Mounts)?;
+    }
+    let text = link(CGROUP_LINK);
     if let Some(Unrecorded { cgroup: location, since_ticks }) = unrecorded(&text)
         && !is_recorded(store, &location)
     {

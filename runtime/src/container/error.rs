@@ -182,6 +182,12 @@ pub enum Error {
     /// A group of resctrl.
     #[error(transparent)]
     Resctrl(#[from] super::resctrl::Error),
+    /// What lies in a mount namespace that is not the container's.
+    #[error(
+        "take the container's mounts away from a mount namespace that is not its own; what covers \
+         them has to go first"
+    )]
+    Mounts(#[source] init::sync::Cause),
     /// The container was made without `linux.intelRdt`.
     #[error("the container has no group of resctrl: it was made without linux.intelRdt")]
     NoResctrl,

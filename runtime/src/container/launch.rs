@@ -21,9 +21,12 @@ use nix::unistd::{Pid, symlinkat};
 use super::idmap;
 use super::kernel::{Process, flags_of, open_container, open_namespace, refuse_own, set_of};
 use super::launch_error::{LaunchError, StepError, child_error, hint};
+use super::marked::Marked;
 use super::net_device::{self, Moved};
 use super::notify;
-use super::record::{CGROUP_LINK, ProcessStat, START_SOCKET, Unrecorded, boot_ticks, process_stat};
+use super::record::{
+    CGROUP_LINK, MOUNTS_LINK, ProcessStat, START_SOCKET, Unrecorded, boot_ticks, process_stat,
+};
 use super::resctrl;
 use crate::cgroup::{self, Existing, Group};
 use crate::init;
@@ -73,6 +76,8 @@ pub(super) struct Known<'a> {
     pub(super) cgroup: Option<&'a cgroup::Location>,
     /// Its groups of resctrl.
     pub(super) resctrl: Option<&'a resctrl::Groups>,
+    /// Its mounts that lie in a mount namespace of others.
+    pub(super) marked: Option<&'a Marked>,
 }
 
 /// What launching needs beyond the plan.
@@ -118,6 +123,7 @@ pub(super) fn launch<'a>(plan: &'a Plan, setting: Setting<'a>) -> Result<Launche
         is_in_v2: false,
         lists: Vec::new(),
         rdt: resctrl::Guard::default(),
+        marked: None,
     };
     for (index, step) in plan.parent.iter().enumerate() {
         let injected = launch.setting.fail_step == Some(index + 1);
@@ -130,6 +136,7 @@ pub(super) fn launch<'a>(plan: &'a Plan, setting: Setting<'a>) -> Result<Launche
                 // Before the process ends, with whose namespace they would go.
                 let moved = std::mem::take(&mut launch.interfaces);
                 failed.left = moved.into_iter().filter_map(Moved::give_back).collect();
+                failed.left.extend(launch.take_mounts_away());
                 return Err(failed);
             }
         }
@@ -160,6 +167,7 @@ struct Launch<'a> {
     /// What the process writes to so that it joins the v1 sides, until it has them.
     lists: Vec<OwnedFd>,
     rdt: resctrl::Guard,
+    marked: Option<Marked>,
     /// When it began, in clock ticks since boot, where a cgroup is made.
     since_ticks: u64,
     slots: Vec<Option<OwnedFd>>,
@@ -236,6 +244,7 @@ impl Launch<'_> {
             ParentStep::AwaitReady => self.expect(FromChild::Ready),
             ParentStep::WriteRecord => self.write_record(Progress::Done),
             ParentStep::AwaitExec => self.await_exec(),
+            ParentStep::NoteMounts { namespace } => self.note_mounts(*namespace),
         }
     }
 
@@ -334,12 +343,40 @@ impl Launch<'_> {
     fn note_cgroup(&self, location: &cgroup::Location) -> Result<(), StepError> {
         let unrecorded = Unrecorded { cgroup: location, since_ticks: self.since_ticks };
         let text = serde_json::to_vec(&unrecorded).map_err(|_| Errno::EINVAL)?;
-        let link = self.setting.folder.join(CGROUP_LINK);
-        match symlinkat(OsStr::from_bytes(&text), AT_FDCWD, &link) {
+        self.note(CGROUP_LINK, &text)
+    }
+
+    /// Writes down what would be left if this process were killed.
+    fn note(&self, name: &str, text: &[u8]) -> Result<(), StepError> {
+        let link = self.setting.folder.join(name);
+        match symlinkat(OsStr::from_bytes(text), AT_FDCWD, &link) {
             // A folder on a filesystem without links, or a very long path: worse after a kill only.
             Ok(()) | Err(Errno::ENAMETOOLONG | Errno::EPERM) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
+    }
+
+    fn note_mounts(&mut self, namespace: Option<Slot>) -> Result<(), StepError> {
+        let opened = self.plan.parent.iter().find_map(|step| match step {
+            ParentStep::OpenNamespace { slot, path, .. } if Some(*slot) == namespace => {
+                Some((self.slots[slot.0].as_ref()?.as_fd(), path.as_path()))
+            }
+            _ => None,
+        });
+        let marked = Marked::new(&self.setting.hook_state.id, opened)?;
+        let text = serde_json::to_vec(&marked).map_err(|_| Errno::EINVAL)?;
+        self.note(MOUNTS_LINK, &text)?;
+        self.marked = Some(marked);
+        Ok(())
+    }
+
+    /// What a container has mounted whose set-up failed; gives what is left. Its process ends
+    /// first, which could mount more.
+    fn take_mounts_away(&mut self) -> Option<String> {
+        let marked = self.marked.take()?;
+        self.process = None;
+        let failed = marked.take_away().err()?;
+        Some(format!("mounts at root.path: {failed}"))
     }
 
     fn open_cgroup(&mut self) -> Result<(), StepError> {
@@ -383,6 +420,7 @@ impl Launch<'_> {
             console: self.console.take(),
             slots: std::mem::take(&mut self.slots),
             hook_state: self.setting.hook_state.clone(),
+            mark: self.marked.as_ref().map(Marked::source).transpose()?,
             fail_step: self.setting.fail_step.and_then(|n| n.checked_sub(self.plan.parent.len())),
         };
         let (near, all) = (self.plan.parent.len(), self.plan.length());
@@ -453,7 +491,8 @@ impl Launch<'_> {
         let pid = self.pid()?;
         let start_ticks = self.stat()?.map_or(0, |stat| stat.start_ticks);
         let cgroup = self.group.as_ref().map(Group::location);
-        let known = Known { pid, start_ticks, cgroup, resctrl: self.rdt.groups() };
+        let (resctrl, marked) = (self.rdt.groups(), self.marked.as_ref());
+        let known = Known { pid, start_ticks, cgroup, resctrl, marked };
         let written = (self.setting.write_record)(known, progress);
         written.map_err(|error| StepError::Record(Box::new(error)))
     }

@@ -163,6 +163,10 @@ pub(super) fn hint(step: &str, error: &StepError) -> Option<&'static str> {
             Some("there is no such namespace; the process that it belonged to may have ended")
         }
         ("open" | "take", Errno::ENOENT) => Some("root.path does not exist"),
+        ("attach", Errno::EBUSY) => Some(
+            "root.path is the root of a mount namespace that others use, where nothing may be \
+             mounted",
+        ),
         ("attach", Errno::EINVAL) => Some("root.path may be no directory"),
         _ => None,
     }

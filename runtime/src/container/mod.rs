@@ -28,6 +28,7 @@ mod kill;
 mod launch;
 mod launch_error;
 mod list;
+mod marked;
 mod net_device;
 mod notify;
 mod pause;

@@ -28,7 +28,11 @@ pub(super) const START_SOCKET: &str = "start.sock";
 /// before there is a record, `delete` finds it. A link because that takes one system call.
 pub(super) const CGROUP_LINK: &str = "cgroup";
 
-/// The text of that link.
+/// A link whose text is how its mounts are found that lie in a mount namespace of others, made
+/// before them for the same reason.
+pub(super) const MOUNTS_LINK: &str = "mounts";
+
+/// The text of the cgroup's link.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Unrecorded<L> {
     /// Where the cgroup is ([`cgroup::Location`]).
@@ -66,6 +70,9 @@ pub struct Record {
     /// Its groups of resctrl.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resctrl: Option<super::resctrl::Groups>,
+    /// Its mounts, where they lie in a mount namespace that is not its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marked: Option<super::marked::Marked>,
     /// Whether the first process's end ends all others (a pid namespace of its own).
     pub owns_pid_namespace: bool,
     /// Whether the set-up is still under way.

@@ -89,7 +89,7 @@ pub fn restore(
     let response = service.ask(&request, |notice: Notice| {
         let cgroup = group.as_ref().map(Group::location);
         let start_ticks = process_stat(notice.pid).map_or(0, |stat| stat.start_ticks);
-        let known = Known { pid: notice.pid, start_ticks, cgroup, resctrl: None };
+        let known = Known { pid: notice.pid, start_ticks, cgroup, resctrl: None, marked: None };
         match notice.stage.as_str() {
             STAGE_NAMESPACES => {
                 folder.write_record(&draft.record(&bundle, known, Progress::Creating))?;

@@ -18,6 +18,7 @@ mod exec;
 pub mod hook;
 mod identity;
 pub mod message;
+pub mod mountinfo;
 mod mounts;
 mod nodes;
 pub mod procfs;
@@ -60,6 +61,9 @@ pub struct Start {
     pub slots: Vec<Option<OwnedFd>>,
     /// The state that hooks read, in the form of a template.
     pub hook_state: hook::State,
+    /// The source that mountinfo shows of the mount below all of the container's, where they lie in
+    /// a namespace that others use.
+    pub mark: Option<std::ffi::CString>,
     /// The number of the child's step that a test lets fail, counted from 1.
     pub fail_step: Option<usize>,
 }
@@ -234,7 +238,7 @@ impl Init<'_> {
             S::CloneTree { slot, path, recursive, set, clear } => {
                 self.clone_tree(*slot, path, *recursive, (*set, *clear))
             }
-            S::AttachRoot { at } => self.attach_root(at.as_deref()),
+            S::AttachRoot { at } => self.attach_root(at),
             S::UseRoot => self.use_root(),
             S::Mount { content, target, options } => self.mount(content, target, options),
             S::Link { path, target } => self.link(path, target),
@@ -253,6 +257,7 @@ impl Init<'_> {
             S::PivotRoot => self.pivot_root(),
             S::MoveRoot => self.move_root(),
             S::ChangeRoot { path } => root::change_root(path),
+            S::EnterRoot => self.enter_root(),
             S::ReadonlyRoot => self.readonly_root(),
             S::PropagateRoot { propagation } => self.propagate_root(*propagation),
             other => unreachable!("{other} is no step of the filesystem"),

@@ -16,7 +16,7 @@ use super::rooted::{self, Make};
 use super::sync::Cause;
 use super::{Done, Init, copy_up, nodes};
 use crate::plan::{Content, Finding, Target, c_path};
-use crate::spec::{MountOptions, Tmpcopyup};
+use crate::spec::{MountOptions, PARAMETER_BYTES_MAX, Tmpcopyup};
 use crate::sys::mount::{
     self, AT_RECURSIVE, OPEN_TREE_CLONE, SetAttr, clone_tree, mount_setattr, move_mount,
     move_mount_to, open_tree,
@@ -331,9 +331,6 @@ fn filesystem(
     mount::fsconfig_create(fs)?;
     Ok(mount::fsmount(fs, attr)?)
 }
-
-/// The longest value that `fsconfig(2)` takes.
-const PARAMETER_BYTES_MAX: usize = 255;
 
 /// What `mount(2)` takes of options in all: a page, with its NUL.
 const OPTIONS_BYTES_MAX: usize = 4095;

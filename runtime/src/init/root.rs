@@ -1,27 +1,28 @@
 //! The root filesystem: taken as a detached tree, attached, and made the root.
 
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::mount::{MntFlags, umount2};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 use nix::unistd::{chdir, chroot, fchdir};
 
+use super::mountinfo::{LAYERS_MAX, Mounted};
 use super::mounts::host_tree;
 use super::sync::Cause;
 use super::{Done, Init};
-use crate::plan::Slot;
+use crate::plan::{RootPlace, Slot};
 use crate::spec::Propagation;
 use crate::sys::mount::{
-    AT_RECURSIVE, Attr, OPEN_TREE_CLONE, SetAttr, fsconfig_create, fsmount, fsopen, mount_setattr,
-    mount_setattr_at, move_mount, move_mount_by_links, move_mount_to, open_tree, pivot_root_here,
+    AT_RECURSIVE, Attr, OPEN_TREE_CLONE, SetAttr, fsconfig_create, fsconfig_string, fsmount,
+    fsopen, mount_id, mount_setattr, mount_setattr_at, move_mount, move_mount_by_links,
+    move_mount_to, open_tree, pivot_root_here,
 };
 
 /// Sets the propagation of all mounts that this namespace copied from the host.
@@ -29,61 +30,10 @@ pub(super) fn propagate(propagation: Propagation) -> Done {
     Ok(mount_setattr_at(c"/", to(propagation))?)
 }
 
-/// The root without a mount namespace: nothing can be mounted, so a change of root is all.
+/// The root without a mount namespace where nothing is mounted: a change of root is all.
 pub(super) fn change_root(path: &Path) -> Done {
     chroot(path)?;
     Ok(chdir("/")?)
-}
-
-/// How many mounts may lie on each other at one place.
-const LAYERS_MAX: usize = 64;
-
-/// What a line of mountinfo says of a mount.
-#[derive(Debug)]
-struct Mounted {
-    id: u32,
-    parent: u32,
-    place: PathBuf,
-    /// Of procfs or sysfs.
-    is_kernels: bool,
-}
-
-impl Mounted {
-    fn parse(line: &[u8]) -> Option<Mounted> {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
-        let (id, parent) = (number()?, number()?);
-        let place = unescaped(fields.nth(2)?);
-        let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-        let place = PathBuf::from(OsString::from_vec(place));
-        Some(Mounted { id, parent, place, is_kernels: matches!(kind, b"proc" | b"sysfs") })
-    }
-}
-
-/// The number in fdinfo's line of the mount.
-fn mount_id(line: &[u8]) -> Option<u32> {
-    std::str::from_utf8(line.strip_prefix(b"mnt_id:")?).ok()?.trim().parse().ok()
-}
-
-/// Undoes the octal escapes (`\040` for a space) of mountinfo.
-fn unescaped(field: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, after)) = rest.split_first() {
-        let octal = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
-        let code = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match (first, code) {
-            (b'\\', Some(code)) => {
-                bytes.push(code);
-                rest = &after[3..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    bytes
 }
 
 /// The places on the host's root where something is mounted, but for the container's root, which
@@ -142,15 +92,52 @@ impl Init<'_> {
     /// On the host's root: where it is attached does not matter, because it becomes the root, and
     /// there the bundle's path need not be looked up again. Hooks look for it at that path; one
     /// that a user namespace's root may not look up is hidden from them too.
-    pub(super) fn attach_root(&mut self, at: Option<&Path>) -> Done {
-        if let Some(at) = at {
+    pub(super) fn attach_root(&mut self, at: &RootPlace) -> Done {
+        match at {
+            RootPlace::Root => {}
+            RootPlace::Marked(at) => return self.attach_root_on_mark(at),
             // As it was found: a link there is the host's.
-            match move_mount_by_links(self.root()?, AT_FDCWD, &crate::plan::c_path(at)) {
-                Err(Errno::EACCES) => {}
-                done => return Ok(done?),
+            RootPlace::Path(at) => {
+                match move_mount_by_links(self.root()?, AT_FDCWD, &crate::plan::c_path(at)) {
+                    Err(Errno::EACCES) => {}
+                    done => return Ok(done?),
+                }
             }
         }
         Ok(move_mount_to(self.root()?, AT_FDCWD, c"/")?)
+    }
+
+    /// In a mount namespace that others use. The mark may be seen by peers of the mount below it,
+    /// where it goes when this one goes; it is private before anything lies on it, so that is seen
+    /// nowhere else, and goes with it.
+    fn attach_root_on_mark(&mut self, at: &Path) -> Done {
+        let place = handle(at)?;
+        if is_same(&place, &handle(Path::new("/"))?)? {
+            return Err(Errno::EBUSY.into());
+        }
+        // What is mounted below it must not arrive where it was cloned from.
+        mount_setattr(
+            self.root()?,
+            to(Propagation { flag: libc::MS_SLAVE, recursive: true }),
+            None,
+        )?;
+        let mark = self.start.mark.as_ref().ok_or(Errno::EINVAL)?;
+        let fs = fsopen(c"tmpfs")?;
+        fsconfig_string(fs.as_fd(), c"source", mark)?;
+        fsconfig_string(fs.as_fd(), c"mode", c"755")?;
+        fsconfig_create(fs.as_fd())?;
+        let closed = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+        let mark = fsmount(fs.as_fd(), libc::MOUNT_ATTR_RDONLY | closed)?;
+        move_mount(mark.as_fd(), place.as_fd())?;
+        let private = Propagation { flag: libc::MS_PRIVATE, recursive: false };
+        mount_setattr(mark.as_fd(), to(private), None)?;
+        Ok(move_mount(self.root()?, mark.as_fd())?)
+    }
+
+    pub(super) fn enter_root(&mut self) -> Done {
+        fchdir(self.root()?)?;
+        chroot(".")?;
+        Ok(chdir("/")?)
     }
 
     /// After `setns` this is the container's: the kernel has put the process on its root.
@@ -172,23 +159,16 @@ impl Init<'_> {
     /// go first.
     pub(super) fn move_root(&mut self) -> Done {
         self.detach_mounts_of_the_host()?;
-        fchdir(self.root()?)?;
-        chroot(".")?;
-        Ok(chdir("/")?)
+        self.enter_root()
     }
 
     /// Everything that is mounted on the old root, but for the new one. Paths still begin at the
     /// old root, so nothing of the container's is reached by them.
     fn detach_mounts_of_the_host(&mut self) -> Done {
-        let fd = self.root()?.as_raw_fd();
-        let about = self.of_this_process(&format!("fdinfo/{fd}"))?;
-        let new_root =
-            about.split(|byte| *byte == b'\n').find_map(mount_id).ok_or(Errno::EINVAL)?;
+        let new_root = u32::try_from(mount_id(self.root()?)?).map_err(|_| Errno::EINVAL)?;
         for _ in 0..LAYERS_MAX {
             let text = self.of_this_process("mountinfo")?;
-            let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-            let mounts: Option<Vec<Mounted>> = lines.map(Mounted::parse).collect();
-            let mounts = mounts.ok_or(Errno::EINVAL)?;
+            let mounts = Mounted::parse_all(&text).ok_or(Errno::EINVAL)?;
             let places = on_the_root(&mounts, new_root).ok_or(Cause::RootNotListed)?;
             if places.is_empty() {
                 return Ok(());
@@ -229,6 +209,11 @@ fn to(propagation: Propagation) -> SetAttr {
     SetAttr { propagation: flag, recursive, ..SetAttr::default() }
 }
 
+fn is_same(one: &OwnedFd, other: &OwnedFd) -> Result<bool, Errno> {
+    let (one, other) = (fstat(one)?, fstat(other)?);
+    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+}
+
 fn handle(path: &Path) -> Result<OwnedFd, Cause> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     Ok(open(path, flags, Mode::empty())?)
@@ -240,7 +225,7 @@ mod tests {
     use std::path::Path;
 
     fn parsed(text: &str) -> Vec<Mounted> {
-        text.lines().map(|line| Mounted::parse(line.as_bytes()).unwrap()).collect()
+        Mounted::parse_all(text.as_bytes()).unwrap()
     }
 
     #[test]

@@ -34,7 +34,9 @@ use crate::spec::{CapMask, NamespaceKind, Propagation, Spec};
 
 use builder::Builder;
 pub use exec::{Inside, plan_exec};
-pub use step::{ChildStep, Content, Finding, ParentStep, Program, RdtGroup, RdtMake, Slot, Target};
+pub use step::{
+    ChildStep, Content, Finding, ParentStep, Program, RdtGroup, RdtMake, RootPlace, Slot, Target,
+};
 
 /// What the command line asks, beyond config.json.
 #[derive(Clone, Debug)]
@@ -152,7 +154,7 @@ pub fn plan(spec: &Spec, host: &Host, ask: &Ask) -> Result<Plan, Refused> {
     let location = cgroup.as_ref().map(|cgroup| &cgroup.location);
     builder.prepare(location);
     builder.enter(location);
-    if spec.linux.creates(NamespaceKind::Mount) {
+    if spec.has_mounts() {
         mounts::root(&mut builder);
         mounts::all(&mut builder, cgroup.as_ref());
         devices::all(&mut builder);

@@ -4,14 +4,19 @@ use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::step::{ChildStep, Content, Finding, ParentStep, Target};
+use super::step::{ChildStep, Content, Finding, ParentStep, RootPlace, Target};
 use super::{Builder, CgroupPlan, Console, DEFAULT_PROPAGATION};
 use crate::cgroup::{Mode, Version};
-use crate::spec::{IdMapping, Mount, MountKind, NamespaceKind, Propagation, Tmpcopyup};
+use crate::spec::{
+    IdMapping, Mount, MountKind, MountOptions, NamespaceKind, Propagation, Tmpcopyup,
+};
 
 /// The root filesystem's tree, attached but not yet the root.
 pub(super) fn root(b: &mut Builder<'_>) {
     let path = b.host_path(&b.spec.rootfs);
+    if !b.creates(NamespaceKind::Mount) {
+        return root_among_others(b, path);
+    }
     // Until the end nothing that is mounted here may reach the host, whatever is asked for.
     let propagation = match b.spec.linux.rootfs_propagation {
         Some(wanted) if wanted.flag == libc::MS_PRIVATE => {
@@ -28,8 +33,19 @@ pub(super) fn root(b: &mut Builder<'_>) {
     } else {
         b.child.push(ChildStep::OpenRoot { path: path.clone() });
     }
-    let at = is_seen_by_hooks(b).then_some(path);
+    let at = if is_seen_by_hooks(b) { RootPlace::Path(path) } else { RootPlace::Root };
     b.child.push(ChildStep::AttachRoot { at });
+}
+
+/// In a mount namespace that others use: paths are looked up there, and none of its mounts changes.
+fn root_among_others(b: &mut Builder<'_>, path: PathBuf) {
+    let namespace = b.mounts;
+    before_clone(b, ParentStep::NoteMounts { namespace });
+    if let Some(slot) = namespace {
+        b.child.push(ChildStep::JoinNamespace { slot, kind: NamespaceKind::Mount });
+    }
+    b.child.push(ChildStep::OpenRoot { path: path.clone() });
+    b.child.push(ChildStep::AttachRoot { at: RootPlace::Marked(path) });
 }
 
 /// Whether hooks may look for the root at its path on the host: those that run before it becomes
@@ -247,7 +263,18 @@ fn context(b: &Builder<'_>, kind: &CStr) -> Option<(CString, Option<CString>)> {
 
 fn push(b: &mut Builder<'_>, content: Content, mount: &Mount, finding: Finding) {
     let target = Target { path: mount.destination.clone(), finding };
-    b.child.push(ChildStep::Mount { content, target, options: mount.options.clone() });
+    let options = options_of(b, mount, &content);
+    b.child.push(ChildStep::Mount { content, target, options });
+}
+
+fn options_of(b: &Builder<'_>, mount: &Mount, content: &Content) -> MountOptions {
+    let mut options = mount.options.clone();
+    let is_of_host = !matches!(content, Content::Filesystem { .. });
+    if is_of_host && !b.creates(NamespaceKind::Mount) {
+        // What is mounted below it must not arrive where it was cloned from.
+        options.propagation.insert(0, (libc::MS_SLAVE, true));
+    }
+    options
 }
 
 /// The container's view of its cgroups, as the host's layout has it.
@@ -280,11 +307,10 @@ fn cgroups(b: &mut Builder<'_>, mount: &Mount, cgroup: Option<&CgroupPlan>) {
     b.child.push(ChildStep::Mount { content, target: target(mount.destination.clone()), options });
     for place in cgroup.location.places.iter().filter(|p| p.version() == Version::V1) {
         let Some(name) = place.mount_point.file_name().map(Path::new) else { continue };
-        b.child.push(ChildStep::Mount {
-            content: Content::HostTree { path: place.path(), recursive: false },
-            target: target(mount.destination.join(name)),
-            options: mount.options.clone(),
-        });
+        let content = Content::HostTree { path: place.path(), recursive: false };
+        let options = options_of(b, mount, &content);
+        let target = target(mount.destination.join(name));
+        b.child.push(ChildStep::Mount { content, target, options });
         let controllers = name.to_str().unwrap_or_default();
         if controllers.contains(',') {
             for controller in controllers.split(',') {
@@ -311,7 +337,7 @@ fn filesystem(kind: &str, parameters: &[(&str, &str)]) -> Content {
 /// What hides or closes parts of the tree, the mounts that are late, and the change of root.
 pub(super) fn finish(b: &mut Builder<'_>, cgroup: Option<&CgroupPlan>) {
     let spec = b.spec;
-    if !b.creates(NamespaceKind::Mount) {
+    if !spec.has_mounts() {
         b.enter_network();
         b.await_parent();
         return without_mounts(b);
@@ -337,7 +363,11 @@ pub(super) fn finish(b: &mut Builder<'_>, cgroup: Option<&CgroupPlan>) {
     let closed: Vec<&Mount> = spec.mounts.iter().filter(|mount| closes_late(b, mount)).collect();
     let close = |mount: &Mount| ChildStep::ReadonlyMount { path: mount.destination.clone() };
     b.child.extend(closed.into_iter().map(close));
-    b.child.push(if b.ask.no_pivot { ChildStep::MoveRoot } else { ChildStep::PivotRoot });
+    b.child.push(match (b.creates(NamespaceKind::Mount), b.ask.no_pivot) {
+        (false, _) => ChildStep::EnterRoot,
+        (true, true) => ChildStep::MoveRoot,
+        (true, false) => ChildStep::PivotRoot,
+    });
     if spec.rootfs_readonly {
         b.child.push(ChildStep::ReadonlyRoot);
     }

@@ -85,6 +85,9 @@ pub enum ParentStep {
     WriteRecord,
     /// Waits until the program was executed.
     AwaitExec,
+    /// Notes by which mark its mounts are found and taken away, that lie in the runtime's mount
+    /// namespace or in a joined one.
+    NoteMounts { namespace: Option<Slot> },
 }
 
 /// A group of resctrl, and one for monitoring in it.
@@ -118,6 +121,18 @@ pub struct Target {
     pub path: PathBuf,
     /// How it is found.
     pub finding: Finding,
+}
+
+/// Where the root filesystem is attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RootPlace {
+    /// On the host's root, of a mount namespace of the container's own.
+    Root,
+    /// In such a namespace at its path on the host, where hooks look for it.
+    Path(PathBuf),
+    /// At its path in a mount namespace that others use: on a small mount with the mark, which
+    /// keeps what is mounted here from being seen elsewhere, and with which all of it goes.
+    Marked(PathBuf),
 }
 
 /// How a mount's place is found below the root's descriptor.
@@ -221,9 +236,8 @@ pub enum ChildStep {
     TakeRoot { slot: Slot, path: PathBuf },
     /// Clones a mount tree of the host, detached, with these attributes (`MOUNT_ATTR_*`).
     CloneTree { slot: Slot, path: PathBuf, recursive: bool, set: Attr, clear: Attr },
-    /// Attaches the root filesystem, so that it can become the root: at a path of the host's that
-    /// hooks look for it at, else on the host's root.
-    AttachRoot { at: Option<PathBuf> },
+    /// Attaches the root filesystem, so that it can become the root.
+    AttachRoot { at: RootPlace },
     /// Mounts.
     Mount { content: Content, target: Target, options: MountOptions },
     /// Makes a symbolic link, unless the name is taken.
@@ -254,8 +268,10 @@ pub enum ChildStep {
     PivotRoot,
     /// The same without pivot_root.
     MoveRoot,
-    /// Changes the root without a mount namespace.
+    /// Changes the root without a mount namespace, where nothing is mounted.
     ChangeRoot { path: PathBuf },
+    /// Changes the root without a mount namespace, to the one that was attached.
+    EnterRoot,
     /// Makes the root's mount read-only.
     ReadonlyRoot,
     /// Sets the root's propagation for the container's life.

@@ -255,6 +255,16 @@ fn a_joined_mount_namespace_is_used_as_it_is() {
 }
 
 #[test]
+fn mounts_in_a_namespace_of_others_lie_on_a_mark() {
+    let mut config = template();
+    let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| namespace["type"] != "mount");
+    let bind = json!({ "destination": "/data", "type": "bind", "source": "/srv", "options": [] });
+    push(&mut config["mounts"], bind);
+    insta::assert_snapshot!(printed(config, &hybrid(), &ask(Begin::OnStart)));
+}
+
+#[test]
 fn a_process_that_joins_may_begin_on_other_cpus() {
     let mut config = template();
     config["process"]["execCPUAffinity"] = json!({ "initial": "0-1,3" });

@@ -4,7 +4,9 @@ use std::ffi::CStr;
 use std::fmt;
 use std::path::Path;
 
-use super::step::{ChildStep, Content, Finding, ParentStep, RdtGroup, RdtMake, Slot, Target};
+use super::step::{
+    ChildStep, Content, Finding, ParentStep, RdtGroup, RdtMake, RootPlace, Slot, Target,
+};
 use crate::spec::{Device, DeviceKind, Hook, IdMap, MountOptions, OptionText, Rlimit, Tmpcopyup};
 
 impl fmt::Display for ParentStep {
@@ -72,6 +74,10 @@ impl fmt::Display for ParentStep {
             ParentStep::WriteRecord => f.write_str("write record"),
             ParentStep::AwaitReady => f.write_str("await the container being ready"),
             ParentStep::AwaitExec => f.write_str("await exec"),
+            ParentStep::NoteMounts { namespace: None } => f.write_str("note the mounts"),
+            ParentStep::NoteMounts { namespace: Some(slot) } => {
+                write!(f, "note the mounts in mount namespace {slot}")
+            }
         }
     }
 }
@@ -158,8 +164,13 @@ impl ChildStep {
                 let (set, clear) = (*set, *clear);
                 write!(f, "{}", OptionText(&MountOptions { set, clear, ..MountOptions::default() }))
             }
-            S::AttachRoot { at: None } => f.write_str("attach root"),
-            S::AttachRoot { at: Some(at) } => write!(f, "attach root at {}", at.display()),
+            S::AttachRoot { at: RootPlace::Root } => f.write_str("attach root"),
+            S::AttachRoot { at: RootPlace::Path(at) } => {
+                write!(f, "attach root at {}", at.display())
+            }
+            S::AttachRoot { at: RootPlace::Marked(at) } => {
+                write!(f, "attach root on a mark at {}", at.display())
+            }
             S::Mount { content, target, options } => {
                 write!(f, "mount {content} on {target}{}", OptionText(options))?;
                 if let Content::Filesystem { parameters, copy_up, .. } = content {
@@ -195,6 +206,7 @@ impl ChildStep {
             }
             S::PivotRoot => f.write_str("pivot root"),
             S::MoveRoot => f.write_str("move root"),
+            S::EnterRoot => f.write_str("change root to the root"),
             S::ChangeRoot { path } => write!(f, "change root to {}", path.display()),
             S::ReadonlyRoot => f.write_str("make root read-only"),
             S::PropagateRoot { propagation } => write!(f, "propagate root {propagation}"),

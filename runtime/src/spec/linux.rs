@@ -8,7 +8,10 @@ use oci_spec::runtime as oci;
 
 use crate::seccomp;
 
-use super::{IntelRdt, NetDevice, Violations, c_path, c_string, inside, kernel, net_device, rdt};
+use super::{
+    IntelRdt, NEEDS_MOUNTS, NetDevice, Violations, c_path, c_string, inside, kernel, net_device,
+    rdt,
+};
 
 /// The Linux part.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +56,13 @@ impl Linux {
     /// Whether a namespace of this kind is created (not joined, not the runtime's own).
     pub fn creates(&self, kind: NamespaceKind) -> bool {
         self.namespaces.iter().any(|n| n.kind == kind && n.path.is_none())
+    }
+
+    /// Whether anything can be mounted for the container. Without a mount namespace of its own,
+    /// that is done in the runtime's or a joined one, and no user namespace has a right to those.
+    pub fn can_mount(&self) -> bool {
+        self.creates(NamespaceKind::Mount)
+            || !self.namespaces.iter().any(|n| n.kind == NamespaceKind::User)
     }
 
     /// Who a user of the container is on the host; `None` in a joined user namespace, whose map is
@@ -246,18 +256,16 @@ pub(super) fn validate(oci: Option<&oci::Linux>, found: &mut Violations) -> Linu
     linux.sysctl = kernel::sysctls(oci, &linux, found);
     linux.time_offsets = kernel::time_offsets(oci, &linux, found);
     check_user_namespace(&linux, found);
-    if !linux.creates(NamespaceKind::Mount) {
-        let needs = "needs a new mount namespace in linux.namespaces";
-        for (field, used) in [
-            ("linux.maskedPaths", !linux.masked_paths.is_empty()),
-            ("linux.readonlyPaths", !linux.readonly_paths.is_empty()),
-            ("linux.rootfsPropagation", linux.rootfs_propagation.is_some()),
-            ("linux.devices", !linux.devices.is_empty()),
-            ("linux.mountLabel", linux.mount_label.is_some()),
-        ] {
-            if used {
-                found.add(field, needs);
-            }
+    let (can_mount, is_own) = (linux.can_mount(), linux.creates(NamespaceKind::Mount));
+    for (field, used) in [
+        ("linux.maskedPaths", !can_mount && !linux.masked_paths.is_empty()),
+        ("linux.readonlyPaths", !can_mount && !linux.readonly_paths.is_empty()),
+        ("linux.rootfsPropagation", !is_own && linux.rootfs_propagation.is_some()),
+        ("linux.devices", !can_mount && !linux.devices.is_empty()),
+        ("linux.mountLabel", !is_own && linux.mount_label.is_some()),
+    ] {
+        if used {
+            found.add(field, NEEDS_MOUNTS);
         }
     }
     linux

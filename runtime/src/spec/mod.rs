@@ -27,7 +27,7 @@ use oci_spec::runtime as oci;
 pub use capability::{CapMask, Capabilities, NAMES as CAPABILITY_NAMES, take_unknown};
 pub use hook::{Hook, HookKind, Hooks};
 pub use linux::{Device, DeviceKind, IdMap, Linux, Namespace, NamespaceKind, Propagation};
-pub use mount::{IdMapping, Mount, MountKind, Tmpcopyup};
+pub use mount::{IdMapping, Mount, MountKind, PARAMETER_BYTES_MAX, Tmpcopyup};
 pub use net_device::NetDevice;
 pub use option::{MountOptions, OptionText, known_words};
 pub use process::{ExecAffinity, Process, Rlimit, Scheduler, User, complete_user, respell_flags};
@@ -77,6 +77,17 @@ impl Spec {
         }
     }
 
+    /// Whether the container has mounts: in a namespace of its own, or where it asks for any.
+    pub fn has_mounts(&self) -> bool {
+        let linux = &self.linux;
+        linux.creates(NamespaceKind::Mount)
+            || self.rootfs_readonly
+            || !self.mounts.is_empty()
+            || !linux.masked_paths.is_empty()
+            || !linux.readonly_paths.is_empty()
+            || !linux.devices.is_empty()
+    }
+
     /// The same container with another process, for `exec`.
     ///
     /// # Errors
@@ -106,8 +117,8 @@ impl Spec {
         }
         let linux = linux::validate(oci.linux().as_ref(), found);
         let readonly = root.and_then(oci::Root::readonly).unwrap_or(false);
-        if readonly && !linux.creates(NamespaceKind::Mount) {
-            found.add("root.readonly", "needs a new mount namespace in linux.namespaces");
+        if readonly && !linux.can_mount() {
+            found.add("root.readonly", NEEDS_MOUNTS);
         }
         let mounts = oci.mounts().iter().flatten().enumerate();
         let mounts = mounts.filter_map(|(i, m)| mount::validate(i, m, &linux, found)).collect();
@@ -131,6 +142,9 @@ impl Spec {
         })
     }
 }
+
+/// What is wrong with a field that cannot be had without mounts.
+const NEEDS_MOUNTS: &str = "needs a new mount namespace in linux.namespaces";
 
 /// A path inside the container, cleaned of `.` and `..`, relative to the container's root.
 ///

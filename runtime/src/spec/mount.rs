@@ -8,7 +8,10 @@ use oci_spec::runtime as oci;
 
 use super::linux::id_maps;
 use super::option::{MountOptions, Word, word};
-use super::{IdMap, Linux, NamespaceKind, Violations, c_string, inside};
+use super::{IdMap, Linux, NEEDS_MOUNTS, NamespaceKind, Violations, c_string, inside};
+
+/// The longest value that `fsconfig(2)` takes.
+pub const PARAMETER_BYTES_MAX: usize = 255;
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,16 +103,27 @@ pub(super) fn validate(
     if inside(destination).as_os_str().is_empty() {
         found.add(format!("{field}.destination"), "is the root itself, which root.path gives");
     }
-    if !linux.creates(NamespaceKind::Mount) {
-        found.add(&field, "needs a new mount namespace in linux.namespaces");
+    if !linux.can_mount() {
+        found.add(&field, NEEDS_MOUNTS);
     }
     let words = read_words(&field, oci.options().as_deref().unwrap_or_default(), found);
     let kind = kind(&field, oci, linux, &words, found)?;
+    if !linux.creates(NamespaceKind::Mount) && has_long_value(&kind) {
+        let problem = format!("has a value of more than 255 bytes, which {NEEDS_MOUNTS}");
+        found.add(format!("{field}.options"), problem);
+    }
     let ignored = match kind {
         MountKind::Bind { .. } | MountKind::Cgroup => words.own,
         MountKind::Filesystem { .. } => Vec::new(),
     };
     Some(Mount { destination: inside(destination), kind, options: words.options, ignored })
+}
+
+/// Whether only `mount(2)` can mount it, which needs a place that nobody else sees.
+fn has_long_value(kind: &MountKind) -> bool {
+    let MountKind::Filesystem { parameters, .. } = kind else { return false };
+    let is_long = |value: &CString| value.count_bytes() > PARAMETER_BYTES_MAX;
+    parameters.iter().any(|(_, value)| value.as_ref().is_some_and(is_long))
 }
 
 fn read_words(field: &str, texts: &[String], found: &mut Violations) -> Words {
@@ -247,6 +261,9 @@ fn id_mapping(
     }
     if uid.is_empty() && words.id_map.is_none() {
         return None;
+    }
+    if !linux.creates(NamespaceKind::Mount) {
+        found.add(field, format!("is id-mapped, which {NEEDS_MOUNTS}"));
     }
     if uid.is_empty() && !linux.creates(NamespaceKind::User) {
         found.add(field, "is id-mapped without mappings and without a new user namespace");

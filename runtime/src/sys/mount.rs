@@ -216,6 +216,28 @@ pub fn set_attribute(file: BorrowedFd<'_>, name: &CStr, value: &CStr) -> Result<
     .map(drop)
 }
 
+/// The number by which mountinfo lists the mount that a descriptor is open on (`statx(2)`, Linux
+/// 5.8).
+///
+/// # Errors
+/// The kernel's errno; `ENOSYS` where the kernel does not tell.
+pub fn mount_id(fd: BorrowedFd<'_>) -> Result<u64> {
+    const STATX_MNT_ID: u32 = 0x1000;
+    // SAFETY: `statx` is a plain structure of integers, for which all zeroes is a value.
+    let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    let (fd, flags) = (fd.as_raw_fd(), libc::AT_EMPTY_PATH);
+    // SAFETY: the path is a NUL-terminated literal, and `found` lives until return.
+    check(unsafe {
+        let path = c"".as_ptr();
+        libc::syscall(libc::SYS_statx, fd, path, flags, STATX_MNT_ID, &raw mut found)
+    })?;
+    if found.stx_mask & STATX_MNT_ID == 0 {
+        Err(super::Errno::ENOSYS)
+    } else {
+        Ok(found.stx_mnt_id)
+    }
+}
+
 /// What `mount_setattr(2)` changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SetAttr {

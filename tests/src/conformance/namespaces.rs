@@ -6,13 +6,14 @@ use std::os::unix::fs::chown;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::world::Created;
+use super::world::{Created, path_text};
 use super::{Verdict, World, cases, claim};
 use crate::kernel;
 
 cases!("namespaces":
     namespaces_that_are_listed_are_new,
     namespaces_that_are_not_listed_are_shared,
+    mounts_are_made_where_no_mount_namespace_is_listed,
     a_namespace_is_joined_by_its_path,
     the_process_is_the_first_of_its_pid_namespace,
     the_host_name_is_set,
@@ -56,6 +57,41 @@ fn namespaces_that_are_not_listed_are_shared(w: &World) -> anyhow::Result<Verdic
     for kind in ["net", "ipc", "uts", "user"] {
         claim!(facts["ns"][kind] == json!(own(kind)?), "the {kind} namespace is not the host's");
     }
+    Ok(Verdict::Pass)
+}
+
+fn mounts_are_made_where_no_mount_namespace_is_listed(w: &World) -> anyhow::Result<Verdict> {
+    let source = w.folder().join("source");
+    std::fs::create_dir(&source).context("make a folder")?;
+    std::fs::write(source.join("file"), "of the host").context("write a file")?;
+    let bundle = w.bundle(&["ns", "--", "cat", "/data/file"])?.change(|config| {
+        let linux = &mut config["linux"];
+        if let Some(namespaces) = linux["namespaces"].as_array_mut() {
+            namespaces.retain(|namespace| namespace["type"] != "mount");
+        }
+        linux["maskedPaths"] = json!([]);
+        linux["readonlyPaths"] = json!([]);
+        if let Some(mounts) = config["mounts"].as_array_mut() {
+            mounts.push(json!({
+                "destination": "/data", "type": "bind", "source": source, "options": ["bind"]
+            }));
+        }
+    })?;
+    // In a mount namespace of our own, as some runtimes change the host's propagation for it, or
+    // leave its mounts behind.
+    let inner = w.command(&["run", "--bundle", path_text(&bundle.path)?, &w.id()]);
+    let script = "readlink /proc/self/ns/mnt >\"$0\" && exec \"$@\"";
+    let own = w.folder().join("own");
+    let mut outer = std::process::Command::new("unshare");
+    outer.args(["--mount", "sh", "-c", script]).arg(&own);
+    outer.arg(inner.get_program()).args(inner.get_args()).stdin(std::process::Stdio::null());
+    let ran = crate::program::run(w.folder(), &mut outer)?.succeeded()?;
+    let own = std::fs::read_to_string(own).context("read the namespace's name")?;
+    let lines = ran.stdout.lines().map(serde_json::from_str::<Value>);
+    let facts: Vec<Value> = lines.collect::<Result<_, _>>().context("read the facts")?;
+    let [namespaces, file] = &facts[..] else { anyhow::bail!("facts: {facts:?}") };
+    claim!(namespaces["ns"]["mnt"] == own.trim(), "{namespaces} and not {own}");
+    claim!(file["text"] == "of the host", "{file}");
     Ok(Verdict::Pass)
 }
 
