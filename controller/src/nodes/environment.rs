@@ -12,7 +12,7 @@ use loadline_model::{ContainerName, ContainerSpec, KeyValue};
 use loadline_proto::convert::SECRETS_PER_CONTAINER_MAX;
 
 use crate::iam::Denied;
-use crate::objects::{NotAnObject, ObjectName, ObjectStore, StoreError};
+use crate::objects::{NotAnObject, ObjectName, ObjectStore, StoreError, Waiter};
 use crate::state::EnvironmentFile;
 
 /// Most bytes of all files of a task: they are told to its node in one message.
@@ -69,9 +69,10 @@ pub(super) enum TextFault {
 pub(super) async fn read(
     store: &ObjectStore,
     names: Vec<ObjectName>,
+    waiter: Waiter,
 ) -> Result<Contents, FileFault> {
     let names: BTreeSet<ObjectName> = names.into_iter().collect();
-    let one = async |name: ObjectName| match store.read(&name).await {
+    let one = async |name: ObjectName| match store.read(&name, waiter).await {
         Ok(bytes) => Ok((name, bytes)),
         Err(error) => Err(FileFault::Object(name, Box::new(error))),
     };

@@ -17,8 +17,8 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use super::{
-    Endpoint, OBJECT_BYTES_MAX, ObjectName, PAUSE, READ_AT_ONCE_MAX, TRIES_MAX, TRY_TIMEOUT,
-    TURN_MAX, sign,
+    Endpoint, OBJECT_BYTES_MAX, ObjectName, PAUSE, READ_AT_ONCE_MAX, READ_FOR_RUNNING_MAX,
+    TRIES_MAX, TRY_TIMEOUT, TURN_MAX, sign,
 };
 use crate::api::auth::AccessKey;
 
@@ -46,6 +46,18 @@ pub struct ObjectStore {
     options: Arc<StoreOptions>,
     tls: Arc<rustls::ClientConfig>,
     room: Arc<Semaphore>,
+    /// Taken first by what is read for tasks that run.
+    room_for_running: Arc<Semaphore>,
+}
+
+/// Who waits for an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiter {
+    /// A task that is about to start.
+    StartingTask,
+    /// One that runs, and needs the object should a container of it start again. However many of
+    /// them hang, those that start have places.
+    RunningTask,
 }
 
 /// A store that can't be used, or an object that can't be had.
@@ -71,10 +83,7 @@ pub enum StoreError {
         endpoint: Endpoint,
     },
     /// Its turn did not come: the store is slow for others too.
-    #[error(
-        "{READ_AT_ONCE_MAX} other objects were being read from {endpoint} for {} s",
-        TURN_MAX.as_secs()
-    )]
+    #[error("too many other objects were being read from {endpoint} for {} s", TURN_MAX.as_secs())]
     Busy {
         /// Who.
         endpoint: Endpoint,
@@ -129,7 +138,8 @@ impl ObjectStore {
     pub fn new(options: StoreOptions) -> Result<Self, StoreError> {
         let tls = trust::of_the_web(options.ca_file.as_deref())?;
         let room = Arc::new(Semaphore::new(READ_AT_ONCE_MAX));
-        Ok(Self { options: Arc::new(options), tls, room })
+        let room_for_running = Arc::new(Semaphore::new(READ_FOR_RUNNING_MAX));
+        Ok(Self { options: Arc::new(options), tls, room, room_for_running })
     }
 
     /// Where it is.
@@ -148,10 +158,17 @@ impl ObjectStore {
     ///
     /// # Errors
     /// [`StoreError`] of the last try.
-    pub async fn read(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError> {
-        let turn = tokio::time::timeout(TURN_MAX, self.room.acquire()).await;
-        // Nobody closes it.
-        let _permit = turn.map_err(|_| StoreError::Busy { endpoint: self.endpoint().clone() })?;
+    pub async fn read(&self, name: &ObjectName, waiter: Waiter) -> Result<Vec<u8>, StoreError> {
+        let turn = async {
+            // Nobody closes them.
+            let running = match waiter {
+                Waiter::RunningTask => Some(self.room_for_running.acquire().await),
+                Waiter::StartingTask => None,
+            };
+            (running, self.room.acquire().await)
+        };
+        let turn = tokio::time::timeout(TURN_MAX, turn).await;
+        let _permits = turn.map_err(|_| StoreError::Busy { endpoint: self.endpoint().clone() })?;
         let mut tries = 1;
         loop {
             let slow = |_| StoreError::Slow { endpoint: self.endpoint().clone() };
@@ -267,6 +284,9 @@ fn code(document: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
@@ -291,13 +311,17 @@ mod tests {
             }
             served
         });
+        (store_at(&endpoint), serving)
+    }
+
+    fn store_at(endpoint: &str) -> ObjectStore {
         let options = StoreOptions {
             endpoint: endpoint.parse().unwrap(),
             region: "us-east-1".into(),
             key: AccessKey { id: "A".into(), secret: SecretKey::new("s") },
             ca_file: None,
         };
-        (ObjectStore::new(options).unwrap(), serving)
+        ObjectStore::new(options).unwrap()
     }
 
     fn answer(status: &str, more: &str, body: &str) -> String {
@@ -309,7 +333,7 @@ mod tests {
         let count = answers.len();
         let (store, serving) = serve(answers).await;
         let name = ObjectName::parse("arn:aws:s3:::bucket/a.env").unwrap();
-        let read = store.read(&name).await.map_err(|error| {
+        let read = store.read(&name, Waiter::StartingTask).await.map_err(|error| {
             let here = store.endpoint().to_string();
             error.to_string().replace(&here, "HERE")
         });
@@ -354,7 +378,7 @@ mod tests {
         let (store, serving) = serve(vec![]).await;
         serving.await.unwrap();
         let name = ObjectName::parse("arn:aws:s3:::bucket/a.env").unwrap();
-        let error = store.read(&name).await.unwrap_err().to_string();
+        let error = store.read(&name, Waiter::StartingTask).await.unwrap_err().to_string();
         assert!(error.starts_with("can't connect to http://127.0.0.1:"), "{error}");
     }
 
@@ -392,11 +416,59 @@ mod tests {
             ObjectStore::new(StoreOptions { endpoint, region, key, ca_file })
         };
         let name = ObjectName::parse("arn:aws:s3:::bucket/a.env").unwrap();
-        assert_eq!(store(Some(path)).unwrap().read(&name).await.unwrap(), b"A=b");
-        let error = store(None).unwrap().read(&name).await.unwrap_err().to_string();
+        let read = async |ca_file| store(ca_file).unwrap().read(&name, Waiter::StartingTask).await;
+        assert_eq!(read(Some(path)).await.unwrap(), b"A=b");
+        let error = read(None).await.unwrap_err().to_string();
         assert!(error.starts_with("can't speak TLS with https://127.0.0.1:"), "{error}");
         let missing = store(Some(folder.path().join("nobody"))).unwrap_err().to_string();
         assert!(missing.contains("read the certificate authorities in"), "{missing}");
+    }
+
+    /// A server that says nothing about the objects of running tasks, and answers all others; how
+    /// many are being asked for, and the most so far.
+    async fn silent_about_running() -> (ObjectStore, Arc<(AtomicUsize, AtomicUsize)>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let store = store_at(&format!("http://{}", listener.local_addr().unwrap()));
+        let asked = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+        let counted = Arc::clone(&asked);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let counted = Arc::clone(&counted);
+                tokio::spawn(async move {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        head.push(stream.read_u8().await.unwrap());
+                    }
+                    if head.starts_with(b"GET /bucket/running") {
+                        let now = counted.0.fetch_add(1, Ordering::SeqCst) + 1;
+                        counted.1.fetch_max(now, Ordering::SeqCst);
+                        stream.read_u8().await.unwrap_err();
+                        counted.0.fetch_sub(1, Ordering::SeqCst);
+                    } else {
+                        stream.write_all(answer("200 OK", "", "A=b").as_bytes()).await.unwrap();
+                    }
+                });
+            }
+        });
+        (store, asked)
+    }
+
+    #[tokio::test]
+    async fn however_many_reads_for_running_tasks_hang_a_task_that_starts_has_its_objects() {
+        let (store, asked) = silent_about_running().await;
+        let running = ObjectName::parse("arn:aws:s3:::bucket/running.env").unwrap();
+        let name = ObjectName::parse("arn:aws:s3:::bucket/a.env").unwrap();
+        let mut hanging = tokio::task::JoinSet::new();
+        for _ in 0..READ_AT_ONCE_MAX + 8 {
+            let (store, name) = (store.clone(), running.clone());
+            hanging.spawn(async move { store.read(&name, Waiter::RunningTask).await });
+        }
+        while asked.0.load(Ordering::SeqCst) < READ_FOR_RUNNING_MAX {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(store.read(&name, Waiter::StartingTask).await.unwrap(), b"A=b");
+        assert_eq!(asked.1.load(Ordering::SeqCst), READ_FOR_RUNNING_MAX);
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod sign;
 use std::time::Duration;
 
 pub use self::endpoint::{Endpoint, NotAnEndpoint};
-pub use self::get::{ObjectStore, StoreError, StoreOptions};
+pub use self::get::{ObjectStore, StoreError, StoreOptions, Waiter};
 pub use self::name::{NotAnObject, ObjectName};
 
 /// Largest object that is read, in bytes.
@@ -30,6 +30,8 @@ const TRIES_MAX: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 /// Most objects that are being read at once, over all nodes.
 const READ_AT_ONCE_MAX: usize = 32;
+/// Most of these for tasks that run already: places are kept for those that start.
+const READ_FOR_RUNNING_MAX: usize = 16;
 /// How long an object waits for its turn among them. With all its tries it takes less than the two
 /// minutes for which a node waits.
 const TURN_MAX: Duration = Duration::from_secs(60);

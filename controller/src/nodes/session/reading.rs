@@ -18,7 +18,7 @@ use super::talk::now_s;
 use crate::nodes::AgentPort;
 use crate::nodes::environment::{self, Contents, FileFault};
 use crate::nodes::private::{self, Found};
-use crate::objects::ObjectName;
+use crate::objects::{ObjectName, Waiter};
 use crate::state::View;
 
 /// Most tasks of a node whose files are read, or wait to be sent, at once: they lie in memory.
@@ -47,6 +47,12 @@ struct Awaited {
     runs: bool,
     /// How often its files could not be had.
     failed: u32,
+}
+
+impl Awaited {
+    fn waiter(&self) -> Waiter {
+        if self.runs { Waiter::RunningTask } else { Waiter::StartingTask }
+    }
 }
 
 /// Who is next. Pure.
@@ -195,7 +201,7 @@ async fn secrets(port: AgentPort, awaited: Awaited) -> Read {
     let names = private::files(&engine.snapshot(), keyring, task, now_s());
     let files = match names {
         Ok(names) if names.is_empty() => return Read::Done(awaited.task, None),
-        Ok(names) => read(&port, names).await,
+        Ok(names) => read(&port, names, awaited.waiter()).await,
         Err(fault) => Err(fault),
     };
     let view = engine.snapshot();
@@ -211,9 +217,13 @@ async fn secrets(port: AgentPort, awaited: Awaited) -> Read {
     Read::Done(awaited.task, secrets)
 }
 
-async fn read(port: &AgentPort, names: Vec<ObjectName>) -> Result<Contents, FileFault> {
+async fn read(
+    port: &AgentPort,
+    names: Vec<ObjectName>,
+    waiter: Waiter,
+) -> Result<Contents, FileFault> {
     let store = port.objects.as_ref().ok_or(FileFault::NoStore)?;
-    environment::read(store, names).await
+    environment::read(store, names, waiter).await
 }
 
 #[cfg(test)]
