@@ -42,7 +42,8 @@ pub enum TrustError {
 }
 
 /// How a client of the web speaks TLS (1.2 or 1.3), without a certificate of its own. `more` is a
-/// PEM file of authorities to believe besides the host's.
+/// PEM file of authorities to believe besides the host's. Of the host's, entries that are damaged
+/// are left out with a warning: whoever named `more` can mend it, and the host's may be anybody's.
 ///
 /// # Errors
 /// [`TrustError::Authorities`] where `more` can't be read or holds what is no PEM,
@@ -50,7 +51,7 @@ pub enum TrustError {
 pub fn of_the_web(more: Option<&Path>) -> Result<Arc<ClientConfig>, TrustError> {
     let mut roots = RootCertStore::empty();
     // A host without authorities of its own can still speak with the servers of `more`.
-    let _ = add(&mut roots, Path::new(AUTHORITIES));
+    let _ = add_readable(&mut roots, Path::new(AUTHORITIES));
     if let Some(path) = more {
         let added = add(&mut roots, path)
             .map_err(|source| TrustError::Authorities { path: path.to_owned(), source })?;
@@ -64,6 +65,26 @@ pub fn of_the_web(more: Option<&Path>) -> Result<Arc<ClientConfig>, TrustError> 
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Arc::new(tls))
+}
+
+/// Adds those that can be read; how many there are in the file, and how many entries are damaged.
+fn add_readable(roots: &mut RootCertStore, path: &Path) -> Result<(usize, usize), pem::Error> {
+    let (mut added, mut damaged, mut first) = (0, 0, None);
+    // It ends at an error of the disk, and goes on behind an entry that is none.
+    for certificate in CertificateDer::pem_file_iter(path)? {
+        match certificate {
+            Ok(certificate) => added += usize::from(roots.add(certificate).is_ok()),
+            Err(why) => {
+                damaged += 1;
+                first.get_or_insert(why);
+            }
+        }
+    }
+    if let Some(why) = first {
+        let path = path.display();
+        tracing::warn!(%path, damaged, added, "left out damaged certificate authorities: {why}");
+    }
+    Ok((added, damaged))
 }
 
 /// How many there are in the file.
@@ -101,6 +122,23 @@ mod tests {
             assert!(named, "{text:?}: {error}");
         }
         std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn of_the_hosts_authorities_one_that_is_damaged_hides_no_other() {
+        let made =
+            |name: &str| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap().cert.pem();
+        let damaged = "-----BEGIN CERTIFICATE-----\nno base64!\n-----END CERTIFICATE-----\n";
+        let torn = "-----BEGIN CERTIFICATE-----\nAAAA\n";
+        let text = [&made("a"), damaged, &made("b"), "no PEM\n", &made("c"), torn].concat();
+        let folder = std::env::temp_dir();
+        let path = folder.join(format!("loadline-damaged-authority-{}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        let read = add_readable(&mut RootCertStore::empty(), &path);
+        let strict = of_the_web(Some(&path));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(read.unwrap(), (3, 2));
+        assert!(matches!(strict, Err(TrustError::Authorities { .. })), "{strict:?}");
     }
 
     #[test]
