@@ -38,9 +38,9 @@ impl SecretStore {
     }
 
     /// Takes in what the controller sent; whether there was room for it. Values that came once
-    /// stay, whether newer ones come or can't be had any more: they are a task's for its life, so
-    /// that a container that starts again by its restart policy begins as it did at first, as on
-    /// ECS.
+    /// stay, whether newer ones come or can't be had any more: they are a task's for the life of
+    /// this agent, so that a container that starts again by its restart policy begins as it did at
+    /// first, as on ECS. The next agent has those of its own first session.
     pub fn put(&self, secrets: TaskSecrets, now_ms: u64) -> bool {
         let has_room = {
             let mut kept = self.lock();
