@@ -26,18 +26,12 @@ pub(super) fn checksum_matches(header: &Header) -> bool {
     stored == unsigned || stored == signed
 }
 
-/// An entry as its own header describes it. Where a record in front of it has its name, the header
-/// has only the beginning of that, which may end with a slash by chance.
-pub(super) fn entry(
-    header: &Header,
-    at: u64,
-    size: u64,
-    is_named_before: bool,
-) -> Result<Entry, TarError> {
-    let path = header.path_bytes().into_owned();
+/// An entry as its own header describes it, but for its name: where a record in front of it has
+/// that, the header has only its beginning, which may end with a slash by chance.
+pub(super) fn entry(header: &Header, at: u64, size: u64, path: Vec<u8>) -> Result<Entry, TarError> {
     let kind = match header.entry_type() {
         // Before POSIX a directory was a file whose name ends with a slash.
-        EntryType::Regular if !is_named_before && path.ends_with(b"/") => Kind::Directory,
+        EntryType::Regular if path.ends_with(b"/") => Kind::Directory,
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File,
         EntryType::Directory => Kind::Directory,
         EntryType::Symlink => Kind::Symlink,
@@ -89,7 +83,7 @@ fn number(bytes: &[u8]) -> Option<i128> {
 /// The PAX records that mean something for an image (pax(1), and GNU's and star's extensions).
 #[derive(Default)]
 pub(super) struct Pax {
-    pub(super) path: Option<Vec<u8>>,
+    path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     pub(super) size: Option<u64>,
     uid: Option<u64>,
@@ -160,10 +154,15 @@ impl Pax {
         Ok(())
     }
 
-    /// Puts the records over the header's fields. Says whether the sparse map is in the data.
+    /// The entry's name: of a sparse file, `path` is one for programs that do not know such files.
+    pub(super) fn take_path(&mut self) -> Option<Vec<u8>> {
+        let path = self.path.take();
+        self.sparse_name.take().or(path)
+    }
+
+    /// Puts the records over the header's other fields. Says whether the sparse map is in the data.
     pub(super) fn apply(self, entry: &mut Entry, at: u64) -> Result<bool, TarError> {
         let is_sparse = self.sparse_size.is_some() && entry.kind == Kind::File;
-        entry.path = self.sparse_name.or(self.path).unwrap_or(std::mem::take(&mut entry.path));
         entry.link = self.link.unwrap_or(std::mem::take(&mut entry.link));
         entry.uid = self.uid.unwrap_or(entry.uid);
         entry.gid = self.gid.unwrap_or(entry.gid);

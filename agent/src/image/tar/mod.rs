@@ -182,19 +182,17 @@ impl<R: Read> Reader<R> {
         header: &Header,
         at: u64,
         size: u64,
-        pending: Pending,
+        mut pending: Pending,
     ) -> Result<Entry, TarError> {
-        let is_named_before = pending.path.is_some() || pending.pax.path.is_some();
-        let mut entry = fields::entry(header, at, size, is_named_before)?;
+        let path = pending.pax.take_path().or(pending.path);
+        let path = path.unwrap_or_else(|| header.path_bytes().into_owned());
+        let mut entry = fields::entry(header, at, size, path)?;
         let stored = pending.pax.size.unwrap_or(size);
         if header.entry_type() == EntryType::GNUSparse {
             let (segments, real_size) = self.gnu_sparse(header, at)?;
             (entry.sparse, entry.size) = (Some(segments), real_size);
         }
         self.begin_data(if has_data(entry.kind) { stored } else { 0 });
-        if let Some(path) = pending.path {
-            entry.path = path;
-        }
         if let Some(link) = pending.link {
             entry.link = link;
         }

@@ -65,6 +65,21 @@ fn a_file_whose_long_name_is_cut_behind_a_slash_is_no_directory() {
 }
 
 #[test]
+fn a_regular_entry_whose_whole_name_ends_with_a_slash_is_a_directory() {
+    let long = "d".repeat(120) + "/";
+    let archive = Archive::new()
+        .file("short/", "")
+        .entry(EntryType::GNULongName, "././@LongLink", "", format!("{long}\0").as_bytes(), |_| {})
+        .file(&long[..100], "")
+        .pax(&[("path", long.as_bytes())])
+        .file("fake", "");
+    let entries = read(&archive.bytes()).unwrap();
+    let seen: Vec<_> = entries.iter().map(|(e, _)| (e.kind, &e.path[..])).collect();
+    let long = (Kind::Directory, long.as_bytes());
+    assert_eq!(seen, [(Kind::Directory, &b"short/"[..]), long, long]);
+}
+
+#[test]
 fn records_are_for_the_next_entry_only() {
     let archive = Archive::new().pax(&[("path", b"renamed")]).file("a", "1").file("b", "2");
     let names: Vec<_> = read(&archive.bytes()).unwrap().into_iter().map(|(e, _)| e.path).collect();
@@ -83,13 +98,18 @@ fn a_pax_sparse_file_has_its_map_in_front_of_its_data() {
         ("GNU.sparse.realsize", b"2000"),
     ];
     let text = String::from_utf8(data).unwrap();
-    let archive = Archive::new().pax(&records).file("fake", &text).file("next", "x");
-    let entries = read(&archive.bytes()).unwrap();
-    let (entry, data) = &entries[0];
-    assert_eq!((&entry.path[..], entry.size, &data[..]), (&b"real"[..], 2000, &b"abcde"[..]));
-    let segments = [Segment { offset: 0, bytes: 3 }, Segment { offset: 1000, bytes: 2 }];
-    assert_eq!(entry.sparse.as_deref(), Some(&segments[..]));
-    assert_eq!(entries[1].0.path, b"next");
+    // GNU tar's name for programs that do not know such files, cut where a header ends.
+    let cut = format!("{}/GNUSparseFile.1234/", "d".repeat(80));
+    assert_eq!(cut.len(), 100);
+    for fake in ["fake", &cut] {
+        let archive = Archive::new().pax(&records).file(fake, &text).file("next", "x");
+        let entries = read(&archive.bytes()).unwrap();
+        let (entry, data) = &entries[0];
+        assert_eq!((&entry.path[..], entry.size, &data[..]), (&b"real"[..], 2000, &b"abcde"[..]));
+        let segments = [Segment { offset: 0, bytes: 3 }, Segment { offset: 1000, bytes: 2 }];
+        assert_eq!((entry.kind, entry.sparse.as_deref()), (Kind::File, Some(&segments[..])));
+        assert_eq!(entries[1].0.path, b"next");
+    }
 }
 
 #[test]
