@@ -32,6 +32,7 @@ pub mod metadata;
 pub mod network;
 pub mod node;
 pub mod options;
+pub mod priority;
 pub mod rooted;
 pub mod rootfs;
 pub mod session;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use loadline_agent::hide;
 use loadline_agent::options::{Command, Options};
+use loadline_agent::priority::{self, Standing};
 use loadline_runtime::sys::malloc;
 use tracing_subscriber::EnvFilter;
 
@@ -35,12 +36,11 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> anyhow::Result<()> {
-    // Two threads: the agent mostly waits, and each thread costs memory.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(32)
-        .enable_all()
-        .build()?;
+    let standing = match options.command {
+        Command::Run(_) => Standing::Raised,
+        Command::Hollow(_) | Command::HollowPlot(_) => Standing::Usual,
+    };
+    let runtime = priority::runtime(standing)?;
     let ended = match options.command {
         Command::Run(run) => runtime.block_on(loadline_agent::daemon::run(*run)),
         Command::HollowPlot(plot) => loadline_agent::hollow::plot::run(&plot),

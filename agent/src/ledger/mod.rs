@@ -25,6 +25,7 @@ use loadline_model::TaskArn;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::priority;
 use crate::task::Task;
 
 /// Writes that wait for the disk.
@@ -141,7 +142,10 @@ impl Ledger {
         let path = file.path().to_owned();
         std::thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || writer::run(file, inbox))
+            .spawn(move || {
+                priority::raise("ledger");
+                writer::run(file, inbox);
+            })
             .map_err(io_error("start the thread of", &path))?;
         Ok((Self { jobs }, contents))
     }

@@ -30,9 +30,9 @@ use crate::board::Board;
 use crate::clock::now_ms;
 use crate::exec::Execs;
 use crate::metadata::{CredentialStore, Questions, SecretStore};
-use crate::node;
 use crate::text::chain;
 use crate::usage::Measured;
+use crate::{node, priority};
 
 /// How often HTTP/2 asks whether the other side is there, in seconds.
 const KEEPALIVE_S: u64 = 20;
@@ -260,6 +260,7 @@ impl Link {
         std::thread::Builder::new().name("session".to_owned()).spawn(move || {
             // Dropped also by a panic: whoever waits then hears of it.
             let _running: oneshot::Sender<()> = running;
+            priority::raise("session");
             runtime.block_on(self.run());
         })?;
         Ok(ended)

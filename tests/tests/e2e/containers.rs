@@ -1,12 +1,14 @@
 //! What a container of a task is: its environment, user, limits, and its end.
 
+use std::path::Path;
+
 use loadline_fixtures::debian;
 use loadline_tests::api::why_stopped;
 use loadline_tests::require::Facility;
 use loadline_tests::{kernel, require};
 use serde_json::{Value, json};
 
-use crate::world::{cluster, end};
+use crate::world::{cluster, end, ready, trapped};
 
 #[test]
 fn a_container_gets_what_its_definition_says_and_nothing_more() {
@@ -144,5 +146,45 @@ fn a_debian_container_runs_apt_get_and_id() {
     assert!(said[0].starts_with("apt 2."), "{said:?}");
     let last = said.last().unwrap();
     assert!(last.starts_with("uid=0(root) gid=0(root)"), "{said:?}");
+    end(cluster);
+}
+
+/// Fields of proc_pid_stat(5) after the name, which is the second.
+fn stat(file: &Path) -> Option<(String, Vec<String>)> {
+    // A thread that has ended meanwhile tells nothing.
+    let text = std::fs::read_to_string(file).ok()?;
+    let (name, rest) = text.rsplit_once(") ")?;
+    let name = name.split_once('(')?.1.to_owned();
+    Some((name, rest.split(' ').map(str::to_owned).collect()))
+}
+
+/// The name and niceness of each thread of a process.
+fn threads(pid: u64) -> Vec<(String, i32)> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let read = threads.filter_map(|thread| stat(&thread.unwrap().path().join("stat")));
+    read.map(|(name, fields)| (name, fields[16].parse().unwrap())).collect()
+}
+
+#[test]
+fn the_agents_own_threads_come_first_and_nothing_that_it_starts_does() {
+    require!("the_agents_own_threads_come_first_and_nothing_that_it_starts_does": Facility::Root);
+    let cluster = cluster(1024);
+    let tasks = trapped(&cluster, 1);
+    let started = ready(&cluster, &tasks);
+    let agent = threads(cluster.nodes[0].agent.as_ref().unwrap().id().into());
+    for raised in ["loadline-agent", "worker", "session", "ledger"] {
+        let mut of_name = agent.iter().filter(|(name, _)| name == raised).peekable();
+        assert!(of_name.peek().is_some(), "no {raised} in {agent:?}");
+        assert!(of_name.all(|(_, nice)| *nice == -10), "{raised} of {agent:?}");
+    }
+    let mut blocking = agent.iter().filter(|(name, _)| name.starts_with("blocking"));
+    assert!(blocking.all(|(_, nice)| *nice == 0), "{agent:?}");
+    let container = started.values().next().unwrap()[0];
+    let (_, fields) = stat(Path::new(&format!("/proc/{container}/stat"))).unwrap();
+    let supervisor: u64 = fields[1].parse().unwrap();
+    for pid in [container, supervisor] {
+        let threads = threads(pid);
+        assert!(threads.iter().all(|(_, nice)| *nice == 0), "process {pid}: {threads:?}");
+    }
     end(cluster);
 }
