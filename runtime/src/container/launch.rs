@@ -474,7 +474,12 @@ impl Launch<'_> {
         if !self.is_in_v2 {
             group.attach_v2(pid)?;
         }
-        self.lists = group.task_lists()?;
+        match group.task_lists() {
+            Ok(lists) => self.lists = lists,
+            // Whoever delegated a group may have thought of its other file only. Where that is not
+            // writable either, the error tells what to do.
+            Err(_) => group.attach_v1(pid)?,
+        }
         Ok(())
     }
 
