@@ -263,7 +263,7 @@ fn a_missing_rootfs_is_named() {
 
 #[test]
 fn a_missing_source_of_a_mount_is_named() {
-    refused("nosource", &["clone mount /nosuch", "no such file"], |_, config| {
+    refused("nosource", &["open mount /nosuch", "no such file"], |_, config| {
         push(
             &mut config["mounts"],
             json!({

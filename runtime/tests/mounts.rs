@@ -100,6 +100,29 @@ fn a_hook_of_the_host_mounts_in_the_container_by_the_roots_path() {
 
 /// What the bundle calls its root may be a link of the host's, which a hook finds as it is.
 #[test]
+fn mounts_are_listed_in_the_order_of_config_json() {
+    let Some(world) = World::new("order") else { return };
+    let host = world.path("host");
+    fs::create_dir(&host).unwrap();
+    let mut expected = Vec::new();
+    let out = world.shell("cat /proc/self/mountinfo", |config| {
+        let bind = |place: &str, word: &str| {
+            json!({ "destination": place, "type": "bind", "source": host, "options": [word] })
+        };
+        config["mounts"].as_array_mut().unwrap().insert(1, bind("/first", "rbind"));
+        mount(config, bind("/second", "bind"));
+        mount(config, json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs" }));
+        mount(config, bind("/third", "rbind"));
+        for mount in config["mounts"].as_array().unwrap() {
+            expected.push(mount["destination"].as_str().unwrap().to_owned());
+        }
+    });
+    let places = out.lines().filter_map(|line| line.split(' ').nth(4)).map(str::to_owned);
+    let listed: Vec<String> = places.filter(|place| expected.contains(place)).collect();
+    assert_eq!(listed, expected, "{out}");
+}
+
+#[test]
 fn hooks_of_the_host_find_a_root_that_is_a_link() {
     let Some(world) = World::new("hooklink") else { return };
     let link = world.bundle().join("link");

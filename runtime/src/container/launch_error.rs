@@ -116,7 +116,9 @@ pub(super) const NO_PROCESS: &str = "a limit of processes is reached: raise \
 /// What an operator can do about the errors that the kernel words worst.
 pub(super) fn hint(step: &str, error: &StepError) -> Option<&'static str> {
     let word = step.split(' ').next().unwrap_or_default();
-    let is_tree = step.starts_with("clone tree ") || step.starts_with("clone mount ");
+    let words = ["clone tree ", "clone mount ", "open tree ", "open mount "];
+    let is_namespace = step.contains(" namespace ");
+    let is_tree = !is_namespace && words.iter().any(|words| step.starts_with(words));
     if let StepError::Exec(_, Cause::Exec(Errno::ENOENT)) = error {
         return Some(NO_INTERPRETER);
     }
@@ -131,11 +133,11 @@ pub(super) fn hint(step: &str, error: &StepError) -> Option<&'static str> {
     }
     let StepError::Cause(Cause::Kernel(errno)) = error else { return None };
     match (word, errno) {
-        ("clone", Errno::ENOENT) if is_tree => Some("the host has no such path"),
-        ("clone", Errno::EMFILE) if is_tree => {
+        (_, Errno::ENOENT) if is_tree => Some("the host has no such path"),
+        (_, Errno::EMFILE) if is_tree => {
             Some("each bind mount takes a descriptor: raise RLIMIT_NOFILE of the runtime's caller")
         }
-        ("clone", errno) if is_tree && *errno != Errno::ENOSYS => None,
+        (_, errno) if is_tree && *errno != Errno::ENOSYS => None,
         ("clone", Errno::EPERM) => Some(
             "user namespaces may be forbidden: see sysctl kernel.unprivileged_userns_clone, \
              kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces",
@@ -191,10 +193,9 @@ mod tests {
         says("await the container being ready", &StepError::Died, "OOM killer");
         let options = "one of these options";
         says("mount tmpfs on /dev nosuidd", &kernel(Errno::EINVAL), options);
-        says("clone tree /a as #1", &kernel(Errno::EMFILE), "RLIMIT_NOFILE");
+        says("open mount /a as #1", &kernel(Errno::EMFILE), "RLIMIT_NOFILE");
         says("clone with new namespaces: user", &kernel(Errno::EPERM), "forbidden");
-        let of_host =
-            ["mount bind /a from #1 on /b", "mount rbind /a on /b", "clone tree /a as #1"];
+        let of_host = ["mount bind /a from #1 on /b", "mount rbind /a on /b", "open tree /a as #1"];
         for step in of_host {
             assert_eq!(hint(step, &kernel(Errno::EINVAL)), None, "{step}");
         }

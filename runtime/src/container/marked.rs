@@ -24,7 +24,7 @@ use super::record::boot_ticks;
 use crate::init::mountinfo::{LAYERS_MAX, Mounted};
 use crate::init::procfs::Procfs;
 use crate::init::sync::Cause;
-use crate::sys::mount::mount_id;
+use crate::sys::mount::place_of;
 use crate::sys::process::{Clone3, Side, clone3, exit_now};
 
 /// How to find them.
@@ -112,7 +112,7 @@ impl Marked {
             let Some(mark) = mark else { return Ok(()) };
             let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
             let top = open_file(&mark.place, flags)?;
-            if !lies_on(&mounts, mount_id(top.as_fd())?, mark.id) {
+            if !lies_on(&mounts, place_of(top.as_fd())?.mount, mark.id) {
                 // Something of the host's hides the place.
                 return Err(Errno::EBUSY.into());
             }

@@ -193,7 +193,7 @@ fn prepare_root(rootfs: &Path, plan: &Plan) -> Result<(), Error> {
         // What is inside another mount is there when that is.
         if !hidden.iter().any(|above| target.path.starts_with(above)) {
             let kind = match content {
-                Content::HostTree { path, .. } | Content::ClonedTree { path, .. }
+                Content::HostTree { path, .. } | Content::OpenedTree { path, .. }
                     if !path.is_dir() =>
                 {
                     rooted::Make::File

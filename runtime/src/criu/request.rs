@@ -81,7 +81,7 @@ pub fn externals(plan: &Plan) -> Vec<External> {
     let of = |step: &ChildStep| {
         let (inside, outside, is_mask) = match step {
             ChildStep::Mount {
-                content: Content::HostTree { path, .. } | Content::ClonedTree { path, .. },
+                content: Content::HostTree { path, .. } | Content::OpenedTree { path, .. },
                 target,
                 ..
             } => (&target.path, path.clone(), false),

@@ -75,6 +75,8 @@ struct Init<'p> {
     start: Start,
     /// The root filesystem's mount.
     root: Option<OwnedFd>,
+    /// Slots of trees of the host that are open and not cloned yet.
+    uncloned: Vec<Slot>,
     /// A procfs that shows this process's pid namespace.
     procfs: Option<Procfs>,
     /// The mounts of /proc and /sys, with their places: what is hidden there is found from them, as
@@ -109,6 +111,7 @@ pub fn run(plan: &Plan, start: Start) -> ! {
         plan,
         start,
         root: None,
+        uncloned: Vec::new(),
         procfs: None,
         kernel_mounts: Vec::new(),
         tmpfs: Vec::new(),
@@ -235,8 +238,8 @@ impl Init<'_> {
             S::Propagate { propagation } => root::propagate(*propagation),
             S::OpenRoot { path } => self.open_root(path),
             S::TakeRoot { slot, .. } => self.take_root(*slot),
-            S::CloneTree { slot, path, recursive, set, clear } => {
-                self.clone_tree(*slot, path, *recursive, (*set, *clear))
+            S::OpenTree { slot, path, recursive, cloning } => {
+                self.open_source(*slot, path, *recursive, *cloning)
             }
             S::AttachRoot { at } => self.attach_root(at),
             S::UseRoot => self.use_root(),

@@ -161,7 +161,13 @@ impl Init<'_> {
                 parameters.extend(mode.map(|mode| (c"mode".to_owned(), Some(mode))));
                 return filesystem(kind, source.as_deref(), &parameters, read_only, set);
             }
-            Content::ClonedTree { slot, .. } => self.take_slot(*slot)?,
+            Content::OpenedTree { slot, recursive, .. } => {
+                let tree = self.take_slot(*slot)?;
+                if self.uncloned.contains(slot) {
+                    return Ok(clone_tree(tree.as_fd(), c"", *recursive, change)?);
+                }
+                tree
+            }
             Content::HostTree { path, recursive } => {
                 return Ok(host_tree(path, *recursive, change)?);
             }
@@ -370,7 +376,7 @@ fn filesystem_with_long_options(
 }
 
 /// Clones a tree of the host, with these attributes.
-pub(super) fn host_tree(path: &Path, recursive: bool, change: SetAttr) -> Result<OwnedFd, Errno> {
+fn host_tree(path: &Path, recursive: bool, change: SetAttr) -> Result<OwnedFd, Errno> {
     let path = c_path(path);
     if change.set | change.clear != 0 {
         return clone_tree(AT_FDCWD, &path, recursive, change);

@@ -9,20 +9,19 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::mount::{MntFlags, umount2};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 use nix::unistd::{chdir, chroot, fchdir};
 
 use super::mountinfo::{LAYERS_MAX, Mounted};
-use super::mounts::host_tree;
 use super::sync::Cause;
 use super::{Done, Init};
-use crate::plan::{RootPlace, Slot};
+use crate::plan::{Cloning, RootPlace, Slot};
 use crate::spec::Propagation;
 use crate::sys::mount::{
-    AT_RECURSIVE, Attr, OPEN_TREE_CLONE, SetAttr, fsconfig_create, fsconfig_string, fsmount,
-    fsopen, mount_id, mount_setattr, mount_setattr_at, move_mount, move_mount_by_links,
-    move_mount_to, open_tree, pivot_root_here,
+    AT_RECURSIVE, OPEN_TREE_CLONE, SetAttr, clone_tree, fsconfig_create, fsconfig_string, fsmount,
+    fsopen, mount_setattr, mount_setattr_at, move_mount, move_mount_by_links, move_mount_to,
+    open_tree, pivot_root_here, place_at, place_of,
 };
 
 /// Sets the propagation of all mounts that this namespace copied from the host.
@@ -76,16 +75,26 @@ impl Init<'_> {
         Ok(())
     }
 
-    /// Clones a tree of the host for a later mount.
-    pub(super) fn clone_tree(
+    /// Opens a tree of the host for a later mount, or clones it.
+    pub(super) fn open_source(
         &mut self,
         slot: Slot,
         path: &Path,
         recursive: bool,
-        (set, clear): (Attr, Attr),
+        cloning: Cloning,
     ) -> Done {
-        let change = SetAttr { set, clear, ..SetAttr::default() };
-        self.start.slots[slot.0] = Some(host_tree(path, recursive, change)?);
+        let mut tree = open_tree(AT_FDCWD, &crate::plan::c_path(path), 0)?;
+        let is_cloned = match cloning {
+            Cloning::Now => true,
+            Cloning::WhenMounted => false,
+            Cloning::NowIfRoot => place_of(tree.as_fd())? == place_at(AT_FDCWD, c"/")?,
+        };
+        if is_cloned {
+            tree = clone_tree(tree.as_fd(), c"", recursive, SetAttr::default())?;
+        } else {
+            self.uncloned.push(slot);
+        }
+        self.start.slots[slot.0] = Some(tree);
         Ok(())
     }
 
@@ -112,7 +121,7 @@ impl Init<'_> {
     /// nowhere else, and goes with it.
     fn attach_root_on_mark(&mut self, at: &Path) -> Done {
         let place = handle(at)?;
-        if is_same(&place, &handle(Path::new("/"))?)? {
+        if place_of(place.as_fd())? == place_at(AT_FDCWD, c"/")? {
             return Err(Errno::EBUSY.into());
         }
         // What is mounted below it must not arrive where it was cloned from.
@@ -165,7 +174,7 @@ impl Init<'_> {
     /// Everything that is mounted on the old root, but for the new one. Paths still begin at the
     /// old root, so nothing of the container's is reached by them.
     fn detach_mounts_of_the_host(&mut self) -> Done {
-        let new_root = u32::try_from(mount_id(self.root()?)?).map_err(|_| Errno::EINVAL)?;
+        let new_root = u32::try_from(place_of(self.root()?)?.mount).map_err(|_| Errno::EINVAL)?;
         for _ in 0..LAYERS_MAX {
             let text = self.of_this_process("mountinfo")?;
             let mounts = Mounted::parse_all(&text).ok_or(Errno::EINVAL)?;
@@ -207,11 +216,6 @@ impl Init<'_> {
 fn to(propagation: Propagation) -> SetAttr {
     let Propagation { flag, recursive } = propagation;
     SetAttr { propagation: flag, recursive, ..SetAttr::default() }
-}
-
-fn is_same(one: &OwnedFd, other: &OwnedFd) -> Result<bool, Errno> {
-    let (one, other) = (fstat(one)?, fstat(other)?);
-    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
 }
 
 fn handle(path: &Path) -> Result<OwnedFd, Cause> {

@@ -35,7 +35,8 @@ use crate::spec::{CapMask, NamespaceKind, Propagation, Spec};
 use builder::Builder;
 pub use exec::{Inside, plan_exec};
 pub use step::{
-    ChildStep, Content, Finding, ParentStep, Program, RdtGroup, RdtMake, RootPlace, Slot, Target,
+    ChildStep, Cloning, Content, Finding, ParentStep, Program, RdtGroup, RdtMake, RootPlace, Slot,
+    Target,
 };
 
 /// What the command line asks, beyond config.json.

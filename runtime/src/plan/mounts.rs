@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::step::{ChildStep, Content, Finding, ParentStep, RootPlace, Target};
+use super::step::{ChildStep, Cloning, Content, Finding, ParentStep, RootPlace, Target};
 use super::{Builder, CgroupPlan, Console, DEFAULT_PROPAGATION};
 use crate::cgroup::{Mode, Version};
 use crate::spec::{
@@ -105,25 +105,24 @@ fn is_late(mount: &Mount) -> bool {
     }
 }
 
-/// Whether these can come after everything else: nothing that follows the first of them is on the
-/// way to one, or below, but for what is covered last.
+/// Whether these can come after everything else: they are the last, so the mounts are made in the
+/// order of config.json, and nothing else is on the way to one, or below, but for what is covered
+/// last.
 pub(super) fn can_be_late(b: &Builder<'_>) -> bool {
     let spec = b.spec;
     let Some(first) = spec.mounts.iter().position(is_late) else { return true };
-    let (late, others): (Vec<&Mount>, Vec<&Mount>) =
-        spec.mounts[first..].iter().partition(|mount| is_late(mount));
+    let late = &spec.mounts[first..];
     let cwd = crate::spec::inside(Path::new(OsStr::from_bytes(spec.process.cwd.to_bytes())));
-    let others = others.iter().map(|mount| mount.destination.as_path());
-    let others = others
-        .chain(spec.linux.devices.iter().map(|device| device.path.as_path()))
-        .chain(Some(cwd.as_path()).filter(|cwd| *cwd != Path::new("")));
+    let devices = spec.linux.devices.iter().map(|device| device.path.as_path());
+    let others = devices.chain(Some(cwd.as_path()).filter(|cwd| *cwd != Path::new("")));
     let covers = [&spec.linux.readonly_paths, &spec.linux.masked_paths];
     let above = |late: &Path| covers.into_iter().flatten().any(|path| late.starts_with(path));
     let others: Vec<&Path> = others.collect();
-    late.iter().map(|mount| mount.destination.as_path()).all(|late| {
-        !above(late)
-            && !others.iter().any(|other| late.starts_with(other) || other.starts_with(late))
-    })
+    late.iter().all(is_late)
+        && late.iter().map(|mount| mount.destination.as_path()).all(|late| {
+            !above(late)
+                && !others.iter().any(|other| late.starts_with(other) || other.starts_with(late))
+        })
 }
 
 fn one(b: &mut Builder<'_>, mount: &Mount, cgroup: Option<&CgroupPlan>) {
@@ -165,9 +164,8 @@ fn one(b: &mut Builder<'_>, mount: &Mount, cgroup: Option<&CgroupPlan>) {
     }
 }
 
-/// A tree of the host. It is cloned before the root is attached, whatever its path says: one that
-/// leads above the place of the root, be it by links or `..`, would be cloned with the container's
-/// root on it, and with a procfs in that whose parts nobody closes or hides.
+/// A tree of the host. It is looked up before the root is attached, whatever its path says: one
+/// that leads above the place of the root, be it by links or `..`, must not show the container's.
 fn bind(
     b: &mut Builder<'_>,
     mount: &Mount,
@@ -188,13 +186,16 @@ fn bind(
             mount.options.propagation.insert(0, (libc::MS_SLAVE, true));
         }
     } else {
-        // With the attributes, which one call sets where the kernel has it.
-        let set = std::mem::take(&mut mount.options.set);
-        let clear = std::mem::take(&mut mount.options.clear);
+        let is_on_root = b.creates(NamespaceKind::Mount) && !is_seen_by_hooks(b);
+        let cloning = match (recursive, is_on_root) {
+            (false, _) => Cloning::WhenMounted,
+            (true, true) => Cloning::NowIfRoot,
+            (true, false) => Cloning::Now,
+        };
         let path = path.clone();
-        before_attach(b, ChildStep::CloneTree { slot, path, recursive, set, clear });
+        before_attach(b, ChildStep::OpenTree { slot, path, recursive, cloning });
     }
-    push(b, Content::ClonedTree { slot, path, recursive }, &mount, Finding::MakeMissing);
+    push(b, Content::OpenedTree { slot, path, recursive }, &mount, Finding::MakeMissing);
 }
 
 /// Whether a mount is read-only only in the end: a tmpfs in which places of other mounts or devices

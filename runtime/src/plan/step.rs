@@ -9,7 +9,6 @@ use crate::spec::{
     Propagation, Rlimit, Scheduler, Tmpcopyup,
 };
 use crate::sys::creds::CapSets;
-use crate::sys::mount::Attr;
 
 /// A descriptor that one step opens and another uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,9 +151,9 @@ pub enum Finding {
 pub enum Content {
     /// A path of the host, looked up by the child when it is mounted: a cgroup.
     HostTree { path: PathBuf, recursive: bool },
-    /// A tree that was cloned before: by the parent, or by the child while nothing of the container
-    /// was attached.
-    ClonedTree { slot: Slot, path: PathBuf, recursive: bool },
+    /// A tree that was opened or cloned before: cloned by the parent, or opened by the child while
+    /// nothing of the container was attached.
+    OpenedTree { slot: Slot, path: PathBuf, recursive: bool },
     /// A new filesystem.
     Filesystem {
         kind: CString,
@@ -162,6 +161,18 @@ pub enum Content {
         parameters: Vec<(CString, Option<CString>)>,
         copy_up: Tmpcopyup,
     },
+}
+
+/// When an opened tree is cloned. A tree in which the container's root is attached would be cloned
+/// with that, and with a procfs on it whose parts nobody closes or hides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cloning {
+    /// At once.
+    Now,
+    /// When it is mounted: mountinfo lists mounts in the order in which they were made (Linux 6.8).
+    WhenMounted,
+    /// At once if it is the host's root, where the container's is attached.
+    NowIfRoot,
 }
 
 /// The program that is executed.
@@ -234,8 +245,8 @@ pub enum ChildStep {
     OpenRoot { path: PathBuf },
     /// Takes the root filesystem's tree that the parent cloned.
     TakeRoot { slot: Slot, path: PathBuf },
-    /// Clones a mount tree of the host, detached, with these attributes (`MOUNT_ATTR_*`).
-    CloneTree { slot: Slot, path: PathBuf, recursive: bool, set: Attr, clear: Attr },
+    /// Opens a mount tree of the host that is mounted later.
+    OpenTree { slot: Slot, path: PathBuf, recursive: bool, cloning: Cloning },
     /// Attaches the root filesystem, so that it can become the root.
     AttachRoot { at: RootPlace },
     /// Mounts.

@@ -371,11 +371,14 @@ fn what_shows_network_and_cgroup_is_mounted_last_where_nothing_lies_below() {
     let hook = json!({ "createContainer": [{ "path": "/bin/hook" }] });
     let mut with_bind = template();
     push(&mut with_bind["mounts"], bind);
+    // Mounts are made in the order of config.json.
+    let mut with_more = template();
+    push(&mut with_more["mounts"], json!({ "destination": "/data", "type": "tmpfs" }));
     let mut with_hook = template();
     with_hook["hooks"] = hook;
     let mut with_cover = template();
     push(&mut with_cover["linux"]["readonlyPaths"], json!("/sys"));
-    for config in [with_bind, with_hook, with_cover] {
+    for config in [with_bind, with_more, with_hook, with_cover] {
         let early = order(config);
 
         assert!(early[1] < early[3], "{early:?}");
@@ -418,7 +421,7 @@ fn the_program_is_executed_only_after_its_record_is_written() {
 
 /// Else one above the place of the root would be cloned with it.
 #[test]
-fn trees_of_the_host_are_cloned_before_anything_is_attached() {
+fn trees_of_the_host_are_opened_before_anything_is_attached() {
     let bind = |source: &str, options: &[&str]| {
         let place = "/data";
         json!({ "destination": place, "type": "bind", "source": source, "options": options })
@@ -431,11 +434,11 @@ fn trees_of_the_host_are_cloned_before_anything_is_attached() {
         let printed = printed(config.clone(), &hybrid(), &ask(Begin::AtOnce));
         let words = [
             "open root /bundles/web/rootfs",
-            "clone tree / as #0 ro",
-            "clone mount /bundles/web/below as #1",
+            "open tree / as #0 and clone it",
+            "open mount /bundles/web/below as #1",
             "attach root",
             "mount proc",
-            "mount rbind / from #0 on /data rprivate",
+            "mount rbind / from #0 on /data ro rprivate",
             "mount bind /bundles/web/below from #1 on /data",
         ];
         let found: Option<Vec<usize>> = positions(&printed, &words).into_iter().collect();

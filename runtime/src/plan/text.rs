@@ -5,9 +5,9 @@ use std::fmt;
 use std::path::Path;
 
 use super::step::{
-    ChildStep, Content, Finding, ParentStep, RdtGroup, RdtMake, RootPlace, Slot, Target,
+    ChildStep, Cloning, Content, Finding, ParentStep, RdtGroup, RdtMake, RootPlace, Slot, Target,
 };
-use crate::spec::{Device, DeviceKind, Hook, IdMap, MountOptions, OptionText, Rlimit, Tmpcopyup};
+use crate::spec::{Device, DeviceKind, Hook, IdMap, OptionText, Rlimit, Tmpcopyup};
 
 impl fmt::Display for ParentStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -159,10 +159,14 @@ impl ChildStep {
             S::Propagate { propagation } => write!(f, "propagate / {propagation}"),
             S::OpenRoot { path } => write!(f, "open root {}", path.display()),
             S::TakeRoot { slot, path } => write!(f, "take root {} from {slot}", path.display()),
-            S::CloneTree { slot, path, recursive, set, clear } => {
-                fmt_clone(*slot, path, *recursive, f)?;
-                let (set, clear) = (*set, *clear);
-                write!(f, "{}", OptionText(&MountOptions { set, clear, ..MountOptions::default() }))
+            S::OpenTree { slot, path, recursive, cloning } => {
+                let what = if *recursive { "tree" } else { "mount" };
+                write!(f, "open {what} {} as {slot}", path.display())?;
+                f.write_str(match cloning {
+                    Cloning::WhenMounted => "",
+                    Cloning::Now => " and clone it",
+                    Cloning::NowIfRoot => " and clone it if it is the root",
+                })
             }
             S::AttachRoot { at: RootPlace::Root } => f.write_str("attach root"),
             S::AttachRoot { at: RootPlace::Path(at) } => {
@@ -270,7 +274,7 @@ impl fmt::Display for Content {
             Content::HostTree { path, recursive } => {
                 write!(f, "{} {}", word(recursive), path.display())
             }
-            Content::ClonedTree { slot, path, recursive } => {
+            Content::OpenedTree { slot, path, recursive } => {
                 write!(f, "{} {} from {slot}", word(recursive), path.display())
             }
             Content::Filesystem { kind, source, .. } => {

@@ -216,26 +216,42 @@ pub fn set_attribute(file: BorrowedFd<'_>, name: &CStr, value: &CStr) -> Result<
     .map(drop)
 }
 
-/// The number by which mountinfo lists the mount that a descriptor is open on (`statx(2)`, Linux
-/// 5.8).
+/// A place among the mounts of a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MountPlace {
+    /// The number by which mountinfo lists the mount.
+    pub mount: u64,
+    /// The number of the file in it.
+    pub inode: u64,
+}
+
+/// The place that a descriptor is open on (`statx(2)`, Linux 5.8).
 ///
 /// # Errors
 /// The kernel's errno; `ENOSYS` where the kernel does not tell.
-pub fn mount_id(fd: BorrowedFd<'_>) -> Result<u64> {
+pub fn place_of(fd: BorrowedFd<'_>) -> Result<MountPlace> {
+    place_at(fd, c"")
+}
+
+/// The place that a path leads to.
+///
+/// # Errors
+/// As [`place_of`].
+pub fn place_at(dir: BorrowedFd<'_>, path: &CStr) -> Result<MountPlace> {
+    const STATX_INO: u32 = 0x100;
     const STATX_MNT_ID: u32 = 0x1000;
     // SAFETY: `statx` is a plain structure of integers, for which all zeroes is a value.
     let mut found: libc::statx = unsafe { std::mem::zeroed() };
-    let (fd, flags) = (fd.as_raw_fd(), libc::AT_EMPTY_PATH);
-    // SAFETY: the path is a NUL-terminated literal, and `found` lives until return.
+    let (dir, flags) = (dir.as_raw_fd(), libc::AT_EMPTY_PATH);
+    // SAFETY: `path` is a live NUL-terminated string, and `found` lives until return.
     check(unsafe {
-        let path = c"".as_ptr();
-        libc::syscall(libc::SYS_statx, fd, path, flags, STATX_MNT_ID, &raw mut found)
+        let (path, mask) = (path.as_ptr(), STATX_INO | STATX_MNT_ID);
+        libc::syscall(libc::SYS_statx, dir, path, flags, mask, &raw mut found)
     })?;
     if found.stx_mask & STATX_MNT_ID == 0 {
-        Err(super::Errno::ENOSYS)
-    } else {
-        Ok(found.stx_mnt_id)
+        return Err(super::Errno::ENOSYS);
     }
+    Ok(MountPlace { mount: found.stx_mnt_id, inode: found.stx_ino })
 }
 
 /// What `mount_setattr(2)` changes.
