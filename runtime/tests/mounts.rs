@@ -123,6 +123,18 @@ fn mounts_are_listed_in_the_order_of_config_json() {
 }
 
 #[test]
+fn a_hook_of_create_container_runs_in_the_root() {
+    let Some(world) = World::new("hookdir") else { return };
+    let script = "mkdir ./by-hook && mount -t tmpfs by-hook ./by-hook";
+    let out = world.shell("grep -c by-hook /proc/self/mountinfo", |config| {
+        config["root"]["readonly"] = json!(false);
+        config["hooks"] = json!({ "createContainer": [
+            { "path": "/bin/sh", "args": ["sh", "-c", script] }] });
+    });
+    assert_eq!(out, "1\n");
+}
+
+#[test]
 fn hooks_of_the_host_find_a_root_that_is_a_link() {
     let Some(world) = World::new("hooklink") else { return };
     let link = world.bundle().join("link");

@@ -118,7 +118,7 @@ fn a_slice_that_is_frozen_takes_no_container() {
     std::fs::write(&file, still).unwrap();
     let ran = run(&world);
     std::fs::write(&file, moving).unwrap();
-    assert!(ran.code == 1 && ran.err.contains("it is frozen"), "{ran:?}");
+    assert!(ran.code == 1 && ran.err.contains("cgroup unexpectedly frozen"), "{ran:?}");
     world.assert_nothing_is_left();
     let ran = run(&world);
     assert_eq!(ran.code, 0, "{ran:?}");

@@ -70,8 +70,9 @@ pub enum Error {
     },
     /// The group, or one above it, is frozen.
     #[error(
-        "create the cgroup {}: it is frozen, so that a process which joined it would stand still \
-         for ever; thaw it and the groups above it, or choose another cgroupsPath", path.display()
+        "create the cgroup {}: the container's cgroup unexpectedly frozen, so that a process which \
+         joined it would stand still for ever; thaw it and the groups above it, or choose another \
+         cgroupsPath", path.display()
     )]
     Frozen {
         /// The group's directory.

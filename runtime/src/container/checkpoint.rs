@@ -48,7 +48,8 @@ pub fn checkpoint(
     let work = asked.common.work_path.as_deref().map(make).transpose()?;
     if let Some(parent) = &asked.parent_path {
         let path = asked.common.image_path.join(parent);
-        fs::metadata(&path).map_err(|source| Error::io("find earlier images", path, source))?;
+        fs::metadata(&path)
+            .map_err(|source| Error::io("--parent-path: find earlier images", path, source))?;
     }
     let (spec, plan) = decided(&record)?;
     let running = Running {

@@ -93,7 +93,7 @@ pub enum Error {
     #[error("container not paused")]
     NotPaused,
     /// Not in this state: `exec`.
-    #[error("cannot exec in a container that has {}{}", .0.has_been(), exec_hint(*.0))]
+    #[error("cannot exec in a {}", exec_hint(*.0))]
     CannotExec(Status),
     /// Not in this state: `checkpoint`.
     #[error("cannot checkpoint a container that has {}", .0.has_been())]
@@ -267,10 +267,12 @@ fn killed_hint(signal: nix::sys::signal::Signal) -> &'static str {
     }
 }
 
-fn exec_hint(status: Status) -> &'static str {
+fn exec_hint(status: Status) -> String {
     match status {
-        Status::Paused => " (use --ignore-paused to override)",
-        Status::Creating | Status::Created | Status::Running | Status::Stopped => "",
+        Status::Paused => "paused container (use --ignore-paused to override)".to_owned(),
+        Status::Creating | Status::Created | Status::Running | Status::Stopped => {
+            format!("container that has {}", status.has_been())
+        }
     }
 }
 

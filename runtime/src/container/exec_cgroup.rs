@@ -70,7 +70,9 @@ impl SubCgroup {
             match component {
                 Component::Normal(name) => inner.push(name),
                 Component::RootDir | Component::CurDir => {}
-                Component::ParentDir | Component::Prefix(_) => return Err("`..` is not allowed"),
+                Component::ParentDir | Component::Prefix(_) => {
+                    return Err(".. is not a sub cgroup path");
+                }
             }
         }
         let controllers: Vec<&str> = controllers;

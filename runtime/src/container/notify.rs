@@ -15,8 +15,10 @@ use crate::seccomp::Listener;
 
 /// The listener could not be handed over.
 #[derive(Debug, thiserror::Error)]
-#[error("send the seccomp listener to {}", .path.display())]
+#[error("send the seccomp listener to {}: {step}", .path.display())]
 pub struct NotifyError {
+    /// What was done.
+    step: &'static str,
     /// `linux.seccomp.listenerPath`.
     pub path: PathBuf,
     #[source]
@@ -57,9 +59,12 @@ pub(super) fn hand_over(
         state,
     };
     let text = serde_json::to_vec(&told).map_err(|_| Errno::EINVAL);
-    let sent = text.and_then(|text| {
-        let connection = message::connect(&to.path)?;
-        message::send_fd(connection.as_fd(), &text, fd)
-    });
-    sent.map_err(|source| NotifyError { path: to.path.clone(), source: source.into() })
+    let failed = |step| {
+        let path = to.path.clone();
+        move |source: Errno| NotifyError { step, path, source: source.into() }
+    };
+    let text = text.map_err(failed("write"))?;
+    let connected = message::connect(&to.path);
+    let connection = connected.map_err(failed("failed to connect with seccomp agent"))?;
+    message::send_fd(connection.as_fd(), &text, fd).map_err(failed("send"))
 }

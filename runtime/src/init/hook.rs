@@ -6,7 +6,7 @@ use std::io::{Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -84,8 +84,10 @@ impl std::fmt::Display for Output<'_> {
 /// Whose files the hooks' programs are.
 #[derive(Clone, Copy, Debug)]
 pub enum Files<'a> {
-    /// The host's.
+    /// The host's. They run in the bundle.
     Host,
+    /// The host's. They run in this process's working directory.
+    HostHere,
     /// The container's, whose program and environment these are: it must not get at the runtime's
     /// executable through them, nor at more than the program's capabilities and system calls.
     Container(&'a Program, &'a [CString]),
@@ -114,13 +116,20 @@ fn one(index: usize, hook: &Hook, state: &State, files: Files<'_>) -> Result<(),
     let index = u8::try_from(index).unwrap_or(u8::MAX);
     let mut output = String::new();
     let done = match files {
-        Files::Host => run(index, hook, state, &mut output),
+        Files::Host => run(index, hook, state, Some(&state.bundle), &mut output),
+        Files::HostHere => run(index, hook, state, None, &mut output),
         Files::Container(program, env) => run_sealed(index, hook, state, program, env),
     };
     done.map_err(|cause| HookFailure { path: hook.path.clone(), cause, output })
 }
 
-fn run(index: u8, hook: &Hook, state: &State, output: &mut String) -> Result<(), Cause> {
+fn run(
+    index: u8,
+    hook: &Hook,
+    state: &State,
+    dir: Option<&Path>,
+    output: &mut String,
+) -> Result<(), Cause> {
     let input = input(state)?;
     let (mut tail, far) = Tail::new()?;
     let mut command = Command::new(&hook.path);
@@ -138,8 +147,8 @@ fn run(index: u8, hook: &Hook, state: &State, output: &mut String) -> Result<(),
             command.env(std::ffi::OsStr::from_bytes(&entry[..at]), bytes(value));
         }
     }
-    if state.bundle.is_dir() {
-        command.current_dir(&state.bundle);
+    if let Some(dir) = dir.filter(|dir| dir.is_dir()) {
+        command.current_dir(dir);
     }
     command.stdin(input).stdout(far.try_clone().map_err(errno)?).stderr(far);
     let mut child = command.spawn().map_err(errno)?;

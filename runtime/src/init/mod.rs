@@ -329,6 +329,11 @@ impl Init<'_> {
                 env = exec::environment(program, self.program.as_ref());
                 hook::Files::Container(program, &env)
             }
+            // In the container's root, where runc runs them.
+            HookKind::CreateContainer if self.root.is_some() => {
+                nix::unistd::fchdir(self.root()?)?;
+                hook::Files::HostHere
+            }
             _ => hook::Files::Host,
         };
         hook::run_all(hooks, &state, files).map_err(|failure| failure.cause)

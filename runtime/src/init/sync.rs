@@ -105,7 +105,7 @@ impl fmt::Display for Cause {
             Cause::NoProgram => f.write_str("executable file not found in $PATH"),
             Cause::ParentGone => f.write_str("the runtime ended meanwhile"),
             Cause::HookFailed(index, code) => {
-                write!(f, "hook {index} failed with exit status {code}")
+                write!(f, "error running hook #{index}: exit status {code}")
             }
             Cause::HookTimedOut(index) => write!(f, "hook {index} took longer than its timeout"),
             Cause::Injected => f.write_str("failure injected by a test"),

@@ -140,7 +140,7 @@ pub enum Refused {
     #[error("linux.cgroupsPath")]
     CgroupPath(#[source] cgroup::Error),
     /// The cgroup's limits.
-    #[error("linux.resources")]
+    #[error("invalid configuration: linux.resources")]
     Resources(#[source] cgroup::Refusals),
 }
 

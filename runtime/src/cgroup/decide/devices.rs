@@ -116,10 +116,14 @@ fn access(letters: Option<&str>) -> Result<Access, String> {
             'r' => access.read = true,
             'w' => access.write = true,
             'm' => access.mknod = true,
-            other => return Err(format!("access letter {other:?} is none of r, w, m")),
+            // Left out and told, as in runc; it can only be a slip, and gives nothing.
+            _ => {}
         }
     }
-    Ok(access)
+    match access.read || access.write || access.mknod {
+        true => Ok(access),
+        false => Err(format!("access {letters:?} has none of r, w, m")),
+    }
 }
 
 pub(super) fn decide(draft: &mut Draft<'_>, configured: &[LinuxDeviceCgroup]) {
@@ -130,6 +134,10 @@ pub(super) fn decide(draft: &mut Draft<'_>, configured: &[LinuxDeviceCgroup]) {
             return;
         }
     };
+    let letters = |device: &LinuxDeviceCgroup| device.access().clone().unwrap_or_default();
+    if configured.iter().any(|device| letters(device).contains(|letter| !"rwm".contains(letter))) {
+        draft.note("devices[].access", "letters other than r, w and m stand for nothing");
+    }
     if !ends_open(&rules) {
         rules.extend(default_rules());
     }

@@ -290,12 +290,19 @@ fn what_v1_cannot_carve_out_is_refused_there_only() {
 fn bad_device_rules_are_refused() {
     for (bad, why) in [
         (json!({"allow": true, "type": "p"}), "FIFO"),
-        (json!({"allow": true, "access": "rx"}), "'x'"),
+        (json!({"allow": true, "access": "x"}), "\"x\" has none of"),
         (json!({"allow": true, "type": "c", "major": -2}), "out of range"),
     ] {
         let text = outcome(&v2(), &Current::default(), &json!({"devices": [bad]}));
         assert!(text.starts_with("refused: devices: ") && text.contains(why), "{text}");
     }
+}
+
+#[test]
+fn letters_that_stand_for_nothing_are_left_out_and_noted() {
+    let rule = json!({"allow": false, "type": "c", "major": 1, "minor": 11, "access": "rwa"});
+    let text = outcome(&v2(), &Current::default(), &json!({"devices": [rule]}));
+    assert!(text.contains("deny c 1:11 rw") && text.contains("devices[].access"), "{text}");
 }
 
 #[test]
