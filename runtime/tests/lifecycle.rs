@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr};
 use serde_json::{Value, json};
-use world::World;
+use world::{World, wait_for};
 
 #[test]
 fn a_container_is_created_started_killed_and_deleted() {
@@ -381,25 +381,68 @@ fn a_delete_of_what_a_killed_create_left_spares_the_cgroup_of_others() {
     assert_eq!(world.with_bundle("run", &["--detach"]).code, 0);
     let record = world.path("records").join(&world.id).join("container.json");
     let record: Value = serde_json::from_slice(&fs::read(record).unwrap()).unwrap();
-    let delete = |root: &str, since_ticks: u64| {
-        let left = json!({ "cgroup": record["cgroup"], "since_ticks": since_ticks });
+    let delete = |root: &str, since_ticks: u64, records_first: bool, is_damaged: bool| {
+        let left = json!({
+            "cgroup": record["cgroup"], "since_ticks": since_ticks, "records_first": records_first,
+        });
         let folder = world.path(root).join("left");
         fs::create_dir_all(&folder).unwrap();
         std::os::unix::fs::symlink(left.to_string(), folder.join("cgroup")).unwrap();
+        if is_damaged {
+            fs::write(folder.join("container.json"), "{").unwrap();
+        }
         let root = world.path(root);
         let deleted =
             world.runtime(&["--root", root.to_str().unwrap(), "delete", "--force", "left"]);
         assert_eq!((deleted.code, folder.exists()), (0, false), "{deleted:?}");
     };
-    // Older than what was killed; and of a container that is known.
-    delete("other", u64::MAX);
+    // Older than what was killed; of a container that is known; and of one that took the cgroup
+    // since, as what executes a program was not what was killed before its record.
+    delete("other", u64::MAX, false, false);
     assert_eq!(world.status(), "running");
-    delete("records", 0);
+    delete("records", 0, false, false);
     assert_eq!(world.status(), "running");
-    // Its own.
-    delete("other", 0);
+    delete("other", 0, true, false);
+    assert_eq!(world.status(), "running");
+    // Its own, which had a record.
+    delete("other", 0, true, true);
     assert_eq!(world.status(), "stopped");
     assert_eq!(world.runtime(&["delete", &world.id]).code, 0);
+    // And its own, which may be a hook.
+    assert_eq!(world.with_bundle("run", &["--detach"]).code, 0);
+    delete("other", 0, false, false);
+    assert_eq!(world.status(), "stopped");
+    assert_eq!(world.runtime(&["delete", &world.id]).code, 0);
+    world.assert_nothing_is_left();
+}
+
+/// A hook of the container executes before there is a record, and may leave something running.
+#[test]
+fn a_create_that_is_killed_in_a_hook_of_the_container_leaves_nothing_after_a_forced_delete() {
+    let Some(world) = World::new("killedhook") else { return };
+    let (begun, go) = (world.path("begun"), world.path("go"));
+    world.script("true", |config| {
+        let (begun, go) = (begun.display(), go.display());
+        let script = format!(
+            "sleep 1000 < /dev/null > /dev/null 2>&1 & touch {begun}; \
+             until [ -e {go} ]; do sleep 0.05; done"
+        );
+        let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
+        config["hooks"] = json!({ "createContainer": hook });
+        // Else what the hook left would end with the first process.
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+    });
+    let bundle = world.bundle();
+    let mut create = world.command(&["create", "--bundle", bundle.to_str().unwrap(), &world.id]);
+    create.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut create = create.spawn().unwrap();
+    wait_for("the hook", || begun.exists());
+    create.kill().unwrap();
+    create.wait().unwrap();
+    fs::write(go, "").unwrap();
+    let deleted = world.runtime(&["delete", "--force", &world.id]);
+    assert_eq!(deleted.code, 0, "{deleted:?}");
     world.assert_nothing_is_left();
 }
 

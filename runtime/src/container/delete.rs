@@ -10,7 +10,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::kill::thaw;
 use super::marked::Marked;
-use super::record::{CGROUP_LINK, MOUNTS_LINK, Record, Status, Unrecorded, process_stat};
+use super::record::{
+    CGROUP_LINK, MOUNTS_LINK, ProcessStat, Record, Status, Unrecorded, process_stat,
+};
 use super::start::run_hooks;
 use super::state::status;
 use super::store::Folder;
@@ -46,8 +48,9 @@ pub fn delete(store: &Store, id: &ContainerId, force: Force) -> Result<Option<Er
         other => other?,
     };
     let record = match (folder.record(), force) {
-        (Err(Error::NotFound { .. } | Error::Damaged { .. }), Force::Yes) => {
-            return remove_unrecorded(store, folder).map(|()| None);
+        (Err(error @ (Error::NotFound { .. } | Error::Damaged { .. })), Force::Yes) => {
+            let is_damaged = matches!(error, Error::Damaged { .. });
+            return remove_unrecorded(store, folder, is_damaged).map(|()| None);
         }
         (other, _) => other?,
     };
@@ -106,9 +109,10 @@ fn remove(folder: Folder, record: &Record) -> Result<Option<Error>, Error> {
     Ok(run_hooks(record, HookKind::Poststop, "stopped", 0).err())
 }
 
-/// Removes what a `create` left that was killed before it wrote the record. It may have been about
-/// to refuse a cgroup that is in use, which is left alone.
-fn remove_unrecorded(store: &Store, folder: Folder) -> Result<(), Error> {
+/// Removes what a `create` left that was killed before it wrote the record, or whose record is
+/// damaged. It may have been about to refuse a cgroup that is in use, or somebody else may have
+/// taken the one that it left empty: that is left alone.
+fn remove_unrecorded(store: &Store, folder: Folder, is_damaged: bool) -> Result<(), Error> {
     let link = |name| {
         let link = fs::read_link(folder.path().join(name));
         link.map(|link| link.into_os_string().into_encoded_bytes()).unwrap_or_default()
@@ -117,14 +121,17 @@ fn remove_unrecorded(store: &Store, folder: Folder) -> Result<(), Error> {
         marked.take_away().map_err(Error::Mounts)?;
     }
     let text = link(CGROUP_LINK);
-    if let Some(Unrecorded { cgroup: location, since_ticks }) = unrecorded(&text)
+    if let Some(Unrecorded { cgroup: location, since_ticks, records_first }) = unrecorded(&text)
         && !is_recorded(store, &location)
     {
         let failed = |step| move |source| Error::Cgroup { step, source };
         if let Some(group) = cgroup::Group::open(&location).map_err(failed("open"))? {
             let pids = group.all_processes().map_err(failed("list the processes of"))?;
-            let starts = pids.iter().filter_map(|pid| process_stat(pid.as_raw()));
-            if starts.into_iter().any(|stat| stat.start_ticks < since_ticks) {
+            let executes_nothing = records_first && !is_damaged;
+            let is_foreign = |stat: ProcessStat| {
+                stat.start_ticks < since_ticks || executes_nothing && stat.has_executed
+            };
+            if pids.iter().filter_map(|pid| process_stat(pid.as_raw())).any(is_foreign) {
                 return folder.remove();
             }
             group.kill_all().map_err(failed("end the processes of"))?;
@@ -139,7 +146,7 @@ fn remove_unrecorded(store: &Store, folder: Folder) -> Result<(), Error> {
 fn unrecorded(text: &[u8]) -> Option<Unrecorded<cgroup::Location>> {
     let before = || {
         let cgroup = serde_json::from_slice(text).ok()?;
-        Some(Unrecorded { cgroup, since_ticks: 0 })
+        Some(Unrecorded { cgroup, since_ticks: 0, records_first: false })
     };
     serde_json::from_slice(text).ok().or_else(before)
 }

@@ -35,7 +35,7 @@ use crate::init::message;
 use crate::init::procfs::Procfs;
 use crate::init::sync::{self, Cause, Failure, FromChild, Last, ParentEnd};
 use crate::log;
-use crate::plan::{ParentStep, Plan, Slot, c_path};
+use crate::plan::{ChildStep, ParentStep, Plan, Slot, c_path};
 use crate::spec::{Hook, HookKind, NamespaceKind, NetDevice};
 use crate::sys::heap::take_own_pages;
 use crate::sys::mount::{AT_RECURSIVE, OPEN_TREE_CLONE, open_tree};
@@ -341,7 +341,12 @@ impl Launch<'_> {
 
     /// For whoever finds the folder of a container whose runtime was killed.
     fn note_cgroup(&self, location: &cgroup::Location) -> Result<(), StepError> {
-        let unrecorded = Unrecorded { cgroup: location, since_ticks: self.since_ticks };
+        let is_hook = |step: &ChildStep| {
+            matches!(step, ChildStep::RunHooks { kind: HookKind::CreateContainer, .. })
+        };
+        let records_first = !self.plan.child.iter().any(is_hook);
+        let since_ticks = self.since_ticks;
+        let unrecorded = Unrecorded { cgroup: location, since_ticks, records_first };
         let text = serde_json::to_vec(&unrecorded).map_err(|_| Errno::EINVAL)?;
         self.note(CGROUP_LINK, &text)
     }

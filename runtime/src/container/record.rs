@@ -40,6 +40,10 @@ pub(super) struct Unrecorded<L> {
     /// When the container's creation began, in clock ticks since boot. A process that is older is
     /// somebody else's, whose cgroup was asked for by mistake.
     pub(super) since_ticks: u64,
+    /// Whether nothing of the container executes a program before it has a record. What has, is
+    /// somebody else's then, who has made the same cgroup since.
+    #[serde(default)]
+    pub(super) records_first: bool,
 }
 
 /// A container as `create` made it.
