@@ -228,8 +228,8 @@ fn closes_late(b: &Builder<'_>, mount: &Mount) -> bool {
         let is_far = is_without_links(other) && !path.starts_with(here);
         !is_far && !is_elsewhere(path, &spec.mounts[..n])
     };
-    let is_later = |n: usize, other: &Mount| at < n || b.mounts_late && is_late(other);
-    if spec.mounts.iter().enumerate().filter(|(n, other)| is_later(*n, other)).any(is_in) {
+    // Those that are late are the last of all anyway.
+    if spec.mounts.iter().enumerate().skip(at + 1).any(is_in) {
         return true;
     }
     let cwd = crate::spec::inside(Path::new(OsStr::from_bytes(spec.process.cwd.to_bytes())));
