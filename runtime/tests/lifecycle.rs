@@ -521,3 +521,32 @@ fn a_process_is_in_the_cgroup_of_every_hierarchy() {
         assert!(pids.iter().all(|pid| inside.contains(&pid.as_str())), "{cgroup}: {procs}");
     }
 }
+
+#[test]
+fn a_process_that_dies_before_it_is_the_program_is_told_to_who_does_not_wait() {
+    let Some(world) = World::new("early") else { return };
+    world.script("sleep 1000", |config| {
+        config["linux"]["resources"]["memory"] = json!({ "limit": 4096 });
+    });
+    let ran = world.with_bundle("run", &["--detach"]);
+    assert_ne!(ran.code, 0, "{ran:?}");
+    world.assert_nothing_is_left();
+}
+
+/// As one that is still being set up is.
+#[test]
+fn a_first_process_outside_of_its_cgroup_is_signalled_with_the_others() {
+    let Some(world) = World::new("outside") else { return };
+    world.script("sleep 1000", |config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+        config["process"]["args"] = json!(["sleep", "1000"]);
+    });
+    assert_eq!(world.with_bundle("run", &["--detach"]).code, 0);
+    let state: Value = serde_json::from_str(&world.runtime(&["state", &world.id]).out).unwrap();
+    let root = ["freezer", "."].map(|name| Path::new("/sys/fs/cgroup").join(name));
+    let root = root.iter().find(|root| root.join("cgroup.procs").exists()).unwrap();
+    fs::write(root.join("cgroup.procs"), state["pid"].to_string()).unwrap();
+    assert_eq!(world.runtime(&["kill", "--all", &world.id, "TERM"]).code, 0);
+    world.await_status("stopped");
+}

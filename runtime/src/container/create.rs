@@ -88,6 +88,7 @@ pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Resul
         folder: &folder_path,
         hook_state: draft.hook_state.clone(),
         foreground: console(&spec, options) == Console::Foreground,
+        stays: options.stays,
         write_record: &mut write_record,
         fail_step: options.fail_step,
     };

@@ -99,6 +99,7 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<Cr
         folder: &record.bundle,
         hook_state: hook_state(&record),
         foreground: console == Console::Foreground,
+        stays: options.stays,
         write_record: &mut |_, _| Ok(()),
         fail_step: options.fail_step,
     };

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use super::record::Record;
 use super::{ContainerId, Error, Store};
@@ -40,7 +41,20 @@ pub fn kill(store: &Store, id: &ContainerId, signal: i32, reach: Reach) -> Resul
             sent.map_err(|source| signal_error(record.pid, source))?;
             if signal == libc::SIGKILL { thaw(&record) } else { Ok(()) }
         }
-        _ => kill_all(&record, signal),
+        first => {
+            // A process that is still being set up may be in no cgroup of version 1 yet.
+            if let (Some(pidfd), Some(group)) = (first, record.group()?) {
+                let failed = |source| Error::Cgroup { step: "list", source };
+                let pid = Pid::from_raw(record.pid);
+                if !group.all_processes().map_err(failed)?.contains(&pid) {
+                    match pidfd_send_signal(pidfd.as_fd(), signal) {
+                        Ok(()) | Err(Errno::ESRCH) => {}
+                        Err(source) => return Err(signal_error(record.pid, source)),
+                    }
+                }
+            }
+            kill_all(&record, signal)
+        }
     }
 }
 

@@ -88,6 +88,8 @@ pub(super) struct Setting<'a> {
     pub(super) hook_state: hook::State,
     /// The runtime's end of the console socket in the foreground.
     pub(super) foreground: bool,
+    /// Whether the runtime stays until the program ends, and hears of its death in any case.
+    pub(super) stays: bool,
     /// Writes the record.
     pub(super) write_record: &'a mut WriteRecord<'a>,
     /// The number of the step that a test lets fail.
@@ -521,7 +523,12 @@ impl Launch<'_> {
                 }
             }
         }
-        Ok(())
+        // The socket ends with the process, too.
+        let has_executed = |stat: ProcessStat| stat.has_executed;
+        match self.setting.stays || process_stat(self.pid()?).is_none_or(has_executed) {
+            true => Ok(()),
+            false => Err(StepError::Died),
+        }
     }
 
     fn expect(&self, expected: FromChild) -> Result<(), StepError> {
