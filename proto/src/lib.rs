@@ -30,6 +30,10 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 /// The newest version of the protocol that this build speaks; see [`version`].
 pub const PROTOCOL_VERSION: u32 = 1;
 
+/// How long a controller that has started waits for its nodes, in milliseconds, before it counts
+/// any as lost (law 9): an agent that was alone has to be back by then.
+pub const START_GRACE_MS: u64 = 30_000;
+
 /// Largest message either side accepts, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 

@@ -36,7 +36,7 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             lease_ms: 3_000,
-            start_grace_ms: 30_000,
+            start_grace_ms: loadline_proto::START_GRACE_MS,
             mass_grace_ms: 30_000,
             standalone_grace_ms: 60_000,
         }
