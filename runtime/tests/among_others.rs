@@ -153,6 +153,15 @@ fn in_a_joined_mount_namespace_mounts_are_made_there_and_go_with_the_container()
     assert!(failed.err.contains("failure injected by a test"), "{failed:?}");
     assert_eq!(mounts(&other.pid()), before);
     world.assert_nothing_is_left();
+    let ran = world.with_bundle("run", &["--detach"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(world.runtime(&["kill", &world.id, "KILL"]).code, 0);
+    world.await_status("stopped");
+    // The namespace ends, and its mounts with it.
+    drop(other);
+    let deleted = world.runtime(&["delete", &world.id]);
+    assert_eq!(deleted.code, 0, "{deleted:?}");
+    world.assert_nothing_is_left();
 }
 
 /// As systemd makes it: all mounts are shared, and there are other namespaces.
@@ -209,6 +218,194 @@ fn what_a_killed_create_has_mounted_is_taken_away_by_a_forced_delete() {
     assert_eq!(mounts_in("self", &world.rootfs()), 0);
 }
 
+/// Runs a script in a mount namespace in which all mounts are shared, as systemd makes them. It
+/// gets the folder of the world, the bundle, and as `runtime` the program with its records.
+fn on_shared_mounts(world: &World, script: &str) -> String {
+    let (folder, bundle) = (world.path(""), world.bundle());
+    let begin = "world=$1 bundle=$2 id=$3
+        runtime() { \"$program\" --root \"$world/records\" \"$@\"; }
+        mount --bind \"$world\" \"$world\" && mount --make-rshared / || exit 99
+        count() { grep -c \" $world/$1\" /proc/self/mountinfo; }\n";
+    let folder = folder.to_str().unwrap().trim_end_matches('/').to_owned();
+    let ran = Command::new("unshare")
+        .args(["--mount", "sh", "-c", &format!("{begin}{script}"), "sh"])
+        .args([&folder, bundle.to_str().unwrap(), &world.id])
+        .env("program", env!("CARGO_BIN_EXE_loadline-runtime"))
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    world::text(&ran)
+}
+
+/// Whatever a step was doing: the clone of a tree must never be a peer of the host's where it is
+/// taken away.
+#[test]
+fn a_set_up_that_fails_between_two_calls_leaves_what_the_host_has_mounted() {
+    let Some(world) = World::new("peernomnt") else { return };
+    if Command::new("strace").arg("-V").output().is_err() {
+        eprintln!("SKIPPED peernomnt: needs strace");
+        return;
+    }
+    world.script("true", |config| {
+        among_others(&world, config, None);
+        // The last ones are the host's null device, mounted over itself.
+        config["linux"]["maskedPaths"] = json!(["/bin/busybox", "/bin/busybox"]);
+        config["process"]["args"] = json!(["/tmp/busybox", "true"]);
+    });
+    fs::create_dir_all(world.path("host/below")).unwrap();
+    world::copy_program("/bin/busybox", &world.path("host/busybox"));
+    let script = "mount -t tmpfs none \"$world/host/below\"
+        hosts() { grep -c -e \" $world/host\" -e ' /dev/null ' /proc/self/mountinfo; }
+        for call in mount_setattr move_mount; do for how in error=EIO signal=KILL; do
+            for n in $(seq 1 60); do
+                strace -f -qq -o \"$world/log\" -e inject=$call:$how:when=$n \\
+                    \"$program\" --root \"$world/records\" run -b \"$bundle\" $id \\
+                    2>\"$world/err\" && break
+                [ $(hosts) = 1 ] && [ $(count bundle/rootfs) = 0 ] ||
+                    { echo $call $how $n; cat \"$world/err\"; cat /proc/self/mountinfo; exit; }
+            done
+            [ $n -gt 3 ] && [ $n -lt 60 ] || { echo $call $how: $n; cat \"$world/err\"; }
+        done; done
+        echo done";
+    assert_eq!(on_shared_mounts(&world, script), "done\n");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_root_on_which_another_containers_mounts_lie_is_refused_by_name() {
+    let Some(world) = World::new("tworoots") else { return };
+    let other = world.path("other");
+    fs::create_dir(&other).unwrap();
+    world.script("exec sleep 1000", |config| among_others(&world, config, None));
+    let config = world.bundle().join("config.json");
+    let mut second: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    assert_eq!(world.with_bundle("create", &[]).code, 0);
+    let before = mounts_in("self", &world.path(""));
+    let second_id = format!("{}-b", world.id);
+    let mut refused = |change: &dyn Fn(&mut Value)| {
+        change(&mut second);
+        fs::write(other.join("config.json"), second.to_string()).unwrap();
+        let ran = world.runtime(&["create", "-b", other.to_str().unwrap(), &second_id]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        for part in ["root.path", "loadline:", "delete that container first"] {
+            assert!(ran.err.contains(part), "{part}: {ran:?}");
+        }
+        assert_eq!(mounts_in("self", &world.path("")), before);
+    };
+    refused(&|config| config["root"] = json!({ "path": world.rootfs() }));
+    refused(&|config| config["root"] = json!({ "path": world.rootfs().join("tmp") }));
+    refused(&|config| push(&mut config["linux"]["namespaces"], json!({ "type": "mount" })));
+    refused(&|config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace["type"] != "mount");
+        (config["mounts"], config["root"]["readonly"]) = (json!([]), json!(false));
+    });
+    let own = "/proc/self/ns/mnt";
+    refused(&|config| {
+        push(&mut config["linux"]["namespaces"], json!({ "type": "mount", "path": own }));
+    });
+    refused(&|config| {
+        push(&mut config["mounts"], json!({ "destination": "/proc", "type": "proc" }));
+    });
+    assert_eq!(world.runtime(&["delete", "--force", &world.id]).code, 0);
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn two_creates_on_one_root_at_one_moment_give_one_container() {
+    let Some(world) = World::new("racedroots") else { return };
+    world.script("exec sleep 1000", |config| among_others(&world, config, None));
+    for _ in 0..5 {
+        let ids: Vec<String> = (0..3).map(|n| format!("{}-{n}", world.id)).collect();
+        let bundle = world.bundle();
+        let create = |id: &String| {
+            let args = ["create", "-b", bundle.to_str().unwrap(), id];
+            world.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        };
+        let created: Vec<Child> = ids.iter().map(create).collect();
+        let created = created.into_iter().map(|mut child| child.wait().unwrap().success());
+        assert_eq!(created.filter(|done| *done).count(), 1);
+        for id in &ids {
+            assert_eq!(world.runtime(&["delete", "--force", id]).code, 0);
+        }
+        world.assert_nothing_is_left();
+    }
+}
+
+#[test]
+fn exec_finds_its_container_under_what_was_mounted_over_it_and_delete_spares_another_one() {
+    let Some(world) = World::new("covered") else { return };
+    world.script("exec sleep 1000", |config| among_others(&world, config, None));
+    let script = "runtime run --detach -b \"$bundle\" $id || exit 98
+        mount -t tmpfs loadline:other:1:2 \"$bundle/rootfs\"
+        runtime exec $id cat /tmp/file
+        mkdir \"$bundle/rootfs/sub\" && mount -t tmpfs none \"$bundle/rootfs/sub\"
+        runtime delete --force $id 2>\"$world/err\" && exit 97
+        grep -o 'another container that lies on them' \"$world/err\"
+        count bundle/rootfs/sub
+        umount \"$bundle/rootfs/sub\" \"$bundle/rootfs\" || exit 96
+        mount -t tmpfs none \"$bundle/rootfs\"
+        runtime delete --force $id || exit 95
+        count bundle/rootfs
+        true";
+    let expected = "of the host\nanother container that lies on them\n1\n0\n";
+    assert_eq!(on_shared_mounts(&world, script), expected);
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_clone_of_what_is_around_a_root_has_nothing_of_the_container() {
+    let Some(world) = World::new("unbindable") else { return };
+    world.script("exec sleep 1000", |config| among_others(&world, config, None));
+    let script = "runtime run --detach -b \"$bundle\" $id || exit 98
+        mkdir \"$world/clone\" && mount --rbind \"$bundle\" \"$world/clone\"
+        count clone
+        runtime delete --force $id";
+    assert_eq!(on_shared_mounts(&world, script), "1\n");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn delete_from_another_mount_namespace_takes_the_mounts_away_or_fails() {
+    let Some(world) = World::new("elsewhere") else { return };
+    let other = Other::new("private");
+    let before = mounts(&other.pid());
+    world.script("exec sleep 1000", |config| among_others(&world, config, None));
+    let (bundle, records) = (world.bundle(), world.path("records"));
+    let run = |world: &World| {
+        let ran = Command::new("nsenter")
+            .args([&format!("--mount={}", other.path()), env!("CARGO_BIN_EXE_loadline-runtime")])
+            .args(["--root", records.to_str().unwrap(), "run", "--detach"])
+            .args(["-b", bundle.to_str().unwrap(), &world.id])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(ran.success());
+        assert!(mounts_in(&other.pid(), &world.rootfs()) > 8);
+    };
+    run(&world);
+    let deleted = world.runtime(&["delete", "--force", &world.id]);
+    assert_eq!(deleted.code, 0, "{deleted:?}");
+    assert_eq!(mounts(&other.pid()), before);
+    world.assert_nothing_is_left();
+    run(&world);
+    assert_eq!(world.runtime(&["kill", &world.id, "KILL"]).code, 0);
+    world.await_status("stopped");
+    let program = env!("CARGO_BIN_EXE_loadline-runtime");
+    let blind = Command::new("unshare")
+        .args(["--pid", "--fork", "--mount-proc", program, "--root", records.to_str().unwrap()])
+        .args(["delete", &world.id])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&blind.stderr);
+    assert!(!blind.status.success() && told.contains("no process that this one sees"), "{told}");
+    let deleted = world.runtime(&["delete", "--force", &world.id]);
+    assert_eq!(deleted.code, 0, "{deleted:?}");
+    assert_eq!(mounts(&other.pid()), before);
+    world.assert_nothing_is_left();
+}
+
 #[test]
 fn what_would_need_a_mount_namespace_of_its_own_is_refused_by_name() {
     let Some(world) = World::new("nomntnsno") else { return };
@@ -246,6 +443,12 @@ fn what_would_need_a_mount_namespace_of_its_own_is_refused_by_name() {
         last["uidMappings"] = map.clone();
         last["gidMappings"] = map;
     });
+    world.script("true", |config| among_others(&world, config, None));
+    let restored = world.with_bundle("restore", &["--image-path", "/nowhere"]);
+    assert!(
+        restored.err.contains("a config.json without a mount namespace is not"),
+        "{restored:?}"
+    );
     refused("root.path is the root of a mount namespace that others use", &|config| {
         config["root"] = json!({ "path": PathBuf::from("/") });
     });

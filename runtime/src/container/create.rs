@@ -1,9 +1,12 @@
 //! `create`, and the first half of `run`.
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 
 use super::launch::{Known, Launched, Progress, Setting, launch};
 use super::record::{RECORD_VERSION, Record};
@@ -13,8 +16,9 @@ use crate::bundle::Bundle;
 use crate::cgroup::{self, Note};
 use crate::host::Host;
 use crate::init::hook::State;
+use crate::init::mountinfo::refuse_anothers_mark;
 use crate::plan::{Ask, Begin, CgroupDriver, Console, Plan, Withheld, plan};
-use crate::spec::{CAPABILITY_NAMES, CapMask, MountKind, NamespaceKind, Spec};
+use crate::spec::{CAPABILITY_NAMES, CapMask, MountKind, Namespace, NamespaceKind, Spec};
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -70,6 +74,7 @@ pub struct Created {
 /// What failed. Nothing is left of it.
 pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Result<Created, Error> {
     let (bundle, spec, plan) = decide(store, id, options)?;
+    refuse_anothers_root(&bundle, &spec)?;
     let mut folder = store.reserve(id)?;
     bundle.config.keep(&spec, &store.filters());
     let executes_at_once = options.begin == Begin::AtOnce;
@@ -101,6 +106,20 @@ pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Resul
     let warnings = warnings(&bundle, &spec, &plan);
     let pidfd = process.release();
     Ok(Created { pid, pidfd, console, record: written, executes: true, warnings })
+}
+
+/// See [`refuse_anothers_mark`]. In a joined namespace, paths are looked up there, by the child.
+pub(super) fn refuse_anothers_root(bundle: &Bundle, spec: &Spec) -> Result<(), Error> {
+    let is_joined = |n: &Namespace| n.kind == NamespaceKind::Mount && n.path.is_some();
+    if spec.linux.namespaces.iter().any(is_joined) {
+        return Ok(());
+    }
+    let path = bundle.path.join(&spec.rootfs);
+    // One that cannot be looked up is told by the step that needs it.
+    let Ok(place) = open(&path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) else {
+        return Ok(());
+    };
+    refuse_anothers_mark(place.as_fd()).map_err(|source| Error::Root { path, source })
 }
 
 /// The specification wants a warning of the capabilities that cannot be granted, and no failure.

@@ -182,10 +182,18 @@ pub enum Error {
     /// A group of resctrl.
     #[error(transparent)]
     Resctrl(#[from] super::resctrl::Error),
+    /// Where the root filesystem is, something else is.
+    #[error("look at root.path {}", .path.display())]
+    Root {
+        /// What root.path leads to.
+        path: PathBuf,
+        #[source]
+        source: init::sync::Cause,
+    },
     /// What lies in a mount namespace that is not the container's.
     #[error(
         "take the container's mounts away from a mount namespace that is not its own; what covers \
-         them has to go first"
+         them, or another container that lies on them, has to go first"
     )]
     Mounts(#[source] init::sync::Cause),
     /// The container was made without `linux.intelRdt`.

@@ -148,7 +148,6 @@ fn inside(record: &Record, sub: &[SubCgroup]) -> Result<Inside, Error> {
         pid: record.pid,
         pid_start_ticks: record.pid_start_ticks,
         namespaces: KINDS.into_iter().filter(|kind| is_other(record.pid, *kind)).collect(),
-        rootfs: record.rootfs.clone(),
         cgroup,
         resctrl: record.resctrl.clone().unwrap_or_default().joined,
     })

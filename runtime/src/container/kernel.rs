@@ -9,7 +9,10 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
 use super::launch_error::StepError;
 use super::record::process_stat;
+use crate::init::procfs::Procfs;
+use crate::plan::c_path;
 use crate::spec::NamespaceKind;
+use crate::sys::mount::openat2;
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
 
 /// A first process that is killed and reaped unless it is released.
@@ -66,6 +69,21 @@ pub(super) fn open_container(pid: i32, start_ticks: u64) -> Result<OwnedFd, Step
         false => Err(Errno::ESRCH.into()),
     }
 }
+
+/// The root of a container's first process, whatever is at its path meanwhile. By a procfs that
+/// nothing is mounted over; the descriptor was opened first, so what was found is that process's if
+/// it has not ended by then.
+pub(super) fn open_root_of(pid: i32, start_ticks: u64) -> Result<OwnedFd, StepError> {
+    let pidfd = open_container(pid, start_ticks)?;
+    let procfs = Procfs::detached().or_else(|_| Procfs::of_host())?;
+    let folder = procfs.open(&c_path(Path::new(&pid.to_string())), DIRECTORY)?;
+    // The kernel's link, which only procfs can have here.
+    let root = openat2(folder.as_fd(), c"root", DIRECTORY, 0, 0)?;
+    pidfd_send_signal(pidfd.as_fd(), 0)?;
+    Ok(root)
+}
+
+const DIRECTORY: i32 = libc::O_PATH | libc::O_DIRECTORY;
 
 /// The kernel's flags for some kinds of namespaces.
 pub(crate) fn flags_of(kinds: &[NamespaceKind]) -> CloneFlags {

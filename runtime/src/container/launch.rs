@@ -19,7 +19,9 @@ use nix::sys::socket::{
 use nix::unistd::{Pid, symlinkat};
 
 use super::idmap;
-use super::kernel::{Process, flags_of, open_container, open_namespace, refuse_own, set_of};
+use super::kernel::{
+    Process, flags_of, open_container, open_namespace, open_root_of, refuse_own, set_of,
+};
 use super::launch_error::{LaunchError, StepError, child_error, hint};
 use super::marked::Marked;
 use super::net_device::{self, Moved};
@@ -184,8 +186,7 @@ impl Launch<'_> {
     fn step(&mut self, step: &ParentStep) -> Result<(), StepError> {
         match step {
             ParentStep::OpenNamespace { slot, kind, path } => {
-                self.slots[slot.0] = Some(open_namespace(*kind, path)?);
-                Ok(())
+                self.fill(*slot, open_namespace(*kind, path)?)
             }
             ParentStep::RefuseOwnNamespace { slot, kind } => {
                 let joined = self.slots[slot.0].as_ref().ok_or(Errno::EBADF)?;
@@ -196,8 +197,10 @@ impl Launch<'_> {
                 Ok(setns(&fd, CloneFlags::CLONE_NEWPID)?)
             }
             ParentStep::OpenContainer { slot, pid, start_ticks } => {
-                self.slots[slot.0] = Some(open_container(*pid, *start_ticks)?);
-                Ok(())
+                self.fill(*slot, open_container(*pid, *start_ticks)?)
+            }
+            ParentStep::OpenRootOf { slot, pid, start_ticks } => {
+                self.fill(*slot, open_root_of(*pid, *start_ticks)?)
             }
             ParentStep::EnterNamespaces { slot, kinds } => {
                 let fd = self.slots[slot.0].as_ref().ok_or(Errno::EBADF)?;
@@ -207,8 +210,7 @@ impl Launch<'_> {
             ParentStep::CloneTree { slot, path, recursive } => {
                 let flags = if *recursive { AT_RECURSIVE } else { 0 };
                 let tree = open_tree(AT_FDCWD, &c_path(path), OPEN_TREE_CLONE | flags)?;
-                self.slots[slot.0] = Some(tree);
-                Ok(())
+                self.fill(*slot, tree)
             }
             ParentStep::ConnectConsole { path } => self.connect_console(path),
             ParentStep::ConnectPidfd { path } => self.connect_pidfd(path),
@@ -248,6 +250,11 @@ impl Launch<'_> {
             ParentStep::AwaitExec => self.await_exec(),
             ParentStep::NoteMounts { namespace } => self.note_mounts(*namespace),
         }
+    }
+
+    fn fill(&mut self, slot: Slot, opened: OwnedFd) -> Result<(), StepError> {
+        self.slots[slot.0] = Some(opened);
+        Ok(())
     }
 
     fn proceed(&mut self) -> Result<(), StepError> {

@@ -169,6 +169,9 @@ pub(super) fn hint(step: &str, error: &StepError) -> Option<&'static str> {
             "root.path is the root of a mount namespace that others use, where nothing may be \
              mounted",
         ),
+        ("attach", Errno::EAGAIN) => Some(
+            "somebody holds a lock (flock) on root.path, as does who creates a container there",
+        ),
         ("attach", Errno::EINVAL) => Some("root.path may be no directory"),
         _ => None,
     }

@@ -21,6 +21,7 @@ use super::create::{self, CreateOptions, Created, Draft, PidFile};
 use super::launch::{Known, Progress};
 use super::record::{Record, process_stat};
 use super::{ContainerId, Error, Store};
+use crate::bundle::Bundle;
 use crate::cgroup::{Existing, Group};
 use crate::criu::request::{self, Lsm, LsmProfile, Prepared, Restore};
 use crate::criu::{self, Notice, STAGE_READY, Service};
@@ -54,7 +55,7 @@ pub fn restore(
     asked: &Restore,
 ) -> Result<Created, Error> {
     let (bundle, spec, plan) = create::decide(store, id, options)?;
-    refuse(&spec, &plan)?;
+    refuse(&bundle, &spec, &plan)?;
     refuse_modules(asked)?;
     let mut folder = store.reserve(id)?;
     let draft = Draft::new(id, &bundle, &spec);
@@ -119,7 +120,8 @@ pub fn restore(
 }
 
 /// What criu cannot restore, and nobody does in its place.
-fn refuse(spec: &Spec, plan: &Plan) -> Result<(), Error> {
+fn refuse(bundle: &Bundle, spec: &Spec, plan: &Plan) -> Result<(), Error> {
+    create::refuse_anothers_root(bundle, spec)?;
     let into = spec.linux.namespaces.iter().find(|namespace| {
         let kind = namespace.kind;
         namespace.path.is_some()
@@ -127,6 +129,10 @@ fn refuse(spec: &Spec, plan: &Plan) -> Result<(), Error> {
     });
     if let Some(namespace) = into {
         return Err(Error::CannotRestoreInto(namespace.kind));
+    }
+    // The mounts are criu's, which makes them in a namespace that it makes.
+    if !spec.linux.creates(NamespaceKind::Mount) {
+        return Err(Error::CannotRestore("a config.json without a mount namespace"));
     }
     plan.parent.iter().try_for_each(|step| match step {
         ParentStep::MakeRdtGroup(_) => Err(Error::CannotRestore("linux.intelRdt")),

@@ -261,6 +261,7 @@ impl Init<'_> {
             S::MoveRoot => self.move_root(),
             S::ChangeRoot { path } => root::change_root(path),
             S::EnterRoot => self.enter_root(),
+            S::EnterRootOf { slot } => self.enter_root_of(*slot),
             S::ReadonlyRoot => self.readonly_root(),
             S::PropagateRoot { propagation } => self.propagate_root(*propagation),
             other => unreachable!("{other} is no step of the filesystem"),

@@ -1,11 +1,24 @@
 //! Lines of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use nix::errno::Errno;
+use nix::fcntl::AT_FDCWD;
+
+use super::procfs::Procfs;
+use super::sync::Cause;
+use crate::sys::mount::{place_at, place_of};
+
 /// How many mounts may lie on each other at one place.
 pub const LAYERS_MAX: usize = 64;
+
+/// How the source of a container's mark begins (see [`crate::plan::RootPlace::Marked`]).
+pub const MARK: &str = "loadline:";
 
 /// What a line says of a mount.
 #[derive(Debug)]
@@ -27,6 +40,25 @@ impl Mounted {
     pub fn parse_all(text: &[u8]) -> Option<Vec<Mounted>> {
         let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         lines.map(Mounted::parse).collect()
+    }
+
+    /// What is mounted in this process's namespace.
+    ///
+    /// # Errors
+    /// What procfs refuses.
+    pub fn all() -> Result<Vec<Mounted>, Cause> {
+        let procfs = Procfs::detached().or_else(|_| Procfs::of_host())?;
+        let path = CString::new(format!("{}/mountinfo", std::process::id()));
+        let path = path.map_err(|_| Errno::EINVAL)?;
+        let mut text = Vec::new();
+        let mut file = File::from(procfs.open(&path, libc::O_RDONLY)?);
+        file.read_to_end(&mut text).map_err(|_| Errno::EIO)?;
+        Ok(Mounted::parse_all(&text).ok_or(Errno::EINVAL)?)
+    }
+
+    /// Whether it is a container's mark.
+    pub fn is_mark(&self) -> bool {
+        self.source.starts_with(MARK.as_bytes())
     }
 
     fn parse(line: &[u8]) -> Option<Mounted> {
@@ -60,4 +92,34 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// The first mark on the way down from a mount, which may be one itself.
+pub fn mark_below(mounts: &[Mounted], id: u64) -> Option<&Mounted> {
+    let mut id = u32::try_from(id).ok();
+    for _ in 0..=mounts.len() {
+        let mount = mounts.iter().find(|mount| Some(mount.id) == id)?;
+        if mount.is_mark() {
+            return Some(mount);
+        }
+        id = Some(mount.parent);
+    }
+    None
+}
+
+/// Refuses the place of a root where another container's mounts lie: neither would be apart from
+/// the other, and whichever is deleted would take both away. A container's mounts are never on that
+/// of `/`, so most roots are known at once.
+///
+/// # Errors
+/// [`Cause::OnAnothersMark`], or what the kernel does not tell.
+pub fn refuse_anothers_mark(place: BorrowedFd<'_>) -> Result<(), Cause> {
+    let place = place_of(place)?.mount;
+    if place == place_at(AT_FDCWD, c"/")?.mount {
+        return Ok(());
+    }
+    match mark_below(&Mounted::all()?, place) {
+        Some(_) => Err(Cause::OnAnothersMark),
+        None => Ok(()),
+    }
 }

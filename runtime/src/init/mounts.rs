@@ -164,18 +164,30 @@ impl Init<'_> {
             Content::OpenedTree { slot, recursive, .. } => {
                 let tree = self.take_slot(*slot)?;
                 if self.uncloned.contains(slot) {
-                    return Ok(clone_tree(tree.as_fd(), c"", *recursive, change)?);
+                    clone_tree(tree.as_fd(), c"", *recursive, change)?
+                } else {
+                    if options.set | options.clear != 0 {
+                        mount_setattr(tree.as_fd(), change, None)?;
+                    }
+                    tree
                 }
-                tree
             }
-            Content::HostTree { path, recursive } => {
-                return Ok(host_tree(path, *recursive, change)?);
-            }
+            Content::HostTree { path, recursive } => host_tree(path, *recursive, change)?,
         };
-        if options.set | options.clear != 0 {
-            mount_setattr(tree.as_fd(), change, None)?;
-        }
+        self.cut_off(tree.as_fd())?;
         Ok(tree)
+    }
+
+    /// In a mount namespace that others use, a clone of theirs is a peer of what it was cloned
+    /// from: what happens below the one happens below the other. That ends while nothing can see
+    /// the clone. Otherwise a set-up that ends before the tree's options are set is taken away from
+    /// the host's tree, too.
+    pub(super) fn cut_off(&self, tree: BorrowedFd<'_>) -> Done {
+        if self.start.mark.is_none() {
+            return Ok(());
+        }
+        let slave = SetAttr { propagation: libc::MS_SLAVE, recursive: true, ..SetAttr::default() };
+        Ok(mount_setattr(tree, slave, None)?)
     }
 
     /// Finds the place of a mount by its rule.
@@ -254,6 +266,7 @@ impl Init<'_> {
         // read-only mount refuses that, and lets devices be written to.
         let change = SetAttr { set: RDONLY, ..SetAttr::default() };
         let cover = clone_tree(self.null()?, c"", false, change)?;
+        self.cut_off(cover.as_fd())?;
         Ok(move_mount(cover.as_fd(), place.as_fd())?)
     }
 

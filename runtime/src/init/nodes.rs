@@ -49,6 +49,7 @@ impl Init<'_> {
         let node = host_device(&host, kind, major, minor)?;
         let place = rooted::open_or_make(self.root()?, &device.path, Make::File)?;
         let mount = open_tree(node.as_fd(), c"", OPEN_TREE_CLONE)?;
+        self.cut_off(mount.as_fd())?;
         Ok(move_mount(mount.as_fd(), place.as_fd())?)
     }
 

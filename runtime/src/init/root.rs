@@ -3,17 +3,18 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, open};
+use nix::fcntl::{AT_FDCWD, Flock, FlockArg, OFlag, open};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 use nix::unistd::{chdir, chroot, fchdir};
 
-use super::mountinfo::{LAYERS_MAX, Mounted};
+use super::mountinfo::{LAYERS_MAX, Mounted, refuse_anothers_mark};
 use super::sync::Cause;
 use super::{Done, Init};
 use crate::plan::{Cloning, RootPlace, Slot};
@@ -31,8 +32,37 @@ pub(super) fn propagate(propagation: Propagation) -> Done {
 
 /// The root without a mount namespace where nothing is mounted: a change of root is all.
 pub(super) fn change_root(path: &Path) -> Done {
-    chroot(path)?;
+    let place = handle(path)?;
+    // A list of mounts that cannot be read is no reason: nothing is mounted here.
+    if let Err(refused @ Cause::OnAnothersMark) = refuse_anothers_mark(place.as_fd()) {
+        return Err(refused);
+    }
+    change_root_to(place.as_fd())
+}
+
+fn change_root_to(place: BorrowedFd<'_>) -> Done {
+    fchdir(place)?;
+    chroot(".")?;
     Ok(chdir("/")?)
+}
+
+/// How often, and how long apart in milliseconds, another one is waited for that attaches a root.
+const LOCK_TRIES_MAX: u32 = 100;
+const LOCK_TRY_MS: u64 = 20;
+
+/// Whoever attaches a root on a mark at this place does so alone.
+fn lock(at: &Path) -> Result<Flock<OwnedFd>, Cause> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut place = open(at, flags, Mode::empty())?;
+    for _ in 0..LOCK_TRIES_MAX {
+        place = match Flock::lock(place, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((place, Errno::EWOULDBLOCK | Errno::EINTR)) => place,
+            Err((_, errno)) => return Err(errno.into()),
+        };
+        std::thread::sleep(Duration::from_millis(LOCK_TRY_MS));
+    }
+    Err(Errno::EWOULDBLOCK.into())
 }
 
 /// The places on the host's root where something is mounted, but for the container's root, which
@@ -117,19 +147,17 @@ impl Init<'_> {
     }
 
     /// In a mount namespace that others use. The mark may be seen by peers of the mount below it,
-    /// where it goes when this one goes; it is private before anything lies on it, so that is seen
-    /// nowhere else, and goes with it.
+    /// where it goes when this one goes; it is unbindable before anything lies on it, so that is
+    /// seen by no peer and in no clone of a tree around it, and goes with it.
     fn attach_root_on_mark(&mut self, at: &Path) -> Done {
+        let _alone = lock(at)?;
+        // Looked up when nobody else can mount there any more.
         let place = handle(at)?;
         if place_of(place.as_fd())? == place_at(AT_FDCWD, c"/")? {
             return Err(Errno::EBUSY.into());
         }
-        // What is mounted below it must not arrive where it was cloned from.
-        mount_setattr(
-            self.root()?,
-            to(Propagation { flag: libc::MS_SLAVE, recursive: true }),
-            None,
-        )?;
+        refuse_anothers_mark(place.as_fd())?;
+        self.cut_off(self.root()?)?;
         let mark = self.start.mark.as_ref().ok_or(Errno::EINVAL)?;
         let fs = fsopen(c"tmpfs")?;
         fsconfig_string(fs.as_fd(), c"source", mark)?;
@@ -138,15 +166,18 @@ impl Init<'_> {
         let closed = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
         let mark = fsmount(fs.as_fd(), libc::MOUNT_ATTR_RDONLY | closed)?;
         move_mount(mark.as_fd(), place.as_fd())?;
-        let private = Propagation { flag: libc::MS_PRIVATE, recursive: false };
-        mount_setattr(mark.as_fd(), to(private), None)?;
+        let unbindable = Propagation { flag: libc::MS_UNBINDABLE, recursive: false };
+        mount_setattr(mark.as_fd(), to(unbindable), None)?;
         Ok(move_mount(self.root()?, mark.as_fd())?)
     }
 
     pub(super) fn enter_root(&mut self) -> Done {
-        fchdir(self.root()?)?;
-        chroot(".")?;
-        Ok(chdir("/")?)
+        change_root_to(self.root()?)
+    }
+
+    /// The root of a live container's first process: at its path there may be another by now.
+    pub(super) fn enter_root_of(&mut self, slot: Slot) -> Done {
+        change_root_to(self.take_slot(slot)?.as_fd())
     }
 
     /// After `setns` this is the container's: the kernel has put the process on its root.

@@ -64,6 +64,10 @@ pub enum Cause {
     OutsideRoot,
     /// The kernel's list of mounts lacks the container's root.
     RootNotListed,
+    /// The place of the root lies on another container's mark.
+    OnAnothersMark,
+    /// No process that is seen is in a mount namespace.
+    NamespaceNotSeen,
     /// No such program in PATH.
     NoProgram,
     /// The runtime ended.
@@ -102,6 +106,15 @@ impl fmt::Display for Cause {
                 "the container's root is not in mountinfo, so the host's mounts cannot be told \
                  from its own",
             ),
+            Cause::OnAnothersMark => f.write_str(
+                "mounts of a container without a mount namespace of its own lie at root.path \
+                 (`loadline:` in mountinfo): delete that container first, or give this one another \
+                 root.path",
+            ),
+            Cause::NamespaceNotSeen => f.write_str(
+                "no process that this one sees is in that namespace: delete it from where it was \
+                 created, or as root of the host",
+            ),
             Cause::NoProgram => f.write_str("executable file not found in $PATH"),
             Cause::ParentGone => f.write_str("the runtime ended meanwhile"),
             Cause::HookFailed(index, code) => {
@@ -137,6 +150,8 @@ impl FromChild {
                     Cause::NotProcfs => (5, 0),
                     Cause::OutsideRoot => (6, 0),
                     Cause::RootNotListed => (15, 0),
+                    Cause::OnAnothersMark => (17, 0),
+                    Cause::NamespaceNotSeen => (18, 0),
                     Cause::NoProgram => (7, 0),
                     Cause::ParentGone => (8, 0),
                     Cause::HookFailed(i, code) => (9, i32::from(i) << 8 | i32::from(code)),
@@ -171,6 +186,8 @@ impl FromChild {
             6 => Cause::OutsideRoot,
             7 => Cause::NoProgram,
             15 => Cause::RootNotListed,
+            17 => Cause::OnAnothersMark,
+            18 => Cause::NamespaceNotSeen,
             8 => Cause::ParentGone,
             9 => Cause::HookFailed(high, low),
             10 => Cause::HookTimedOut(low),

@@ -50,6 +50,7 @@ impl Init<'_> {
             let place = rooted::open_or_make_child(dir.as_fd(), name, Make::File)?;
             let place = place.ok_or(Cause::Kernel(Errno::ELOOP))?;
             let mount = open_tree(terminal.as_fd(), c"", OPEN_TREE_CLONE)?;
+            self.cut_off(mount.as_fd())?;
             move_mount(mount.as_fd(), place.as_fd())?;
         }
         let console = self.start.console.take().ok_or(Cause::Kernel(Errno::EBADF))?;

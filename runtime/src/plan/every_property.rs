@@ -58,7 +58,6 @@ fn plans(spec: &Spec, host: &Host) -> Result<String, String> {
         pid: 7,
         pid_start_ticks: 1,
         namespaces: vec![NamespaceKind::Mount],
-        rootfs: PathBuf::from("/bundles/web/rootfs"),
         cgroup: None,
         resctrl: Vec::new(),
     };

@@ -16,8 +16,6 @@ pub struct Inside {
     pub pid_start_ticks: u64,
     /// Its namespaces that are not the runtime's own.
     pub namespaces: Vec<NamespaceKind>,
-    /// The root filesystem, for a container without a mount namespace.
-    pub rootfs: std::path::PathBuf,
     /// The cgroup that is joined.
     pub cgroup: Option<cgroup::Location>,
     /// The groups of resctrl that are joined.
@@ -66,6 +64,12 @@ fn enter(b: &mut Builder<'_>, inside: &Inside, slot: Slot) {
     let has = |kind| inside.namespaces.contains(&kind);
     let (pid, start_ticks) = (inside.pid, inside.pid_start_ticks);
     b.parent.push(ParentStep::OpenContainer { slot, pid, start_ticks });
+    // A container that has not made its mount namespace is at a place in it, not at its root.
+    let is_at_place = !has(NamespaceKind::Mount) || !b.creates(NamespaceKind::Mount);
+    let root = is_at_place.then(|| b.slot());
+    if let Some(slot) = root {
+        b.parent.push(ParentStep::OpenRootOf { slot, pid, start_ticks });
+    }
     // A process cannot change its own pid namespace, only that of its children. An ordinary user
     // may do that only from inside the user namespace which owns it.
     let mut by_parent = Vec::new();
@@ -111,9 +115,8 @@ fn enter(b: &mut Builder<'_>, inside: &Inside, slot: Slot) {
         b.child.push(ChildStep::BecomeRoot);
     }
     b.child.push(ChildStep::NewSession);
-    // A container that has not made its mount namespace is at a place in it, not at its root.
-    if !has(NamespaceKind::Mount) || !b.creates(NamespaceKind::Mount) {
-        b.child.push(ChildStep::ChangeRoot { path: inside.rootfs.clone() });
+    if let Some(slot) = root {
+        b.child.push(ChildStep::EnterRootOf { slot });
     }
     b.child.push(ChildStep::UseRoot);
 }

@@ -25,6 +25,8 @@ pub enum ParentStep {
     EnterPidNamespace { slot: Slot },
     /// Opens a live container by its first process, and checks that the pid is still that process.
     OpenContainer { slot: Slot, pid: i32, start_ticks: u64 },
+    /// Opens the root of its first process, where only that leads to it.
+    OpenRootOf { slot: Slot, pid: i32, start_ticks: u64 },
     /// Enters namespaces of a live container; for pid namespaces: lets the next child do so.
     EnterNamespaces { slot: Slot, kinds: Vec<NamespaceKind> },
     /// Opens the cgroup of a live container.
@@ -281,6 +283,8 @@ pub enum ChildStep {
     MoveRoot,
     /// Changes the root without a mount namespace, where nothing is mounted.
     ChangeRoot { path: PathBuf },
+    /// Changes the root to that of a live container.
+    EnterRootOf { slot: Slot },
     /// Changes the root without a mount namespace, to the one that was attached.
     EnterRoot,
     /// Makes the root's mount read-only.

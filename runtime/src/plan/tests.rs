@@ -273,7 +273,6 @@ fn a_process_that_joins_may_begin_on_other_cpus() {
         pid: 7,
         pid_start_ticks: 1,
         namespaces: vec![NamespaceKind::Pid, NamespaceKind::Mount],
-        rootfs: PathBuf::from("/bundles/web/rootfs"),
         cgroup: None,
         resctrl: vec![PathBuf::from("/sys/fs/resctrl/a")],
     };

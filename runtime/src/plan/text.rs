@@ -7,7 +7,7 @@ use std::path::Path;
 use super::step::{
     ChildStep, Cloning, Content, Finding, ParentStep, RdtGroup, RdtMake, RootPlace, Slot, Target,
 };
-use crate::spec::{Device, DeviceKind, Hook, IdMap, OptionText, Rlimit, Tmpcopyup};
+use crate::spec::{Device, DeviceKind, Hook, IdMap, NamespaceKind, OptionText, Rlimit, Tmpcopyup};
 
 impl fmt::Display for ParentStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,6 +21,9 @@ impl fmt::Display for ParentStep {
             ParentStep::EnterPidNamespace { slot } => write!(f, "enter pid namespace {slot}"),
             ParentStep::OpenContainer { slot, pid, .. } => {
                 write!(f, "open the container of pid {pid} as {slot}")
+            }
+            ParentStep::OpenRootOf { slot, pid, .. } => {
+                write!(f, "open the root of pid {pid} as {slot}")
             }
             ParentStep::EnterNamespaces { slot, kinds } => {
                 write!(f, "enter namespaces of {slot}:")?;
@@ -43,14 +46,7 @@ impl fmt::Display for ParentStep {
             ParentStep::CreateUnifiedCgroup => f.write_str("create cgroup on version 2"),
             ParentStep::CreateCgroup => f.write_str("create cgroup"),
             ParentStep::GiveCgroup { uid } => write!(f, "give cgroup to user {uid}"),
-            ParentStep::Clone { namespaces, first } => {
-                f.write_str("clone with new namespaces:")?;
-                namespaces.iter().try_for_each(|kind| write!(f, " {kind}"))?;
-                let mut words = ["; enter first"].into_iter().chain(std::iter::repeat(" and"));
-                first.iter().try_for_each(|(slot, kind)| {
-                    write!(f, "{} {kind} namespace {slot}", words.next().unwrap_or_default())
-                })
-            }
+            ParentStep::Clone { namespaces, first } => fmt_first_process(namespaces, first, f),
             ParentStep::JoinCgroup => f.write_str("join cgroup"),
             ParentStep::OfferCgroup => f.write_str("let the container join its cgroup"),
             ParentStep::MapIds { uid, gid } => {
@@ -211,6 +207,7 @@ impl ChildStep {
             S::PivotRoot => f.write_str("pivot root"),
             S::MoveRoot => f.write_str("move root"),
             S::EnterRoot => f.write_str("change root to the root"),
+            S::EnterRootOf { slot } => write!(f, "change root to {slot}"),
             S::ChangeRoot { path } => write!(f, "change root to {}", path.display()),
             S::ReadonlyRoot => f.write_str("make root read-only"),
             S::PropagateRoot { propagation } => write!(f, "propagate root {propagation}"),
@@ -302,6 +299,19 @@ impl fmt::Display for Ceiling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 == u64::MAX { f.write_str("unlimited") } else { write!(f, "{}", self.0) }
     }
+}
+
+fn fmt_first_process(
+    namespaces: &[NamespaceKind],
+    first: &[(Slot, NamespaceKind)],
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    f.write_str("clone with new namespaces:")?;
+    namespaces.iter().try_for_each(|kind| write!(f, " {kind}"))?;
+    let mut words = ["; enter first"].into_iter().chain(std::iter::repeat(" and"));
+    first.iter().try_for_each(|(slot, kind)| {
+        write!(f, "{} {kind} namespace {slot}", words.next().unwrap_or_default())
+    })
 }
 
 fn fmt_clone(slot: Slot, path: &Path, recursive: bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
