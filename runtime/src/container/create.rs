@@ -74,7 +74,7 @@ pub struct Created {
 /// What failed. Nothing is left of it.
 pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Result<Created, Error> {
     let (bundle, spec, plan) = decide(store, id, options)?;
-    refuse_anothers_root(&bundle, &spec)?;
+    refuse_anothers_root(store, &bundle, &spec)?;
     let mut folder = store.reserve(id)?;
     bundle.config.keep(&spec, &store.filters());
     let executes_at_once = options.begin == Begin::AtOnce;
@@ -109,9 +109,19 @@ pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Resul
 }
 
 /// See [`refuse_anothers_mark`]. In a joined namespace, paths are looked up there, by the child.
-pub(super) fn refuse_anothers_root(bundle: &Bundle, spec: &Spec) -> Result<(), Error> {
+pub(super) fn refuse_anothers_root(
+    store: &Store,
+    bundle: &Bundle,
+    spec: &Spec,
+) -> Result<(), Error> {
     let is_joined = |n: &Namespace| n.kind == NamespaceKind::Mount && n.path.is_some();
     if spec.linux.namespaces.iter().any(is_joined) {
+        return store.note_marks();
+    }
+    // Thousands of mounts take longer to read than a container to make.
+    if !spec.linux.creates(NamespaceKind::Mount) {
+        store.note_marks()?;
+    } else if !store.has_marks() {
         return Ok(());
     }
     let path = bundle.path.join(&spec.rootfs);

@@ -55,7 +55,7 @@ pub fn restore(
     asked: &Restore,
 ) -> Result<Created, Error> {
     let (bundle, spec, plan) = create::decide(store, id, options)?;
-    refuse(&bundle, &spec, &plan)?;
+    refuse(store, &bundle, &spec, &plan)?;
     refuse_modules(asked)?;
     let mut folder = store.reserve(id)?;
     let draft = Draft::new(id, &bundle, &spec);
@@ -120,8 +120,8 @@ pub fn restore(
 }
 
 /// What criu cannot restore, and nobody does in its place.
-fn refuse(bundle: &Bundle, spec: &Spec, plan: &Plan) -> Result<(), Error> {
-    create::refuse_anothers_root(bundle, spec)?;
+fn refuse(store: &Store, bundle: &Bundle, spec: &Spec, plan: &Plan) -> Result<(), Error> {
+    create::refuse_anothers_root(store, bundle, spec)?;
     let into = spec.linux.namespaces.iter().find(|namespace| {
         let kind = namespace.kind;
         namespace.path.is_some()

@@ -42,6 +42,25 @@ impl Store {
         Error::NotFound { folder: self.root.join(id.as_str()) }
     }
 
+    /// Remembers that containers of this host may have mounts among those of others, until the
+    /// machine restarts. Whoever has a mount namespace of its own need not look for them before.
+    pub(super) fn note_marks(&self) -> Result<(), Error> {
+        let path = self.marks();
+        match fs::create_dir_all(&path) {
+            Ok(()) => Ok(()),
+            Err(source) => Err(Error::Io { step: "make", path, source }),
+        }
+    }
+
+    /// Whether that was ever noted.
+    pub(super) fn has_marks(&self) -> bool {
+        self.marks().exists()
+    }
+
+    fn marks(&self) -> PathBuf {
+        self.filters.with_file_name("loadline-marks")
+    }
+
     /// The compiled filters of system calls that are kept.
     pub fn filters(&self) -> Cache {
         Cache::at(self.filters.clone())
