@@ -41,6 +41,8 @@ enum Health {
     /// Since a commit failed; the state in memory is not to be trusted until it is read anew.
     Failed {
         why: String,
+        /// Of the clock by which nodes are heard.
+        since_ms: u64,
         next_try_ms: u64,
     },
 }
@@ -124,13 +126,13 @@ impl Owner {
         let took_ms = self.clock.hearing_ms().saturating_sub(began_ms);
         if self.rules.lease_ms < took_ms {
             tracing::warn!(took_ms, "the store took long: no node is lost for a while");
-            self.was_away();
+            self.was_away(began_ms);
         }
         done
     }
 
-    fn was_away(&mut self) {
-        self.past.was_away(&self.rules, self.clock.hearing_ms());
+    fn was_away(&mut self, began_ms: u64) {
+        self.past.was_away(&self.rules, began_ms, self.clock.hearing_ms());
     }
 
     /// Decides commands one after the other, makes what they write durable at once, and only then
@@ -212,7 +214,8 @@ impl Owner {
         self.state.view = before.clone();
         // Before anybody hears of it: the pause counts from the failure.
         let next_try_ms = self.clock.steady_ms() + RECOVER_EVERY_MS;
-        self.health = Health::Failed { why: why.clone(), next_try_ms };
+        let since_ms = self.clock.hearing_ms();
+        self.health = Health::Failed { why: why.clone(), since_ms, next_try_ms };
         for decided in decided {
             reply_to(decided.answer, Err(CallError::Store(why.clone())));
         }
@@ -220,7 +223,8 @@ impl Owner {
 
     /// Whether commands can be decided; tries to come back from a failure when it is time.
     fn ready(&mut self) -> Result<(), CallError> {
-        let Health::Failed { why, next_try_ms } = &self.health else { return Ok(()) };
+        let Health::Failed { why, since_ms, next_try_ms } = &self.health else { return Ok(()) };
+        let since_ms = *since_ms;
         let now_ms = self.clock.steady_ms();
         if now_ms < *next_try_ms {
             return Err(CallError::Store(why.clone()));
@@ -231,19 +235,19 @@ impl Owner {
         };
         match read {
             Ok(loaded) => {
-                self.take_over(loaded.state);
+                self.take_over(loaded.state, since_ms);
                 Ok(())
             }
             Err(why) => {
                 let next_try_ms = now_ms + RECOVER_EVERY_MS;
-                self.health = Health::Failed { why: why.clone(), next_try_ms };
+                self.health = Health::Failed { why: why.clone(), since_ms, next_try_ms };
                 Err(CallError::Store(why))
             }
         }
     }
 
     /// Goes on with the state as the disk has it, and with the sessions as they are.
-    fn take_over(&mut self, mut state: State) {
+    fn take_over(&mut self, mut state: State, failed_ms: u64) {
         for (arn, entry) in &self.state.view.nodes {
             if let Some(connection) = &entry.connection {
                 state.absorb(&Write::Connection(arn.clone(), Some(connection.clone())));
@@ -255,7 +259,7 @@ impl Owner {
         state.settings = self.state.settings;
         self.state = state;
         self.health = Health::Good;
-        self.was_away();
+        self.was_away(failed_ms);
         self.shared.republish(self.state.view.clone());
         tracing::info!("the store works again");
     }

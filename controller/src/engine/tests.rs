@@ -343,8 +343,12 @@ async fn is_given_time_to_come_back(
     // The answer comes after whatever was judged before.
     engine.call(run("web", 1)).await.unwrap();
     assert_eq!(node().record.lost_at_ms, None, "nor is it lost a while later");
-    pass(engine, clock, 10_500, heard);
-    until("it is lost", || node().record.lost_at_ms.is_some()).await;
+    // A commit of a tick, in which this clock goes on, may seem to have taken long.
+    let is_lost = || {
+        pass(engine, clock, 500, heard);
+        node().record.lost_at_ms.is_some()
+    };
+    until("it is lost", is_lost).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -101,10 +101,18 @@ impl Past {
         Self { started_ms: now_ms, start: Grace::new(now_ms), mass: None }
     }
 
-    /// Until now no session could begin: a node whose session broke had no way back.
-    pub fn was_away(&mut self, rules: &Rules, now_ms: u64) {
-        let is_over = self.start.is_over(rules.start_grace_ms, now_ms);
-        self.start = if is_over { Grace::new(now_ms) } else { self.start.anew(now_ms) };
+    /// Until now, from `began_ms` on, no session could begin: a node whose session broke had no way
+    /// back. A grace that was not over by then goes on: its time stood still meanwhile, so that one
+    /// such time after the other, however long, spares nobody for ever.
+    pub fn was_away(&mut self, rules: &Rules, began_ms: u64, now_ms: u64) {
+        let was_over = self.start.is_over(rules.start_grace_ms, began_ms);
+        self.start = match was_over {
+            true => Grace::new(now_ms),
+            false => Grace {
+                first_ms: self.start.first_ms.saturating_add(now_ms.saturating_sub(began_ms)),
+                since_ms: now_ms,
+            },
+        };
     }
 
     /// Whether a grace still spares a node whose lease ended at `fell_ms`. However often it begins
@@ -356,7 +364,7 @@ mod tests {
         let mut nodes = nodes(&arns, 1, 108_000);
         nodes[0].heard_ms = Some(100_000);
         let mut past = Past { mass: Some(Grace::new(103_100)), ..Past::new(0) };
-        past.was_away(&rules, 180_000);
+        past.was_away(&rules, 110_000, 180_000);
         for now_ms in [180_000, 219_999] {
             let verdict = judge(&rules, past, now_ms, &nodes);
             assert_eq!((verdict.silent.len(), verdict.lost.len()), (9, 0), "{now_ms}");
@@ -376,19 +384,49 @@ mod tests {
         };
         let mut past = Past::new(0);
         assert_eq!(judged(past, 180_000), (1, 1));
-        past.was_away(&RULES, 180_000);
+        past.was_away(&RULES, 170_000, 180_000);
         assert_eq!(judged(past, 180_000), (0, 0));
         assert_eq!(judged(past, 209_999), (0, 0));
         assert_eq!(judged(past, 210_000), (1, 1));
         // A store that hangs again and again keeps nobody for ever.
         for now_ms in (200_000..=240_000).step_by(20_000) {
             assert_eq!(judged(past, now_ms - 1), (0, 0), "{now_ms}");
-            past.was_away(&RULES, now_ms);
+            past.was_away(&RULES, now_ms, now_ms);
         }
         assert_eq!(judged(past, 240_000), (1, 1));
         // After a whole grace without such a time it is another matter.
-        past.was_away(&RULES, 270_000);
+        past.was_away(&RULES, 270_000, 270_000);
         assert_eq!(judged(past, 299_999), (0, 0));
+    }
+
+    #[test]
+    fn a_store_that_hangs_longer_than_the_grace_each_time_keeps_nobody_for_ever() {
+        let arns = arns();
+        let nodes = nodes(&arns, 2, 10_000_000);
+        // Twice the grace counts, without the time in which it hangs; each end has its grace.
+        for (hangs_ms, works_ms, cycles) in [(30_000, 20_000, 4), (35_000, 20_000, 4)] {
+            let (mut past, mut now_ms, mut lost) = (Past::new(0), 180_000, Vec::new());
+            for cycle in 1..=8 {
+                past.was_away(&RULES, now_ms, now_ms + hangs_ms);
+                now_ms += hangs_ms;
+                if !judge(&RULES, past, now_ms, &nodes).lost.is_empty() {
+                    lost.push(cycle);
+                }
+                now_ms += works_ms;
+            }
+            assert_eq!(lost.first(), Some(&cycles), "{hangs_ms}");
+        }
+    }
+
+    #[test]
+    fn a_long_hang_soon_after_a_short_one_has_its_grace() {
+        let arns = arns();
+        let nodes = nodes(&arns, 2, 300_000);
+        let mut past = Past::new(0);
+        past.was_away(&RULES, 100_000, 105_000);
+        past.was_away(&RULES, 110_000, 210_000);
+        assert!(judge(&RULES, past, 239_999, &nodes).lost.is_empty());
+        assert_eq!(judge(&RULES, past, 240_000, &nodes).lost.len(), 2);
     }
 
     #[test]
