@@ -108,7 +108,6 @@ fn plan_of(config: &oci::Spec) {
                 pid: 4,
                 pid_start_ticks: 5,
                 namespaces: vec![NamespaceKind::Mount, NamespaceKind::Pid],
-                rootfs: PathBuf::from("/bundles/web/rootfs"),
                 cgroup: None,
                 resctrl: Vec::new(),
             };
