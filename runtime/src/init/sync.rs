@@ -230,7 +230,8 @@ impl ParentEnd {
         let data = ignored.to_ne_bytes();
         let data = [IoSlice::new(&data)];
         match sendmsg::<()>(self.0.as_raw_fd(), &data, rights, MsgFlags::MSG_NOSIGNAL, None) {
-            Ok(_) | Err(Errno::EPIPE) => Ok(()),
+            // Reset where it was killed before it had read an earlier one.
+            Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
             Err(errno) => Err(errno),
         }
     }
@@ -381,6 +382,15 @@ mod tests {
             }
             assert_eq!(parent.recv().unwrap(), None);
         }
+    }
+
+    #[test]
+    fn a_process_that_dies_between_two_words_is_noticed_when_it_is_awaited() {
+        let (parent, child) = pair().unwrap();
+        parent.proceed(0, &[]).unwrap();
+        drop(child);
+        parent.proceed(0, &[]).unwrap();
+        assert_eq!(parent.recv().unwrap(), None);
     }
 
     #[test]
