@@ -166,6 +166,17 @@ impl Detached<'_> {
         })
     }
 
+    /// Waits until docker has told an event of the container.
+    pub(super) fn until_event(&self, event: &str) -> anyhow::Result<()> {
+        let (container, event) = (format!("container={}", self.name), format!("event={event}"));
+        // From a long time ago until now, which ends the list.
+        let ask = ["events", "--since", "24h", "--until", "0s", "--filter", &container];
+        let ask = [&ask[..], &["--filter", &event]].concat();
+        program::until(&format!("{event} of {container}"), || {
+            Ok((!self.docker.out(&ask)?.is_empty()).then_some(()))
+        })
+    }
+
     /// Waits until the logs hold `text`.
     pub(super) fn until_logs(&self, text: &str) -> anyhow::Result<()> {
         program::until(&format!("the logs hold {text:?}"), || {
