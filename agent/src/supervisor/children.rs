@@ -142,6 +142,8 @@ pub(super) fn keep(said: &mut Vec<u8>, bytes: &[u8]) {
 
 fn runtime(settings: &Settings, arguments: &[&OsStr]) -> Command {
     let mut command = Command::new(&settings.runtime);
+    // The service manager of the agent waits for no container.
+    command.env_remove("NOTIFY_SOCKET");
     command.stdin(Stdio::null()).arg("--root").arg(&settings.runtime_root).args(arguments);
     command
 }
