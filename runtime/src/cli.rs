@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use crate::container::{self, Error, Store, dry_run};
@@ -77,7 +78,10 @@ fn act(global: &Global, verb: Verb, commit: Option<&str>) -> Result<u8, Failed> 
             let created = container::create(&store(), &id, &options)?;
             warn_of(global, &created);
         }
-        Verb::Start(id) => container::start(&store(), &id)?,
+        Verb::Start(id) => {
+            let notify_socket = notify_socket();
+            warn(global, container::start(&store(), &id, notify_socket.as_deref())?);
+        }
         Verb::Run { id, options, keep, .. } => {
             let options = with_sockets(options);
             prepare(options.preserve_fds)?;
@@ -96,7 +100,8 @@ fn act(global: &Global, verb: Verb, commit: Option<&str>) -> Result<u8, Failed> 
             sys::fd::cloexec_from(3)?;
             warn(global, container::checkpoint(&store(), &id, &asked)?);
         }
-        Verb::Restore { id, options, asked } => {
+        Verb::Restore { id, mut options, asked } => {
+            options.notify_socket = notify_socket();
             prepare(0)?;
             return restore(global, &store(), &id, &options, &asked);
         }
@@ -124,10 +129,13 @@ fn run_container(
         warn(global, container::delete(store, id, container::Force::Yes).unwrap_or_else(Some));
         return Err(failed.into());
     }
-    if !options.stays {
-        return Ok(0);
+    if options.stays {
+        return stay(global, store, id, &created, keep);
     }
-    stay(global, store, id, &created, keep)
+    if let Some(readiness) = &created.readiness {
+        warn(global, readiness.wait(created.pidfd.as_fd(), created.pid.unsigned_abs()).err());
+    }
+    Ok(0)
 }
 
 fn restore(
@@ -154,7 +162,7 @@ fn stay(
     keep: bool,
 ) -> Result<u8, Failed> {
     let record = created.record.as_ref().ok_or_else(|| store.not_found(id))?;
-    let code = container::wait(created);
+    let code = container::wait(created, &mut |error| warn(global, Some(error)));
     warn(
         global,
         match (keep, &code) {
@@ -166,9 +174,16 @@ fn stay(
     Ok(u8::try_from(code?).unwrap_or(u8::MAX))
 }
 
+/// The socket of a service manager that waits for a word of what it starts (sd_notify(3)).
+fn notify_socket() -> Option<OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())
+}
+
 /// With the sockets that a service manager gave to this process (sd_listen_fds(3)): they are for
-/// the container's program, and come before the preserved descriptors, as in runc.
+/// the container's program, and come before the preserved descriptors, as in runc. So does the
+/// one that it reads.
 fn with_sockets(mut options: container::CreateOptions) -> container::CreateOptions {
+    options.notify_socket = notify_socket();
     let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
     if let Some(sockets) = number("LISTEN_FDS").filter(|n| (1..=LISTEN_FDS_MAX).contains(n))
         && number("LISTEN_PID") == Some(std::process::id())

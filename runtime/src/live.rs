@@ -148,7 +148,8 @@ fn run(
     if !options.stays {
         return Ok(0);
     }
-    Ok(u8::try_from(container::wait(&created)?).unwrap_or(u8::MAX))
+    Ok(u8::try_from(container::wait(&created, &mut |error| warn(&error.to_string()))?)
+        .unwrap_or(u8::MAX))
 }
 
 fn emit(event: &container::Event) -> io::Result<()> {

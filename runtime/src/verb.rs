@@ -315,6 +315,7 @@ fn create(verb: &str, rest: &[String]) -> Result<Verb, ArgError> {
         listen_fds: 0,
         pidfd_socket: path("pidfd-socket"),
         cgroup_driver: CgroupDriver::Cgroupfs,
+        notify_socket: None,
         strict: parsed.is_on("strict")?,
         fail_step: fail_step(&parsed)?,
     };

@@ -94,6 +94,32 @@ fn a_container_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_container_of_a_service_manager_is_restored_for_one() {
+    let Some(world) = with_criu("a_container_of_a_service_manager_is_restored_for_one") else {
+        return;
+    };
+    world.script(COUNT, writable);
+    let (bundle, images) = (world.bundle(), world.path("images"));
+    let bundle = ["--bundle", bundle.to_str().unwrap()];
+    let with_manager = |verb: &[&str]| {
+        let mut command = world.command(&[verb, &bundle, &[&world.id]].concat());
+        command.env("NOTIFY_SOCKET", "/run/nobody").stdin(Stdio::null());
+        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        assert!(status.unwrap().success(), "{verb:?}");
+    };
+    with_manager(&["create"]);
+    assert_eq!(world.runtime(&["start", &world.id]).code, 0);
+    wait_for("a count", || count(&world) > 3);
+    checkpoint(&world, "images", &[]);
+    let reached = count(&world);
+    with_manager(&["restore", "--detach", "--image-path", images.to_str().unwrap()]);
+    wait_for("a higher count", || count(&world) > reached);
+    let ran = world.runtime(&["exec", &world.id, "grep", "-c", "/run/notify", "/proc/self/mounts"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "1\n"), "{ran:?}");
+    end(&world);
+}
+
+#[test]
 fn leave_running_leaves_it_running() {
     let Some(world) = with_criu("leave_running_leaves_it_running") else { return };
     world.script(COUNT, writable);

@@ -16,4 +16,5 @@ pub mod netns;
 pub mod program;
 pub mod registry;
 pub mod require;
+mod service_manager;
 pub mod sigv4;

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use super::delete::await_end;
 use super::record::{Record, Status};
 use super::state::status;
-use super::{ContainerId, Error, Store, create, delete};
+use super::store::Folder;
+use super::{ContainerId, Error, Store, create, delete, readiness};
 use crate::cgroup::{Controller, HierarchyId};
 use crate::criu::request::{self, Checkpoint, External, Running};
 use crate::criu::{Notice, Service};
@@ -51,7 +52,7 @@ pub fn checkpoint(
         fs::metadata(&path)
             .map_err(|source| Error::io("--parent-path: find earlier images", path, source))?;
     }
-    let (spec, plan) = decided(&record)?;
+    let (spec, plan) = decided(&record, &folder)?;
     let running = Running {
         images_dir_fd: images.as_raw_fd(),
         work_dir_fd: work.as_ref().map(AsRawFd::as_raw_fd),
@@ -81,9 +82,12 @@ pub fn checkpoint(
 }
 
 /// The plan that the container was made by.
-fn decided(record: &Record) -> Result<(Spec, Plan), Error> {
+fn decided(record: &Record, folder: &Folder) -> Result<(Spec, Plan), Error> {
     let damaged = |source| Error::Damaged { path: PathBuf::from(&record.id), source };
-    let spec = Spec::validate(&serde_json::from_str(&record.config).map_err(damaged)?)?;
+    let mut spec = Spec::validate(&serde_json::from_str(&record.config).map_err(damaged)?)?;
+    if readiness::has_folder(folder) {
+        readiness::add_to(&mut spec, folder.path());
+    }
     let host = Host::probe(&spec).map_err(Error::Host)?;
     let console = if spec.process.terminal { Console::Foreground } else { Console::None };
     let id = ContainerId::parse(&record.id)?;

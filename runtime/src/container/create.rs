@@ -1,5 +1,6 @@
 //! `create`, and the first half of `run`.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -9,8 +10,9 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use super::launch::{Known, Launched, Progress, Setting, launch};
+use super::readiness::{self, Readiness};
 use super::record::{RECORD_VERSION, Record};
-use super::store::write_atomically;
+use super::store::{Folder, write_atomically};
 use super::{ContainerId, Error, Store, clock};
 use crate::bundle::Bundle;
 use crate::cgroup::{self, Note};
@@ -45,6 +47,8 @@ pub struct CreateOptions {
     pub listen_fds: u32,
     /// Who gets the first process as a descriptor.
     pub pidfd_socket: Option<PathBuf>,
+    /// The socket of a service manager that waits for the container's word (sd_notify(3)).
+    pub notify_socket: Option<OsString>,
     /// Refuse properties that the specification does not know.
     pub strict: bool,
     /// The number of the step that a test lets fail.
@@ -62,6 +66,8 @@ pub struct Created {
     pub console: Option<OwnedFd>,
     /// The container's record; `None` for a further process of a container.
     pub record: Option<Record>,
+    /// Where the container tells that it is ready, if its program runs and anybody waits for that.
+    pub readiness: Option<Readiness>,
     /// Whether the process becomes the program by an exec: one that was restored did so before.
     pub executes: bool,
     /// What is to be told although nothing failed.
@@ -76,6 +82,7 @@ pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Resul
     let (bundle, spec, plan) = decide(store, id, options)?;
     refuse_anothers_root(store, &bundle, &spec)?;
     let mut folder = store.reserve(id)?;
+    let readiness = prepare_readiness(&folder, &spec, options)?;
     bundle.config.keep(&spec, &store.filters());
     let executes_at_once = options.begin == Begin::AtOnce;
     let no_new_keyring = options.no_new_keyring;
@@ -103,9 +110,27 @@ pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Resul
     pid_file.keep();
     group.map(cgroup::Group::release);
     let pid = process.pid();
-    let warnings = warnings(&bundle, &spec, &plan);
+    let mut warnings = warnings(&bundle, &spec, &plan);
+    if options.notify_socket.is_some() && !readiness::is_possible(&spec) {
+        warnings.push("NOTIFY_SOCKET: not passed on, which needs a new mount namespace".to_owned());
+    }
     let pidfd = process.release();
-    Ok(Created { pid, pidfd, console, record: written, executes: true, warnings })
+    Ok(Created { pid, pidfd, console, record: written, readiness, executes: true, warnings })
+}
+
+/// Makes the folder of the container's socket, and listens where its program runs at once.
+fn prepare_readiness(
+    folder: &Folder,
+    spec: &Spec,
+    options: &CreateOptions,
+) -> Result<Option<Readiness>, Error> {
+    let has_folder = readiness::make_folder(folder, spec, options)?;
+    match &options.notify_socket {
+        Some(name) if has_folder && options.begin == Begin::AtOnce => {
+            Readiness::listen(folder, name)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// See [`refuse_anothers_mark`]. In a joined namespace, paths are looked up there, by the child.
@@ -229,7 +254,10 @@ pub(super) fn decide(
             return Err(Error::Unknown(unknown));
         }
     }
-    let spec = bundle.config.validate()?;
+    let mut spec = bundle.config.validate()?;
+    if options.notify_socket.is_some() && readiness::is_possible(&spec) {
+        readiness::add_to(&mut spec, &store.folder_of(id));
+    }
     let host = Host::probe(&spec).map_err(Error::Host)?;
     let console = console(&spec, options);
     let ask = Ask {

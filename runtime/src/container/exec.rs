@@ -116,7 +116,7 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<Cr
     let withheld = if asks { plan.withheld } else { Withheld::default() };
     let warnings = capability_warnings(&unknown, withheld);
     let pidfd = process.release();
-    Ok(Created { pid, pidfd, console, record: None, executes: true, warnings })
+    Ok(Created { pid, pidfd, console, record: None, readiness: None, executes: true, warnings })
 }
 
 /// From here on until [`super::wait`], which passes it on: a caller that goes away now must not

@@ -25,13 +25,16 @@ const COPY_BYTES: usize = 16 * 1024;
 /// The pause after a look at a terminal whose other side is closed.
 const HUNG_UP_PAUSE: Duration = Duration::from_millis(5);
 
-/// Waits for the program's end and returns its exit status as a shell would.
+/// Waits for the program's end and returns its exit status as a shell would. A service manager that
+/// waits for the program is told when it is ready, and that this process is the main one; `warn`
+/// gets why it could not be told.
 ///
 /// # Errors
 /// When the terminal cannot be passed on or the process cannot be waited for.
-pub fn wait(created: &Created) -> Result<i32, Error> {
+pub fn wait(created: &Created, warn: &mut dyn FnMut(Error)) -> Result<i32, Error> {
     let signals = block_signals().map_err(|source| Error::Signal { pid: created.pid, source })?;
     let mut terminal = created.console.as_ref().map(Terminal::receive).transpose()?;
+    let mut readiness = created.readiness.as_ref();
     loop {
         let mut fds = vec![
             PollFd::new(created.pidfd.as_fd(), PollFlags::POLLIN),
@@ -43,11 +46,27 @@ pub fn wait(created: &Created) -> Result<i32, Error> {
                 fds.push(PollFd::new(fd::standard(0), PollFlags::POLLIN));
             }
         }
+        let of_readiness = fds.len();
+        if let Some(readiness) = readiness {
+            fds.push(PollFd::new(readiness.as_fd(), PollFlags::POLLIN));
+        }
         match poll(&mut fds, PollTimeout::NONE) {
             Err(Errno::EINTR) => continue,
             other => other.map_err(|source| Error::Signal { pid: created.pid, source })?,
         };
         let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
+        if let Some(socket) = readiness
+            && ready.get(of_readiness) == Some(&true)
+        {
+            match socket.pass_on(std::process::id()) {
+                Ok(false) => {}
+                Ok(true) => readiness = None,
+                Err(error) => {
+                    readiness = None;
+                    warn(error);
+                }
+            }
+        }
         // What ended takes no signal.
         if ready[1] && !ready[0] {
             pass_signal(&signals, created, terminal.as_ref());

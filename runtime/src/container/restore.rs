@@ -20,7 +20,7 @@ use super::checkpoint::{DESCRIPTORS, make, resolved};
 use super::create::{self, CreateOptions, Created, Draft, PidFile};
 use super::launch::{Known, Progress};
 use super::record::{Record, process_stat};
-use super::{ContainerId, Error, Store};
+use super::{ContainerId, Error, Store, readiness};
 use crate::bundle::Bundle;
 use crate::cgroup::{Existing, Group};
 use crate::criu::request::{self, Lsm, LsmProfile, Prepared, Restore};
@@ -58,10 +58,10 @@ pub fn restore(
     refuse(store, &bundle, &spec, &plan)?;
     refuse_modules(asked)?;
     let mut folder = store.reserve(id)?;
+    // The mount may be part of the images; what was said there is not said again.
+    readiness::make_folder(&folder, &spec, options)?;
     let draft = Draft::new(id, &bundle, &spec);
-    let rootfs = draft.rootfs.canonicalize();
-    let rootfs = rootfs.map_err(|source| Error::io("find", &draft.rootfs, source))?;
-    prepare_root(&rootfs, &plan)?;
+    let rootfs = prepare_root(&draft.rootfs, &plan)?;
     // criu mounts below its working directory, which has to be in the mount namespace just made.
     let images = open(&asked.common.image_path)?;
     let work = asked.common.work_path.as_deref().map(make).transpose()?;
@@ -116,7 +116,7 @@ pub fn restore(
     pid_file.keep();
     group.map(Group::release);
     let warnings = create::warnings(&bundle, &spec, &plan);
-    Ok(Created { pid, pidfd, console, record: written, executes: false, warnings })
+    Ok(Created { pid, pidfd, console, record: written, readiness: None, executes: false, warnings })
 }
 
 /// What criu cannot restore, and nobody does in its place.
@@ -183,8 +183,11 @@ fn open(path: &Path) -> Result<File, Error> {
     File::open(path).map_err(|source| Error::io("open", path, source))
 }
 
-/// Makes the root filesystem a mount point, and in it what the container's mounts need.
-fn prepare_root(rootfs: &Path, plan: &Plan) -> Result<(), Error> {
+/// Makes the root filesystem a mount point, and in it what the container's mounts need: where it
+/// is, without links.
+fn prepare_root(rootfs: &Path, plan: &Plan) -> Result<PathBuf, Error> {
+    let real = rootfs.canonicalize().map_err(|source| Error::io("find", rootfs, source))?;
+    let rootfs = real.as_path();
     let failed = |step| move |errno: Errno| Error::io(step, rootfs, errno.into());
     unshare(CloneFlags::CLONE_NEWNS).map_err(failed("make a mount namespace for"))?;
     let none: Option<&str> = None;
@@ -211,7 +214,7 @@ fn prepare_root(rootfs: &Path, plan: &Plan) -> Result<(), Error> {
         }
         hidden.push(&target.path);
     }
-    Ok(())
+    Ok(real)
 }
 
 /// Descriptors that take the place of pipes and of namespaces, by their names in the images; and

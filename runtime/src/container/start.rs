@@ -1,5 +1,6 @@
 //! `start`.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -8,6 +9,7 @@ use serde::Deserialize;
 
 use super::delete::{end, has_ended_soon};
 use super::launch_error::{NO_INTERPRETER, NO_PROCESS};
+use super::readiness::Readiness;
 use super::record::{Record, START_SOCKET, Status};
 use super::state::status;
 use super::store::Folder;
@@ -16,21 +18,38 @@ use crate::init::hook::{self, State};
 use crate::init::sync::{Cause, Failure, Last, recv_last};
 use crate::seccomp;
 use crate::spec::{HookKind, Hooks};
+use crate::sys::process::pidfd_open;
 
-/// Starts a created container: returns when its program was executed.
+/// Starts a created container: returns when its program was executed and, where `notify_socket`
+/// names who waits for that and named so at its creation, when the program says that it is ready.
+/// What is returned is to be told, although the container runs.
 ///
 /// # Errors
 /// [`Error::CannotStart`] when it is not created; [`Error::Exec`] when the program could not be
 /// executed, and the container is stopped then.
-pub fn start(store: &Store, id: &ContainerId) -> Result<(), Error> {
+pub fn start(
+    store: &Store,
+    id: &ContainerId,
+    notify_socket: Option<&OsStr>,
+) -> Result<Option<Error>, Error> {
     let folder = store.open(id)?;
     let record = folder.record()?;
     match status(&record, folder.awaits_start())? {
         Status::Created => {}
         other => return Err(Error::CannotStart(other)),
     }
+    let readiness = notify_socket.map(|name| Readiness::listen(&folder, name)).transpose()?;
+    let Some(readiness) = readiness.flatten() else {
+        execute(&folder, &record)?;
+        return after_start(&record).map(|()| None);
+    };
+    let process =
+        pidfd_open(record.pid).map_err(|errno| Error::Signal { pid: record.pid, source: errno })?;
     execute(&folder, &record)?;
-    after_start(&record)
+    after_start(&record)?;
+    // Others may work on the container in the meantime, and end it.
+    drop(folder);
+    Ok(readiness.wait(process.as_fd(), record.pid.unsigned_abs()).err())
 }
 
 fn execute(folder: &Folder, record: &Record) -> Result<(), Error> {

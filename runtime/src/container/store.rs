@@ -71,7 +71,7 @@ impl Store {
     /// # Errors
     /// [`Error::Exists`] when the id is taken.
     pub fn reserve(&self, id: &ContainerId) -> Result<Folder, Error> {
-        let path = self.root.join(id.as_str());
+        let path = self.folder_of(id);
         let mut builder = DirBuilder::new();
         builder.mode(0o700);
         let made = match builder.create(&path) {
@@ -97,12 +97,17 @@ impl Store {
         lock(path, true)
     }
 
+    /// Where a container's folder is, or would be.
+    pub fn folder_of(&self, id: &ContainerId) -> PathBuf {
+        self.root.join(id.as_str())
+    }
+
     /// Locks a container's folder.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is none.
     pub fn open(&self, id: &ContainerId) -> Result<Folder, Error> {
-        lock(self.root.join(id.as_str()), false)
+        lock(self.folder_of(id), false)
     }
 
     /// Reads a container's record without waiting for a verb that works on it.

@@ -125,6 +125,7 @@ pub fn restore(rest: &[String]) -> Decoded<(ContainerId, CreateOptions, Restore)
         listen_fds: 0,
         pidfd_socket: None,
         fail_step: None,
+        notify_socket: None,
         strict: false,
     };
     let asked = Restore {

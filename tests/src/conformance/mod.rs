@@ -17,6 +17,7 @@ mod mount_options;
 mod mounts;
 mod namespaces;
 mod process;
+mod readiness;
 pub mod report;
 mod resources;
 mod runtime;
@@ -80,6 +81,7 @@ pub fn all() -> Vec<Case> {
         lifecycle::CASES,
         failures::CASES,
         process::CASES,
+        readiness::CASES,
         settings::CASES,
         namespaces::CASES,
         mounts::CASES,

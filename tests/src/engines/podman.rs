@@ -12,6 +12,7 @@ use super::{World, claims, holds, same};
 use crate::conformance::Verdict;
 use crate::kernel;
 use crate::program::{self, Ran};
+use crate::service_manager::Manager;
 
 claims!("podman":
     run_gives_output_and_exit_code,
@@ -26,6 +27,7 @@ claims!("podman":
     update_and_stats_change_and_tell_limits,
     top_lists_the_processes,
     out_of_memory_is_told,
+    a_service_manager_hears_that_the_container_is_ready,
     read_only_with_a_tmpfs_is_writable_there_only,
     loopback_is_up_without_a_network,
     a_user_namespace_maps_the_ids,
@@ -291,6 +293,23 @@ fn out_of_memory_is_told(w: &World) -> anyhow::Result<Verdict> {
     let held = w.podman()?.held("eats", &options, &["sh", "-c", script])?;
     w.podman()?.out(&["exec", "eats", "touch", "/go"])?;
     same!(held.verb("wait", &[])?, "137");
+    Ok(Verdict::Pass)
+}
+
+/// `--sdnotify=container`, as units of podman have it.
+fn a_service_manager_hears_that_the_container_is_ready(w: &World) -> anyhow::Result<Verdict> {
+    let podman = w.podman()?;
+    let manager = Manager::listen(&podman.folder)?;
+    let probe = loadline_fixtures::probe::probe()?;
+    let volume = format!("{}:/probe:ro", probe.display());
+    let options = ["--sdnotify", "container", "--network", "none", "--volume", &volume];
+    let program = [IMAGE, "/probe", "notify", "READY=1", "--", "sleep"];
+    let run = ["run", "--detach", "--name", "ready"];
+    let command = podman.command(&[&run[..], &options, &program].concat())?;
+    let held = Held { podman, name: "ready" };
+    program::run(&podman.folder, &mut manager.of(command))?.succeeded()?;
+    let conmon = held.field("{{.State.ConmonPid}}")?;
+    manager.hears(&["READY=1", &format!("MAINPID={conmon}")])?;
     Ok(Verdict::Pass)
 }
 

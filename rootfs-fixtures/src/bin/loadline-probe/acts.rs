@@ -4,6 +4,7 @@
 use std::fs;
 use std::hint::black_box;
 use std::io::{BufRead as _, Write as _};
+use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, ExitStatus};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -43,6 +44,7 @@ pub(super) fn act(words: &[&str]) -> Option<Said> {
         "lines" => print_lines(number(words, 1, 1), number(words, 2, 1)),
         "count" => count(number(words, 1, 10), number(words, 2, 0)),
         "read-line" => read_line(),
+        "notify" => notify(&words[1..].join("\n")),
         "trap" => trap(word(words, 1), 0.0, number(words, 2, 0)),
         "trap-slowly" => trap(word(words, 1), number(words, 3, 1.0), number(words, 2, 0)),
         "ignore" => ignore(word(words, 1), number(words, 2, LONG_S)),
@@ -76,6 +78,13 @@ fn read_line() -> Said {
     let read = std::io::stdin().lock().read_line(&mut line);
     read.map_err(|error| format!("read stdin: {error}"))?;
     Ok(json!({ "line": line.trim_end_matches(['\r', '\n']) }))
+}
+
+/// Tells the service manager (sd_notify(3)).
+fn notify(text: &str) -> Said {
+    let socket = std::env::var_os("NOTIFY_SOCKET").ok_or("no NOTIFY_SOCKET")?;
+    let sent = UnixDatagram::unbound().and_then(|to| to.send_to(text.as_bytes(), &socket));
+    sent.map(|_| json!({ "told": text })).map_err(|error| format!("send to {socket:?}: {error}"))
 }
 
 fn spin(threads: usize, seconds: f64) -> Said {

@@ -24,6 +24,7 @@ facts: args env ids caps mounts limits cgroup fds ns host devices tty status fac
 acts:  exit N  true  sleep SECONDS  spin [THREADS [SECONDS]]  eat-memory MIB [SECONDS]
        oom-child MIB SECONDS  fork COUNT SECONDS  write PATH TEXT  mkdir PATH
        echo TEXT  echo-err TEXT  lines COUNT BYTES  count MS CODE  read-line
+       notify TEXT...
        trap SIGNAL CODE  trap-slowly SIGNAL CODE SECONDS  ignore SIGNAL SECONDS
 net:   serve PORT TEXT  serve-udp PORT TEXT  fetch URL [METHOD]
        fetch-until-200 URL  resolve NAME  addresses
