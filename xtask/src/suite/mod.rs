@@ -167,10 +167,16 @@ pub(crate) fn run(workspace: &Path, extent: Extent, names: &[String]) -> anyhow:
     Ok(())
 }
 
-/// The suites that are asked for.
+/// The suites that are asked for: by the whole name, or by a part of it that is nobody's whole name.
 fn chosen(suites: Vec<Suite>, extent: Extent, names: &[String]) -> anyhow::Result<Vec<Suite>> {
+    let has_it = |name: &String| suites.iter().any(|suite| suite.name == *name);
+    let whole: Vec<&String> = names.iter().filter(|name| has_it(name)).collect();
+    let means = |name: &String, suite: &Suite| match whole.contains(&name) {
+        true => suite.name == *name,
+        false => suite.name.contains(name),
+    };
     for name in names {
-        let of_name: Vec<&Suite> = suites.iter().filter(|s| s.name.contains(name)).collect();
+        let of_name: Vec<&Suite> = suites.iter().filter(|s| means(name, s)).collect();
         if of_name.is_empty() {
             let known: Vec<&str> = suites.iter().map(|suite| suite.name.as_str()).collect();
             bail!("no suite has {name:?} in its name; there are: {}", known.join("; "));
@@ -179,7 +185,7 @@ fn chosen(suites: Vec<Suite>, extent: Extent, names: &[String]) -> anyhow::Resul
             bail!("{:?} takes long, and is part of --full", of_name[0].name);
         }
     }
-    let asked = |suite: &Suite| names.is_empty() || names.iter().any(|n| suite.name.contains(n));
+    let asked = |suite: &Suite| names.is_empty() || names.iter().any(|name| means(name, suite));
     let (run, later): (Vec<Suite>, Vec<Suite>) = suites
         .into_iter()
         .filter(asked)
@@ -295,6 +301,7 @@ mod tests {
     #[test]
     fn a_suite_can_be_asked_for_by_a_part_of_its_name() {
         assert_eq!(names(Extent::Full, &["races"]).unwrap(), ["races, 10,000 rounds"]);
+        assert_eq!(names(Extent::Full, &["conformance"]).unwrap(), ["conformance"]);
         let both = names(Extent::Usual, &["budget", "demo"]).unwrap();
         assert_eq!(both, ["demo", "budget"]);
         let error = names(Extent::Full, &["nothing"]).unwrap_err().to_string();
