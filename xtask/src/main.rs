@@ -47,7 +47,7 @@ enum Verb {
         /// Long repetitions too; writes docs/full-run.md.
         #[arg(long)]
         full: bool,
-        /// Only the suite of this name, or those that have it in theirs. May be given several times.
+        /// Only the suite of this name, or those with it in theirs. May be given several times.
         #[arg(long)]
         suite: Vec<String>,
     },

@@ -167,7 +167,7 @@ pub(crate) fn run(workspace: &Path, extent: Extent, names: &[String]) -> anyhow:
     Ok(())
 }
 
-/// The suites that are asked for: by the whole name, or by a part of it that is nobody's whole name.
+/// The suites that are asked for: by the whole name, or by a part of names.
 fn chosen(suites: Vec<Suite>, extent: Extent, names: &[String]) -> anyhow::Result<Vec<Suite>> {
     let has_it = |name: &String| suites.iter().any(|suite| suite.name == *name);
     let whole: Vec<&String> = names.iter().filter(|name| has_it(name)).collect();
