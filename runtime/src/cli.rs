@@ -79,6 +79,7 @@ fn act(global: &Global, verb: Verb, commit: Option<&str>) -> Result<u8, Failed> 
             warn_of(global, &created);
         }
         Verb::Start(id) => {
+            prepare(0)?;
             let notify_socket = notify_socket();
             warn(global, container::start(&store(), &id, notify_socket.as_deref())?);
         }
@@ -92,7 +93,10 @@ fn act(global: &Global, verb: Verb, commit: Option<&str>) -> Result<u8, Failed> 
             print(&(serde_json::to_string_pretty(&state)? + "\n"))?;
         }
         Verb::Kill { id, signal, reach } => container::kill(&store(), &id, signal, reach)?,
-        Verb::Delete(id, force) => warn(global, container::delete(&store(), &id, force)?),
+        Verb::Delete(id, force) => {
+            prepare(0)?;
+            warn(global, container::delete(&store(), &id, force)?);
+        }
         Verb::List { json, quiet } => print(&list(global, &store(), json, quiet)?)?,
         Verb::Spec { bundle, rootless } => template::write(&bundle, rootless)?,
         Verb::Features => print(&features::json())?,
@@ -121,7 +125,7 @@ fn run_container(
     options: &container::CreateOptions,
     keep: bool,
 ) -> Result<u8, Failed> {
-    let created = container::create(store, id, options)?;
+    let mut created = container::create(store, id, options)?;
     warn_of(global, &created);
     let record = created.record.as_ref().ok_or_else(|| store.not_found(id))?;
     if let Err(failed) = container::after_start(record) {
@@ -130,9 +134,9 @@ fn run_container(
         return Err(failed.into());
     }
     if options.stays {
-        return stay(global, store, id, &created, keep);
+        return stay(global, store, id, &mut created, keep);
     }
-    if let Some(readiness) = &created.readiness {
+    if let Some(readiness) = created.readiness.take() {
         warn(global, readiness.wait(created.pidfd.as_fd(), created.pid.unsigned_abs()).err());
     }
     Ok(0)
@@ -145,12 +149,12 @@ fn restore(
     options: &container::CreateOptions,
     asked: &crate::criu::request::Restore,
 ) -> Result<u8, Failed> {
-    let created = container::restore(store, id, options, asked)?;
+    let mut created = container::restore(store, id, options, asked)?;
     warn_of(global, &created);
     if !options.stays {
         return Ok(0);
     }
-    stay(global, store, id, &created, false)
+    stay(global, store, id, &mut created, false)
 }
 
 /// Stays until the container's program ends, and removes the container unless it is kept.
@@ -158,11 +162,12 @@ fn stay(
     global: &Global,
     store: &Store,
     id: &container::ContainerId,
-    created: &container::Created,
+    created: &mut container::Created,
     keep: bool,
 ) -> Result<u8, Failed> {
+    let readiness = created.readiness.take();
     let record = created.record.as_ref().ok_or_else(|| store.not_found(id))?;
-    let code = container::wait(created, &mut |error| warn(global, Some(error)));
+    let code = container::wait(created, readiness, &mut |error| warn(global, Some(error)));
     warn(
         global,
         match (keep, &code) {

@@ -148,7 +148,7 @@ fn run(
     if !options.stays {
         return Ok(0);
     }
-    Ok(u8::try_from(container::wait(&created, &mut |error| warn(&error.to_string()))?)
+    Ok(u8::try_from(container::wait(&created, None, &mut |error| warn(&error.to_string()))?)
         .unwrap_or(u8::MAX))
 }
 

@@ -94,6 +94,27 @@ fn a_poststart_hook_that_fails_stops_the_container() {
 }
 
 #[test]
+fn hooks_of_start_and_delete_have_no_descriptor_of_the_caller() {
+    let Some(world) = World::new("hookfds") else { return };
+    let seen = world.path("seen");
+    world.script("true", |config| {
+        let script = format!("test -e /proc/self/fd/9; echo $? >>{}", seen.display());
+        let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
+        config["hooks"] = json!({ "poststart": hook, "poststop": hook });
+    });
+    assert_eq!(world.with_bundle("create", &[]).code, 0);
+    for verb in [&["start"][..], &["delete", "--force"]] {
+        let command = world.command(verb);
+        let mut caller = Command::new("sh");
+        caller.args(["-c", "exec 9</etc/passwd; exec \"$@\"", "sh"]).arg(command.get_program());
+        let status = caller.args(command.get_args()).arg(&world.id).status().unwrap();
+        assert!(status.success(), "{verb:?}: {status}");
+    }
+    assert_eq!(fs::read_to_string(&seen).unwrap(), "1\n1\n");
+    world.assert_nothing_is_left();
+}
+
+#[test]
 fn a_hook_may_write_more_than_is_kept() {
     let Some(world) = World::new("hookoutput") else { return };
     world.script("true", |config| {

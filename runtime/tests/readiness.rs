@@ -7,7 +7,7 @@ mod world;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 use world::{PATIENCE, World, wait_for};
@@ -136,23 +136,86 @@ fn a_run_in_the_foreground_is_the_main_process_itself() {
 }
 
 #[test]
-fn a_service_manager_that_is_not_there_is_told_before_anything_runs() {
+fn what_is_said_behind_the_word_holds_nobody_up() {
+    let Some(world) = world("readymore") else { return };
+    let manager = Manager::of(&world);
+    let bundle = world.bundle();
+    let mut run = manager.spawn(&world, &["run", "-b", bundle.to_str().unwrap()]);
+    say(&world, "READY=1");
+    assert_eq!(manager.hear(), format!("READY=1\nMAINPID={}", run.id()));
+    // Many more than a queue holds.
+    for _ in 0..1000 {
+        say(&world, "WATCHDOG=1");
+    }
+    fs::write(world.rootfs().join("tmp/end"), "").unwrap();
+    assert!(run.wait().unwrap().success());
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_word_before_the_end_counts() {
+    let Some(world) = world("readyend") else { return };
+    let manager = Manager::of(&world);
+    let bundle = world.bundle();
+    for round in 0..20 {
+        let mut run = manager.spawn(&world, &["run", "-b", bundle.to_str().unwrap()]);
+        let stop = |signal: &str| {
+            let pid = run.id().to_string();
+            assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        };
+        wait_for("the program to run", || world.rootfs().join("tmp/said").exists());
+        // What is heard, is heard late.
+        stop("-STOP");
+        let container = pid(&world);
+        say(&world, "STATUS=soon");
+        say(&world, "READY=1");
+        fs::write(world.rootfs().join("tmp/end"), "").unwrap();
+        wait_for("its end", || world.status() == "stopped" || !is_alive(container));
+        stop("-CONT");
+        assert!(run.wait().unwrap().success());
+        assert_eq!(manager.hear(), format!("READY=1\nMAINPID={}", run.id()), "{round}");
+        for mark in ["tmp/end", "tmp/said"] {
+            fs::remove_file(world.rootfs().join(mark)).unwrap();
+        }
+    }
+    world.assert_nothing_is_left();
+}
+
+fn is_alive(pid: u64) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !stat.is_empty() && !stat.contains(") Z ")
+}
+
+#[test]
+fn a_service_manager_that_hears_nothing_holds_no_signal_up() {
+    let Some(world) = world("readydeaf") else { return };
+    let manager = Manager::of(&world);
+    let full = UnixDatagram::unbound().unwrap();
+    full.set_nonblocking(true).unwrap();
+    while full.send_to(b"full", &manager.path).is_ok() {}
+    let bundle = world.bundle();
+    let mut run = manager.spawn(&world, &["run", "-b", bundle.to_str().unwrap()]);
+    say(&world, "READY=1");
+    say(&world, "STATUS=on");
+    assert_eq!(world.runtime(&["kill", &world.id, "KILL"]).code, 0);
+    assert_eq!(run.wait().unwrap().code(), Some(137));
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn without_anybody_who_hears_a_container_runs_and_that_is_told() {
     let Some(world) = world("readynobody") else { return };
     let manager = Manager::of(&world);
     manager.create(&world);
     fs::remove_file(&manager.path).unwrap();
     let bundle = world.bundle();
+    fs::write(world.rootfs().join("tmp/end"), "").unwrap();
     for verb in [&["start"][..], &["run", "-b", bundle.to_str().unwrap()]] {
         let ran = manager.spawn(&world, verb).wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&ran.stderr).into_owned();
         let why = format!("reach NOTIFY_SOCKET {}", manager.path.display());
-        assert!(!ran.status.success() && said.contains(&why), "{said}");
-        if verb[0] == "start" {
-            assert_eq!(world.status(), "created");
-            // It may run without, too.
-            assert_eq!(world.runtime(&["start", &world.id]).code, 0);
-            assert_eq!(world.status(), "running");
-        }
+        assert!(ran.status.success() && said.contains(&why), "{said}");
+        assert!(said.contains("warning: nobody is told"), "{said}");
         assert_eq!(world.runtime(&["delete", "--force", &world.id]).code, 0);
     }
     world.assert_nothing_is_left();

@@ -82,7 +82,7 @@ pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Resul
     let (bundle, spec, plan) = decide(store, id, options)?;
     refuse_anothers_root(store, &bundle, &spec)?;
     let mut folder = store.reserve(id)?;
-    let readiness = prepare_readiness(&folder, &spec, options)?;
+    let (readiness, unheard) = prepare_readiness(&folder, &spec, options)?;
     bundle.config.keep(&spec, &store.filters());
     let executes_at_once = options.begin == Begin::AtOnce;
     let no_new_keyring = options.no_new_keyring;
@@ -114,22 +114,24 @@ pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Resul
     if options.notify_socket.is_some() && !readiness::is_possible(&spec) {
         warnings.push("NOTIFY_SOCKET: not passed on, which needs a new mount namespace".to_owned());
     }
+    warnings.extend(unheard.map(|error| crate::cli::chain(&error)));
     let pidfd = process.release();
     Ok(Created { pid, pidfd, console, record: written, readiness, executes: true, warnings })
 }
 
-/// Makes the folder of the container's socket, and listens where its program runs at once.
+/// Makes the folder of the container's socket, and listens where its program runs at once, or says
+/// why nobody can be told.
 fn prepare_readiness(
     folder: &Folder,
     spec: &Spec,
     options: &CreateOptions,
-) -> Result<Option<Readiness>, Error> {
+) -> Result<(Option<Readiness>, Option<Error>), Error> {
     let has_folder = readiness::make_folder(folder, spec, options)?;
     match &options.notify_socket {
         Some(name) if has_folder && options.begin == Begin::AtOnce => {
-            Readiness::listen(folder, name)
+            Ok(readiness::or_warning(Readiness::listen(folder, name)))
         }
-        _ => Ok(None),
+        _ => Ok((None, None)),
     }
 }
 

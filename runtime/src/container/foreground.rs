@@ -14,6 +14,7 @@ use nix::sys::termios::{OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcse
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{read, write};
 
+use super::readiness::{Hearing, Readiness};
 use super::record::process_stat;
 use super::{Created, Error};
 use crate::sys::fd::{self, received};
@@ -31,10 +32,24 @@ const HUNG_UP_PAUSE: Duration = Duration::from_millis(5);
 ///
 /// # Errors
 /// When the terminal cannot be passed on or the process cannot be waited for.
-pub fn wait(created: &Created, warn: &mut dyn FnMut(Error)) -> Result<i32, Error> {
+pub fn wait(
+    created: &Created,
+    readiness: Option<Readiness>,
+    warn: &mut dyn FnMut(Error),
+) -> Result<i32, Error> {
     let signals = block_signals().map_err(|source| Error::Signal { pid: created.pid, source })?;
+    // With the signals blocked, which a thread inherits.
+    let hearing = readiness.map(|readiness| readiness.pass_on(created.pidfd.as_fd()));
+    let code = wait_for_the_end(created, &signals);
+    let told = hearing.map(|begun| begun.and_then(Hearing::finish));
+    if let Some(Err(error)) = told {
+        warn(error);
+    }
+    code
+}
+
+fn wait_for_the_end(created: &Created, signals: &SignalFd) -> Result<i32, Error> {
     let mut terminal = created.console.as_ref().map(Terminal::receive).transpose()?;
-    let mut readiness = created.readiness.as_ref();
     loop {
         let mut fds = vec![
             PollFd::new(created.pidfd.as_fd(), PollFlags::POLLIN),
@@ -46,30 +61,14 @@ pub fn wait(created: &Created, warn: &mut dyn FnMut(Error)) -> Result<i32, Error
                 fds.push(PollFd::new(fd::standard(0), PollFlags::POLLIN));
             }
         }
-        let of_readiness = fds.len();
-        if let Some(readiness) = readiness {
-            fds.push(PollFd::new(readiness.as_fd(), PollFlags::POLLIN));
-        }
         match poll(&mut fds, PollTimeout::NONE) {
             Err(Errno::EINTR) => continue,
             other => other.map_err(|source| Error::Signal { pid: created.pid, source })?,
         };
         let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
-        if let Some(socket) = readiness
-            && ready.get(of_readiness) == Some(&true)
-        {
-            match socket.pass_on(std::process::id()) {
-                Ok(false) => {}
-                Ok(true) => readiness = None,
-                Err(error) => {
-                    readiness = None;
-                    warn(error);
-                }
-            }
-        }
         // What ended takes no signal.
         if ready[1] && !ready[0] {
-            pass_signal(&signals, created, terminal.as_ref());
+            pass_signal(signals, created, terminal.as_ref());
         }
         if let Some(terminal) = &mut terminal {
             if ready[2] && !copy(terminal.master.as_fd(), fd::standard(1)) {

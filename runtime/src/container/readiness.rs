@@ -8,17 +8,22 @@
 use std::ffi::{CString, OsStr};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::sys::stat::{Mode, umask};
+use nix::unistd::pipe2;
 
 use super::Error;
 use super::create::CreateOptions;
@@ -37,8 +42,12 @@ const PLACE_OF_SOCKET: &str = "/run/notify/notify.sock";
 
 /// A message is short: systemd itself takes no longer one.
 const MESSAGE_BYTES_MAX: usize = 4096;
-/// How long a service manager may take to handle what it was told, in milliseconds.
-const BARRIER_MS: u16 = 30_000;
+/// How long a service manager may take to hear a message, and to handle it.
+const MANAGER_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long the container's last messages may take behind its end.
+const REST_TIME_MAX: Duration = Duration::from_secs(1);
+/// More messages wait at no socket (`net.unix.max_dgram_qlen` is 10, and 512 with systemd).
+const QUEUE_MAX: usize = 1024;
 
 /// Whether a container can have a socket: its folder is mounted where nobody else sees it.
 pub(super) fn is_possible(spec: &Spec) -> bool {
@@ -96,6 +105,27 @@ pub struct Readiness {
     name: PathBuf,
 }
 
+/// A container runs also where nobody waits for it any more: what a service manager has started,
+/// and what that starts, keep the variable.
+pub(super) fn or_warning(
+    listened: Result<Option<Readiness>, Error>,
+) -> (Option<Readiness>, Option<Error>) {
+    match listened {
+        Ok(readiness) => (readiness, None),
+        Err(error) => (None, Some(error)),
+    }
+}
+
+/// What is done with what the container says behind its word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// Nobody hears it: who waited goes away.
+    Stop,
+    /// It is taken and thrown away until the container ends: a program whose messages nobody takes
+    /// stands still after a few.
+    Discard,
+}
+
 impl Readiness {
     /// Listens to the container, whose program does not run yet. `None` for a container that was
     /// created without `NOTIFY_SOCKET`.
@@ -106,7 +136,8 @@ impl Readiness {
         if !has_folder(folder) {
             return Ok(None);
         }
-        let failed = |source| Error::io("reach NOTIFY_SOCKET", name, source);
+        let step = "nobody is told of readiness: reach NOTIFY_SOCKET";
+        let failed = |source| Error::io(step, name, source);
         let manager = connect(name).map_err(failed)?;
         let container = bind(folder.fd());
         let container = container
@@ -119,8 +150,43 @@ impl Readiness {
     ///
     /// # Errors
     /// When the service manager can't be told.
-    pub fn wait(&self, process: BorrowedFd<'_>, main_pid: u32) -> Result<(), Error> {
-        loop {
+    pub fn wait(self, process: BorrowedFd<'_>, main_pid: u32) -> Result<(), Error> {
+        self.hear(process, main_pid, After::Stop)?.wait(process)
+    }
+
+    /// Passes the word on whenever it comes, for a caller that stays until the container ends.
+    ///
+    /// # Errors
+    /// When no thread can be had for it.
+    pub(super) fn pass_on(self, process: BorrowedFd<'_>) -> Result<Hearing, Error> {
+        self.hear(process, std::process::id(), After::Discard)
+    }
+
+    /// In a thread, because others decide how long it takes: a message of the container may carry a
+    /// socket that lingers when it is closed, and the service manager's queue may be full.
+    fn hear(self, process: BorrowedFd<'_>, main_pid: u32, after: After) -> Result<Hearing, Error> {
+        let name = self.name.clone();
+        let failed = |source| Error::io("begin to hear what is for", &name, source);
+        let process = process.try_clone_to_owned().map_err(failed)?;
+        let (ended, end) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed(errno.into()))?;
+        let (tell, told) = channel();
+        let hear = move || {
+            // Nobody may be there any more who wants to know.
+            let _ = tell.send(self.hear_until_the_end(process.as_fd(), main_pid, after));
+            drop(end);
+        };
+        thread::Builder::new().spawn(hear).map_err(failed)?;
+        Ok(Hearing { told, ended })
+    }
+
+    fn hear_until_the_end(
+        &self,
+        process: BorrowedFd<'_>,
+        main_pid: u32,
+        after: After,
+    ) -> Result<(), Error> {
+        let (mut is_ready, mut told, mut left) = (false, Ok(()), QUEUE_MAX);
+        while !(is_ready && after == After::Stop) {
             let mut fds = [
                 PollFd::new(self.container.as_fd(), PollFlags::POLLIN),
                 PollFd::new(process, PollFlags::POLLIN),
@@ -129,53 +195,51 @@ impl Readiness {
                 Err(Errno::EINTR) => continue,
                 other => other.map_err(|errno| self.failed(errno.into()))?,
             };
-            if fds[0].any() == Some(true) {
-                if self.pass_on(main_pid)? {
-                    return self.barrier().map_err(|errno| self.failed(errno.into()));
-                }
-            } else if fds[1].any() == Some(true) {
-                return Ok(());
+            let [has_said, has_ended] = fds.map(|fd| fd.any() == Some(true));
+            // What it said before its end counts; others may hold the socket and say more for ever.
+            if has_ended && (!has_said || left == 0) {
+                break;
             }
+            left -= usize::from(has_ended);
+            if has_said && self.take()? && !is_ready {
+                is_ready = true;
+                told = self.tell(main_pid, after);
+            }
+        }
+        told
+    }
+
+    /// Takes one message of the container: whether it is ready.
+    fn take(&self) -> Result<bool, Error> {
+        let mut bytes = [0; MESSAGE_BYTES_MAX];
+        match self.container.recv(&mut bytes) {
+            Ok(length) => Ok(bytes[..length].split(|byte| *byte == b'\n').any(|l| l == b"READY=1")),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+            Err(source) => Err(self.failed(source)),
         }
     }
 
-    /// Takes one message of the container, and tells the service manager if it is the word: whether
-    /// it was.
-    ///
-    /// # Errors
-    /// When the service manager can't be told.
-    pub(super) fn pass_on(&self, main_pid: u32) -> Result<bool, Error> {
-        let mut bytes = [0; MESSAGE_BYTES_MAX];
-        let said = match self.container.recv(&mut bytes) {
-            Ok(length) => &bytes[..length],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
-            Err(source) => return Err(self.failed(source)),
-        };
-        if !said.split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
-            return Ok(false);
-        }
+    fn tell(&self, main_pid: u32, after: After) -> Result<(), Error> {
         let told = self.manager.send(format!("READY=1\nMAINPID={main_pid}").as_bytes());
-        told.map(|_| true).map_err(|source| self.failed(source))
+        told.map_err(|source| self.failed(source))?;
+        match after {
+            After::Stop => self.barrier().map_err(|errno| self.failed(errno.into())),
+            After::Discard => Ok(()),
+        }
     }
 
     /// sd_notify_barrier(3): the manager closes the descriptor when it has come so far. One that
     /// knows no barrier throws the message away, and with it the descriptor.
     fn barrier(&self) -> nix::Result<()> {
-        let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+        let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
         let fds = [write.as_raw_fd()];
         let rights = [ControlMessage::ScmRights(&fds)];
         let data = [IoSlice::new(b"BARRIER=1")];
         let (to, flags) = (self.manager.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
         sendmsg::<()>(to, &data, &rights, flags, None)?;
         drop(write);
-        let mut fds = [PollFd::new(read.as_fd(), PollFlags::empty())];
-        loop {
-            match poll(&mut fds, PollTimeout::from(BARRIER_MS)) {
-                Err(Errno::EINTR) => {}
-                other => return other.map(drop),
-            }
-        }
+        await_end(read.as_fd(), MANAGER_TIME_MAX)
     }
 
     fn failed(&self, source: io::Error) -> Error {
@@ -183,9 +247,44 @@ impl Readiness {
     }
 }
 
-impl AsFd for Readiness {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.container.as_fd()
+/// The thread that hears a container.
+#[derive(Debug)]
+pub(super) struct Hearing {
+    told: Receiver<Result<(), Error>>,
+    /// Ends with the thread.
+    ended: OwnedFd,
+}
+
+impl Hearing {
+    /// Until the word was passed on, or the process has ended.
+    fn wait(self, process: BorrowedFd<'_>) -> Result<(), Error> {
+        let mut fds = [
+            PollFd::new(self.ended.as_fd(), PollFlags::POLLIN),
+            PollFd::new(process, PollFlags::POLLIN),
+        ];
+        while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
+        self.finish()
+    }
+
+    /// Behind the container's end: what came of its word. A thread that is held up then ends with
+    /// this process, and has nothing to tell.
+    pub(super) fn finish(self) -> Result<(), Error> {
+        await_end(self.ended.as_fd(), REST_TIME_MAX)
+            .ok()
+            .and_then(|()| self.told.try_recv().ok())
+            .unwrap_or(Ok(()))
+    }
+}
+
+/// Waits until the far side of a pipe is closed, or for so long.
+fn await_end(pipe: BorrowedFd<'_>, time_max: Duration) -> nix::Result<()> {
+    let timeout = PollTimeout::try_from(time_max).map_err(|_| Errno::EINVAL)?;
+    let mut fds = [PollFd::new(pipe, PollFlags::POLLIN)];
+    loop {
+        match poll(&mut fds, timeout) {
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop),
+        }
     }
 }
 
@@ -200,6 +299,7 @@ fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
         }
     };
     let manager = UnixDatagram::unbound()?;
+    manager.set_write_timeout(Some(MANAGER_TIME_MAX))?;
     manager.connect_addr(&address)?;
     Ok(manager)
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::delete::{end, has_ended_soon};
 use super::launch_error::{NO_INTERPRETER, NO_PROCESS};
-use super::readiness::Readiness;
+use super::readiness::{self, Readiness};
 use super::record::{Record, START_SOCKET, Status};
 use super::state::status;
 use super::store::Folder;
@@ -38,10 +38,11 @@ pub fn start(
         Status::Created => {}
         other => return Err(Error::CannotStart(other)),
     }
-    let readiness = notify_socket.map(|name| Readiness::listen(&folder, name)).transpose()?;
-    let Some(readiness) = readiness.flatten() else {
+    let listen = |name| readiness::or_warning(Readiness::listen(&folder, name));
+    let (readiness, unheard) = notify_socket.map_or((None, None), listen);
+    let Some(readiness) = readiness else {
         execute(&folder, &record)?;
-        return after_start(&record).map(|()| None);
+        return after_start(&record).map(|()| unheard);
     };
     let process =
         pidfd_open(record.pid).map_err(|errno| Error::Signal { pid: record.pid, source: errno })?;

@@ -48,6 +48,9 @@ impl Store {
         let path = self.marks();
         match fs::create_dir_all(&path) {
             Ok(()) => Ok(()),
+            // An ordinary user without a folder of the session, who can mount nothing where other
+            // users' containers could see it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             Err(source) => Err(Error::Io { step: "make", path, source }),
         }
     }
