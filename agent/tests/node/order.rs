@@ -220,6 +220,8 @@ async fn a_restart_policy_starts_a_container_again_exactly_once_also_over_the_ag
     assert_eq!(report.containers[0].status, ContainerStatus::Running);
     let both = |events: &[loadline_proto::v1::LogEvent]| events.len() == 2;
     while !both(&world.fake.read_logs(&arn, "main", String::new(), 999).await.events) {
+        let ended = world.fake.state().reports.iter().rev().find(|r| is_stopped(r)).cloned();
+        assert!(ended.is_none_or(|r| r.task.as_str() != arn), "{:?}", world.fake.state().reports);
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     world.fake.stop(&arn);
