@@ -203,7 +203,10 @@ fn what_a_killed_create_has_mounted_is_taken_away_by_a_forced_delete() {
     let Some(world) = World::new("killednomnt") else { return };
     world.script("true", |config| {
         among_others(&world, config, None);
-        let script = "kill -9 $PPID; sleep 1000";
+        // It stays until the world's folder goes.
+        let world = world.path("");
+        let script =
+            format!("kill -9 $PPID; while test -e {}; do sleep 0.1; done", world.display());
         let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "timeout": 100 }]);
         config["hooks"] = json!({ "createRuntime": hook });
     });
