@@ -346,6 +346,30 @@ fn a_configuration_of_spec_runs() {
 }
 
 /// Whoever edits a whole screen writes a bare newline to go down.
+/// As `spec` and then `run` in a job without a terminal.
+#[test]
+fn input_that_ends_is_the_end_of_input_for_a_program_with_a_terminal() {
+    let Some(world) = World::new("ttyend") else { return };
+    let input = world.path("input");
+    for (text, script, said) in [
+        ("", "exec sh", ""),
+        ("whole line\n", "exec cat", "whole line"),
+        ("half a line", "exec cat; echo never", "half a line"),
+        ("echo $((6 * 7))\nexit 3\n", "exec sh", "42"),
+    ] {
+        world.script(script, |config| config["process"]["terminal"] = json!(true));
+        fs::write(&input, text).unwrap();
+        let bundle = world.bundle();
+        let mut run = world.command(&["run", "-b", bundle.to_str().unwrap(), &world.id]);
+        run.stdin(fs::File::open(&input).unwrap());
+        let ran = run.output().unwrap();
+        let out = String::from_utf8_lossy(&ran.stdout).into_owned();
+        assert!(out.contains(said), "{text:?}: {out:?}");
+        assert_eq!(ran.status.code(), Some(if text.ends_with("3\n") { 3 } else { 0 }), "{out:?}");
+    }
+    world.assert_nothing_is_left();
+}
+
 #[test]
 fn a_terminal_in_the_foreground_leaves_newlines_to_a_program_that_wants_them() {
     let Some(world) = World::new("rawtty") else { return };

@@ -10,7 +10,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-use nix::sys::termios::{OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{
+    OutputFlags, SetArg, SpecialCharacterIndices, Termios, cfmakeraw, tcgetattr, tcsetattr,
+};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{read, write};
 
@@ -23,6 +25,8 @@ use crate::sys::term;
 
 /// How much is copied between terminals at once.
 const COPY_BYTES: usize = 16 * 1024;
+/// The character that ends input where a terminal does not say which.
+const CTRL_D: u8 = 4;
 /// The pause after a look at a terminal whose other side is closed.
 const HUNG_UP_PAUSE: Duration = Duration::from_millis(5);
 
@@ -71,13 +75,13 @@ fn wait_for_the_end(created: &Created, signals: &SignalFd) -> Result<i32, Error>
             pass_signal(signals, created, terminal.as_ref());
         }
         if let Some(terminal) = &mut terminal {
-            if ready[2] && !copy(terminal.master.as_fd(), fd::standard(1)) {
+            if ready[2] && copy(terminal.master.as_fd(), fd::standard(1)).is_none() {
                 // Nobody has the other side open, which poll reports at once for ever; by
                 // /dev/console somebody may open it again.
                 thread::sleep(HUNG_UP_PAUSE);
             }
             if ready.get(3) == Some(&true) {
-                terminal.reads_input = copy(fd::standard(0), terminal.master.as_fd());
+                terminal.take_input();
             }
         }
         if ready[0] {
@@ -140,6 +144,8 @@ struct Terminal {
     /// The own terminal's settings, to be restored.
     restore: Option<Termios>,
     reads_input: bool,
+    /// Whether what was read so far ends in the middle of a line.
+    is_in_line: bool,
 }
 
 impl Terminal {
@@ -157,9 +163,27 @@ impl Terminal {
             }
             tcsetattr(input, SetArg::TCSANOW, &raw).map_err(failed("set"))?;
         }
-        let terminal = Terminal { master, restore, reads_input: true };
+        let terminal = Terminal { master, restore, reads_input: true, is_in_line: false };
         terminal.take_size();
         Ok(terminal)
+    }
+
+    fn take_input(&mut self) {
+        if let Some(last) = copy(fd::standard(0), self.master.as_fd()) {
+            self.is_in_line = last != b'\n';
+            return;
+        }
+        self.reads_input = false;
+        // A file or a pipe ends: a program that reads its terminal would wait for ever. Behind a
+        // part of a line, the first such character only sends that off (termios(3), VEOF).
+        if self.restore.is_none() {
+            let settings = tcgetattr(&self.master);
+            let end = settings
+                .map_or(CTRL_D, |s| s.control_chars[SpecialCharacterIndices::VEOF as usize]);
+            let typed = if self.is_in_line { &[end, end][..] } else { &[end] };
+            // A program that is gone needs no input.
+            let _ = write(&self.master, typed);
+        }
     }
 
     /// What the program has written before its end. The other side is closed then, so reading
@@ -168,7 +192,7 @@ impl Terminal {
         loop {
             let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
             let is_ready = poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0);
-            if !is_ready || !copy(self.master.as_fd(), fd::standard(1)) {
+            if !is_ready || copy(self.master.as_fd(), fd::standard(1)).is_none() {
                 return;
             }
         }
@@ -190,11 +214,11 @@ impl Drop for Terminal {
     }
 }
 
-/// Copies once; false when there is nothing more to copy.
-fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> bool {
+/// Copies once: the last byte, or `None` when there is nothing more to copy.
+fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Option<u8> {
     let mut buffer = [0; COPY_BYTES];
     let length = match read(from, &mut buffer) {
-        Ok(0) | Err(_) => return false,
+        Ok(0) | Err(_) => return None,
         Ok(length) => length,
     };
     let mut rest = &buffer[..length];
@@ -202,10 +226,10 @@ fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> bool {
         match write(to, rest) {
             Ok(written) => rest = &rest[written..],
             Err(Errno::EINTR) => {}
-            Err(_) => return false,
+            Err(_) => return None,
         }
     }
-    true
+    buffer[..length].last().copied()
 }
 
 fn receive_master(console: &OwnedFd) -> Result<OwnedFd, Errno> {
