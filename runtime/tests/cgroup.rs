@@ -466,6 +466,37 @@ fn parents_with_an_empty_cpuset_are_filled() {
     assert_gone(&outer);
 }
 
+/// Each write of the CPUs costs the more, the more groups there are.
+#[test]
+fn new_parents_hand_their_cpus_on_and_found_ones_are_left_as_they_are() {
+    let Some(world) = World::new("handson", &[Controller::Cpuset]) else { return };
+    let outer = world.location();
+    let has = |id: &HierarchyId| matches!(id, HierarchyId::V1(c) if c.contains(Controller::Cpuset));
+    let Some(place) = outer.places.iter().find(|place| has(&place.hierarchy)) else {
+        eprintln!("SKIPPED handson: needs the cpuset controller of cgroup v1");
+        return;
+    };
+    let found = place.path();
+    fs::create_dir(&found).unwrap();
+    let read = |path: &Path, name: &str| fs::read_to_string(path.join(name)).unwrap();
+    let make = |below: &str| {
+        let inner = world.layout.locate(&absolute(&world.name).join(below));
+        Group::create(&inner, Controllers::NONE, Existing::RefuseIfUsed).unwrap()
+    };
+    let groups = [make("a/b/c"), make("a/b/d"), make("e")];
+    assert_eq!(read(&found, "cgroup.clone_children"), "0\n");
+    for (below, hands_on) in [("a", "1\n"), ("a/b", "1\n"), ("a/b/d", "1\n"), ("e", "0\n")] {
+        let path = found.join(below);
+        assert_eq!(read(&path, "cgroup.clone_children"), hands_on, "{below}");
+        assert_eq!(read(&path, "cpuset.cpus"), read(&found, "cpuset.cpus"), "{below}");
+        assert_ne!(read(&path, "cpuset.mems"), "\n", "{below}");
+    }
+    // The one that made the parents goes last.
+    groups.into_iter().rev().for_each(|group| group.remove().unwrap());
+    fs::remove_dir(&found).unwrap();
+    assert_gone(&outer);
+}
+
 #[test]
 fn a_group_that_forks_all_the_time_dies() {
     if let Some(world) = World::new("forker", &[]) {

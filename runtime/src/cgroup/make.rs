@@ -66,7 +66,9 @@ fn walk(place: &Place, wanted: Controllers, made: &mut usize) -> Result<Dir, Err
         }
     }
     let mut dir = Dir::open(&place.mount_point)?;
-    for name in components(&place.inner) {
+    let mut hands_on = false;
+    let mut names = components(&place.inner).peekable();
+    while let Some(name) = names.next() {
         if place.version() == Version::V2 {
             hand_down(&dir, wanted)?;
         }
@@ -75,11 +77,26 @@ fn walk(place: &Place, wanted: Controllers, made: &mut usize) -> Result<Dir, Err
         *made += usize::from(is_new || *made > 0);
         let child = dir.child(name)?;
         if is_cpuset {
-            inherit_cpuset(&dir, &child, is_new)?;
+            if !(is_new && hands_on) {
+                inherit_cpuset(&dir, &child, is_new)?;
+            }
+            hands_on = names.peek().is_some() && hands_cpuset_on(&child, is_new, hands_on);
         }
         dir = child;
     }
     Ok(dir)
+}
+
+/// v1: whether groups that are made in this one begin with its CPUs and memory nodes. Each write of
+/// them makes the kernel look at every group and every process in the hierarchy, to build its
+/// scheduling domains anew: with thousands of containers, milliseconds. So a parent that is new,
+/// and not somebody else's, hands them on by itself, and so do all below it.
+fn hands_cpuset_on(group: &Dir, is_new: bool, inherited: bool) -> bool {
+    const FILE: &str = "cgroup.clone_children";
+    match is_new {
+        true => inherited || group.try_write(FILE, "1").is_ok(),
+        false => group.read(FILE).is_ok_and(|text| text.trim() == "1"),
+    }
 }
 
 /// v1: a new cpuset group is empty, and a group without CPUs or memory nodes takes no process, nor
