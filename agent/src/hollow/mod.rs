@@ -325,6 +325,7 @@ impl HollowNode {
             code: StopCode::UserInitiated,
             reason: reason.unwrap_or_else(|| "Task stopped".to_owned()),
             at_ms: now,
+            given_up: false,
         };
         for assignment in plan.stop {
             self.stop(&assignment.task.arn, stop(assignment.stop_reason));
@@ -358,7 +359,7 @@ impl HollowNode {
             }
             Err(refusal) => {
                 let code = StopCode::TaskFailedToStart;
-                let stop = Stop { code, reason: refusal.to_string(), at_ms: now };
+                let stop = Stop { code, reason: refusal.to_string(), at_ms: now, given_up: false };
                 self.take(Task::never_begun(spec, "hollow", stop), now);
             }
         }
@@ -438,6 +439,7 @@ impl HollowNode {
             code: StopCode::EssentialContainerExited,
             reason: "Essential container in task exited".to_owned(),
             at_ms: now,
+            given_up: false,
         });
         held.task.status = TaskStatus::Stopped;
         held.task.stopped_at_ms = Some(now);

@@ -106,12 +106,15 @@ pub enum Standing {
 pub struct Plan {
     /// Tasks to stop, because the controller says so.
     pub stop: Vec<Assignment>,
-    /// Tasks to stop, because the controller no longer names them; they go first.
+    /// Tasks to stop, because the controller no longer names them; their replacements wait.
     pub stop_unnamed: Vec<TaskArn>,
-    /// Tasks that a snapshot names STOPPED and that have not stopped: the controller may have given
-    /// them up and replaced them while this node was away, so nothing new is admitted before their
-    /// end. Those to be asked are in `stop` as well.
-    pub stop_first: Vec<TaskArn>,
+    /// Tasks that a snapshot names STOPPED and that have not stopped: the controller may count what
+    /// they hold as free, so what does not fit beside them waits for their end.
+    pub departing: Vec<TaskArn>,
+    /// Those of them that nobody had asked to stop, in `stop` as well: the controller may have
+    /// given them up and replaced them while this node was away, so no replacement begins before
+    /// their end.
+    pub given_up: BTreeSet<TaskArn>,
     /// New tasks to admit or refuse.
     pub begin: Vec<Assignment>,
     /// New here, and to be stopped already.
@@ -149,7 +152,8 @@ pub fn plan(
                 |arn: &TaskArn| matches!(here.get(arn), Some(Standing::Live | Standing::Stopping));
             let stopped = assignments.iter().filter(|a| a.desired == DesiredStatus::Stopped);
             let arns = stopped.map(|assignment| &assignment.task.arn);
-            plan.stop_first = arns.filter(|arn| is_live(arn)).cloned().collect();
+            plan.departing = arns.filter(|arn| is_live(arn)).cloned().collect();
+            plan.given_up = plan.stop.iter().map(|a| a.task.arn.clone()).collect();
             plan_unnamed(&mut plan, here, assignments);
         }
         // The same change again: it was applied.
@@ -258,13 +262,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_snapshot_names_stopped_ends_before_anything_begins() {
+    fn of_what_a_snapshot_names_stopped_only_what_ran_on_may_have_been_replaced() {
         use Standing::{Live, Stopped, Stopping};
         let here = here(&[(1, Live), (2, Stopping), (3, Stopped)]);
         let named = [1, 2, 3].map(|n| assignment(n, DesiredStatus::Stopped)).to_vec();
         let snapshot = Update::Snapshot { generation: 1, assignments: named };
         let plan = plan(0, &here, &snapshot).unwrap();
-        assert_eq!(plan.stop_first, [arn(1), arn(2)]);
+        assert_eq!(plan.departing, [arn(1), arn(2)]);
+        assert_eq!(plan.given_up, BTreeSet::from([arn(1)]));
         assert_eq!(plan.stop, [assignment(1, DesiredStatus::Stopped)]);
         assert_eq!(plan.show_again, [arn(3)]);
     }

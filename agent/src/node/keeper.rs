@@ -32,6 +32,7 @@ enum Held {
     Live {
         handle: actor::Handle,
         stopping: bool,
+        family: String,
     },
     Stopped(Box<Task>),
     /// The controller has let go of it, and its log is kept. As the ledger spells it, which takes
@@ -61,6 +62,24 @@ impl Held {
     }
 }
 
+/// A task whose end others may wait for.
+#[derive(Debug)]
+enum Departing {
+    /// It was asked to stop before, and everybody knew: only what does not fit beside it waits.
+    Told,
+    /// The controller gave it up while the node was away: a new task of its family may be its
+    /// replacement, and the two shall not run side by side on one node.
+    GivenUp { family: String },
+}
+
+/// Why a task gets nothing of this node now.
+enum NoRoom {
+    /// Nor ever.
+    Never(String),
+    /// What is missing may be free once another task has stopped.
+    Now(String),
+}
+
 /// What a node holds, for people and for the local API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -74,7 +93,7 @@ pub struct Status {
     pub live: usize,
     /// Tasks that have, and whose logs are kept.
     pub kept: usize,
-    /// Tasks that wait until others, which the controller let go of, have stopped.
+    /// Tasks that wait until others have stopped.
     pub waiting: usize,
 }
 
@@ -93,7 +112,7 @@ pub struct Keeper {
     tasks: BTreeMap<TaskArn, Held>,
     /// What the controller no longer names, or named STOPPED in a snapshot, and what has not
     /// stopped yet.
-    departing: BTreeSet<TaskArn>,
+    departing: BTreeMap<TaskArn, Departing>,
     /// New tasks that wait for those.
     waiting: VecDeque<Assignment>,
     /// The tasks' addresses and ports.
@@ -118,7 +137,7 @@ impl Keeper {
             line: Line::new(registered),
             generation: contents.generation,
             tasks: BTreeMap::new(),
-            departing: BTreeSet::new(),
+            departing: BTreeMap::new(),
             waiting: VecDeque::new(),
             pool,
             keep_ms,
@@ -132,7 +151,11 @@ impl Keeper {
             } else {
                 keeper.line.adopt(&arn, task.spec.reservation());
                 keeper.pool.adopt(&arn, task.network.clone());
+                let given_up = task.stop.as_ref().is_some_and(|stop| stop.given_up);
                 keeper.go_on(task);
+                if given_up {
+                    keeper.departs(arn, true);
+                }
             }
         }
         keeper
@@ -214,15 +237,18 @@ impl Keeper {
             let reason = "The controller no longer assigns the task to this node".to_owned();
             let code = StopCode::ServiceSchedulerInitiated;
             if !self.give_up_waiting(&arn) {
-                self.departing.insert(arn.clone());
-                self.stop(&arn, Stop { code, reason, at_ms: now_ms() }).await;
+                self.departs(arn.clone(), true);
+                self.stop(&arn, Stop { code, reason, at_ms: now_ms(), given_up: true }).await;
             }
         }
         for assignment in plan.stop {
-            self.stop_assigned(assignment).await;
+            let given_up = plan.given_up.contains(&assignment.task.arn);
+            self.stop_assigned(assignment, given_up).await;
         }
-        let is_live = |arn: &TaskArn| matches!(self.tasks.get(arn), Some(Held::Live { .. }));
-        self.departing.extend(plan.stop_first.into_iter().filter(is_live));
+        for arn in plan.departing {
+            let given_up = plan.given_up.contains(&arn);
+            self.departs(arn, given_up);
+        }
         for arn in plan.show_again {
             match self.tasks.get(&arn) {
                 Some(Held::Stopped(task)) => self.board.publish(task.report()),
@@ -244,39 +270,66 @@ impl Keeper {
             })
             .collect();
         self.waiting.extend(plan.begin);
-        let new = if self.departing.is_empty() { self.admit() } else { Vec::new() };
+        let new = self.admit();
         self.remember(never.into_iter().chain(new).collect()).await;
         self.forget(plan.forget).await;
     }
 
-    /// Admits or refuses everything that waits. What is refused is a task too, one that has
-    /// stopped.
+    /// From now on others may wait for its end, if it is one that has not stopped.
+    fn departs(&mut self, arn: TaskArn, given_up: bool) {
+        let Some(Held::Live { family, .. }) = self.tasks.get(&arn) else { return };
+        if given_up {
+            let family = family.clone();
+            self.departing.insert(arn, Departing::GivenUp { family });
+        } else {
+            self.departing.entry(arn).or_insert(Departing::Told);
+        }
+    }
+
+    /// Admits or refuses what waits, but for what waits on. What is refused is a task too, one that
+    /// has stopped.
     fn admit(&mut self) -> Vec<Task> {
-        let boot_id = self.context.boot_id.clone();
-        let waiting = std::mem::take(&mut self.waiting);
-        let judge = |assignment: Assignment| {
-            let spec = assignment.task;
-            match self.reserve(&spec) {
-                Ok(network) => Task { network, ..Task::accepted(spec, &boot_id) },
-                Err(reason) => {
-                    let code = StopCode::TaskFailedToStart;
-                    Task::never_begun(spec, &boot_id, Stop { code, reason, at_ms: now_ms() })
-                }
-            }
+        let family = |departing: &Departing| match departing {
+            Departing::GivenUp { family } => Some(family.clone()),
+            Departing::Told => None,
         };
-        waiting.into_iter().map(judge).collect()
+        let given_up: BTreeSet<String> = self.departing.values().filter_map(family).collect();
+        let mut new = Vec::new();
+        for assignment in std::mem::take(&mut self.waiting) {
+            let spec = &assignment.task;
+            let judged = (!given_up.contains(&spec.family)).then(|| self.judge(spec));
+            match judged.flatten() {
+                Some(task) => new.push(task),
+                None => self.waiting.push_back(assignment),
+            }
+        }
+        new
+    }
+
+    /// The task, admitted or refused; `None` where it has to wait for room. The controller counts
+    /// each departing task either as gone or as here, so all fit once those are gone.
+    fn judge(&mut self, spec: &TaskSpec) -> Option<Task> {
+        let boot_id = self.context.boot_id.clone();
+        let reason = match self.reserve(spec) {
+            Ok(network) => return Some(Task { network, ..Task::accepted(spec.clone(), &boot_id) }),
+            Err(NoRoom::Now(_)) if !self.departing.is_empty() => return None,
+            Err(NoRoom::Now(reason) | NoRoom::Never(reason)) => reason,
+        };
+        let code = StopCode::TaskFailedToStart;
+        let stop = Stop { code, reason, at_ms: now_ms(), given_up: false };
+        Some(Task::never_begun(spec.clone(), &boot_id, stop))
     }
 
     /// Everything that a task needs of this node, or nothing of it and why.
-    fn reserve(&mut self, spec: &TaskSpec) -> Result<Allotment, String> {
+    fn reserve(&mut self, spec: &TaskSpec) -> Result<Allotment, NoRoom> {
         if let Some(reason) = self.context.workshop.refuses(spec) {
-            return Err(reason);
+            return Err(NoRoom::Never(reason));
         }
         let refused = self.line.reserve(&spec.arn, spec.reservation());
-        refused.map_err(|refusal| refusal.to_string())?;
+        refused.map_err(|refusal| NoRoom::Now(refusal.to_string()))?;
         self.pool.reserve(spec, &is_free, &mut new_id).map_err(|no_place| {
             self.line.release(&spec.arn);
-            no_place.to_string()
+            NoRoom::Now(no_place.to_string())
         })
     }
 
@@ -304,7 +357,7 @@ impl Keeper {
                     tracing::error!(task = %task.spec.arn, %reason, "a task is refused");
                     self.release(&task.spec.arn);
                     let (code, at_ms) = (StopCode::TaskFailedToStart, now_ms());
-                    let stop = Stop { code, reason, at_ms };
+                    let stop = Stop { code, reason, at_ms, given_up: false };
                     self.go_on(Task::never_begun(task.spec, &task.boot_id, stop));
                 }
             }
@@ -318,8 +371,8 @@ impl Keeper {
             self.board.publish(task.report());
             Held::Stopped(Box::new(task))
         } else {
-            let stopping = task.stop.is_some();
-            Held::Live { handle: actor::start(self.context.clone(), task), stopping }
+            let (stopping, family) = (task.stop.is_some(), task.spec.family.clone());
+            Held::Live { handle: actor::start(self.context.clone(), task), stopping, family }
         };
         self.tasks.insert(arn, held);
     }
@@ -331,8 +384,9 @@ impl Keeper {
         self.waiting.len() < before
     }
 
-    async fn stop_assigned(&mut self, assignment: Assignment) {
+    async fn stop_assigned(&mut self, assignment: Assignment, given_up: bool) {
         let Some(stop) = Task::stop_of(&assignment, now_ms()) else { return };
+        let stop = Stop { given_up, ..stop };
         if self.give_up_waiting(&assignment.task.arn) {
             let task = Task::never_begun(assignment.task, &self.context.boot_id, stop);
             self.remember(vec![task]).await;
@@ -342,7 +396,7 @@ impl Keeper {
     }
 
     async fn stop(&mut self, arn: &TaskArn, stop: Stop) {
-        if let Some(Held::Live { handle, stopping }) = self.tasks.get_mut(arn) {
+        if let Some(Held::Live { handle, stopping, .. }) = self.tasks.get_mut(arn) {
             *stopping = true;
             handle.stop(stop).await;
         }
@@ -353,10 +407,12 @@ impl Keeper {
         self.release(&arn);
         self.tasks.insert(arn.clone(), Held::Stopped(task));
         // Its end is told too; the next snapshot that does not name it lets it be forgotten.
-        let was_awaited = self.departing.remove(&arn);
-        if was_awaited && self.departing.is_empty() && !self.waiting.is_empty() {
+        let was_awaited = self.departing.remove(&arn).is_some();
+        if was_awaited && !self.waiting.is_empty() {
             let new = self.admit();
-            self.remember(new).await;
+            if !new.is_empty() {
+                self.remember(new).await;
+            }
         }
     }
 

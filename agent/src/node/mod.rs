@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Invariants: one task owns all of this and takes one event at a time. Desired state never goes
-//! backwards. What the controller no longer names is stopped, and has stopped, before anything
-//! new is admitted. The line holds whatever the controller asks.
+//! backwards. What the controller gave up while the node was away is stopped, and has stopped,
+//! before a task of its family begins: that may be its replacement. Everything else begins as soon
+//! as it fits beside what still holds resources. The line holds whatever the controller asks.
 
 pub mod desired;
 pub mod keeper;

@@ -320,7 +320,7 @@ fn reason_to_stop(task: &Task, seen: &[Seen], now_ms: u64) -> Option<Stop> {
                 "Essential container in task exited".to_owned(),
             ),
         };
-        return Some(Stop { code, reason, at_ms: now_ms });
+        return Some(Stop { code, reason, at_ms: now_ms, given_up: false });
     }
     None
 }

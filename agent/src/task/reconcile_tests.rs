@@ -38,7 +38,8 @@ fn exited(exit_code: i32, oom_kills: u64) -> Stage {
 }
 
 fn stopping(task: &mut Task) {
-    task.stop = Some(Stop { code: StopCode::UserInitiated, reason: "test".into(), at_ms: 10 });
+    let (code, reason) = (StopCode::UserInitiated, "test".into());
+    task.stop = Some(Stop { code, reason, at_ms: 10, given_up: false });
 }
 
 fn check(containers: &[(&str, Stage)], actions: &[Action], status: TaskStatus) -> Decision {

@@ -18,6 +18,9 @@ pub struct Stop {
     pub reason: String,
     /// When it was decided, in Unix milliseconds.
     pub at_ms: u64,
+    /// Whether the controller decided it while the node was away, and may have replaced the task.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub given_up: bool,
 }
 
 /// A container of a task, as the ledger knows it.
@@ -129,6 +132,7 @@ impl Task {
             code: StopCode::UserInitiated,
             reason: assignment.stop_reason.clone().unwrap_or_else(|| "Task stopped".to_owned()),
             at_ms: now_ms,
+            given_up: false,
         })
     }
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use loadline_model::{TaskReport, TaskSpec, TaskStatus};
+use loadline_model::{Assignment, DesiredStatus, TaskReport, TaskSpec, TaskStatus};
 use loadline_proto::v1;
 use loadline_proto::v1::controller_message::Kind;
 
@@ -118,8 +118,8 @@ async fn an_older_generation_is_refused_in_words_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_replaced_has_stopped_before_anything_new_begins() {
-    if !can_run("what_was_replaced_has_stopped_before_anything_new_begins") {
+async fn what_was_replaced_has_stopped_before_its_replacement_begins() {
+    if !can_run("what_was_replaced_has_stopped_before_its_replacement_begins") {
         return;
     }
     let world = World::start("replaced").await;
@@ -137,6 +137,86 @@ async fn what_was_replaced_has_stopped_before_anything_new_begins() {
     let old_end = place(&|r| r.task.as_str() == old_arn && is_stopped(r));
     let new_begin = place(&|r| r.task.as_str() == new_arn);
     assert!(old_end.unwrap() < new_begin.unwrap());
+    drop(state);
+    world.assert_clean();
+}
+
+/// A stop that is told in the session in which it was decided.
+async fn tell_to_stop(world: &World, spec: TaskSpec) {
+    let arn = spec.arn.as_str().to_owned();
+    let desired = DesiredStatus::Stopped;
+    let assignment = Assignment { task: spec, desired, stop_reason: None };
+    let base_generation = world.fake.state().generation;
+    let generation = base_generation + 1;
+    world.fake.state().generation = generation;
+    world.fake.state().assignments.insert(arn.clone(), assignment.clone());
+    let assignments = vec![assignment.into()];
+    let change = v1::Change { generation, base_generation, assignments, forget_task_arns: vec![] };
+    world.fake.say(Kind::Change(change)).await;
+    world.fake.wait(&arn, |report| report.status == TaskStatus::Stopping).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_was_stopping_before_a_restart_keeps_no_other_waiting() {
+    if !can_run("a_task_that_was_stopping_before_a_restart_keeps_no_other_waiting") {
+        return;
+    }
+    let mut world = World::start("stopping").await;
+    let mut old = world.task("old", &["ignore", "TERM"]);
+    old.containers[0].stop_timeout_s = Some(15);
+    let (old_arn, new) = (old.arn.as_str().to_owned(), world.task("new", &["true"]));
+    let new_arn = new.arn.as_str().to_owned();
+    world.fake.assign(old.clone());
+    world.fake.wait(&old_arn, is_running).await;
+    tell_to_stop(&world, old).await;
+    world.kill_agent();
+    world.fake.desire(new);
+    world.start_agent(&[], &[]);
+    let report = world.fake.wait(&new_arn, is_stopped).await;
+    assert_eq!(report.containers[0].exit_code, Some(0), "{report:#?}");
+    assert_eq!(world.fake.report(&old_arn).unwrap().status, TaskStatus::Stopping);
+    world.fake.wait(&old_arn, is_stopped).await;
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_what_was_replaced_begins_what_fits_and_the_rest_waits() {
+    if !can_run("beside_what_was_replaced_begins_what_fits_and_the_rest_waits") {
+        return;
+    }
+    let mut world = World::start("beside").await;
+    let registered = world.fake.until("a node", |fake| fake.state().registered.first().cloned());
+    let cpu_units = registered.await.resources.unwrap().cpu_units;
+    let mut old = world.task("old", &["ignore", "TERM"]);
+    old.containers[0].stop_timeout_s = Some(10);
+    old.cpu_units = Some(cpu_units - 20);
+    let mut large = TaskSpec { family: "other".into(), ..world.task("large", &["true"]) };
+    large.cpu_units = Some(cpu_units - 20);
+    let fits = TaskSpec { family: "other".into(), ..world.task("fits", &["true"]) };
+    let replacement = world.task("replacement", &["true"]);
+    let arn = |spec: &TaskSpec| spec.arn.as_str().to_owned();
+    let [old_arn, large_arn, fits_arn, new_arn] = [&old, &large, &fits, &replacement].map(arn);
+    world.fake.assign(old);
+    world.fake.wait(&old_arn, is_running).await;
+    [large, fits, replacement].into_iter().for_each(|spec| world.fake.desire(spec));
+    world.fake.stop(&old_arn);
+    let report = world.fake.wait(&fits_arn, is_stopped).await;
+    assert_eq!(report.containers[0].exit_code, Some(0), "{report:#?}");
+    assert!(!is_stopped(&world.fake.report(&old_arn).unwrap()));
+    // Another agent knows as well that the task was given up.
+    world.kill_agent();
+    world.start_agent(&[], &[]);
+    for arn in [&large_arn, &new_arn] {
+        let report = world.fake.wait(arn, is_stopped).await;
+        assert_eq!(report.containers[0].exit_code, Some(0), "{report:#?}");
+    }
+    let state = world.fake.state();
+    let place = |wanted: &dyn Fn(&TaskReport) -> bool| state.reports.iter().position(wanted);
+    let old_end = place(&|r| r.task.as_str() == old_arn && is_stopped(r)).unwrap();
+    for arn in [large_arn, new_arn] {
+        let begin = place(&|r| r.task.as_str() == arn && r.containers[0].runtime_id.is_some());
+        assert!(old_end < begin.unwrap(), "{arn}");
+    }
     drop(state);
     world.assert_clean();
 }
