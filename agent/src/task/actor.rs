@@ -16,7 +16,7 @@ use super::upgrade::Supervisor;
 use super::watch::{self, Commands, Run, Watched};
 use super::workshop::{Prepared, Workshop};
 use crate::board::Board;
-use crate::clock::Steady;
+use crate::clock::{Steady, boot_ms};
 use crate::failpoint;
 use crate::image::Image;
 use crate::ledger::{Entry, Ledger, LedgerError, Purpose};
@@ -350,10 +350,11 @@ impl Actor {
             Action::Signal(at, number) => {
                 if number == super::reconcile::SIGKILL {
                     self.seen[at].kill_at_ms = Some(self.clock.now_ms());
+                    self.command(at, Command::Signal(number)).await;
                 } else {
-                    self.seen[at].term_at_ms = Some(self.clock.now_ms());
+                    self.command(at, Command::Signal(number)).await;
+                    self.begin_stop_timeout(at).await;
                 }
-                self.command(at, Command::Signal(number)).await;
             }
             Action::KillAll(at) => {
                 self.seen[at].kill_all_asked = true;
@@ -376,6 +377,24 @@ impl Actor {
             Action::Renew(at) => self.renew(at),
             Action::Check(at) => self.check(at),
             Action::CleanUp => self.clean_up(),
+        }
+    }
+
+    /// The stop timeout goes on where an agent before this one began it. The signal was sent again
+    /// all the same: nobody knows whether the first one arrived.
+    async fn begin_stop_timeout(&mut self, at: usize) {
+        let boot_ms = boot_ms();
+        let container = &mut self.task.containers[at];
+        let passed_ms = container.stop_sent_boot_ms.map(|sent| boot_ms.saturating_sub(sent));
+        let now_ms = self.clock.now_ms();
+        self.seen[at].term_at_ms = Some(now_ms.saturating_sub(passed_ms.unwrap_or(0)));
+        if passed_ms.is_some() {
+            return;
+        }
+        container.stop_sent_boot_ms = Some(boot_ms);
+        let entry = Entry::Task(Box::new(self.task.clone()));
+        if let Err(error) = self.context.ledger.write(&[entry], Purpose::Note).await {
+            tracing::warn!(task = %self.arn(), %error, "the begin of a stop can't be noted");
         }
     }
 

@@ -40,6 +40,10 @@ pub struct Container {
     pub started_at_ms: Option<u64>,
     /// When that ended.
     pub finished_at_ms: Option<u64>,
+    /// When its stop signal was first sent, in milliseconds of the boot that the task's `boot_id`
+    /// names: no restart of the agent and no set clock moves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_sent_boot_ms: Option<u64>,
     /// What its health check says, once there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -96,6 +100,7 @@ impl Task {
             reason: None,
             started_at_ms: None,
             finished_at_ms: None,
+            stop_sent_boot_ms: None,
             health: None,
         };
         Self {
