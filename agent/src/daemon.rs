@@ -55,8 +55,14 @@ struct Agent {
     link: Link,
     api: api::Context,
     keeper: JoinHandle<()>,
-    _lock: Flock<std::fs::File>,
+    _lock: Lock,
 }
+
+/// Keeps a second agent off the folder.
+type Lock = Flock<std::fs::File>;
+
+/// What a node that has not joined joins with; one that has may go on without it.
+type Joining = Option<JoinToken>;
 
 /// Runs the agent until it is told to end.
 ///
@@ -68,11 +74,12 @@ pub async fn run(options: RunOptions) -> anyhow::Result<()> {
         "the agent needs root, for cgroups, mounts and networks: run it with sudo"
     );
     check_address(&options.controller)?;
+    let token = first_token(&options)?;
     raise_open_files();
     make_dir(&options.state_dir)?;
     close_to_others(&options.state_dir)?;
     let lock = lock(&options.state_dir)?;
-    let agent = set_up(options, lock).await?;
+    let agent = set_up(options, token, lock).await?;
     tokio::spawn(give_back_memory());
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
@@ -92,7 +99,7 @@ pub async fn run(options: RunOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Result<Agent> {
+async fn set_up(options: RunOptions, token: Joining, lock: Lock) -> anyhow::Result<Agent> {
     let state_dir = std::fs::canonicalize(&options.state_dir)
         .with_context(|| format!("find {}", options.state_dir.display()))?;
     let facts = HostFacts::read()?;
@@ -102,7 +109,7 @@ async fn set_up(options: RunOptions, lock: Flock<std::fs::File>) -> anyhow::Resu
     let images = Arc::new(ImageStore::open(&state_dir.join("images"))?);
     let (ledger, contents) = Ledger::open(&state_dir)?;
     // Before any cgroup is made: a node that may not join leaves nothing behind.
-    let (identity, token) = join(&options, &state_dir).await?;
+    let (identity, token) = join(&options, token, &state_dir).await?;
     let directory = Arc::new(Directory::default());
     let loopback = Loopback::listen(&directory);
     let (metadata, listeners) = mpsc::channel(1);
@@ -287,7 +294,7 @@ fn close_to_others(state_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn lock(state_dir: &Path) -> anyhow::Result<Flock<std::fs::File>> {
+fn lock(state_dir: &Path) -> anyhow::Result<Lock> {
     let path = state_dir.join("lock");
     let file = std::fs::OpenOptions::new()
         .write(true)
@@ -461,7 +468,7 @@ async fn sweep(workshop: Workshop, contents: &Contents) -> anyhow::Result<Arc<Wo
 }
 
 /// The join token, where one was given. A node that has joined already may go on without it.
-fn read_token(options: &RunOptions) -> anyhow::Result<Option<JoinToken>> {
+fn read_token(options: &RunOptions) -> anyhow::Result<Joining> {
     let text = match (&options.join_token, &options.join_token_file) {
         (Some(token), _) => token.clone(),
         (None, Some(path)) => token::read_file(path)?,
@@ -470,23 +477,31 @@ fn read_token(options: &RunOptions) -> anyhow::Result<Option<JoinToken>> {
     JoinToken::parse(&text).context("read the join token").map(Some)
 }
 
+/// The join token, before anything is written: a node that can't join leaves no folder behind.
+fn first_token(options: &RunOptions) -> anyhow::Result<Joining> {
+    let token = read_token(options);
+    if Identity::load(&options.state_dir)?.is_some() {
+        return Ok(token.unwrap_or_else(|error| {
+            tracing::info!("the node has joined already, and the token is of no use: {error:#}");
+            None
+        }));
+    }
+    token?.context(NOT_JOINED).map(Some)
+}
+
+const NOT_JOINED: &str = "this node has not joined a cluster: make a token on the controller with \
+                          `loadline token create` and give it with --join-token-file";
+
 /// The node's identity: from disk, or for a join token. And the token, where it was not used.
 async fn join(
     options: &RunOptions,
+    token: Joining,
     state_dir: &Path,
-) -> anyhow::Result<(Identity, Option<JoinToken>)> {
-    let token = read_token(options);
+) -> anyhow::Result<(Identity, Joining)> {
     if let Some(identity) = Identity::load(state_dir)? {
-        let token = token.unwrap_or_else(|error| {
-            tracing::info!("the node has joined already, and the token is of no use: {error:#}");
-            None
-        });
         return Ok((identity, token));
     }
-    let token = token?.context(
-        "this node has not joined a cluster: make a token on the controller with `loadline token \
-         create` and give it with --join-token-file",
-    )?;
+    let token = token.context(NOT_JOINED)?;
     let mut backoff = Backoff::default();
     loop {
         match enrol::enrol(&options.controller, &token, state_dir).await {

@@ -140,9 +140,10 @@ pub struct HollowOptions {
 /// Options of `run`.
 #[derive(Clone, Debug, Args)]
 pub struct RunOptions {
-    /// The agent's folder: identity, ledger, images, tasks, and the socket agent.sock. Made with
-    /// mode 0700 where it is missing. One agent at a time uses it.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/loadline/agent")]
+    /// The agent's own folder: identity, ledger, images, tasks, and the socket agent.sock. Made
+    /// with mode 0700 where it is missing. One agent at a time uses it [default:
+    /// $LOADLINE_STATE_DIR/agent where that variable is set, else /var/lib/loadline/agent].
+    #[arg(long, value_name = "DIR", default_value_os_t = state_dir(), hide_default_value = true)]
     pub state_dir: PathBuf,
 
     /// The controller's agent port.
@@ -236,6 +237,12 @@ pub struct RunOptions {
     /// The tasks' network.
     #[command(flatten)]
     pub network: NetworkOptions,
+}
+
+/// Below the folder that the other programs share, where one is named.
+fn state_dir() -> PathBuf {
+    let shared = std::env::var_os("LOADLINE_STATE_DIR").filter(|dir| !dir.is_empty());
+    PathBuf::from(shared.unwrap_or_else(|| "/var/lib/loadline".into())).join("agent")
 }
 
 fn parse_right(text: &str) -> Result<Right, String> {

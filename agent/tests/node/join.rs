@@ -29,9 +29,31 @@ async fn a_token_that_is_cut_off_or_refused_says_so() {
     world.fake.token = whole[..whole.len() - 1].to_owned();
     let text = said(&world, &[]).await;
     assert!(text.contains("CA hash is not 64 lower-case hex digits"), "{text}");
+    assert!(!world.dir.exists(), "nothing is left of an agent that could not join");
     world.fake.token = whole.replace(&"1".repeat(64), &"2".repeat(64));
     let text = said(&world, &[]).await;
     assert!(text.contains("the controller refuses the join token: the token is expired"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_agents_folder_is_below_the_one_that_all_programs_share() {
+    let world = World::without_agent("shared").await;
+    let program = env!("CARGO_BIN_EXE_loadline-agent");
+    let shared = world.dir.parent().unwrap().join("shared");
+    let mut command = std::process::Command::new(program);
+    command.args(["run", "--controller", &world.fake.address]).env("LOADLINE_STATE_DIR", &shared);
+    let said = |command: &mut std::process::Command| {
+        let output = command.output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let text = said(&mut command);
+    assert!(text.contains("this node has not joined a cluster"), "{text}");
+    assert!(!shared.exists(), "nothing is written before a token is there");
+    // It is a file: whoever looks for the agent's folder there says so.
+    std::fs::write(&shared, "").unwrap();
+    let text = said(&mut command);
+    assert!(text.contains(shared.join("agent").to_str().unwrap()), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
