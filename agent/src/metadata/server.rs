@@ -40,6 +40,8 @@ const CONNECTION: Duration = Duration::from_secs(60);
 const ABOUT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long a controller that did not answer is left alone, so that documents come at once.
 const SILENT: Duration = Duration::from_secs(10);
+/// How often a port of loopback is tried again that another program has.
+const LISTEN_AGAIN: Duration = Duration::from_secs(60);
 /// Tasks whose limits are remembered before those that are gone are forgotten.
 const LIMITS_MAX: usize = 4096;
 
@@ -78,9 +80,9 @@ impl Loopback {
     /// Listens, before any task goes on.
     #[must_use]
     pub fn listen(directory: &Directory) -> Self {
-        let listen = |port: u16, without: &str| {
-            let bound = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-            let ready = bound.and_then(|own| own.set_nonblocking(true).map(|()| own));
+        let listen = |kind: Kind, without: &str| {
+            let port = kind.port();
+            let ready = listen(port);
             if let Err(error) = &ready {
                 tracing::warn!(
                     %error,
@@ -90,13 +92,29 @@ impl Loopback {
             }
             ready.ok()
         };
-        let metadata = listen(METADATA_PORT, "tasks with networkMode host get no metadata");
+        let metadata = listen(Kind::Metadata, "tasks with networkMode host get no metadata");
         if metadata.is_some() {
             directory.set_serves_host();
         }
         Self {
             metadata,
-            introspection: listen(introspection::PORT, "nobody is told what runs here"),
+            introspection: listen(Kind::Introspection, "nobody is told what runs here"),
+        }
+    }
+}
+
+fn listen(port: u16) -> io::Result<std::net::TcpListener> {
+    let own = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    own.set_nonblocking(true)?;
+    Ok(own)
+}
+
+/// Waits until the port is free.
+async fn listen_later(port: u16, every: Duration) -> std::net::TcpListener {
+    loop {
+        tokio::time::sleep(every).await;
+        if let Ok(listener) = listen(port) {
+            return listener;
         }
     }
 }
@@ -133,9 +151,14 @@ impl Server {
         for (listener, kind) in
             [(loopback.metadata, Kind::Metadata), (loopback.introspection, Kind::Introspection)]
         {
-            if let Some(listener) = listener {
-                tokio::spawn(Arc::clone(&server).accept(listener, kind));
-            }
+            let server = Arc::clone(&server);
+            tokio::spawn(async move {
+                let listener = match listener {
+                    Some(listener) => listener,
+                    None => server.wait_for(kind).await,
+                };
+                server.accept(listener, kind).await;
+            });
         }
         tokio::spawn(async move {
             let mut newest: Option<tokio::task::AbortHandle> = None;
@@ -145,6 +168,17 @@ impl Server {
                 newest = Some(tokio::spawn(serving).abort_handle());
             }
         });
+    }
+
+    /// Waits for a port that another program had at the agent's start.
+    async fn wait_for(&self, kind: Kind) -> std::net::TcpListener {
+        let port = kind.port();
+        let listener = listen_later(port, LISTEN_AGAIN).await;
+        tracing::info!(port, "this port of loopback has become free: it is served from now on");
+        if matches!(kind, Kind::Metadata) {
+            self.directory.set_serves_host();
+        }
+        listener
     }
 
     async fn accept(self: Arc<Self>, listener: std::net::TcpListener, kind: Kind) {
@@ -400,6 +434,16 @@ enum Kind {
     Introspection,
 }
 
+impl Kind {
+    /// On loopback.
+    const fn port(self) -> u16 {
+        match self {
+            Self::Metadata => METADATA_PORT,
+            Self::Introspection => introspection::PORT,
+        }
+    }
+}
+
 /// What is to be done about a request.
 #[derive(Debug)]
 enum Looked {
@@ -479,4 +523,21 @@ pub(super) fn with_status(status: StatusCode, value: &Value) -> Response<Full<By
         .header(header::CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(value.to_string())))
         .expect("a status and a constant header make a response")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_another_program_had_is_taken_once_it_is_free() {
+        let other = listen(0).unwrap();
+        let port = other.local_addr().unwrap().port();
+        let taking = tokio::spawn(listen_later(port, Duration::from_millis(10)));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!taking.is_finished());
+        drop(other);
+        let taken = tokio::time::timeout(Duration::from_secs(5), taking).await.unwrap().unwrap();
+        assert_eq!(taken.local_addr().unwrap().port(), port);
+    }
 }
