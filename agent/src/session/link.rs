@@ -1,5 +1,6 @@
 //! Keeps a session with the controller for as long as the agent lives.
 
+use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -103,6 +104,12 @@ pub enum LinkError {
         /// The answer.
         status: Box<tonic::Status>,
     },
+    /// The connection ended below a call.
+    #[error("the connection to the controller was lost: {cause}")]
+    Lost {
+        /// What became of it.
+        cause: String,
+    },
     /// A call was not answered.
     #[error("{call} was not answered within {CALL_S_MAX} s")]
     Timeout {
@@ -146,6 +153,21 @@ pub enum LinkError {
     /// The stream takes nothing more.
     #[error("the session's stream was closed")]
     Closed,
+}
+
+impl LinkError {
+    /// Of a call that failed: a word of the controller's, or the end of the connection, which has
+    /// a cause on this side.
+    pub(super) fn of(call: &'static str, status: tonic::Status) -> Self {
+        let mut cause = status.source();
+        while let Some(deeper) = cause.and_then(Error::source) {
+            cause = Some(deeper);
+        }
+        match cause {
+            Some(cause) => Self::Lost { cause: cause.to_string() },
+            None => Self::Refused { call, status: Box::new(status) },
+        }
+    }
 }
 
 /// Keeps a node connected.
@@ -385,7 +407,7 @@ async fn call<T>(
 ) -> Result<T, LinkError> {
     match tokio::time::timeout(Duration::from_secs(CALL_S_MAX), answer).await {
         Ok(Ok(answer)) => Ok(answer.into_inner()),
-        Ok(Err(status)) => Err(LinkError::Refused { call, status: Box::new(status) }),
+        Ok(Err(status)) => Err(LinkError::of(call, status)),
         Err(_) => Err(LinkError::Timeout { call }),
     }
 }

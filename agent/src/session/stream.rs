@@ -166,7 +166,7 @@ pub(super) async fn run(
     let incoming = client
         .session(ReceiverStream::new(outgoing))
         .await
-        .map_err(|status| LinkError::Refused { call: "Session", status: Box::new(status) })?
+        .map_err(|status| LinkError::of("Session", status))?
         .into_inner();
     let (updates, due) = mpsc::channel(UPDATES_MAX);
     // Ends with the session; what it did not come to is in the next session's snapshot.
@@ -250,9 +250,8 @@ impl Session {
                     }
                 }
                 message = incoming.message() => {
-                    let message = message.map_err(|status| {
-                        LinkError::Refused { call: "Session", status: Box::new(status) }
-                    })?;
+                    let message =
+                        message.map_err(|status| LinkError::of("Session", status))?;
                     let Some(message) = message else { return Ok(Ended::Closed) };
                     self.heard_at = Instant::now();
                     if let Some(ended) = self.hear(message).await? {

@@ -53,6 +53,8 @@ async fn what_is_not_acknowledged_is_sent_again_in_the_next_session() {
     world.fake.assign(spec);
     let first = world.fake.wait(&arn, is_stopped).await;
     world.fake.go_away().await;
+    let lost = "the connection to the controller was lost: ";
+    world.until("the loss, in words", |world| world.agent_log().contains(lost).then_some(()));
     world.fake.state().reports.clear();
     world.fake.come_back().await;
     let again = world.fake.wait(&arn, is_stopped).await;
