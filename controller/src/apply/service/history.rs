@@ -124,6 +124,7 @@ pub(super) fn supersede(service: &mut Service, newer: Deployment, now_ms: u64) {
 pub(super) fn prune(service: &mut Service, has_tasks: impl Fn(&str) -> bool) {
     for (n, deployment) in service.deployments.iter_mut().enumerate() {
         deployment.live = n == 0 || has_tasks(&deployment.id);
+        primary.rollout_reason = format!("Replaced by ECS deployment {}.", newer.id);
     }
     while DEPLOYMENTS_MAX < service.deployments.len() {
         let last_idle = service.deployments.iter().rposition(|deployment| !deployment.live);

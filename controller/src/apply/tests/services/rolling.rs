@@ -48,6 +48,17 @@ fn a_task_that_ends_is_replaced_and_a_stopped_one_too() {
     assert_eq!(counts(&world), "2/0/0");
 }
 
+#[test]
+fn a_deployment_that_was_replaced_says_by_which() {
+    let mut world = world();
+    world.must(create(2));
+    world.looks();
+    world.must(UpdateService { deploy: Deploy::Force, ..update() });
+    let [newer, older] = &service(&world).deployments[..] else { panic!() };
+    assert_eq!(older.rollout_reason, format!("Replaced by ECS deployment {}.", newer.id));
+    assert_eq!(newer.rollout_reason, format!("ECS deployment {} in progress.", newer.id));
+}
+
 /// The counts at each step of an update of four tasks, until it is steady.
 fn roll(config: DeploymentConfig) -> Vec<String> {
     let mut world = world();
