@@ -1,6 +1,7 @@
 //! Why a task or a service stands where it stands, for everything that waits, node by node in ECS's
 //! words. Pure.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use loadline_model::{ContainerStatus, DesiredStatus, InstanceArn, StopCode, TaskStatus};
@@ -158,8 +159,9 @@ pub fn of_service(view: &View, entry: &ServiceEntry, now_ms: u64, applied: Appli
             reasons.push(reason(None, deployment.rollout.as_str(), detail));
         }
     }
-    let tasks = entry.tasks.iter().filter_map(|arn| view.task(arn));
-    for task in tasks.filter(|task| task.last_status != TaskStatus::Running) {
+    let tasks = || entry.tasks.iter().filter_map(|arn| view.task(arn));
+    reasons.extend(of_nodes(view, tasks()));
+    for task in tasks().filter(|task| task.last_status != TaskStatus::Running) {
         let why = of_task(view, task, applied);
         let parts = why.reasons.iter().map(|reason| reason.detail.as_str());
         let parts = std::iter::once(why.summary.as_str()).chain(parts).collect::<Vec<_>>();
@@ -175,6 +177,16 @@ pub fn of_service(view: &View, entry: &ServiceEntry, now_ms: u64, applied: Appli
         summary.push_str(&format!("; the last that happened: {}", event.message));
     }
     Why { status: service.status.as_str().to_owned(), summary, reasons }
+}
+
+/// What keeps the nodes from doing what they are told, of which tasks count as running: each once.
+fn of_nodes<'a>(
+    view: &'a View,
+    tasks: impl Iterator<Item = &'a Arc<Task>>,
+) -> impl Iterator<Item = Reason> {
+    let running = tasks.filter(|task| task.last_status == TaskStatus::Running);
+    let nodes: BTreeSet<&InstanceArn> = running.map(|task| &task.node).collect();
+    nodes.into_iter().filter_map(|arn| of_node(view.node(arn)?))
 }
 
 /// The task of the primary deployment that failed last: it stopped, and nobody had asked it to.

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::apply::testing::{World, cluster, definition, node_arn, run};
 use crate::command::{
-    CreateService, DeleteCluster, DeleteService, Deploy, Force, PlacementReason, Refusal,
-    SetNodeStatus, StartTask, StopServiceDeployment, Tick, UpdateService,
+    CreateService, DeleteCluster, DeleteService, Deploy, Force, NodeDisconnected, PlacementReason,
+    Refusal, SetNodeStatus, StartTask, StopServiceDeployment, Tick, UpdateService,
 };
 use crate::state::{
     Breaker, BreakerReset, ContainerOverride, DeploymentConfig, NodeStatus, Rollout, Scheduling,
@@ -361,6 +361,27 @@ fn why_a_service_waits_between_launches_names_the_last_failure() {
     let (service, later) = (view.service(&key()).unwrap(), world.now_ms + 3_600_000);
     let why = crate::seeing::why::of_service(view, service, later, &|_| None);
     let first = &why.reasons[0];
+#[test]
+fn why_a_service_names_a_node_that_is_away_once() {
+    let mut world = World::new();
+    world.must(definition("web", 100, 100));
+    world.node("n1", 4096, 4096);
+    world.must(create(2));
+    agents_obey(world.looks());
+    let why = |world: &World| {
+        let view = &world.state.view;
+        let service = view.service(&key()).unwrap();
+        crate::seeing::why::of_service(view, service, world.now_ms, &|_| None).reasons
+    };
+    assert_eq!(why(&world), []);
+    let node = node_arn("n1");
+    let session = world.state.view.node(&node).unwrap().connection.clone().unwrap().session;
+    world.must(NodeDisconnected { node: node.clone(), session });
+    let [only] = &why(&world)[..] else { panic!("{:?}", why(&world)) };
+    assert_eq!((only.word.as_str(), only.node.as_ref()), ("AGENT", Some(&node)));
+    assert!(only.detail.contains("is not connected"), "{only:?}");
+}
+
     assert_eq!(first.word, "TaskFailedToStart", "{why:?}");
     let told = format!("the last task that failed, {last}: Task failed to start");
     assert_eq!(first.detail, told);
