@@ -25,11 +25,20 @@ pub struct Agenda {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Happened {
     /// Tasks that stopped before they ran, by deployment.
-    pub failed: BTreeMap<String, u32>,
+    pub failed: BTreeMap<String, Failures>,
     /// Deployments of which a task reached RUNNING.
     pub ran: BTreeSet<String>,
     /// Deployments of which a container became HEALTHY.
     pub well: BTreeSet<String>,
+}
+
+/// Tasks of one deployment that stopped before they ran.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failures {
+    /// How many.
+    pub count: u32,
+    /// Why the newest of them did, if anybody said.
+    pub newest: Option<String>,
 }
 
 impl Happened {
@@ -45,7 +54,8 @@ impl Happened {
             && after.started_at_ms.is_none()
             && !ours.contains(&after.stop_code)
         {
-            happened.failed.insert(deployment.to_string(), 1);
+            let failures = Failures { count: 1, newest: why(after) };
+            happened.failed.insert(deployment.to_string(), failures);
         }
         if reached(TaskStatus::Running) {
             happened.ran.insert(deployment.to_string());
@@ -57,6 +67,17 @@ impl Happened {
             happened.well.insert(deployment.to_string());
         }
         happened
+    }
+}
+
+/// Why a task stopped: its own reason, or that of the first container that has one where the task's
+/// says nothing of it.
+fn why(task: &Task) -> Option<String> {
+    let own = task.stopped_reason.as_deref().filter(|reason| !reason.is_empty());
+    let of_container = task.containers.iter().find_map(|container| container.reason.as_deref());
+    match (own, of_container.filter(|reason| !reason.is_empty())) {
+        (Some(own), Some(more)) if !own.contains(more) => Some(format!("{own}: {more}")),
+        (own, more) => own.or(more).map(ToOwned::to_owned),
     }
 }
 
@@ -96,8 +117,11 @@ impl Agenda {
 
     pub(super) fn add(&mut self, service: &ServiceKey, happened: Happened) {
         let known = self.due.entry(service.clone()).or_default();
-        for (deployment, count) in happened.failed {
-            *known.failed.entry(deployment).or_default() += count;
+        for (deployment, newer) in happened.failed {
+            let none = Failures { count: 0, newest: None };
+            let failures = known.failed.entry(deployment).or_insert(none);
+            failures.count = failures.count.saturating_add(newer.count);
+            failures.newest = newer.newest.or(failures.newest.take());
         }
         known.ran.extend(happened.ran);
         known.well.extend(happened.well);

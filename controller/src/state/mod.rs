@@ -21,7 +21,7 @@ mod token;
 mod view;
 mod write;
 
-pub use agenda::{Agenda, Happened};
+pub use agenda::{Agenda, Failures, Happened};
 pub use cluster::{Cluster, ClusterEntry, ClusterStatus};
 pub use crowd::{At, Crowd, Floor, Rooms};
 pub use definition::{

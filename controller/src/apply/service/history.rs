@@ -11,6 +11,8 @@ use crate::state::{
 
 /// A complaint that lasts is told again after this long, milliseconds.
 const REPEAT_AFTER_MS: u64 = 5 * 60 * 1_000;
+/// Most characters of a task's reason in what is told of its service.
+const NEWEST_CHARS_MAX: usize = 300;
 
 /// Tells an event.
 pub(super) fn tell(service: &mut Service, what: &str, now_ms: u64, ids: &mut dyn IdSource) {
@@ -28,6 +30,14 @@ pub(super) fn complain(service: &mut Service, what: &str, now_ms: u64, ids: &mut
     if !fresh.any(|event| event.message == message) {
         tell(service, what, now_ms, ids);
     }
+}
+
+/// ECS's sentence, and why the newest of the tasks that it is about failed.
+pub(super) fn with_newest(told: &str, why: Option<&str>) -> String {
+    let Some(why) = why else { return told.to_owned() };
+    let clipped: String = why.chars().take(NEWEST_CHARS_MAX).collect();
+    let dots = if clipped.len() < why.len() { "…" } else { "" };
+    format!("{told} The newest failure: {clipped}{dots}")
 }
 
 /// `has started 2 tasks: (task a) (task b).`
@@ -114,6 +124,7 @@ pub(super) fn supersede(service: &mut Service, newer: Deployment, now_ms: u64) {
         && primary.rollout == Rollout::InProgress
     {
         primary.updated_at_ms = now_ms;
+        primary.rollout_reason = format!("Replaced by ECS deployment {}.", newer.id);
     }
     service.deployments.insert(0, newer);
     service.throttle = Throttle::default();
@@ -124,7 +135,6 @@ pub(super) fn supersede(service: &mut Service, newer: Deployment, now_ms: u64) {
 pub(super) fn prune(service: &mut Service, has_tasks: impl Fn(&str) -> bool) {
     for (n, deployment) in service.deployments.iter_mut().enumerate() {
         deployment.live = n == 0 || has_tasks(&deployment.id);
-        primary.rollout_reason = format!("Replaced by ECS deployment {}.", newer.id);
     }
     while DEPLOYMENTS_MAX < service.deployments.len() {
         let last_idle = service.deployments.iter().rposition(|deployment| !deployment.live);

@@ -115,16 +115,20 @@ impl<'a> Look<'a> {
         if healthy && self.service.config.reset == BreakerReset::OnHealthyTask {
             self.service.deployments[0].failed_tasks = 0;
         }
-        let Some(failed) = happened.failed.get(&primary).copied() else { return };
-        self.service.throttle = breaker::slow_down(self.service.throttle, failed, self.now_ms);
+        let Some(failed) = happened.failed.get(&primary) else { return };
+        let throttle = self.service.throttle;
+        self.service.throttle = breaker::slow_down(throttle, failed.count, self.now_ms);
+        let why = failed.newest.as_deref();
         if self.now_ms < self.service.throttle.not_before_ms {
-            self.complain("is unable to consistently start tasks successfully.");
+            let told = "is unable to consistently start tasks successfully.";
+            self.complain(&history::with_newest(told, why));
         }
-        self.fail(failed);
+        self.fail(failed.count, why);
     }
 
-    /// Counts failures of the primary deployment, until there are too many.
-    pub(super) fn fail(&mut self, failed: u32) {
+    /// Counts failures of the primary deployment, the newest for this reason, until there are too
+    /// many.
+    pub(super) fn fail(&mut self, failed: u32, why: Option<&str>) {
         let config = self.service.config;
         let deployment = &mut self.service.deployments[0];
         deployment.failed_tasks = deployment.failed_tasks.saturating_add(failed);
@@ -132,18 +136,20 @@ impl<'a> Look<'a> {
             <= deployment.failed_tasks
             && deployment.rollout == Rollout::InProgress;
         if broken && config.breaker != Breaker::Off {
-            self.break_deployment();
+            self.break_deployment(why);
         }
     }
 
-    fn break_deployment(&mut self) {
+    fn break_deployment(&mut self, newest: Option<&str>) {
         let failed = self.service.primary().id.clone();
-        self.tell(&format!("(deployment {failed}) deployment failed: tasks failed to start."));
+        let told = format!("(deployment {failed}) deployment failed: tasks failed to start.");
+        self.tell(&history::with_newest(&told, newest));
         let why = "ECS deployment circuit breaker: tasks failed to start.";
+        let why = history::with_newest(why, newest);
         history::end_undo(&mut self.service, Rollout::Failed, self.now_ms);
-        history::roll(&mut self.service, Rollout::Failed, why, self.now_ms);
+        history::roll(&mut self.service, Rollout::Failed, &why, self.now_ms);
         if self.service.config.breaker == Breaker::RollBack {
-            let cause = (UndoCause::Breaker, why);
+            let cause = (UndoCause::Breaker, why.as_str());
             history::roll_back(&mut self.service, cause, self.now_ms, self.ids);
         }
     }

@@ -90,8 +90,9 @@ fn replace(look: &mut Look<'_>, unhealthy: &[&Arc<Task>]) {
     if unhealthy.is_empty() {
         return;
     }
-    look.stop_for(unhealthy, "Task failed container health checks");
-    look.fail(u32::try_from(unhealthy.len()).unwrap_or(u32::MAX));
+    let why = "Task failed container health checks";
+    look.stop_for(unhealthy, why);
+    look.fail(u32::try_from(unhealthy.len()).unwrap_or(u32::MAX), Some(why));
 }
 
 fn may_replace(look: &Look<'_>) -> bool {

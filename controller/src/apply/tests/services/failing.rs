@@ -39,7 +39,9 @@ fn the_breaker_ends_a_deployment_that_keeps_failing_and_rolls_back() {
     assert_eq!((&seen.primary().id, seen.primary().is_rollback), (&first.id, true));
     assert_eq!(seen.deployments[1].rollout, Rollout::Failed);
     let told = |what: &str| seen.events.iter().any(|event| event.message.contains(what));
-    assert!(told("deployment failed: tasks failed to start."));
+    assert!(told("deployment failed: tasks failed to start. The newest failure: Task failed"));
+    let why = &seen.deployments[1].rollout_reason;
+    assert!(why.contains("tasks failed to start. The newest failure: Task failed"), "{why}");
     assert!(told(&format!("rolling back to (deployment {}).", first.id)));
     agents_obey(&mut world);
     agents_obey(&mut world);
@@ -76,6 +78,24 @@ fn what_a_rollback_undid_stays_told_when_there_is_another_one() {
         assert_eq!(undo.revision_id, first);
         assert!(undo.until_ms.is_some());
     }
+}
+
+#[test]
+fn what_is_told_of_a_failure_is_the_containers_own_reason_and_is_bounded() {
+    let mut world = world();
+    world.must(create(1));
+    world.looks();
+    for _ in 0..3 {
+        let task = tasks(&world)[0].clone();
+        let mut report = crate::apply::testing::report(&task.arn, 9, TaskStatus::Stopped);
+        report.containers[0].reason =
+            Some(format!("CannotPullContainerError: {}", "ü".repeat(999)));
+        world.must(crate::command::TaskReports { node: task.node.clone(), reports: vec![report] });
+        world.looks();
+    }
+    let event = last_event(&world);
+    assert!(event.contains("CannotPullContainerError: üü"), "{event}");
+    assert!(event.ends_with("ü…") && event.chars().count() < 500, "{event}");
 }
 
 #[test]
@@ -167,7 +187,8 @@ fn launches_that_keep_failing_are_slowed_down_and_a_success_ends_that() {
         fail(&mut world, &arn);
     }
     assert_eq!(counts(&world), "0/0/0");
-    assert!(last_event(&world).contains("is unable to consistently start tasks successfully."));
+    let told = "is unable to consistently start tasks successfully. The newest failure: Task";
+    assert!(last_event(&world).contains(told), "{}", last_event(&world));
     world.now_ms += 999;
     world.looks();
     assert_eq!(counts(&world), "0/0/0");
@@ -341,27 +362,6 @@ fn start_task_places_on_the_named_nodes_or_says_why_not() {
 }
 
 #[test]
-fn why_a_service_waits_between_launches_names_the_last_failure() {
-    let mut world = world();
-    world.must(create(1));
-    world.looks();
-    let mut last = String::new();
-    for _ in 0..3 {
-        let task = tasks(&world)[0].arn.clone();
-        last = task.id().to_owned();
-        fail(&mut world, &task);
-    }
-    let view = &world.state.view;
-    let service = view.service(&key()).unwrap();
-    let why = crate::seeing::why::of_service(view, service, world.now_ms, &|_| None);
-    let details: Vec<_> = why.reasons.iter().map(|reason| reason.detail.as_str()).collect();
-    let told = format!("the last one, {last}: Task failed to start");
-    assert!(details[0].contains(&told), "{details:?}");
-    // Between two failures nothing is throttled, and it is told all the same.
-    let (service, later) = (view.service(&key()).unwrap(), world.now_ms + 3_600_000);
-    let why = crate::seeing::why::of_service(view, service, later, &|_| None);
-    let first = &why.reasons[0];
-#[test]
 fn why_a_service_names_a_node_that_is_away_once() {
     let mut world = World::new();
     world.must(definition("web", 100, 100));
@@ -382,6 +382,27 @@ fn why_a_service_names_a_node_that_is_away_once() {
     assert!(only.detail.contains("is not connected"), "{only:?}");
 }
 
+#[test]
+fn why_a_service_waits_between_launches_names_the_last_failure() {
+    let mut world = world();
+    world.must(create(1));
+    world.looks();
+    let mut last = String::new();
+    for _ in 0..3 {
+        let task = tasks(&world)[0].arn.clone();
+        last = task.id().to_owned();
+        fail(&mut world, &task);
+    }
+    let view = &world.state.view;
+    let service = view.service(&key()).unwrap();
+    let why = crate::seeing::why::of_service(view, service, world.now_ms, &|_| None);
+    let details: Vec<_> = why.reasons.iter().map(|reason| reason.detail.as_str()).collect();
+    let told = format!("the last one, {last}: Task failed to start");
+    assert!(details[0].contains(&told), "{details:?}");
+    // Between two failures nothing is throttled, and it is told all the same.
+    let (service, later) = (view.service(&key()).unwrap(), world.now_ms + 3_600_000);
+    let why = crate::seeing::why::of_service(view, service, later, &|_| None);
+    let first = &why.reasons[0];
     assert_eq!(first.word, "TaskFailedToStart", "{why:?}");
     let told = format!("the last task that failed, {last}: Task failed to start");
     assert_eq!(first.detail, told);
