@@ -58,6 +58,7 @@ ran = ecs.run_task(
     propagateTags="TASK_DEFINITION",
     tags=[{"key": "who", "value": "boto"}],
     enableECSManagedTags=True,
+    enableExecuteCommand=True,
     overrides={"containerOverrides": [
         {"name": "main", "environment": [{"name": "A", "value": "2"}], "cpu": 10}
     ]},
@@ -77,6 +78,12 @@ equal("tags of definition, call and ECS", sorted(tag["key"] for tag in task["tag
       ["aws:ecs:clusterName", "of", "who"])
 equal("the overrides are shown", task["overrides"]["containerOverrides"][0]["cpu"], 10)
 claim("startedAt is set", "startedAt" in task and "stoppedAt" not in task, task)
+equal("a task of a connected node is CONNECTED", task.get("connectivity"), "CONNECTED")
+claim("and since when is told", task.get("connectivityAt", task["startedAt"]) < task["startedAt"],
+      task)
+agents = [(agent["name"], agent["lastStatus"], "lastStartedAt" in agent)
+          for c in task["containers"] for agent in c.get("managedAgents", [])]
+equal("programs may be run in its container", agents, [("ExecuteCommandAgent", "RUNNING", True)])
 short = arns[0].rsplit("/", 1)[1]
 equal("a task is found by its id", ecs.describe_tasks(tasks=[short])["tasks"][0]["taskArn"],
       arns[0])
@@ -107,6 +114,8 @@ equal("who stopped it", task["stopCode"], "UserInitiated")
 equal("why", task["stoppedReason"], "enough")
 claim("its container has an exit code", "exitCode" in task["containers"][0], task["containers"])
 claim("stoppedAt is set", "stoppedAt" in task, task)
+equal("in a stopped container none may be run",
+      [agent["lastStatus"] for agent in task["containers"][0]["managedAgents"]], ["STOPPED"])
 equal("a stopped task is no longer listed as wanted RUNNING",
       ecs.list_tasks(startedBy="lifecycle")["taskArns"], [])
 equal("and is listed as wanted STOPPED",
@@ -117,6 +126,8 @@ second = ecs.run_task(taskDefinition="sleeper", clientToken="once")["tasks"]
 equal("the same clientToken gives the same task", second[0]["taskArn"], first[0]["taskArn"])
 refused("a clientToken with other parameters", "ConflictException", "clientToken",
         lambda: ecs.run_task(taskDefinition="sleeper", clientToken="once", count=2))
+claim("without enableExecuteCommand there is no such agent",
+      "managedAgents" not in first[0]["containers"][0], first[0])
 ecs.stop_task(task=first[0]["taskArn"])
 
 big = ecs.register_task_definition(

@@ -223,6 +223,10 @@ shape! {
         availability_zone: "availabilityZone" => Option<String>,
         /// ARN.
         cluster_arn: "clusterArn" => String,
+        /// CONNECTED while its node's agent has a session, else DISCONNECTED.
+        connectivity: "connectivity" => String,
+        /// Since when it is CONNECTED.
+        connectivity_at: "connectivityAt" => Option<EpochSeconds>,
         /// Its node, for ever.
         container_instance_arn: "containerInstanceArn" => String,
         /// The containers.
@@ -233,7 +237,7 @@ shape! {
         created_at: "createdAt" => EpochSeconds,
         /// RUNNING or STOPPED.
         desired_status: "desiredStatus" => String,
-        /// Not yet.
+        /// Whether programs may be run in its containers.
         enable_execute_command: "enableExecuteCommand" => bool,
         /// When its last container had ended.
         execution_stopped_at: "executionStoppedAt" => Option<EpochSeconds>,
@@ -313,6 +317,19 @@ shape! {
 }
 
 shape! {
+    /// What ECS runs in a container so that programs can be run there. Here nothing is needed, and
+    /// it stands as the container does.
+    ManagedAgent = "ManagedAgent" {
+        /// When the container's task reached RUNNING.
+        last_started_at: "lastStartedAt" => Option<EpochSeconds>,
+        /// ExecuteCommandAgent.
+        name: "name" => String,
+        /// PENDING, RUNNING or STOPPED.
+        last_status: "lastStatus" => String,
+    }
+}
+
+shape! {
     /// One container of a task.
     Container = "Container" {
         /// ARN.
@@ -337,6 +354,8 @@ shape! {
         network_bindings: "networkBindings" => Vec<NetworkBinding>,
         /// The task's interface, with `awsvpc`.
         network_interfaces: "networkInterfaces" => Vec<NetworkInterface>,
+        /// With `enableExecuteCommand`, what AWS's tools wait for before they run a program.
+        managed_agents: "managedAgents" => Option<Vec<ManagedAgent>>,
         /// What its health check says; UNKNOWN without one.
         health_status: "healthStatus" => String,
         /// CPU units.

@@ -8,11 +8,11 @@ use loadline_model::{
 use super::super::environment_files;
 use super::super::shapes::{NameValue, show_pairs, show_tags};
 use super::shapes::{
-    Attachment, Container, ContainerOverride, NetworkBinding, NetworkInterface, Task as Shown,
-    TaskOverride,
+    Attachment, Container, ContainerOverride, ManagedAgent, NetworkBinding, NetworkInterface,
+    Task as Shown, TaskOverride,
 };
 use crate::api::wire::EpochSeconds;
-use crate::state::{Scope, Task, TaskContainer, TaskOverrides, View};
+use crate::state::{NodeEntry, Scope, Task, TaskContainer, TaskOverrides, View};
 
 /// Whether a task is shown with its tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub(super) fn task(view: &View, task: &Task, tags: Tags) -> Shown {
         availability_zone: node.and_then(|node| node.record.zone()).map(ToOwned::to_owned),
         cluster_arn: scope.cluster_arn(&task.cluster),
         container_instance_arn: task.node.to_string(),
+        connectivity: connectivity(node).into(),
+        connectivity_at: time(connected_at_ms(node, task)),
         containers: containers(view, task, spec.as_ref()),
         cpu: task.reserved.cpu_units.to_string(),
         created_at: EpochSeconds::from_ms(task.created_at_ms),
@@ -56,6 +58,17 @@ pub(super) fn task(view: &View, task: &Task, tags: Tags) -> Shown {
         task_definition_arn: scope.definition_arn(&task.definition),
         version: task.version,
     }
+}
+
+fn connectivity(node: Option<&NodeEntry>) -> &'static str {
+    if node.is_some_and(NodeEntry::agent_connected) { "CONNECTED" } else { "DISCONNECTED" }
+}
+
+/// Since when its node's agent has its session; a task is no older than itself, and what began
+/// after its end is not about it.
+fn connected_at_ms(node: Option<&NodeEntry>, task: &Task) -> Option<u64> {
+    let since_ms = node?.connection.as_ref()?.since_ms.max(task.created_at_ms);
+    task.stopped_at_ms.is_none_or(|end_ms| since_ms <= end_ms).then_some(since_ms)
 }
 
 fn health(view: &View, task: &Task) -> HealthStatus {
@@ -157,10 +170,20 @@ fn container(
         reason: record.reason.clone().map(String::from),
         network_bindings: vec![],
         network_interfaces: vec![],
+        managed_agents: task.execute_command.then(|| vec![exec_agent(task, record)]),
         health_status: record.health.to_string(),
         cpu: text(spec.map_or(0, |spec| spec.cpu_units)),
         memory: spec.and_then(|spec| spec.memory_mib).map(text),
         memory_reservation: spec.and_then(|spec| spec.memory_reservation_mib).map(text),
+    }
+}
+
+fn exec_agent(task: &Task, record: &TaskContainer) -> ManagedAgent {
+    let started = task.started_at_ms.filter(|_| record.last_status != ContainerStatus::Pending);
+    ManagedAgent {
+        last_started_at: started.map(EpochSeconds::from_ms),
+        name: "ExecuteCommandAgent".into(),
+        last_status: record.last_status.as_str().into(),
     }
 }
 
