@@ -15,9 +15,10 @@ pub(crate) enum Failure {
     /// It answered, but not in HTTP, or not in time.
     #[error("{peer} gave no proper answer: {what}")]
     NoAnswer { peer: String, what: String },
-    /// The controller refused; code and message are its own.
+    /// The controller refused; code and message are its own. `key` says with which access key it
+    /// was asked.
     #[error("{operation}: {message} ({code})")]
-    Refused { operation: String, code: String, message: String },
+    Refused { operation: String, code: String, message: String, key: String },
     /// A program in a container that could not be run, or whose end nobody knows.
     #[error("{why}")]
     NotRun { why: String, exit_code: u8 },
@@ -123,7 +124,7 @@ impl Failure {
                 "is it the API's port? That is 7070 unless --api-listen says otherwise; 7071 is \
                  for agents"
             }
-            Self::Refused { code, message, .. } => return refusal_hint(code, message),
+            Self::Refused { code, message, key, .. } => return refusal_hint(code, message, key),
             Self::NotPlaced { why, .. } => return placement_hint(why),
             Self::NotSteady(_) => "see what happened with `loadline service events NAME`",
             Self::NoCredentials(why) if why.contains("is set, but") => return None,
@@ -145,7 +146,7 @@ impl Failure {
     }
 }
 
-fn refusal_hint(code: &str, message: &str) -> Option<String> {
+fn refusal_hint(code: &str, message: &str, key: &str) -> Option<String> {
     let hint = match code {
         _ if message.starts_with("Credential should be scoped to a valid region") => {
             "sign for the controller's region: name it with --region, or set AWS_REGION"
@@ -156,7 +157,10 @@ fn refusal_hint(code: &str, message: &str) -> Option<String> {
         | "SignatureDoesNotMatch"
         | "IncompleteSignatureException"
         | "MissingAuthenticationTokenException" => {
-            "the access key is not this controller's: see --credentials-file"
+            return Some(format!(
+                "the access key is not this controller's: it is {key}; name another one with \
+                 --credentials-file"
+            ));
         }
         "AccessDeniedException" => {
             "the key's user needs a policy that allows it: the account's own key, or a user who \
@@ -201,10 +205,13 @@ mod tests {
             operation: "StopTask".to_owned(),
             code: code.to_owned(),
             message: "no".to_owned(),
+            key: "[default] in /k (by AWS_SHARED_CREDENTIALS_FILE)".to_owned(),
         };
         let hint = |code| refused(code).hint().unwrap();
         assert!(hint("AccessDeniedException").contains("needs a policy"));
-        assert!(hint("UnrecognizedClientException").contains("not this controller's"));
+        let wrong = hint("UnrecognizedClientException");
+        let told = "not this controller's: it is [default] in /k (by AWS_SHARED_CREDENTIALS_FILE)";
+        assert!(wrong.contains(told), "{wrong}");
     }
 
     #[test]

@@ -22,9 +22,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "URL")]
     endpoint: Option<Endpoint>,
 
-    /// The access key to sign with, an AWS credentials file [default: LOADLINE_CREDENTIALS, or
-    /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE, or
-    /// DIR/credentials]. AWS_PROFILE names the profile in it
+    /// The access key to sign with, an AWS credentials file [default: DIR/credentials of
+    /// --state-dir, or LOADLINE_CREDENTIALS, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or
+    /// AWS_SHARED_CREDENTIALS_FILE, or /var/lib/loadline/credentials]. AWS_PROFILE names the
+    /// profile in it
     #[arg(long, global = true, value_name = "FILE")]
     credentials_file: Option<PathBuf>,
 
@@ -104,20 +105,28 @@ impl Global {
     fn credentials(&self) -> Result<Credentials, Failure> {
         const ID: &str = "AWS_ACCESS_KEY_ID";
         const SECRET: &str = "AWS_SECRET_ACCESS_KEY";
-        let named = self.credentials_file();
+        let named = self.credentials_file.clone();
+        let beside = self.state_dir.as_ref().map(|folder| folder.join("credentials"));
+        let own_variable = variable("LOADLINE_CREDENTIALS").map(PathBuf::from);
+        let is_file_given = named.is_some()
+            || own_variable.is_some()
+            || beside.as_ref().is_some_and(|path| path.exists());
         let environment = match (variable(ID), variable(SECRET)) {
             (Some(key_id), Some(secret)) => {
                 let session_token = variable("AWS_SESSION_TOKEN");
-                Some(Credentials { key_id, secret, session_token })
+                let origin = format!("{key_id} (of {ID})");
+                Some(Credentials { key_id, secret, session_token, origin })
             }
             (None, None) => None,
             // The other half would be taken from elsewhere, or the key be another one than meant.
-            _ if named.is_some() => None,
+            _ if is_file_given => None,
             (Some(_), None) => return Err(half(ID, SECRET)),
             (None, Some(_)) => return Err(half(SECRET, ID)),
         };
         let sources = Sources {
             named,
+            beside,
+            own_variable,
             environment,
             shared: variable("AWS_SHARED_CREDENTIALS_FILE").map(PathBuf::from),
             profile: variable("AWS_PROFILE"),

@@ -14,6 +14,8 @@ pub(crate) struct Credentials {
     pub(crate) key_id: String,
     pub(crate) secret: String,
     pub(crate) session_token: Option<String>,
+    /// Which it is, and why that one: for whoever is refused.
+    pub(crate) origin: String,
 }
 
 impl fmt::Debug for Credentials {
@@ -25,8 +27,12 @@ impl fmt::Debug for Credentials {
 /// Where credentials may come from, as the command line and the environment say.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sources {
-    /// `--credentials-file` or LOADLINE_CREDENTIALS.
+    /// `--credentials-file`.
     pub(crate) named: Option<PathBuf>,
+    /// `--state-dir`'s file: the controller's own, where that is on this machine.
+    pub(crate) beside: Option<PathBuf>,
+    /// LOADLINE_CREDENTIALS.
+    pub(crate) own_variable: Option<PathBuf>,
     /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, where the first two are set.
     pub(crate) environment: Option<Credentials>,
     /// AWS_SHARED_CREDENTIALS_FILE.
@@ -38,25 +44,32 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// The first source that is there: the named file, the environment, AWS's file, and this
-    /// machine's controller.
+    /// The first source that is there: what the command line names, the environment, AWS's file,
+    /// and this machine's controller.
     pub(crate) fn find(self) -> Result<Credentials, Failure> {
         let profile = self.profile.as_deref();
         if let Some(path) = &self.named {
-            return read(path, profile);
+            return read(path, profile, "--credentials-file");
+        }
+        if let Some(path) = self.beside.as_ref().filter(|path| path.exists()) {
+            return read(path, Some("default"), "--state-dir");
+        }
+        if let Some(path) = &self.own_variable {
+            return read(path, profile, "LOADLINE_CREDENTIALS");
         }
         if let Some(credentials) = self.environment {
             return Ok(credentials);
         }
         if let Some(path) = &self.shared {
-            return read(path, profile);
+            return read(path, profile, "AWS_SHARED_CREDENTIALS_FILE");
         }
-        read(&self.local, Some("default"))
+        read(&self.local, Some("default"), "the state folder of this machine")
     }
 }
 
 /// Reads the profile; without a name that is `default`, or the only one that the file has.
-fn read(path: &Path, profile: Option<&str>) -> Result<Credentials, Failure> {
+/// `chosen_by` says why this file.
+fn read(path: &Path, profile: Option<&str>, chosen_by: &str) -> Result<Credentials, Failure> {
     let missing = |why: String| Failure::NoCredentials(format!("{}: {why}", path.display()));
     let metadata = std::fs::metadata(path).map_err(|e| missing(e.to_string()))?;
     if FILE_BYTES_MAX < metadata.len() {
@@ -69,7 +82,8 @@ fn read(path: &Path, profile: Option<&str>) -> Result<Credentials, Failure> {
         (None, [only]) => only,
         (None, _) => "default",
     };
-    parse(&text, profile).ok_or_else(|| {
+    let origin = format!("[{profile}] in {} (by {chosen_by})", path.display());
+    parse(&text, profile, origin).ok_or_else(|| {
         let others: Vec<&str> = profiles.into_iter().filter(|name| *name != profile).collect();
         let others = match &*others {
             [] => String::new(),
@@ -85,7 +99,7 @@ fn profiles(text: &str) -> Vec<&str> {
 }
 
 /// Reads one profile of an AWS credentials file.
-fn parse(text: &str, profile: &str) -> Option<Credentials> {
+fn parse(text: &str, profile: &str, origin: String) -> Option<Credentials> {
     let header = format!("[{profile}]");
     let mut inside = false;
     let (mut key_id, mut secret, mut session_token) = (None, None, None);
@@ -102,7 +116,7 @@ fn parse(text: &str, profile: &str) -> Option<Credentials> {
             }
         }
     }
-    Some(Credentials { key_id: key_id?, secret: secret?, session_token })
+    Some(Credentials { key_id: key_id?, secret: secret?, session_token, origin })
 }
 
 #[cfg(test)]
@@ -113,11 +127,17 @@ mod tests {
                         \n[default]\naws_access_key_id=AK\n aws_secret_access_key = a=b/c \n";
 
     fn key(key_id: &str, secret: &str) -> Credentials {
-        Credentials { key_id: key_id.into(), secret: secret.into(), session_token: None }
+        Credentials {
+            key_id: key_id.into(),
+            secret: secret.into(),
+            session_token: None,
+            origin: String::new(),
+        }
     }
 
     #[test]
     fn a_profile_is_read_from_its_own_section() {
+        let parse = |text, profile| parse(text, profile, String::new());
         assert_eq!(parse(FILE, "default"), Some(key("AK", "a=b/c")));
         assert_eq!(parse(FILE, "other"), Some(key("X", "Y")));
         assert_eq!(parse(FILE, "none"), None);
@@ -144,7 +164,18 @@ mod tests {
         assert!(refused.hint().is_some_and(|hint| hint.contains("AWS_PROFILE")));
         let from_env = Sources { environment, shared: Some(path.clone()), ..sources };
         assert_eq!(from_env.clone().find().unwrap().key_id, "ENV");
-        assert_eq!(Sources { named: Some(path), ..from_env }.find().unwrap().key_id, "AK");
+        let named = Sources { named: Some(path.clone()), ..from_env.clone() };
+        assert_eq!(named.find().unwrap().key_id, "AK");
+        let origin = |sources: Sources| sources.find().unwrap().origin;
+        let own_variable = Some(path.clone());
+        let varied = Sources { own_variable, ..from_env };
+        let file = path.display();
+        let expected = format!("[default] in {file} (by LOADLINE_CREDENTIALS)");
+        assert_eq!(origin(varied.clone()), expected);
+        let absent = Sources { beside: Some(folder.path().join("none")), ..varied.clone() };
+        assert_eq!(origin(absent), expected, "a machine that has no controller");
+        let beside = Sources { beside: Some(path.clone()), ..varied };
+        assert_eq!(origin(beside), format!("[default] in {file} (by --state-dir)"));
     }
 
     #[test]

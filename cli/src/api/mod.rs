@@ -72,7 +72,7 @@ impl Client {
         if status.is_success() {
             return Ok(value);
         }
-        Err(refusal(operation, &subject, status.as_u16(), &value))
+        Err(refusal(operation, &subject, (status.as_u16(), &value), &self.credentials.origin))
     }
 
     /// A connection to the controller.
@@ -106,7 +106,7 @@ fn subject(request: &Value) -> String {
 }
 
 /// AWS JSON 1.1: `__type` may carry a namespace, and the message comes in two spellings.
-fn refusal(operation: &str, subject: &str, status: u16, value: &Value) -> Failure {
+fn refusal(operation: &str, subject: &str, (status, value): (u16, &Value), key: &str) -> Failure {
     let text = |key: &str| value.get(key).and_then(Value::as_str);
     let code = text("__type").map_or_else(
         || format!("HTTP {status}"),
@@ -119,7 +119,7 @@ fn refusal(operation: &str, subject: &str, status: u16, value: &Value) -> Failur
         || code == "ClusterNotFoundException"
         || code.ends_with("SignatureException");
     let message = if says_it { message } else { format!("{subject}: {message}") };
-    Failure::Refused { operation: operation.to_owned(), code, message }
+    Failure::Refused { operation: operation.to_owned(), code, message, key: key.to_owned() }
 }
 
 #[cfg(test)]
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn a_refusal_shows_awss_code_and_message() {
         let check = |value: Value, expected: &str| {
-            assert_eq!(refusal("RunTask", "web", 400, &value).to_string(), expected);
+            assert_eq!(refusal("RunTask", "web", (400, &value), "").to_string(), expected);
         };
         check(
             json!({"__type": "com.amazonaws.ecs#ClientException", "message": "no"}),

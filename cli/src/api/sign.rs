@@ -106,6 +106,7 @@ mod tests {
             key_id: "AKIDEXAMPLE".to_owned(),
             secret: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_owned(),
             session_token: None,
+            origin: String::new(),
         };
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_440_938_160);
         let headers = sign(&call, "us-east-1", &credentials, now);

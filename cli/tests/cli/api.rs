@@ -341,3 +341,22 @@ fn pruning_deletes_what_run_made() {
     assert_eq!((code, err.as_str()), (0, ""));
     assert_eq!(out, "run-probe-0123abcd:2\nrun-probe-0123abcd:1\n");
 }
+
+#[test]
+fn an_option_names_the_key_before_any_variable_and_a_wrong_key_is_named() {
+    let world = World::controller(|_| refuse("UnrecognizedClientException", "The security token"));
+    let other = "[default]\naws_access_key_id = AKOTHER\naws_secret_access_key = SECRET\n";
+    let other = world.file("other", other);
+    let with = |args: &[&str]| {
+        let mut command = world.command(args);
+        let command = command.env("AWS_SHARED_CREDENTIALS_FILE", &other);
+        said(command.env("LOADLINE_CREDENTIALS", &other).output().unwrap()).2
+    };
+    let named = |by: &str, file: &std::path::Path| {
+        format!("it is [default] in {} (by {by})", file.display())
+    };
+    let err = with(&["ps"]);
+    assert!(err.contains(&named("LOADLINE_CREDENTIALS", &other)), "{err}");
+    let err = with(&["ps", "--state-dir", world.state().to_str().unwrap()]);
+    assert!(err.contains(&named("--state-dir", &world.state().join("credentials"))), "{err}");
+}
