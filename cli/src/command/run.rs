@@ -1,5 +1,7 @@
 //! `loadline run`
 
+use std::ops::RangeInclusive;
+
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -28,7 +30,7 @@ pub(crate) struct Run {
     task_def: Option<String>,
     /// How many tasks
     #[arg(long, short = 'n', value_name = "N", default_value_t = 1)]
-    #[arg(value_parser = text::task_count)]
+    #[arg(value_parser = text::task_count, allow_negative_numbers = true)]
     count: u32,
     /// Set an environment variable
     #[arg(long, short, value_name = "NAME=VALUE", value_parser = pair)]
@@ -63,14 +65,14 @@ pub(crate) struct Run {
 struct Direct {
     /// CPU to reserve, and the most it can use: CPU units (1024 are one vCPU), or 0.25vcpu
     #[arg(long, value_name = "UNITS", default_value = "128", value_parser = cpu_units)]
-    #[arg(conflicts_with = "task_def")]
+    #[arg(conflicts_with = "task_def", allow_negative_numbers = true)]
     cpu: u64,
     /// Let it use idle CPU beyond --cpu
     #[arg(long, conflicts_with = "task_def")]
     burst: bool,
     /// Memory to reserve, and the most it can use: MiB, or 2g
     #[arg(long, value_name = "MIB", default_value = "128", value_parser = memory_mib)]
-    #[arg(conflicts_with = "task_def")]
+    #[arg(conflicts_with = "task_def", allow_negative_numbers = true)]
     memory: u64,
     /// Replace the image's entrypoint
     #[arg(long, value_name = "PROGRAM", conflicts_with = "task_def")]
@@ -95,6 +97,31 @@ struct Direct {
     /// Seconds from SIGTERM to SIGKILL when it is stopped
     #[arg(long, value_name = "SECONDS", conflicts_with = "task_def")]
     stop_timeout: Option<u32>,
+}
+
+/// What a task may reserve (ECS's own bounds); with --burst its CPU is its container's, which has
+/// none.
+const TASK_CPU_UNITS: RangeInclusive<u64> = 128..=196_608;
+/// The least that a container runs in (ECS's own bound).
+const MEMORY_MIB_MIN: u64 = 4;
+
+impl Direct {
+    fn check(&self) -> Result<(), Failure> {
+        let (cpu, memory) = (self.cpu, self.memory);
+        if !self.burst && !TASK_CPU_UNITS.contains(&cpu) {
+            let (least, most) = TASK_CPU_UNITS.into_inner();
+            let text = format!(
+                "--cpu {cpu}: a task reserves {least} to {most} CPU units (1024 are one vCPU); \
+                 with --burst fewer are allowed"
+            );
+            return Err(Failure::Usage(text));
+        }
+        if memory < MEMORY_MIB_MIN {
+            let text = format!("--memory {memory}: a task needs {MEMORY_MIB_MIN} MiB or more");
+            return Err(Failure::Usage(text));
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -125,6 +152,7 @@ impl Run {
             let text = "--wait and --follow are for one task: leave --count out";
             return Err(Failure::Usage(text.to_owned()));
         }
+        self.direct.check()?;
         let client = context.client()?;
         let request = self.request(context, &client).await?;
         let answer = client.ecs("RunTask", request).await;

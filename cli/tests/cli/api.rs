@@ -360,3 +360,25 @@ fn an_option_names_the_key_before_any_variable_and_a_wrong_key_is_named() {
     let err = with(&["ps", "--state-dir", world.state().to_str().unwrap()]);
     assert!(err.contains(&named("--state-dir", &world.state().join("credentials"))), "{err}");
 }
+
+#[test]
+fn what_no_task_can_reserve_is_said_before_anything_is_asked_for() {
+    let world = World::controller(small_cluster);
+    let refused = |args: &[&str]| {
+        let args = [&["run"], args, &["busybox"]].concat();
+        let (code, _, err) = world.type_it(&args);
+        assert_eq!(code, 2, "{err}");
+        err
+    };
+    let err = refused(&["--cpu", "100", "--memory", "128"]);
+    assert!(err.contains("--cpu 100: a task reserves 128 to 196608 CPU units"), "{err}");
+    let err = refused(&["--cpu", "-5"]);
+    assert!(err.contains("CPU units (1024 are one vCPU), as in 256"), "{err}");
+    let err = refused(&["--memory", "-1"]);
+    assert!(err.contains("MiB, as in 128"), "{err}");
+    let err = refused(&["--memory", "3"]);
+    assert!(err.contains("a task needs 4 MiB or more"), "{err}");
+    assert_eq!(world.operations(), [""; 0]);
+    let (code, _, err) = world.type_it(&["run", "--cpu", "100", "--burst", "busybox"]);
+    assert_eq!(code, 0, "{err}");
+}
