@@ -105,11 +105,11 @@ mod tests {
             "desiredStatus": "STOPPED", "group": "family:web",
             "containerInstanceArn": "arn:x/default/8a", "reason": "Task stopped by user",
         });
-        let expected = "1970-01-01T00:00:00Z task 4f RUNNING (to be stopped) of family:web on 8a: \
-                        Task stopped by user";
+        let expected = "1970-01-01T00:00:00.000Z task 4f RUNNING (to be stopped) of family:web on \
+                        8a: Task stopped by user";
         assert_eq!(line(&event), expected);
         let event =
             json!({"timestamp": 0, "kind": "service", "reason": "(service web) is steady."});
-        assert_eq!(line(&event), "1970-01-01T00:00:00Z service (service web) is steady.");
+        assert_eq!(line(&event), "1970-01-01T00:00:00.000Z service (service web) is steady.");
     }
 }

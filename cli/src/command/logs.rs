@@ -317,9 +317,13 @@ fn keep_last(events: &mut VecDeque<Value>, lines: usize) {
     }
 }
 
+/// A time with its milliseconds, all three digits of them.
 pub(crate) fn timestamp(unix_ms: u64) -> String {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000);
-    time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| unix_ms.to_string())
+    let (s, ms) = (i64::try_from(unix_ms / 1_000).ok(), unix_ms % 1_000);
+    let time = s.and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
+    let text = time.and_then(|time| time.format(&Rfc3339).ok());
+    let text = text.and_then(|text| Some(format!("{}.{ms:03}Z", text.strip_suffix('Z')?)));
+    text.unwrap_or_else(|| unix_ms.to_string())
 }
 
 /// Unix milliseconds, from a time or from how long ago it was.
@@ -350,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_timestamp_is_shown_in_utc() {
-        assert_eq!(timestamp(1_440_938_160_250), "2015-08-30T12:36:00.25Z");
+        assert_eq!(timestamp(1_440_938_160_250), "2015-08-30T12:36:00.250Z");
     }
 
     #[test]
