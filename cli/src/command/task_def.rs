@@ -46,6 +46,7 @@ pub(crate) enum TaskDef {
         name: String,
     },
     /// Start no new tasks of a revision
+    #[command(visible_alias = "rm")]
     Deregister {
         /// FAMILY:REVISION
         name: String,

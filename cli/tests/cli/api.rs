@@ -382,3 +382,12 @@ fn what_no_task_can_reserve_is_said_before_anything_is_asked_for() {
     let (code, _, err) = world.type_it(&["run", "--cpu", "100", "--burst", "busybox"]);
     assert_eq!(code, 0, "{err}");
 }
+
+#[test]
+fn a_definition_is_deregistered_by_the_name_that_other_things_are_removed_by() {
+    let gone = json!({"taskDefinition": {"taskDefinitionArn": "arn:x:task-definition/web:3"}});
+    let world = World::controller(move |_| ok(&gone));
+    let (code, out, err) = world.type_it(&["task-def", "rm", "web:3"]);
+    assert_eq!((code, out.as_str()), (0, "web:3\n"), "{err}");
+    assert_eq!(world.operations(), ["DeregisterTaskDefinition"]);
+}
