@@ -34,6 +34,9 @@ pub(crate) enum Failure {
     /// No, or more than one, thing of that name.
     #[error("{0}")]
     NotFound(String),
+    /// Nodes that stay, each with why.
+    #[error("not removed: {}", .0.join("; "))]
+    NotRemoved(Vec<String>),
     /// A service that will not have all its tasks.
     #[error("{0}")]
     NotSteady(String),
@@ -100,6 +103,7 @@ impl Failure {
             | Self::NotFound(_)
             | Self::NothingWritten(_)
             | Self::NotSteady(_)
+            | Self::NotRemoved(_)
             | Self::Io { .. }
             | Self::Child(_)
             | Self::Output(_) => exit::FAILED,
@@ -126,6 +130,9 @@ impl Failure {
             }
             Self::Refused { code, message, key, .. } => return refusal_hint(code, message, key),
             Self::NotPlaced { why, .. } => return placement_hint(why),
+            Self::NotRemoved(_) => {
+                "--force gives up the tasks that they have, which may still run there"
+            }
             Self::NotSteady(_) => "see what happened with `loadline service events NAME`",
             Self::NoCredentials(why) if why.contains("is set, but") => return None,
             Self::NoCredentials(why) if why.contains("no key in the profile") => {

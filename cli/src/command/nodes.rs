@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use crate::api::Client;
 use crate::failure::Failure;
 use crate::options::Context;
 use crate::output::dash;
@@ -31,10 +32,15 @@ enum Action {
         /// Its id, the beginning of it, or its host's name
         node: String,
     },
-    /// Remove a node: its certificate is refused from then on
+    /// Remove a node, or all whose agent is away: their certificates are refused from then on
     Rm {
         /// Its id, the beginning of it, or its host's name
-        node: String,
+        #[arg(required_unless_present = "away")]
+        node: Option<String>,
+        /// Every node of the cluster whose agent is not connected, such as those of
+        /// `loadline-agent hollow` that has ended. Nothing is asked
+        #[arg(long, conflicts_with = "node")]
+        away: bool,
         /// Also where it has tasks: they are given up
         #[arg(long)]
         force: bool,
@@ -49,15 +55,57 @@ impl Nodes {
             Action::Ls => ls(context).await?,
             Action::Drain { node } => set_state(context, &node, "DRAINING").await?,
             Action::Activate { node } => set_state(context, &node, "ACTIVE").await?,
-            Action::Rm { node, force } => {
+            Action::Rm { node: Some(node), force, .. } => {
                 let arn = query::find_node(&client, cluster, &node).await?;
-                let request = json!({"cluster": cluster, "containerInstance": arn, "force": force});
-                let gone = client.ecs("DeregisterContainerInstance", request).await?;
+                let gone = remove(&client, cluster, &arn, force).await?;
                 context.output.either(&gone, short(&arn))?;
             }
+            Action::Rm { node: None, force, .. } => remove_away(context, force).await?,
         }
         Ok(0)
     }
+}
+
+async fn remove(client: &Client, cluster: &str, arn: &str, force: bool) -> Result<Value, Failure> {
+    let request = json!({"cluster": cluster, "containerInstance": arn, "force": force});
+    client.ecs("DeregisterContainerInstance", request).await
+}
+
+/// Removes every node that has an agent which is away. One that is refused, because it has tasks,
+/// keeps no other from going.
+async fn remove_away(context: &Context, force: bool) -> Result<(), Failure> {
+    let client = context.client()?;
+    let (mut gone, mut refused) = (Vec::new(), Vec::new());
+    for node in all(context, &client).await?.iter().filter(|node| is_away(node)) {
+        let arn = node["containerInstanceArn"].as_str().unwrap_or_default();
+        match remove(&client, context.cluster(), arn, force).await {
+            Ok(answer) => gone.push(answer["containerInstance"].clone()),
+            Err(Failure::Refused { message, .. }) => {
+                refused.push(message);
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    let names: Vec<String> =
+        gone.iter().map(|node| dash(node["containerInstanceArn"].as_str().map(short))).collect();
+    if context.output.is_json() {
+        context.output.json(&json!({ "containerInstances": gone }))?;
+    } else if !names.is_empty() {
+        context.output.line(&names.join("\n"))?;
+    } else if refused.is_empty() {
+        eprintln!("loadline: no node's agent is away");
+    }
+    if refused.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::NotRemoved(refused))
+}
+
+/// Whether its agent has no session. A node that a caller of the API registered has no agent that
+/// could be away.
+fn is_away(node: &Value) -> bool {
+    let has_agent = node["versionInfo"]["agentVersion"].as_str().is_some_and(|v| !v.is_empty());
+    has_agent && node["agentConnected"] != true
 }
 
 async fn set_state(context: &Context, node: &str, state: &str) -> Result<(), Failure> {
@@ -79,14 +127,18 @@ async fn set_state(context: &Context, node: &str, state: &str) -> Result<(), Fai
     context.output.either(&answer, short(&arn))
 }
 
-async fn ls(context: &Context) -> Result<(), Failure> {
-    let client = context.client()?;
+async fn all(context: &Context, client: &Client) -> Result<Vec<Value>, Failure> {
     let request = json!({"cluster": context.cluster()});
     let operation = "ListContainerInstances";
-    let arns = query::list(&client, operation, request.clone(), "containerInstanceArns").await?;
+    let arns = query::list(client, operation, request.clone(), "containerInstanceArns").await?;
     let keys = ("containerInstances", "containerInstances");
     let operation = "DescribeContainerInstances";
-    let all = query::describe(&client, operation, &request, keys, &arns).await?;
+    query::describe(client, operation, &request, keys, &arns).await
+}
+
+async fn ls(context: &Context) -> Result<(), Failure> {
+    let client = context.client()?;
+    let all = all(context, &client).await?;
     let rows = all.iter().map(row).collect();
     let header =
         ["NODE", "HOST", "STATUS", "AGENT", "CPU LEFT", "MEMORY LEFT", "RUNNING", "PENDING"];

@@ -391,3 +391,42 @@ fn a_definition_is_deregistered_by_the_name_that_other_things_are_removed_by() {
     assert_eq!((code, out.as_str()), (0, "web:3\n"), "{err}");
     assert_eq!(world.operations(), ["DeregisterTaskDefinition"]);
 }
+
+#[test]
+fn every_node_whose_agent_is_away_is_removed_and_no_other() {
+    const PREFIX: &str = "arn:aws:ecs:us-east-1:000000000000:container-instance/default/";
+    let world = World::controller(|asked| {
+        let body: Value = serde_json::from_str(&asked.body).unwrap();
+        let node = |id: &str, connected: bool, version: &str| {
+            json!({
+                "containerInstanceArn": format!("{PREFIX}{id}"), "agentConnected": connected,
+                "versionInfo": {"agentVersion": version},
+            })
+        };
+        match asked.operation() {
+            "ListContainerInstances" => ok(&json!({"containerInstanceArns": [PREFIX]})),
+            "DescribeContainerInstances" => {
+                let all = [("here", true, "1"), ("gone", false, "1"), ("busy", false, "1")];
+                let mut all: Vec<_> = all.map(|(id, up, of)| node(id, up, of)).into();
+                all.push(node("agentless", false, ""));
+                ok(&json!({"containerInstances": all, "failures": []}))
+            }
+            _ if body["containerInstance"] == format!("{PREFIX}busy") && body["force"] == false => {
+                refuse("InvalidParameterException", "Found running tasks on the instance.")
+            }
+            _ => ok(&json!({"containerInstance": {
+                "containerInstanceArn": body["containerInstance"],
+            }})),
+        }
+    });
+    let (code, out, err) = world.type_it(&["nodes", "rm", "--away"]);
+    assert_eq!((code, out.as_str()), (1, "gone\n"));
+    assert!(err.contains("not removed: busy: Found running tasks"), "{err}");
+    assert!(err.contains("hint: --force gives up"), "{err}");
+    let (code, out, _) = world.type_it(&["nodes", "rm", "--away", "--force", "--output", "json"]);
+    assert_eq!(code, 0);
+    let out: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(out["containerInstances"].as_array().map(Vec::len), Some(2));
+    let (code, _, err) = world.type_it(&["nodes", "rm"]);
+    assert_eq!(code, 2, "{err}");
+}
