@@ -17,8 +17,8 @@ pub(crate) const ENDPOINT_DEFAULT: &str = "http://127.0.0.1:7070";
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// The controller's API [default: LOADLINE_ENDPOINT, AWS_ENDPOINT_URL_ECS, or
-    /// http://127.0.0.1:7070]
+    /// The controller's API [default: LOADLINE_ENDPOINT, AWS_ENDPOINT_URL_ECS,
+    /// AWS_ENDPOINT_URL, or http://127.0.0.1:7070]
     #[arg(long, global = true, value_name = "URL")]
     endpoint: Option<Endpoint>,
 
