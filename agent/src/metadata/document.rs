@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use loadline_model::{ContainerStatus, DesiredStatus, HealthStatus, KeyValue, NetworkMode};
+use loadline_model::{
+    ContainerStatus, DesiredStatus, HealthStatus, KeyValue, LogConfiguration, NetworkMode,
+};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -23,6 +25,8 @@ pub struct About {
     pub service: Option<String>,
     /// The ARN of each container, by its name.
     pub container_arns: BTreeMap<String, String>,
+    /// The log drivers that are the controller's, by their containers' names.
+    pub logs: BTreeMap<String, LogConfiguration>,
 }
 
 /// A task with its containers (`/task`).
@@ -109,10 +113,13 @@ pub fn container(task: &Task, at: usize, about: &About) -> Value {
         "KnownStatus": status,
         "Limits": { "CPU": spec.cpu_units, "Memory": memory },
         "Type": "NORMAL",
-        "LogDriver": "json-file",
         "Networks": networks(task, at),
         "RestartCount": known.runs.saturating_sub(1),
     });
+    let log = about.logs.get(spec.name.as_str()).or(spec.log.as_ref());
+    all["LogDriver"] = log.map_or("json-file", |log| &log.driver).into();
+    let options = log.map(|log| &log.options).filter(|options| !options.is_empty());
+    put(&mut all, "LogOptions", options.map(|options| json!(options)));
     let arn = about.container_arns.get(spec.name.as_str());
     put(&mut all, "ContainerARN", arn.map(|arn| Value::from(arn.as_str())));
     let ports = ports(task, at);
@@ -251,5 +258,27 @@ mod tests {
         assert_eq!(container["Networks"][0], network);
         assert_eq!(container["Labels"]["com.amazonaws.ecs.container-name"], "main");
         assert_eq!(introspected(&task)["Version"], "1");
+    }
+
+    #[test]
+    fn a_log_driver_is_the_containers_own_with_its_options() {
+        let log = |driver: &str, name: &str, value: &str| {
+            let options = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+            LogConfiguration { driver: driver.to_owned(), options }
+        };
+        let mut task = testing::task(7);
+        let shown = container(&task, 0, &About::default());
+        assert_eq!((&shown["LogDriver"], shown.get("LogOptions")), (&json!("json-file"), None));
+        task.spec.containers[0].log = Some(log("syslog", "tag", "web"));
+        let shown = container(&task, 0, &About::default());
+        assert_eq!(
+            (&shown["LogDriver"], &shown["LogOptions"]["tag"]),
+            (&json!("syslog"), &json!("web"))
+        );
+        let name = task.spec.containers[0].name.to_string();
+        let logs = BTreeMap::from([(name, log("awslogs", "awslogs-group", "/web"))]);
+        let shown = container(&task, 0, &About { logs, ..About::default() });
+        let options = json!({ "awslogs-group": "/web" });
+        assert_eq!((&shown["LogDriver"], &shown["LogOptions"]), (&json!("awslogs"), &options));
     }
 }

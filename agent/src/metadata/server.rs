@@ -12,7 +12,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use loadline_model::{KeyValue, NetworkMode, TaskArn};
+use loadline_model::{KeyValue, LogConfiguration, NetworkMode, TaskArn};
 use loadline_proto::convert::{TaskAsk, TaskTold};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -287,8 +287,8 @@ impl Server {
         }
         let asking = self.questions.ask(arn, TaskAsk::About);
         match tokio::time::timeout(ABOUT_WAIT_MAX, asking).await {
-            Ok(Ok(TaskTold::About { service, container_arns, .. })) => {
-                self.learn(arn, service, container_arns)
+            Ok(Ok(TaskTold::About { service, container_arns, logs, .. })) => {
+                self.learn(arn, service, container_arns, logs)
             }
             Ok(Ok(_)) => Arc::default(),
             Ok(Err(_)) | Err(_) => {
@@ -303,9 +303,10 @@ impl Server {
         arn: &TaskArn,
         service: Option<String>,
         container_arns: Vec<KeyValue>,
+        logs: BTreeMap<String, LogConfiguration>,
     ) -> Arc<About> {
         let arns = container_arns.into_iter().map(|pair| (pair.name, pair.value)).collect();
-        let about = Arc::new(About { service, container_arns: arns });
+        let about = Arc::new(About { service, container_arns: arns, logs });
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if LIMITS_MAX < known.len() {
             let here = self.here();
@@ -318,8 +319,8 @@ impl Server {
     async fn with_tags(&self, task: &Task) -> Response<Full<Bytes>> {
         let arn = &task.spec.arn;
         let why = match self.questions.ask(arn, TaskAsk::About).await {
-            Ok(TaskTold::About { tags, instance_tags, service, container_arns }) => {
-                let about = self.learn(arn, service, container_arns);
+            Ok(TaskTold::About { tags, instance_tags, service, container_arns, logs }) => {
+                let about = self.learn(arn, service, container_arns, logs);
                 let tags = Ok([&tags[..], &instance_tags[..]]);
                 return json_of(&document::task_with_tags(task, &about, tags));
             }

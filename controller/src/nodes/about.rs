@@ -1,9 +1,12 @@
 //! Answers what a task asks about itself by its node: its tags, and its protection, with the rights
 //! of its role.
 
-use loadline_model::{InstanceArn, KeyValue};
+use std::collections::BTreeMap;
+
+use loadline_model::{InstanceArn, KeyValue, LogConfiguration};
 use loadline_proto::convert::{TaskAnswer, TaskAsk, TaskQuestion, TaskTold};
 
+use super::awslogs::stream_name;
 use super::private::session;
 use crate::apply::can_be_protected;
 use crate::command::{
@@ -89,7 +92,20 @@ fn about(view: &View, task: &Task) -> TaskTold {
         instance_tags: node.map(|entry| entry.record.tags.clone()).unwrap_or_default(),
         service: task.service.as_ref().map(ToString::to_string),
         container_arns: task.containers.iter().map(arn).collect(),
+        logs: logs(view, task),
     }
+}
+
+/// As ECS tells of awslogs: the stream in place of what its name begins with.
+fn logs(view: &View, task: &Task) -> BTreeMap<String, LogConfiguration> {
+    let Some(definition) = view.definitions.get(&task.definition) else { return BTreeMap::new() };
+    let all = definition.body.logs.iter().map(|(container, logs)| {
+        let mut options = logs.options.clone();
+        options.remove("awslogs-stream-prefix");
+        options.insert("awslogs-stream".to_owned(), stream_name(task, container, logs));
+        (container.to_string(), LogConfiguration { driver: "awslogs".to_owned(), options })
+    });
+    all.collect()
 }
 
 /// What ECS says of a task that is of no service.

@@ -1,6 +1,8 @@
 //! What a task asks about itself, by its node.
 
-use loadline_model::{KeyValue, TaskArn};
+use std::collections::BTreeMap;
+
+use loadline_model::{KeyValue, LogConfiguration, TaskArn};
 
 use super::{Fault, InvalidField, at_most, id};
 use crate::v1;
@@ -57,6 +59,8 @@ pub enum TaskTold {
         service: Option<String>,
         /// The ARN of each container, by its name.
         container_arns: Vec<KeyValue>,
+        /// Of the containers whose log driver is the controller's, by their names.
+        logs: BTreeMap<String, LogConfiguration>,
     },
     /// To the others.
     Protection {
@@ -117,11 +121,13 @@ impl TryFrom<v1::TaskAnswer> for TaskAnswer {
                 at_most("tags", about.tags.len(), TAGS_MAX)?;
                 at_most("instance_tags", about.instance_tags.len(), TAGS_MAX)?;
                 at_most("container_arns", about.container_arns.len(), TAGS_MAX)?;
+                at_most("logs", about.logs.len(), TAGS_MAX)?;
                 TaskTold::About {
                     tags: pairs(about.tags),
                     instance_tags: pairs(about.instance_tags),
                     service: about.service,
                     container_arns: pairs(about.container_arns),
+                    logs: about.logs.into_iter().map(log_from_wire).collect::<Result<_, _>>()?,
                 }
             }
             Some(Told::Protection(own)) => {
@@ -138,12 +144,13 @@ impl From<TaskAnswer> for v1::TaskAnswer {
     fn from(answer: TaskAnswer) -> Self {
         use v1::task_answer::Told;
         let told = match answer.told {
-            TaskTold::About { tags, instance_tags, service, container_arns } => {
+            TaskTold::About { tags, instance_tags, service, container_arns, logs } => {
                 Told::About(v1::TaskAbout {
                     tags: to_wire(tags),
                     instance_tags: to_wire(instance_tags),
                     service,
                     container_arns: to_wire(container_arns),
+                    logs: logs.into_iter().map(log_to_wire).collect(),
                 })
             }
             TaskTold::Protection { enabled, expires_at_ms } => {
@@ -153,6 +160,17 @@ impl From<TaskAnswer> for v1::TaskAnswer {
         };
         Self { request_id: answer.request_id, told: Some(told) }
     }
+}
+
+fn log_from_wire(wire: v1::ContainerLog) -> Result<(String, LogConfiguration), InvalidField> {
+    at_most("logs.options", wire.options.len(), TAGS_MAX)?;
+    let options = wire.options.into_iter().map(|pair| (pair.name, pair.value)).collect();
+    Ok((wire.container_name, LogConfiguration { driver: wire.driver, options }))
+}
+
+fn log_to_wire((container_name, log): (String, LogConfiguration)) -> v1::ContainerLog {
+    let options = log.options.into_iter().map(|(name, value)| v1::KeyValue { name, value });
+    v1::ContainerLog { container_name, driver: log.driver, options: options.collect() }
 }
 
 fn to_wire(pairs: Vec<KeyValue>) -> Vec<v1::KeyValue> {

@@ -82,8 +82,12 @@ fn boto3(cluster: &Cluster, family: &str, mode: &str, role: &str) -> (String, Va
         { "name": "AWS_DEFAULT_REGION", "value": cluster.api.region },
     ]);
     let task = json!({ "networkMode": mode, "taskRoleArn": role });
+    let log = json!({ "logDriver": "awslogs", "options": { "awslogs-group": "/inside",
+        "awslogs-region": cluster.api.region, "awslogs-create-group": "true",
+        "awslogs-stream-prefix": "web" } });
     let container = json!({ "image": PYTHON, "memory": 256, "command": ["-c", INSIDE],
-        "environment": environment, "dockerLabels": { "com.example.tier": "web" } });
+        "environment": environment, "dockerLabels": { "com.example.tier": "web" },
+        "logConfiguration": log });
     let arn = run(cluster, family, task, container);
     let told = until("boto3 has said what it saw", || {
         let lines = cluster.api.logs_so_far(&arn).unwrap_or_default().concat();
@@ -127,6 +131,9 @@ fn boto3_in_a_container_has_its_tasks_role_and_reads_its_own_metadata() {
         assert_eq!(container["Labels"]["com.example.tier"], "web", "{container:#}");
         let shown = cluster.api.task(&arn).unwrap();
         assert_eq!(container["ContainerARN"], shown["containers"][0]["containerArn"], "{told:#}");
+        let log = json!({ "awslogs-group": "/inside", "awslogs-region": cluster.api.region,
+            "awslogs-create-group": "true", "awslogs-stream": format!("web/main/{id}") });
+        assert_eq!((&container["LogDriver"], &container["LogOptions"]), (&json!("awslogs"), &log));
         let network = &told["stats"]["networks"]["eth0"];
         assert_eq!(network["rx_bytes"].as_u64() > Some(0), mode != "host", "{:#}", told["stats"]);
         assert!(told["stats"]["cpu_stats"]["cpu_usage"]["total_usage"].as_u64() > Some(0));
