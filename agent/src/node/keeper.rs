@@ -1,9 +1,10 @@
 //! The one owner of the node's state.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use loadline_model::report::clip_reason;
 use loadline_model::{Assignment, Line, Resources, StopCode, TaskArn, TaskSpec};
 use tokio::sync::{mpsc, oneshot};
 
@@ -236,7 +237,9 @@ impl Keeper {
         for arn in plan.stop_unnamed {
             let reason = "The controller no longer assigns the task to this node".to_owned();
             let code = StopCode::ServiceSchedulerInitiated;
-            if !self.give_up_waiting(&arn) {
+            if self.give_up_waiting(&arn) {
+                self.board.retract(&arn);
+            } else {
                 self.departs(arn.clone(), true);
                 self.stop(&arn, Stop { code, reason, at_ms: now_ms(), given_up: true }).await;
             }
@@ -289,35 +292,60 @@ impl Keeper {
     /// Admits or refuses what waits, but for what waits on. What is refused is a task too, one that
     /// has stopped.
     fn admit(&mut self) -> Vec<Task> {
-        let family = |departing: &Departing| match departing {
-            Departing::GivenUp { family } => Some(family.clone()),
+        let family = |(arn, departing): (&TaskArn, &Departing)| match departing {
+            Departing::GivenUp { family } => Some((family.clone(), arn.clone())),
             Departing::Told => None,
         };
-        let given_up: BTreeSet<String> = self.departing.values().filter_map(family).collect();
+        let given_up: BTreeMap<String, TaskArn> =
+            self.departing.iter().filter_map(family).collect();
         let mut new = Vec::new();
         for assignment in std::mem::take(&mut self.waiting) {
             let spec = &assignment.task;
-            let judged = (!given_up.contains(&spec.family)).then(|| self.judge(spec));
-            match judged.flatten() {
-                Some(task) => new.push(task),
-                None => self.waiting.push_back(assignment),
+            let judged = match given_up.get(&spec.family) {
+                Some(old) => Err(format!("{}, which it may replace", old.id())),
+                None => self.judge(spec),
+            };
+            match judged {
+                Ok(task) => new.push(task),
+                Err(what) => {
+                    self.show_waiting(spec, &what);
+                    self.waiting.push_back(assignment);
+                }
             }
         }
         new
     }
 
-    /// The task, admitted or refused; `None` where it has to wait for room. The controller counts
-    /// each departing task either as gone or as here, so all fit once those are gone.
-    fn judge(&mut self, spec: &TaskSpec) -> Option<Task> {
+    /// Tells the controller what a task waits for, which nothing of is in the ledger yet.
+    fn show_waiting(&self, spec: &TaskSpec, what: &str) {
+        if self.board.get(&spec.arn).is_some() {
+            return;
+        }
+        let mut task = Task::accepted(spec.clone(), &self.context.boot_id);
+        let reason = clip_reason(&format!("it waits for the end of task {what}"));
+        task.containers.iter_mut().for_each(|container| container.reason = Some(reason.clone()));
+        self.board.publish(task.report());
+    }
+
+    /// The task, admitted or refused; or what it has to wait for. The controller counts each
+    /// departing task either as gone or as here, so all fit once those are gone.
+    fn judge(&mut self, spec: &TaskSpec) -> Result<Task, String> {
         let boot_id = self.context.boot_id.clone();
         let reason = match self.reserve(spec) {
-            Ok(network) => return Some(Task { network, ..Task::accepted(spec.clone(), &boot_id) }),
-            Err(NoRoom::Now(_)) if !self.departing.is_empty() => return None,
-            Err(NoRoom::Now(reason) | NoRoom::Never(reason)) => reason,
+            Ok(network) => return Ok(Task { network, ..Task::accepted(spec.clone(), &boot_id) }),
+            Err(NoRoom::Never(reason)) => reason,
+            Err(NoRoom::Now(reason)) => match self.departing.keys().next() {
+                Some(old) => {
+                    let more = self.departing.len() - 1;
+                    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+                    return Err(format!("{}{more}: {reason}", old.id()));
+                }
+                None => reason,
+            },
         };
         let code = StopCode::TaskFailedToStart;
         let stop = Stop { code, reason, at_ms: now_ms(), given_up: false };
-        Some(Task::never_begun(spec.clone(), &boot_id, stop))
+        Ok(Task::never_begun(spec.clone(), &boot_id, stop))
     }
 
     /// Everything that a task needs of this node, or nothing of it and why.
@@ -341,7 +369,12 @@ impl Keeper {
 
     /// Writes new tasks and the generation, all at once, then begins them. Where the disk is full
     /// they are refused, and nothing has been begun.
-    async fn remember(&mut self, tasks: Vec<Task>) {
+    async fn remember(&mut self, mut tasks: Vec<Task>) {
+        for task in &mut tasks {
+            // What it waited for was told of it.
+            let shown = self.board.get(&task.spec.arn).map_or(0, |report| report.version);
+            task.version = task.version.max(shown + 1);
+        }
         let purpose = if tasks.is_empty() { Purpose::Note } else { Purpose::Admission };
         let mut entries: Vec<Entry> =
             tasks.iter().cloned().map(|task| Entry::Task(Box::new(task))).collect();
@@ -358,7 +391,9 @@ impl Keeper {
                     self.release(&task.spec.arn);
                     let (code, at_ms) = (StopCode::TaskFailedToStart, now_ms());
                     let stop = Stop { code, reason, at_ms, given_up: false };
-                    self.go_on(Task::never_begun(task.spec, &task.boot_id, stop));
+                    let version = task.version;
+                    let never = Task::never_begun(task.spec, &task.boot_id, stop);
+                    self.go_on(Task { version, ..never });
                 }
             }
         }

@@ -137,7 +137,7 @@ async fn what_was_replaced_has_stopped_before_its_replacement_begins() {
     let state = world.fake.state();
     let place = |wanted: &dyn Fn(&TaskReport) -> bool| state.reports.iter().position(wanted);
     let old_end = place(&|r| r.task.as_str() == old_arn && is_stopped(r));
-    let new_begin = place(&|r| r.task.as_str() == new_arn);
+    let new_begin = place(&|r| r.task.as_str() == new_arn && r.status != TaskStatus::Pending);
     assert!(old_end.unwrap() < new_begin.unwrap());
     drop(state);
     world.assert_clean();
@@ -205,12 +205,20 @@ async fn beside_what_was_replaced_begins_what_fits_and_the_rest_waits() {
     let report = world.fake.wait(&fits_arn, is_stopped).await;
     assert_eq!(report.containers[0].exit_code, Some(0), "{report:#?}");
     assert!(!is_stopped(&world.fake.report(&old_arn).unwrap()));
+    for (arn, why) in [(&large_arn, "old: RESOURCE:CPU"), (&new_arn, "old, which it may replace")] {
+        let why = format!("it waits for the end of task {why}");
+        let is_told = |report: &TaskReport| {
+            report.containers[0].reason.as_ref().is_some_and(|said| said.starts_with(&why))
+        };
+        world.fake.wait(arn, is_told).await;
+    }
     // Another agent knows as well that the task was given up.
     world.kill_agent();
     world.start_agent(&[], &[]);
     for arn in [&large_arn, &new_arn] {
         let report = world.fake.wait(arn, is_stopped).await;
         assert_eq!(report.containers[0].exit_code, Some(0), "{report:#?}");
+        assert_eq!(report.containers[0].reason, None, "what it waited for is past");
     }
     let state = world.fake.state();
     let place = |wanted: &dyn Fn(&TaskReport) -> bool| state.reports.iter().position(wanted);

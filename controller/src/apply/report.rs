@@ -115,6 +115,11 @@ fn take_containers(pool: &Pool, task: &mut Task, report: &TaskReport) {
         container.last_status = said.status;
         container.health = said.health;
         container.restarts = said.restarts;
+        let reason = said.reason.as_ref().map(|reason| pool.text(&clip_reason(reason)));
+        // Before there is a container, the reason is why there is none yet.
+        if reason.is_some() || container.runtime_id.is_none() {
+            container.reason = reason;
+        }
         if let Some(id) = &said.runtime_id
             && container.runtime_id.as_deref() != Some(id)
         {
@@ -126,9 +131,6 @@ fn take_containers(pool: &Pool, task: &mut Task, report: &TaskReport) {
         container.exit_code = said.exit_code.or(container.exit_code);
         container.network_bindings.clone_from(&said.network_bindings);
         container.addresses = said.addresses.or(container.addresses);
-        if let Some(reason) = &said.reason {
-            container.reason = Some(pool.text(&clip_reason(reason)));
-        }
     }
     if report.status == TaskStatus::Stopped {
         for container in &mut task.containers {

@@ -104,6 +104,10 @@ fn of_begins(task: &Task) -> impl Iterator<Item = Reason> {
     let waiting = task.containers.iter().filter(|c| c.last_status == ContainerStatus::Pending);
     waiting.map(|container| {
         let doing = match (&container.runtime_id, &container.image_digest) {
+            (None, None) if let Some(why) = &container.reason => {
+                let detail = format!("container {}: {why}", container.name);
+                return reason(None, "CONTAINER", detail);
+            }
             (Some(_), _) => "it is being created or started",
             (None, Some(_)) => "its image is there; it waits for its turn",
             (None, None) => "its image is being looked for or pulled, or it waits for its turn",
@@ -238,6 +242,17 @@ mod tests {
         let arn = world.run(run("web", 1)).tasks[0].arn.clone();
         assert_eq!(words(&why(&world)), ["AGENT", "CONTAINER"]);
         assert!(why(&world).reasons[0].detail.contains("has applied generation 0 of 2"));
+        let say = |world: &mut World, version, reason: Option<&str>| {
+            let mut said = report(&arn, version, TaskStatus::Pending);
+            said.containers[0].runtime_id = None;
+            said.containers[0].reason = reason.map(str::to_owned);
+            world.must(TaskReports { node: node_arn("n1"), reports: vec![said] });
+            why(world).reasons[1].detail.clone()
+        };
+        let waits = "it waits for the end of task old";
+        assert_eq!(say(&mut world, 1, Some(waits)), format!("container main: {waits}"));
+        let goes_on = say(&mut world, 2, None);
+        assert!(!goes_on.contains(waits), "{goes_on}");
         let session = world.state.view.node(&node_arn("n1")).unwrap().connection.clone();
         let session = session.unwrap().session;
         world.must(NodeDisconnected { node: node_arn("n1"), session });
@@ -245,7 +260,7 @@ mod tests {
         let lost = || vec![node_arn("n1")];
         world.must(Tick { silent: lost(), lost: lost(), given_up: vec![] });
         assert!(why(&world).reasons[0].detail.contains("is lost"));
-        let reports = vec![report(&arn, 1, TaskStatus::Stopped)];
+        let reports = vec![report(&arn, 3, TaskStatus::Stopped)];
         world.must(TaskReports { node: node_arn("n1"), reports });
         let ended = why(&world);
         assert!(ended.summary.starts_with("it has stopped: "), "{}", ended.summary);
