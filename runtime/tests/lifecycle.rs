@@ -356,6 +356,10 @@ fn input_that_ends_is_the_end_of_input_for_a_program_with_a_terminal() {
         ("whole line\n", "exec cat", "whole line"),
         ("half a line", "exec cat; echo never", "half a line"),
         ("echo $((6 * 7))\nexit 3\n", "exec sh", "42"),
+        ("echo $((6 * 7))\n", "exec sh", "42"),
+        ("echo $((6 * 7))\n", "exec sh -i", "42"),
+        ("echo a\nsleep 1\necho $((6 * 7))\n", "exec sh -i", "42"),
+        ("echo $((6 * 7))\nsleep 1\n", "exec sh -i", "42"),
     ] {
         world.script(script, |config| config["process"]["terminal"] = json!(true));
         fs::write(&input, text).unwrap();

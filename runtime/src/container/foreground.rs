@@ -11,7 +11,8 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::sys::termios::{
-    OutputFlags, SetArg, SpecialCharacterIndices, Termios, cfmakeraw, tcgetattr, tcsetattr,
+    LocalFlags, OutputFlags, SetArg, SpecialCharacterIndices, Termios, cfmakeraw, tcgetattr,
+    tcsetattr,
 };
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{read, write};
@@ -25,8 +26,9 @@ use crate::sys::term;
 
 /// How much is copied between terminals at once.
 const COPY_BYTES: usize = 16 * 1024;
-/// The character that ends input where a terminal does not say which.
-const CTRL_D: u8 = 4;
+/// How often it is looked whether a program has read all of an input that has ended, in
+/// milliseconds.
+const END_LOOK_EVERY_MS: u16 = 50;
 /// The pause after a look at a terminal whose other side is closed.
 const HUNG_UP_PAUSE: Duration = Duration::from_millis(5);
 
@@ -44,9 +46,12 @@ pub fn wait(
     let signals = block_signals().map_err(|source| Error::Signal { pid: created.pid, source })?;
     // With the signals blocked, which a thread inherits.
     let hearing = readiness.map(|readiness| readiness.pass_on(created.pidfd.as_fd()));
+    let hearing = hearing.transpose().unwrap_or_else(|error| {
+        warn(error);
+        None
+    });
     let code = wait_for_the_end(created, &signals);
-    let told = hearing.map(|begun| begun.and_then(Hearing::finish));
-    if let Some(Err(error)) = told {
+    if let Some(Err(error)) = hearing.map(Hearing::finish) {
         warn(error);
     }
     code
@@ -65,7 +70,10 @@ fn wait_for_the_end(created: &Created, signals: &SignalFd) -> Result<i32, Error>
                 fds.push(PollFd::new(fd::standard(0), PollFlags::POLLIN));
             }
         }
-        match poll(&mut fds, PollTimeout::NONE) {
+        let ends_input = terminal.as_ref().is_some_and(|terminal| terminal.end != End::Open);
+        let timeout =
+            if ends_input { PollTimeout::from(END_LOOK_EVERY_MS) } else { PollTimeout::NONE };
+        match poll(&mut fds, timeout) {
             Err(Errno::EINTR) => continue,
             other => other.map_err(|source| Error::Signal { pid: created.pid, source })?,
         };
@@ -82,6 +90,9 @@ fn wait_for_the_end(created: &Created, signals: &SignalFd) -> Result<i32, Error>
             }
             if ready.get(3) == Some(&true) {
                 terminal.take_input();
+            }
+            if ends_input {
+                terminal.end_input();
             }
         }
         if ready[0] {
@@ -146,6 +157,19 @@ struct Terminal {
     reads_input: bool,
     /// Whether what was read so far ends in the middle of a line.
     is_in_line: bool,
+    end: End,
+}
+
+/// How far the end of the input has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// There is more input, or it is a terminal's, which types its end itself.
+    Open,
+    /// The input has ended, and the program has not seen that.
+    Awaited,
+    /// It was typed while the terminal took lines: a program that edits lines itself, and begins or
+    /// goes on with that only now, finds nothing of it.
+    TypedInLines,
 }
 
 impl Terminal {
@@ -163,7 +187,8 @@ impl Terminal {
             }
             tcsetattr(input, SetArg::TCSANOW, &raw).map_err(failed("set"))?;
         }
-        let terminal = Terminal { master, restore, reads_input: true, is_in_line: false };
+        let terminal =
+            Terminal { master, restore, reads_input: true, is_in_line: false, end: End::Open };
         terminal.take_size();
         Ok(terminal)
     }
@@ -174,16 +199,31 @@ impl Terminal {
             return;
         }
         self.reads_input = false;
-        // A file or a pipe ends: a program that reads its terminal would wait for ever. Behind a
-        // part of a line, the first such character only sends that off (termios(3), VEOF).
         if self.restore.is_none() {
-            let settings = tcgetattr(&self.master);
-            let end = settings
-                .map_or(CTRL_D, |s| s.control_chars[SpecialCharacterIndices::VEOF as usize]);
-            let typed = if self.is_in_line { &[end, end][..] } else { &[end] };
-            // A program that is gone needs no input.
-            let _ = write(&self.master, typed);
+            self.end = End::Awaited;
         }
+    }
+
+    /// Types the end of input (termios(3), VEOF) once the program has read what comes before: a
+    /// program that reads its terminal would wait for ever. Behind a part of a line, the first such
+    /// character only sends that off.
+    fn end_input(&mut self) {
+        // A program that is gone needs no input.
+        let Ok(peer) = term::peer(self.master.as_fd()) else { return };
+        let Ok(settings) = tcgetattr(&peer) else { return };
+        let takes_lines = settings.local_flags.contains(LocalFlags::ICANON);
+        let is_due = match self.end {
+            End::Open => false,
+            End::Awaited => true,
+            End::TypedInLines => !takes_lines,
+        };
+        if !is_due || term::unread(peer.as_fd()) != Ok(0) {
+            return;
+        }
+        let end = settings.control_chars[SpecialCharacterIndices::VEOF as usize];
+        let typed = if self.is_in_line && takes_lines { &[end, end][..] } else { &[end] };
+        let _ = write(&self.master, typed);
+        self.end = if takes_lines { End::TypedInLines } else { End::Open };
     }
 
     /// What the program has written before its end. The other side is closed then, so reading

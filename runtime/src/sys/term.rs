@@ -55,6 +55,19 @@ pub fn set_size(terminal: BorrowedFd<'_>, rows: u16, columns: u16) -> Result<()>
     .map(drop)
 }
 
+/// How many bytes of a terminal's input the program could read now.
+///
+/// # Errors
+/// The kernel's errno.
+pub fn unread(terminal: BorrowedFd<'_>) -> Result<i32> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int, which lives until return.
+    check(unsafe {
+        libc::syscall(libc::SYS_ioctl, terminal.as_raw_fd(), libc::FIONREAD, &raw mut bytes)
+    })?;
+    Ok(bytes)
+}
+
 /// Whether this process reads from a terminal and writes to one. A program's terminal is passed on
 /// as it is then; else what the program writes may go to a file, and no newline becomes `\r\n`.
 pub fn is_between_terminals() -> bool {
