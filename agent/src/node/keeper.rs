@@ -33,7 +33,6 @@ enum Held {
     Live {
         handle: actor::Handle,
         stopping: bool,
-        family: String,
     },
     Stopped(Box<Task>),
     /// The controller has let go of it, and its log is kept. As the ledger spells it, which takes
@@ -68,9 +67,9 @@ impl Held {
 enum Departing {
     /// It was asked to stop before, and everybody knew: only what does not fit beside it waits.
     Told,
-    /// The controller gave it up while the node was away: a new task of its family may be its
-    /// replacement, and the two shall not run side by side on one node.
-    GivenUp { family: String },
+    /// The controller gave it up while the node was away: whatever is new may be its replacement,
+    /// and waits (law 9).
+    GivenUp,
 }
 
 /// Why a task gets nothing of this node now.
@@ -280,10 +279,9 @@ impl Keeper {
 
     /// From now on others may wait for its end, if it is one that has not stopped.
     fn departs(&mut self, arn: TaskArn, given_up: bool) {
-        let Some(Held::Live { family, .. }) = self.tasks.get(&arn) else { return };
+        let Some(Held::Live { .. }) = self.tasks.get(&arn) else { return };
         if given_up {
-            let family = family.clone();
-            self.departing.insert(arn, Departing::GivenUp { family });
+            self.departing.insert(arn, Departing::GivenUp);
         } else {
             self.departing.entry(arn).or_insert(Departing::Told);
         }
@@ -292,16 +290,13 @@ impl Keeper {
     /// Admits or refuses what waits, but for what waits on. What is refused is a task too, one that
     /// has stopped.
     fn admit(&mut self) -> Vec<Task> {
-        let family = |(arn, departing): (&TaskArn, &Departing)| match departing {
-            Departing::GivenUp { family } => Some((family.clone(), arn.clone())),
-            Departing::Told => None,
-        };
-        let given_up: BTreeMap<String, TaskArn> =
-            self.departing.iter().filter_map(family).collect();
+        let mut departing = self.departing.iter();
+        let given_up = departing.find(|(_, departing)| matches!(departing, Departing::GivenUp));
+        let given_up = given_up.map(|(arn, _)| arn.clone());
         let mut new = Vec::new();
         for assignment in std::mem::take(&mut self.waiting) {
             let spec = &assignment.task;
-            let judged = match given_up.get(&spec.family) {
+            let judged = match &given_up {
                 Some(old) => Err(format!("{}, which it may replace", old.id())),
                 None => self.judge(spec),
             };
@@ -406,8 +401,8 @@ impl Keeper {
             self.board.publish(task.report());
             Held::Stopped(Box::new(task))
         } else {
-            let (stopping, family) = (task.stop.is_some(), task.spec.family.clone());
-            Held::Live { handle: actor::start(self.context.clone(), task), stopping, family }
+            let stopping = task.stop.is_some();
+            Held::Live { handle: actor::start(self.context.clone(), task), stopping }
         };
         self.tasks.insert(arn, held);
     }

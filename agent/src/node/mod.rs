@@ -7,8 +7,8 @@
 //!
 //! Invariants: one task owns all of this and takes one event at a time. Desired state never goes
 //! backwards. What the controller gave up while the node was away is stopped, and has stopped,
-//! before a task of its family begins: that may be its replacement. Everything else begins as soon
-//! as it fits beside what still holds resources. The line holds whatever the controller asks.
+//! before anything new begins: that may be its replacement. Else a task begins as soon as it fits
+//! beside what still holds resources. The line holds whatever the controller asks.
 
 pub mod desired;
 pub mod keeper;

@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
 use super::children::{self, Call, Ended, PID_FILE, Verb};
@@ -120,6 +122,9 @@ pub(super) struct Engine {
     driver: Option<Driver>,
     /// Gets the container's terminal, where it has one.
     console: Option<Console>,
+    /// The root filesystem, let go of by the host. Without it the last process of the container
+    /// would hold it last, and wait at its end until the disk has what anybody has written.
+    rootfs: Option<OwnedFd>,
     /// The terminal, until the container is created.
     terminal: Option<PipeReader>,
     /// Held so that the container's standard input does not end; nobody writes to it.
@@ -203,6 +208,7 @@ impl Engine {
             sink,
             driver,
             console: None,
+            rootfs: None,
             terminal: None,
             kept_stdin: None,
             oom: Oom::new(settings.oom.clone()),
@@ -446,7 +452,11 @@ impl Engine {
 
     /// The container has its root filesystem in a mount namespace of its own. The host's mount of
     /// it would be copied, and thrown away again, by every container that begins from now on.
-    fn let_go_of_rootfs(&self) {
+    fn let_go_of_rootfs(&mut self) {
+        let path = rootfs::mount_point(&self.settings.bundle);
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        let Ok(held) = nix::fcntl::open(&path, flags, Mode::empty()) else { return };
+        self.rootfs = Some(held);
         // What stays is removed with the bundle, which tells why that fails.
         let _ = rootfs::unmount(&self.settings.bundle);
     }

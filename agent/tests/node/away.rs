@@ -182,40 +182,31 @@ async fn a_task_that_was_stopping_before_a_restart_keeps_no_other_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn beside_what_was_replaced_begins_what_fits_and_the_rest_waits() {
-    if !can_run("beside_what_was_replaced_begins_what_fits_and_the_rest_waits") {
+async fn nothing_new_begins_beside_what_was_replaced_also_over_the_agents_death() {
+    if !can_run("nothing_new_begins_beside_what_was_replaced_also_over_the_agents_death") {
         return;
     }
     let mut world = World::start("beside").await;
-    let registered = world.fake.until("a node", |fake| fake.state().registered.first().cloned());
-    let cpu_units = registered.await.resources.unwrap().cpu_units;
     let mut old = world.task("old", &["ignore", "TERM"]);
     old.containers[0].stop_timeout_s = Some(10);
-    old.cpu_units = Some(cpu_units - 20);
-    let mut large = TaskSpec { family: "other".into(), ..world.task("large", &["true"]) };
-    large.cpu_units = Some(cpu_units - 20);
-    let fits = TaskSpec { family: "other".into(), ..world.task("fits", &["true"]) };
+    // A service may have gone on with another definition meanwhile.
+    let other = TaskSpec { family: "other".into(), ..world.task("other", &["true"]) };
     let replacement = world.task("replacement", &["true"]);
     let arn = |spec: &TaskSpec| spec.arn.as_str().to_owned();
-    let [old_arn, large_arn, fits_arn, new_arn] = [&old, &large, &fits, &replacement].map(arn);
+    let [old_arn, other_arn, new_arn] = [&old, &other, &replacement].map(arn);
     world.fake.assign(old);
     world.fake.wait(&old_arn, is_running).await;
-    [large, fits, replacement].into_iter().for_each(|spec| world.fake.desire(spec));
+    [other, replacement].into_iter().for_each(|spec| world.fake.desire(spec));
     world.fake.stop(&old_arn);
-    let report = world.fake.wait(&fits_arn, is_stopped).await;
-    assert_eq!(report.containers[0].exit_code, Some(0), "{report:#?}");
-    assert!(!is_stopped(&world.fake.report(&old_arn).unwrap()));
-    for (arn, why) in [(&large_arn, "old: RESOURCE:CPU"), (&new_arn, "old, which it may replace")] {
-        let why = format!("it waits for the end of task {why}");
-        let is_told = |report: &TaskReport| {
-            report.containers[0].reason.as_ref().is_some_and(|said| said.starts_with(&why))
-        };
+    for arn in [&other_arn, &new_arn] {
+        let why = "it waits for the end of task old, which it may replace";
+        let is_told = |report: &TaskReport| report.containers[0].reason.as_deref() == Some(why);
         world.fake.wait(arn, is_told).await;
     }
     // Another agent knows as well that the task was given up.
     world.kill_agent();
     world.start_agent(&[], &[]);
-    for arn in [&large_arn, &new_arn] {
+    for arn in [&other_arn, &new_arn] {
         let report = world.fake.wait(arn, is_stopped).await;
         assert_eq!(report.containers[0].exit_code, Some(0), "{report:#?}");
         assert_eq!(report.containers[0].reason, None, "what it waited for is past");
@@ -223,11 +214,47 @@ async fn beside_what_was_replaced_begins_what_fits_and_the_rest_waits() {
     let state = world.fake.state();
     let place = |wanted: &dyn Fn(&TaskReport) -> bool| state.reports.iter().position(wanted);
     let old_end = place(&|r| r.task.as_str() == old_arn && is_stopped(r)).unwrap();
-    for arn in [large_arn, new_arn] {
+    for arn in [other_arn, new_arn] {
         let begin = place(&|r| r.task.as_str() == arn && r.containers[0].runtime_id.is_some());
         assert!(old_end < begin.unwrap(), "{arn}");
     }
     drop(state);
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_fit_beside_a_stopping_task_waits_and_the_rest_begins() {
+    if !can_run("what_does_not_fit_beside_a_stopping_task_waits_and_the_rest_begins") {
+        return;
+    }
+    let mut world = World::start("fits").await;
+    let registered = world.fake.until("a node", |fake| fake.state().registered.first().cloned());
+    let cpu_units = registered.await.resources.unwrap().cpu_units;
+    let mut old = world.task("old", &["ignore", "TERM"]);
+    old.containers[0].stop_timeout_s = Some(10);
+    old.cpu_units = Some(cpu_units - 20);
+    let mut large = world.task("large", &["true"]);
+    large.cpu_units = Some(cpu_units - 20);
+    let fits = world.task("fits", &["true"]);
+    let arn = |spec: &TaskSpec| spec.arn.as_str().to_owned();
+    let [old_arn, large_arn, fits_arn] = [&old, &large, &fits].map(arn);
+    world.fake.assign(old.clone());
+    world.fake.wait(&old_arn, is_running).await;
+    tell_to_stop(&world, old).await;
+    world.kill_agent();
+    [large, fits].into_iter().for_each(|spec| world.fake.desire(spec));
+    world.start_agent(&[], &[]);
+    let report = world.fake.wait(&fits_arn, is_stopped).await;
+    assert_eq!(report.containers[0].exit_code, Some(0), "{report:#?}");
+    assert!(!is_stopped(&world.fake.report(&old_arn).unwrap()));
+    let why = "it waits for the end of task old: RESOURCE:CPU";
+    let is_told = |report: &TaskReport| {
+        report.containers[0].reason.as_ref().is_some_and(|said| said.starts_with(why))
+    };
+    world.fake.wait(&large_arn, is_told).await;
+    let report = world.fake.wait(&large_arn, is_stopped).await;
+    assert_eq!(report.containers[0].exit_code, Some(0), "{report:#?}");
+    assert!(is_stopped(&world.fake.report(&old_arn).unwrap()));
     world.assert_clean();
 }
 
