@@ -10,11 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
 use super::children::{self, Call, Ended, PID_FILE, Verb};
@@ -30,7 +28,6 @@ use super::{Error, step};
 use crate::clock::{boot_ms, now_ms};
 use crate::failpoint;
 use crate::logs::record::Stream;
-use crate::rootfs;
 use crate::supervise::settings::DriverSettings;
 use crate::supervise::version::Holder;
 use crate::supervise::{Command, Exit, FailedStep, Settings, State, UPGRADE_FILE};
@@ -122,9 +119,6 @@ pub(super) struct Engine {
     driver: Option<Driver>,
     /// Gets the container's terminal, where it has one.
     console: Option<Console>,
-    /// The root filesystem, let go of by the host. Without it the last process of the container
-    /// would hold it last, and wait at its end until the disk has what anybody has written.
-    rootfs: Option<OwnedFd>,
     /// The terminal, until the container is created.
     terminal: Option<PipeReader>,
     /// Held so that the container's standard input does not end; nobody writes to it.
@@ -208,7 +202,6 @@ impl Engine {
             sink,
             driver,
             console: None,
-            rootfs: None,
             terminal: None,
             kept_stdin: None,
             oom: Oom::new(settings.oom.clone()),
@@ -444,21 +437,7 @@ impl Engine {
         if self.init_end.is_none() {
             self.change(State::Running { pid, started_at_ms, oom_kills: self.oom_kills });
             failpoint::hit("running-written");
-            if self.settings.only_run {
-                self.let_go_of_rootfs();
-            }
         }
-    }
-
-    /// The container has its root filesystem in a mount namespace of its own. The host's mount of
-    /// it would be copied, and thrown away again, by every container that begins from now on.
-    fn let_go_of_rootfs(&mut self) {
-        let path = rootfs::mount_point(&self.settings.bundle);
-        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-        let Ok(held) = nix::fcntl::open(&path, flags, Mode::empty()) else { return };
-        self.rootfs = Some(held);
-        // What stays is removed with the bundle, which tells why that fails.
-        let _ = rootfs::unmount(&self.settings.bundle);
     }
 
     fn fail_call(&mut self, step: FailedStep, error: &io::Error) {
