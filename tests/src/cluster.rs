@@ -366,6 +366,10 @@ impl Cluster {
             self.api.ecs("StopTask", &json!({ "task": task }))?;
         }
         self.api.until(&tasks, "STOPPED")?;
+        // Those that a test has asked to stop, and has not awaited.
+        let listed = self.api.ecs("ListTasks", &json!({ "desiredStatus": "STOPPED" }))?;
+        let tasks: Vec<String> = serde_json::from_value(listed["taskArns"].clone())?;
+        self.api.until(&tasks, "STOPPED")?;
         for node in &mut self.nodes {
             if let Some(agent) = node.agent.take() {
                 end(agent, Signal::SIGTERM)?;
