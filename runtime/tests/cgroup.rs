@@ -443,18 +443,24 @@ fn a_group_that_is_frozen_is_refused_and_so_is_one_below() {
     with_lone_v2("still-v2", |world| frozen_groups_take_no_container(&world));
 }
 
+/// Where a location is in the cpuset hierarchy of cgroup v1.
+fn cpuset_on_v1(location: &Location, test: &str) -> Option<PathBuf> {
+    let has = |id: &HierarchyId| matches!(id, HierarchyId::V1(c) if c.contains(Controller::Cpuset));
+    let place = location.places.iter().find(|place| has(&place.hierarchy));
+    if place.is_none() {
+        eprintln!("SKIPPED {test}: needs the cpuset controller of cgroup v1");
+    }
+    place.map(|place| place.path())
+}
+
 /// As somebody leaves them who makes a parent for containers by mkdir on cgroup v1.
 #[test]
 fn parents_with_an_empty_cpuset_are_filled() {
     let Some(world) = World::new("cpuset", &[Controller::Cpuset]) else { return };
     let outer = world.location();
-    let has = |id: &HierarchyId| matches!(id, HierarchyId::V1(c) if c.contains(Controller::Cpuset));
-    let Some(place) = outer.places.iter().find(|place| has(&place.hierarchy)) else {
-        eprintln!("SKIPPED cpuset: needs the cpuset controller of cgroup v1");
-        return;
-    };
-    fs::create_dir(place.path()).unwrap();
-    assert_eq!(fs::read_to_string(place.path().join("cpuset.cpus")).unwrap().trim(), "");
+    let Some(found) = cpuset_on_v1(&outer, "cpuset") else { return };
+    fs::create_dir(&found).unwrap();
+    assert_eq!(fs::read_to_string(found.join("cpuset.cpus")).unwrap().trim(), "");
     let inner = world.layout.locate(&absolute(&world.name).join("a").join("b"));
     let inner = Group::create(&inner, Controllers::NONE, Existing::RefuseIfUsed).unwrap();
     assert_ne!(file(&inner, Controller::Cpuset, "cpuset.cpus"), "");
@@ -462,7 +468,7 @@ fn parents_with_an_empty_cpuset_are_filled() {
     assert_eq!(inner.processes().unwrap(), [process.pid()]);
     inner.kill_all().unwrap();
     inner.remove().unwrap();
-    fs::remove_dir(place.path()).unwrap();
+    fs::remove_dir(&found).unwrap();
     assert_gone(&outer);
 }
 
@@ -471,12 +477,7 @@ fn parents_with_an_empty_cpuset_are_filled() {
 fn new_parents_hand_their_cpus_on_and_found_ones_are_left_as_they_are() {
     let Some(world) = World::new("handson", &[Controller::Cpuset]) else { return };
     let outer = world.location();
-    let has = |id: &HierarchyId| matches!(id, HierarchyId::V1(c) if c.contains(Controller::Cpuset));
-    let Some(place) = outer.places.iter().find(|place| has(&place.hierarchy)) else {
-        eprintln!("SKIPPED handson: needs the cpuset controller of cgroup v1");
-        return;
-    };
-    let found = place.path();
+    let Some(found) = cpuset_on_v1(&outer, "handson") else { return };
     fs::create_dir(&found).unwrap();
     let read = |path: &Path, name: &str| fs::read_to_string(path.join(name)).unwrap();
     let make = |below: &str| {

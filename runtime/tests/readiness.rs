@@ -41,6 +41,12 @@ impl Manager {
         command.arg(&world.id).stderr(Stdio::piped()).spawn().unwrap()
     }
 
+    /// Starts `run` with these flags.
+    fn run(&self, world: &World, flags: &[&str]) -> Child {
+        let bundle = world.bundle();
+        self.spawn(world, &[&["run", "--bundle", bundle.to_str().unwrap()], flags].concat())
+    }
+
     fn create(&self, world: &World) {
         let bundle = world.bundle();
         let created = self.spawn(world, &["create", "--bundle", bundle.to_str().unwrap()]);
@@ -108,8 +114,7 @@ fn other_verbs_work_while_a_start_awaits_its_container() {
 fn a_detached_run_returns_when_the_container_is_ready() {
     let Some(world) = world("readydetached") else { return };
     let manager = Manager::of(&world);
-    let bundle = world.bundle();
-    let mut run = manager.spawn(&world, &["run", "--detach", "-b", bundle.to_str().unwrap()]);
+    let mut run = manager.run(&world, &["--detach"]);
     say(&world, "READY=1");
     assert_eq!(manager.hear(), format!("READY=1\nMAINPID={}", pid(&world)));
     assert_eq!(manager.hear(), "BARRIER=1");
@@ -122,8 +127,7 @@ fn a_detached_run_returns_when_the_container_is_ready() {
 fn a_run_in_the_foreground_is_the_main_process_itself() {
     let Some(world) = world("readyrun") else { return };
     let manager = Manager::of(&world);
-    let bundle = world.bundle();
-    let mut run = manager.spawn(&world, &["run", "-b", bundle.to_str().unwrap()]);
+    let mut run = manager.run(&world, &[]);
     for _ in 0..2 {
         say(&world, "READY=1");
     }
@@ -139,8 +143,7 @@ fn a_run_in_the_foreground_is_the_main_process_itself() {
 fn what_is_said_behind_the_word_holds_nobody_up() {
     let Some(world) = world("readymore") else { return };
     let manager = Manager::of(&world);
-    let bundle = world.bundle();
-    let mut run = manager.spawn(&world, &["run", "-b", bundle.to_str().unwrap()]);
+    let mut run = manager.run(&world, &[]);
     say(&world, "READY=1");
     assert_eq!(manager.hear(), format!("READY=1\nMAINPID={}", run.id()));
     // Many more than a queue holds.
@@ -156,9 +159,8 @@ fn what_is_said_behind_the_word_holds_nobody_up() {
 fn a_word_before_the_end_counts() {
     let Some(world) = world("readyend") else { return };
     let manager = Manager::of(&world);
-    let bundle = world.bundle();
     for round in 0..20 {
-        let mut run = manager.spawn(&world, &["run", "-b", bundle.to_str().unwrap()]);
+        let mut run = manager.run(&world, &[]);
         let stop = |signal: &str| {
             let pid = run.id().to_string();
             assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
@@ -193,8 +195,7 @@ fn a_service_manager_that_hears_nothing_holds_no_signal_up() {
     let full = UnixDatagram::unbound().unwrap();
     full.set_nonblocking(true).unwrap();
     while full.send_to(b"full", &manager.path).is_ok() {}
-    let bundle = world.bundle();
-    let mut run = manager.spawn(&world, &["run", "-b", bundle.to_str().unwrap()]);
+    let mut run = manager.run(&world, &[]);
     say(&world, "READY=1");
     say(&world, "STATUS=on");
     assert_eq!(world.runtime(&["kill", &world.id, "KILL"]).code, 0);
@@ -232,9 +233,7 @@ fn a_container_without_a_mount_namespace_has_no_socket_and_says_so() {
         config["linux"]["maskedPaths"] = json!([]);
         config["linux"]["readonlyPaths"] = json!([]);
     });
-    let bundle = world.bundle();
-    let run = manager.spawn(&world, &["run", "-b", bundle.to_str().unwrap()]);
-    let ran = run.wait_with_output().unwrap();
+    let ran = manager.run(&world, &[]).wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&ran.stderr).into_owned();
     assert!(ran.status.success() && said.contains("NOTIFY_SOCKET: not passed on"), "{said}");
     world.assert_nothing_is_left();
