@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr};
 use serde_json::{Value, json};
@@ -360,16 +360,30 @@ fn input_that_ends_is_the_end_of_input_for_a_program_with_a_terminal() {
         ("echo $((6 * 7))\n", "exec sh -i", "42"),
         ("echo a\nsleep 1\necho $((6 * 7))\n", "exec sh -i", "42"),
         ("echo $((6 * 7))\nsleep 1\n", "exec sh -i", "42"),
+        // Each reader finds the end, not only the first.
+        ("", "cat; cat; read line; echo $((6 * 7))", "42"),
+        ("", "busybox stty -icanon; busybox head -c 3 >/dev/null; echo $((6 * 7))", "42"),
+        ("", "busybox stty -icanon; sleep 1; busybox stty icanon; cat; exec sh -i", ""),
     ] {
         world.script(script, |config| config["process"]["terminal"] = json!(true));
         fs::write(&input, text).unwrap();
         let bundle = world.bundle();
         let mut run = world.command(&["run", "-b", bundle.to_str().unwrap(), &world.id]);
-        run.stdin(fs::File::open(&input).unwrap());
-        let ran = run.output().unwrap();
+        run.stdin(fs::File::open(&input).unwrap()).stdout(Stdio::piped());
+        let mut run = run.spawn().unwrap();
+        // A program that finds no end would stay, and its claim would say nothing.
+        let began = Instant::now();
+        while run.try_wait().unwrap().is_none() && began.elapsed() < Duration::from_secs(60) {
+            sleep(Duration::from_millis(5));
+        }
+        if run.try_wait().unwrap().is_none() {
+            assert_eq!(world.runtime(&["kill", &world.id, "KILL"]).code, 0);
+        }
+        let ran = run.wait_with_output().unwrap();
         let out = String::from_utf8_lossy(&ran.stdout).into_owned();
         assert!(out.contains(said), "{text:?}: {out:?}");
-        assert_eq!(ran.status.code(), Some(if text.ends_with("3\n") { 3 } else { 0 }), "{out:?}");
+        let code = if text.ends_with("3\n") { 3 } else { 0 };
+        assert_eq!(ran.status.code(), Some(code), "{text:?} for {script}: {out:?}");
     }
     world.assert_nothing_is_left();
 }

@@ -3,7 +3,7 @@
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -26,9 +26,8 @@ use crate::sys::term;
 
 /// How much is copied between terminals at once.
 const COPY_BYTES: usize = 16 * 1024;
-/// How often it is looked whether a program has read all of an input that has ended, in
-/// milliseconds.
-const END_LOOK_EVERY_MS: u16 = 50;
+/// How often it is looked whether a program has read all of an input that has ended.
+const END_LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The pause after a look at a terminal whose other side is closed.
 const HUNG_UP_PAUSE: Duration = Duration::from_millis(5);
 
@@ -70,9 +69,12 @@ fn wait_for_the_end(created: &Created, signals: &SignalFd) -> Result<i32, Error>
                 fds.push(PollFd::new(fd::standard(0), PollFlags::POLLIN));
             }
         }
-        let ends_input = terminal.as_ref().is_some_and(|terminal| terminal.end != End::Open);
-        let timeout =
-            if ends_input { PollTimeout::from(END_LOOK_EVERY_MS) } else { PollTimeout::NONE };
+        let ends_input = terminal.as_ref().is_some_and(|terminal| terminal.end.is_some());
+        let timeout = if ends_input {
+            PollTimeout::try_from(END_LOOK_EVERY).unwrap_or(PollTimeout::MAX)
+        } else {
+            PollTimeout::NONE
+        };
         match poll(&mut fds, timeout) {
             Err(Errno::EINTR) => continue,
             other => other.map_err(|source| Error::Signal { pid: created.pid, source })?,
@@ -155,21 +157,19 @@ struct Terminal {
     /// The own terminal's settings, to be restored.
     restore: Option<Termios>,
     reads_input: bool,
-    /// Whether what was read so far ends in the middle of a line.
-    is_in_line: bool,
-    end: End,
+    /// The end of an input that has ended; a terminal types its end itself.
+    end: Option<InputEnd>,
 }
 
-/// How far the end of the input has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// There is more input, or it is a terminal's, which types its end itself.
-    Open,
-    /// The input has ended, and the program has not seen that.
-    Awaited,
-    /// It was typed while the terminal took lines: a program that edits lines itself, and begins or
-    /// goes on with that only now, finds nothing of it.
-    TypedInLines,
+/// An input that has ended, which its reader finds anew at every reading, as of a file. A terminal
+/// keeps no such state: each end is one character, which is lost where a program begins to edit
+/// lines itself before it has read it.
+struct InputEnd {
+    /// When the next look is due.
+    next_look: Instant,
+    /// The pause after an end that was typed for a program that edits lines itself. It doubles,
+    /// because such a program may take the character for something else.
+    pause: Duration,
 }
 
 impl Terminal {
@@ -187,43 +187,50 @@ impl Terminal {
             }
             tcsetattr(input, SetArg::TCSANOW, &raw).map_err(failed("set"))?;
         }
-        let terminal =
-            Terminal { master, restore, reads_input: true, is_in_line: false, end: End::Open };
+        let terminal = Terminal { master, restore, reads_input: true, end: None };
         terminal.take_size();
         Ok(terminal)
     }
 
     fn take_input(&mut self) {
-        if let Some(last) = copy(fd::standard(0), self.master.as_fd()) {
-            self.is_in_line = last != b'\n';
+        if copy(fd::standard(0), self.master.as_fd()).is_some() {
             return;
         }
         self.reads_input = false;
         if self.restore.is_none() {
-            self.end = End::Awaited;
+            self.end = Some(InputEnd { next_look: Instant::now(), pause: END_LOOK_EVERY });
         }
     }
 
-    /// Types the end of input (termios(3), VEOF) once the program has read what comes before: a
-    /// program that reads its terminal would wait for ever. Behind a part of a line, the first such
-    /// character only sends that off.
+    /// Types the end of input (termios(3), VEOF) whenever the program has read everything before
+    /// it: a program that reads its terminal would wait for ever. Behind a part of a line, the
+    /// first such character only sends that off.
     fn end_input(&mut self) {
-        // A program that is gone needs no input.
-        let Ok(peer) = term::peer(self.master.as_fd()) else { return };
-        let Ok(settings) = tcgetattr(&peer) else { return };
-        let takes_lines = settings.local_flags.contains(LocalFlags::ICANON);
-        let is_due = match self.end {
-            End::Open => false,
-            End::Awaited => true,
-            End::TypedInLines => !takes_lines,
-        };
-        if !is_due || term::unread(peer.as_fd()) != Ok(0) {
+        let Some(end) = &mut self.end else { return };
+        if Instant::now() < end.next_look {
             return;
         }
-        let end = settings.control_chars[SpecialCharacterIndices::VEOF as usize];
-        let typed = if self.is_in_line && takes_lines { &[end, end][..] } else { &[end] };
-        let _ = write(&self.master, typed);
-        self.end = if takes_lines { End::TypedInLines } else { End::Open };
+        // A program that is gone needs no input.
+        let Ok(peer) = term::peer(self.master.as_fd()) else { return };
+        // Asked first, because it has the kernel take in what was written to the terminal.
+        let mut readable = [PollFd::new(peer.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut readable, PollTimeout::ZERO) != Ok(0) {
+            return;
+        }
+        let Ok(settings) = tcgetattr(&peer) else { return };
+        let typed = settings.control_chars[SpecialCharacterIndices::VEOF as usize];
+        // A program that wants many characters at once has unread ones that are not reported.
+        if typed == libc::_POSIX_VDISABLE || term::unread(peer.as_fd()) != Ok(0) {
+            return;
+        }
+        // A terminal that takes no more is looked at again.
+        let _ = write(&self.master, &[typed]);
+        if settings.local_flags.contains(LocalFlags::ICANON) {
+            end.pause = END_LOOK_EVERY;
+        } else {
+            end.next_look = Instant::now() + end.pause;
+            end.pause *= 2;
+        }
     }
 
     /// What the program has written before its end. The other side is closed then, so reading
@@ -254,8 +261,8 @@ impl Drop for Terminal {
     }
 }
 
-/// Copies once: the last byte, or `None` when there is nothing more to copy.
-fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Option<u8> {
+/// Copies once; `None` when there is nothing more to copy.
+fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Option<()> {
     let mut buffer = [0; COPY_BYTES];
     let length = match read(from, &mut buffer) {
         Ok(0) | Err(_) => return None,
@@ -269,7 +276,7 @@ fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Option<u8> {
             Err(_) => return None,
         }
     }
-    buffer[..length].last().copied()
+    Some(())
 }
 
 fn receive_master(console: &OwnedFd) -> Result<OwnedFd, Errno> {
