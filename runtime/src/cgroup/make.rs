@@ -52,10 +52,7 @@ pub(super) fn remove_empty(root: Dir, steps: &[(&Path, &Path)]) {
 }
 
 fn walk(place: &Place, wanted: Controllers, made: &mut usize) -> Result<Dir, Error> {
-    let is_cpuset = matches!(
-        &place.hierarchy,
-        HierarchyId::V1(controllers) if controllers.contains(Controller::Cpuset)
-    );
+    let is_cpuset = is_cpuset(place);
     if place.version() == Version::V1 && !is_cpuset {
         // Nothing is handed down here, so where only the group itself is missing it is made at
         // once. The kernel has no links in this filesystem.
@@ -85,6 +82,20 @@ fn walk(place: &Place, wanted: Controllers, made: &mut usize) -> Result<Dir, Err
         dir = child;
     }
     Ok(dir)
+}
+
+fn is_cpuset(place: &Place) -> bool {
+    matches!(
+        &place.hierarchy,
+        HierarchyId::V1(controllers) if controllers.contains(Controller::Cpuset)
+    )
+}
+
+/// See [`super::Group::hand_cpuset_on`].
+pub(super) fn hand_cpuset_on(place: &Place, group: &Dir) {
+    if is_cpuset(place) && !hands_cpuset_on(group, false, false) {
+        hands_cpuset_on(group, true, false);
+    }
 }
 
 /// v1: whether groups that are made in this one begin with its CPUs and memory nodes. Each write of

@@ -13,12 +13,16 @@ use nix::fcntl::AT_FDCWD;
 use super::procfs::Procfs;
 use super::sync::Cause;
 use crate::sys::mount::{place_at, place_of};
+use crate::sys::statmount::{statmount, unique_mount_of};
 
 /// How many mounts may lie on each other at one place.
 pub const LAYERS_MAX: usize = 64;
 
 /// How the source of a container's mark begins (see [`crate::plan::RootPlace::Marked`]).
 pub const MARK: &str = "loadline:";
+
+/// How many mounts may lie below each other.
+const DEPTH_MAX: usize = 1000;
 
 /// What a line says of a mount.
 #[derive(Debug)]
@@ -58,7 +62,7 @@ impl Mounted {
 
     /// Whether it is a container's mark.
     pub fn is_mark(&self) -> bool {
-        self.source.starts_with(MARK.as_bytes())
+        is_mark(&self.source)
     }
 
     fn parse(line: &[u8]) -> Option<Mounted> {
@@ -71,6 +75,10 @@ impl Mounted {
         let source = unescaped(after.next().unwrap_or_default());
         Some(Mounted { id, parent, place, source, is_kernels })
     }
+}
+
+fn is_mark(source: &[u8]) -> bool {
+    source.starts_with(MARK.as_bytes())
 }
 
 /// Undoes the octal escapes (`\040` for a space).
@@ -107,6 +115,25 @@ pub fn mark_below(mounts: &[Mounted], id: u64) -> Option<&Mounted> {
     None
 }
 
+/// The same by asking for one mount after the other, however many there are.
+///
+/// # Errors
+/// The kernel's errno where it does not tell (see [`statmount`]).
+fn is_above_a_mark(place: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let mut mount = unique_mount_of(place)?;
+    for _ in 0..DEPTH_MAX {
+        let facts = statmount(mount)?;
+        if is_mark(&facts.source) {
+            return Ok(true);
+        }
+        if facts.parent == mount {
+            return Ok(false);
+        }
+        mount = facts.parent;
+    }
+    Err(Errno::ELOOP)
+}
+
 /// Refuses the place of a root where another container's mounts lie: neither would be apart from
 /// the other, and whichever is deleted would take both away. A container's mounts are never on that
 /// of `/`, so most roots are known at once.
@@ -114,12 +141,14 @@ pub fn mark_below(mounts: &[Mounted], id: u64) -> Option<&Mounted> {
 /// # Errors
 /// [`Cause::OnAnothersMark`], or what the kernel does not tell.
 pub fn refuse_anothers_mark(place: BorrowedFd<'_>) -> Result<(), Cause> {
-    let place = place_of(place)?.mount;
-    if place == place_at(AT_FDCWD, c"/")?.mount {
+    let number = place_of(place)?.mount;
+    if number == place_at(AT_FDCWD, c"/")?.mount {
         return Ok(());
     }
-    match mark_below(&Mounted::all()?, place) {
-        Some(_) => Err(Cause::OnAnothersMark),
-        None => Ok(()),
-    }
+    let has_mark = match is_above_a_mark(place) {
+        Ok(has_mark) => has_mark,
+        // The list is there on every kernel.
+        Err(_) => mark_below(&Mounted::all()?, number).is_some(),
+    };
+    if has_mark { Err(Cause::OnAnothersMark) } else { Ok(()) }
 }

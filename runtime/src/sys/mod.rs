@@ -18,6 +18,7 @@ pub mod path;
 pub mod process;
 pub mod seal;
 pub mod signal;
+pub mod statmount;
 pub mod term;
 
 pub use nix::errno::Errno;
