@@ -26,6 +26,9 @@ use crate::bundle::MemoryAccounting;
 /// Most groups that are looked at below the parent: far more than tasks fit on a node.
 pub const GROUPS_MAX: usize = 100_000;
 
+/// Node, task, container: the groups of the first two have others in them.
+const CONTAINER_DEPTH: usize = 2;
+
 /// What the agent's groups can't do without.
 const CONTROLLERS: [Controller; 2] = [Controller::Cpu, Controller::Memory];
 
@@ -314,6 +317,9 @@ impl Cgroups {
         let group =
             Group::create(&self.location(path), CONTROLLERS.into_iter().collect(), Existing::Share)
                 .map_err(kernel("make the group", &name))?;
+        if path.len() < CONTAINER_DEPTH {
+            group.hand_cpuset_on();
+        }
         let current = group.current().map_err(kernel("read", &name))?;
         let decision = decide(&current)
             .map_err(|source| CgroupsError::Refused { group: name.clone(), source })?;

@@ -172,6 +172,14 @@ fn a_tasks_group_is_made_twice_read_and_removed_with_what_runs_in_it() {
         let with_swap = live.file(Controller::Memory, &["t1"], "memory.memsw.limit_in_bytes");
         assert_eq!(with_swap, "67108864");
     }
+    if cgroups.kernel.layout.version_of(Controller::Cpuset) == Some(Version::V1) {
+        // Containers' groups have processors without a write, which takes long on a full node.
+        for path in [&[][..], &["t1"]] {
+            let hands_on = live.file(Controller::Cpuset, path, "cgroup.clone_children");
+            assert_eq!(hands_on, "1", "{path:?}");
+        }
+        assert_ne!(live.file(Controller::Cpuset, &["t1"], "cpuset.cpus"), "");
+    }
     assert_eq!(cgroups.task_ids().unwrap(), BTreeSet::from(["t1".to_owned()]));
     assert!(!cgroups.remove_parent_if_empty().unwrap());
     let mut child: Child = Command::new("sleep").arg("1000").spawn().unwrap();
