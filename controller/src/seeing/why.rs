@@ -164,7 +164,9 @@ pub fn of_service(view: &View, entry: &ServiceEntry, now_ms: u64, applied: Appli
         }
     }
     let tasks = || entry.tasks.iter().filter_map(|arn| view.task(arn));
-    reasons.extend(of_nodes(view, tasks()));
+    let away: Vec<Reason> = of_nodes(view, tasks()).collect();
+    let steady = if away.is_empty() { "it is steady" } else { "it was steady when all were heard" };
+    reasons.extend(away);
     for task in tasks().filter(|task| task.last_status != TaskStatus::Running) {
         let why = of_task(view, task, applied);
         let parts = why.reasons.iter().map(|reason| reason.detail.as_str());
@@ -176,7 +178,7 @@ pub fn of_service(view: &View, entry: &ServiceEntry, now_ms: u64, applied: Appli
     let (running, wanted) = (entry.running_tasks, service.desired_count);
     let mut summary = format!("{running} of {wanted} tasks run");
     if service.status == ServiceStatus::Active && service.steady {
-        summary.push_str(": it is steady");
+        summary.push_str(&format!(": {steady}"));
     } else if let Some(event) = service.events.first() {
         summary.push_str(&format!("; the last that happened: {}", event.message));
     }

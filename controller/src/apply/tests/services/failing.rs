@@ -371,13 +371,16 @@ fn why_a_service_names_a_node_that_is_away_once() {
     let why = |world: &World| {
         let view = &world.state.view;
         let service = view.service(&key()).unwrap();
-        crate::seeing::why::of_service(view, service, world.now_ms, &|_| None).reasons
+        crate::seeing::why::of_service(view, service, world.now_ms, &|_| None)
     };
-    assert_eq!(why(&world), []);
+    let seen = why(&world);
+    assert_eq!((&*seen.summary, seen.reasons), ("2 of 2 tasks run: it is steady", vec![]));
     let node = node_arn("n1");
     let session = world.state.view.node(&node).unwrap().connection.clone().unwrap().session;
     world.must(NodeDisconnected { node: node.clone(), session });
-    let [only] = &why(&world)[..] else { panic!("{:?}", why(&world)) };
+    let seen = why(&world);
+    assert_eq!(seen.summary, "2 of 2 tasks run: it was steady when all were heard");
+    let [only] = &seen.reasons[..] else { panic!("{seen:?}") };
     assert_eq!((only.word.as_str(), only.node.as_ref()), ("AGENT", Some(&node)));
     assert!(only.detail.contains("is not connected"), "{only:?}");
 }
