@@ -2,18 +2,20 @@
 //! nothing of it; one that is ready is pinned at a path, and outlives the agent.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
 /// The calling thread's own network namespace.
 const OWN: &str = "/proc/thread-self/ns/net";
 
 /// Containers may listen on every port without being root, as docker's can.
-const UNPRIVILEGED: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+const UNPRIVILEGED: &str = "sys/net/ipv4/ip_unprivileged_port_start";
 
 /// Makes a namespace.
 ///
@@ -23,9 +25,30 @@ pub fn make() -> io::Result<OwnedFd> {
     on_own_thread(|| {
         unshare(CloneFlags::CLONE_NEWNET)?;
         // The kernel may have been built without.
-        let _ = std::fs::write(UNPRIVILEGED, "0");
+        let _ = open_procfs().and_then(|procfs| allow_all_ports(&procfs));
         Ok(File::open(OWN)?.into())
     })
+}
+
+/// A procfs of the calling thread's own, or the host's where it can't be had (before Linux 5.2, or
+/// in a user namespace). In /proc/sys the kernel keeps an entry of one name for every namespace that
+/// was looked into, and goes through all of them at each look; this one is new and has none.
+fn open_procfs() -> io::Result<OwnedFd> {
+    let own = || {
+        let procfs = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_create(&procfs)?;
+        fsmount(&procfs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+    };
+    match own() {
+        Ok(procfs) => Ok(procfs),
+        Err(_) => Ok(File::open("/proc")?.into()),
+    }
+}
+
+fn allow_all_ports(procfs: &OwnedFd) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(procfs, UNPRIVILEGED, flags, Mode::empty())?;
+    File::from(file).write_all(b"0")
 }
 
 /// Does something inside a namespace, on a thread that ends behind it.
@@ -97,4 +120,28 @@ pub fn unpin(path: &Path) -> io::Result<()> {
 pub fn is_same(one: &OwnedFd, other: &OwnedFd) -> bool {
     let inode = |fd: &OwnedFd| nix::sys::stat::fstat(fd.as_fd()).map(|s| (s.st_dev, s.st_ino)).ok();
     inode(one).is_some_and(|found| Some(found) == inode(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+
+    #[test]
+    fn in_a_namespace_that_is_made_every_port_is_everybodys() {
+        let here = std::fs::read_to_string(PATH).unwrap();
+        let made = match make() {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                eprintln!(
+                    "SKIPPED in_a_namespace_that_is_made_every_port_is_everybodys: needs root"
+                );
+                return;
+            }
+            made => made.unwrap(),
+        };
+        let there = inside(made.as_fd(), || std::fs::read_to_string(PATH)).unwrap();
+        assert_eq!(there, "0\n");
+        assert_eq!(std::fs::read_to_string(PATH).unwrap(), here);
+    }
 }
