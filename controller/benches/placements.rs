@@ -146,6 +146,8 @@ fn running(arn: &TaskArn) -> Result<TaskReport> {
         containers: vec![container],
         stop_code: None,
         stopped_reason: None,
+        pull_started_at_ms: Some(1),
+        pull_stopped_at_ms: Some(1),
         started_at_ms: Some(1),
         stopping_at_ms: None,
         stopped_at_ms: None,

@@ -23,7 +23,11 @@ pub struct TaskReport {
     pub stop_code: Option<StopCode>,
     /// The same for people, at most [`REASON_CHARS_MAX`] characters.
     pub stopped_reason: Option<String>,
-    /// When the task reached RUNNING, in milliseconds since the Unix epoch.
+    /// When the first of its images was looked for, in milliseconds since the Unix epoch.
+    pub pull_started_at_ms: Option<u64>,
+    /// When the last of them was there, or was given up.
+    pub pull_stopped_at_ms: Option<u64>,
+    /// When the task reached RUNNING.
     pub started_at_ms: Option<u64>,
     /// When it began to stop.
     pub stopping_at_ms: Option<u64>,

@@ -78,6 +78,10 @@ equal("tags of definition, call and ECS", sorted(tag["key"] for tag in task["tag
       ["aws:ecs:clusterName", "of", "who"])
 equal("the overrides are shown", task["overrides"]["containerOverrides"][0]["cpu"], 10)
 claim("startedAt is set", "startedAt" in task and "stoppedAt" not in task, task)
+claim("so is when its images were looked for and there",
+      "pullStoppedAt" in task and task["createdAt"] - datetime.timedelta(seconds=1)
+      <= task["pullStartedAt"] <= task["pullStoppedAt"] <= task["startedAt"], task)
+pulled = {t["taskArn"]: (t["pullStartedAt"], t["pullStoppedAt"]) for t in tasks}
 equal("a task of a connected node is CONNECTED", task.get("connectivity"), "CONNECTED")
 claim("and since when is told", task.get("connectivityAt", task["startedAt"]) < task["startedAt"],
       task)
@@ -114,6 +118,8 @@ equal("who stopped it", task["stopCode"], "UserInitiated")
 equal("why", task["stoppedReason"], "enough")
 claim("its container has an exit code", "exitCode" in task["containers"][0], task["containers"])
 claim("stoppedAt is set", "stoppedAt" in task, task)
+equal("the times of its pull stay", (task["pullStartedAt"], task["pullStoppedAt"]),
+      pulled[task["taskArn"]])
 equal("in a stopped container none may be run",
       [agent["lastStatus"] for agent in task["containers"][0]["managedAgents"]], ["STOPPED"])
 equal("a stopped task is no longer listed as wanted RUNNING",

@@ -37,7 +37,7 @@ use crate::node::{Event, Handle, Status, Update};
 use crate::options::HollowOptions;
 use crate::session::link::{LogPlace, LogPlaces};
 use crate::session::{self, Identity, JoinToken, Link, enrol, token};
-use crate::task::record::{Health, Stop, Task};
+use crate::task::record::{Health, Pull, Stop, Task};
 
 /// The first lines of the files of results.
 const TASKS_HEADER: &str = "node,task,assigned_ms,running_ms,stopped_ms,stop_code";
@@ -411,6 +411,7 @@ impl HollowNode {
         held.task.version += 1;
         for (container, spec) in held.task.containers.iter_mut().zip(&held.task.spec.containers) {
             container.runs = 1;
+            container.pull = Some(Pull { began_at_ms: now, ended_at_ms: now });
             container.status = ContainerStatus::Running;
             container.started_at_ms = Some(now);
             // What is imagined is well.

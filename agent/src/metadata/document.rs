@@ -57,6 +57,8 @@ pub fn task(task: &Task, about: &About) -> Value {
     });
     put(&mut all, "ServiceName", about.service.clone().map(Value::from));
     put(&mut all, "Limits", (!limits.is_empty()).then_some(Value::Object(limits)));
+    put(&mut all, "PullStartedAt", time(task.pull_started_at_ms()));
+    put(&mut all, "PullStoppedAt", time(task.pull_stopped_at_ms()));
     put(&mut all, "ExecutionStoppedAt", time(task.stopped_at_ms));
     all
 }
@@ -233,7 +235,7 @@ pub(super) fn rfc3339(ms: u64) -> Option<String> {
 mod tests {
     use super::*;
     use crate::network::plan::Plan;
-    use crate::task::testing;
+    use crate::task::{Pull, testing};
 
     #[test]
     fn a_task_and_its_container_are_told_in_ecss_form() {
@@ -245,8 +247,11 @@ mod tests {
         task.containers[0].runs = 1;
         task.containers[0].status = ContainerStatus::Running;
         task.containers[0].started_at_ms = Some(1_000);
+        task.containers[0].pull = Some(Pull { began_at_ms: 250, ended_at_ms: 750 });
         let shown = super::task(&task, &About::default());
         assert_eq!(shown["Cluster"], "default");
+        assert_eq!(shown["PullStartedAt"], "1970-01-01T00:00:00.25Z");
+        assert_eq!(shown["PullStoppedAt"], "1970-01-01T00:00:00.75Z");
         assert_eq!(shown["Limits"], json!({ "CPU": 0.5 }));
         let container = &shown["Containers"][0];
         assert_eq!(container["KnownStatus"], "RUNNING");

@@ -11,7 +11,7 @@ use super::execed;
 use super::health::{self, Checks, Outcome};
 use super::init::{Found, Init};
 use super::reconcile::{Action, CleanUp, Decision, End, Seen, Stage, reconcile};
-use super::record::{Stop, Task};
+use super::record::{Pull, Stop, Task};
 use super::upgrade::Supervisor;
 use super::watch::{self, Commands, Run, Watched};
 use super::workshop::{Prepared, Workshop};
@@ -61,7 +61,8 @@ pub struct Context {
 #[derive(Debug)]
 enum Event {
     Stop(Stop),
-    Pulled(usize, Result<Box<Image>, String>),
+    /// When the image was there, or given up, in Unix milliseconds; and the image.
+    Pulled(usize, u64, Result<Box<Image>, String>),
     Prepared(usize, Result<Prepared, String>),
     Watched(usize, Watched),
     /// Its supervisor died, its processes were ended, and how its init ended, where that is known.
@@ -114,6 +115,18 @@ impl Drop for EndsWithUs {
     }
 }
 
+/// An image that is being looked for.
+struct PullUnderWay {
+    began_at_ms: u64,
+    handle: AbortHandle,
+}
+
+impl PullUnderWay {
+    fn ended(&self, at_ms: u64) -> Pull {
+        Pull { began_at_ms: self.began_at_ms, ended_at_ms: at_ms }
+    }
+}
+
 struct Actor {
     context: Context,
     task: Task,
@@ -122,7 +135,7 @@ struct Actor {
     seen: Vec<Seen>,
     /// What is needed between pulling and preparing; holding it keeps its layers.
     images: Vec<Option<Box<Image>>>,
-    pulls: Vec<Option<AbortHandle>>,
+    pulls: Vec<Option<PullUnderWay>>,
     commands: Vec<Option<Commands>>,
     clean_up: CleanUp,
     /// What deadlines go by.
@@ -141,7 +154,7 @@ impl Actor {
             unwritten: false,
             seen: vec![Seen::nothing(); count],
             images: vec![None; count],
-            pulls: vec![None; count],
+            pulls: (0..count).map(|_| None).collect(),
             commands: vec![None; count],
             clean_up: CleanUp::NotBegun,
             clock: Steady::start(),
@@ -366,7 +379,8 @@ impl Actor {
             }
             Action::Skip(at) => {
                 if let Some(pull) = self.pulls[at].take() {
-                    pull.abort();
+                    pull.handle.abort();
+                    self.seen[at].pull = Some(pull.ended(self.clock.now_ms()));
                 }
                 self.seen[at].stage = Stage::Ended(End::Skipped);
             }
@@ -407,7 +421,7 @@ impl Actor {
                     self.unwritten = true;
                 }
             }
-            Event::Pulled(at, pulled) => self.see_pulled(at, pulled),
+            Event::Pulled(at, at_ms, pulled) => self.see_pulled(at, at_ms, pulled),
             Event::Prepared(at, Ok(prepared)) => {
                 failpoint::hit("prepared");
                 self.seen[at].image_digest = Some(prepared.image_digest);
@@ -442,12 +456,13 @@ impl Actor {
         }
     }
 
-    fn see_pulled(&mut self, at: usize, pulled: Result<Box<Image>, String>) {
-        self.pulls[at] = None;
+    fn see_pulled(&mut self, at: usize, at_ms: u64, pulled: Result<Box<Image>, String>) {
+        let pull = self.pulls[at].take();
         // What was skipped in the meantime is over.
         if self.seen[at].stage != Stage::Pulling {
             return;
         }
+        self.seen[at].pull = pull.map(|pull| pull.ended(at_ms));
         self.seen[at].stage = match pulled {
             Ok(image) => {
                 self.images[at] = Some(image);
@@ -522,17 +537,19 @@ impl Actor {
         let container = &self.task.spec.containers[at];
         let (reference, name) = (container.image.clone(), container.name.clone());
         let secrets_of = self.task.spec.awaits_secrets.then(|| self.arn().clone());
+        let (clock, began_at_ms) = (self.clock, self.clock.now_ms());
         let pull = tokio::spawn(async move {
             let mut pulled = context.workshop.obtain(&reference).await;
+            let at_ms = clock.now_ms();
             // Awaited here, because a stop lets go of a pull.
             if let (Ok(_), Some(arn)) = (&pulled, secrets_of)
                 && let Err(reason) = context.secrets.of(&arn, &name).await
             {
                 pulled = Err(reason);
             }
-            let _ = events.send(Event::Pulled(at, pulled.map(Box::new))).await;
+            let _ = events.send(Event::Pulled(at, at_ms, pulled.map(Box::new))).await;
         });
-        self.pulls[at] = Some(pull.abort_handle());
+        self.pulls[at] = Some(PullUnderWay { began_at_ms, handle: pull.abort_handle() });
     }
 
     fn prepare(&mut self, at: usize) {
@@ -772,6 +789,7 @@ fn is_news(before: &Task, after: &Task) -> bool {
             // The first run shows when it begins; a restart is counted.
             container.runs = container.runs.saturating_sub(1);
             container.image_digest = None;
+            container.pull = None;
         }
         task
     };

@@ -31,4 +31,4 @@ mod watch;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use record::{Container, Health, Stop, Task};
+pub use record::{Container, Health, Pull, Stop, Task};

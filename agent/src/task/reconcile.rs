@@ -17,7 +17,7 @@ use loadline_model::{ContainerStatus, StopCode, TaskStatus};
 
 use super::gate::{Gate, gate, has_dependents};
 use super::health::{self, Checks};
-use super::record::{Stop, Task};
+use super::record::{Pull, Stop, Task};
 use crate::supervise::Exit;
 
 /// Default of `stopTimeout` (ECS), in seconds.
@@ -90,6 +90,8 @@ pub struct Seen {
     pub stage: Stage,
     /// The digest of its image, once known.
     pub image_digest: Option<String>,
+    /// When that was looked for, once it is over.
+    pub pull: Option<Pull>,
     /// Its image's stop signal; SIGTERM where it names none.
     pub stop_signal: i32,
     /// When the stop signal was sent.
@@ -115,6 +117,7 @@ impl Seen {
         Self {
             stage: Stage::Waiting,
             image_digest: None,
+            pull: None,
             stop_signal: SIGTERM,
             term_at_ms: None,
             kill_at_ms: None,
@@ -221,6 +224,10 @@ fn fold_containers(task: &mut Task, seen: &[Seen]) {
         }
         if seen.image_digest.is_some() {
             container.image_digest.clone_from(&seen.image_digest);
+        }
+        // Noted with the run that it was for, or with the end: alone it is not worth a write.
+        if seen.pull.is_some() && !matches!(seen.stage, Stage::Pulled | Stage::Preparing) {
+            container.pull = seen.pull;
         }
         match &seen.stage {
             Stage::Running { started_at_ms, oom_kills } => {

@@ -37,9 +37,13 @@ fn exited(exit_code: i32, oom_kills: u64) -> Stage {
     Stage::Ended(End::Exit(exit))
 }
 
-fn stopping(task: &mut Task) {
+fn stop() -> Stop {
     let (code, reason) = (StopCode::UserInitiated, "test".into());
-    task.stop = Some(Stop { code, reason, at_ms: 10, given_up: false });
+    Stop { code, reason, at_ms: 10, given_up: false }
+}
+
+fn stopping(task: &mut Task) {
+    task.stop = Some(stop());
 }
 
 fn check(containers: &[(&str, Stage)], actions: &[Action], status: TaskStatus) -> Decision {
@@ -65,6 +69,35 @@ fn a_task_is_led_to_running_one_step_at_a_time() {
     let next = check(&[("a", running())], &[], TaskStatus::Running);
     assert_eq!((next.task.started_at_ms, next.task.version), (Some(100), 2));
     check(&[("a", running()), ("b", Starting)], &[], TaskStatus::Pending);
+}
+
+#[test]
+fn the_pulls_of_a_task_are_told_from_the_first_ones_begin_to_the_last_ones_end() {
+    let told = |task: &Task| {
+        let report = task.report();
+        (report.pull_started_at_ms, report.pull_stopped_at_ms)
+    };
+    let (task, mut seen) = world(&[("a", Stage::Pulled), ("b", Stage::Pulling)]);
+    seen[0].pull = Some(Pull { began_at_ms: 20, ended_at_ms: 30 });
+    let next = reconcile(&task, &seen, CleanUp::NotBegun, 100);
+    assert_eq!(next.task, task, "a pull alone is not worth a write");
+    seen[0].stage = Stage::Prepared;
+    let next = reconcile(&task, &seen, CleanUp::NotBegun, 100);
+    assert_eq!(told(&next.task), (Some(20), None), "one is still under way");
+    let stopping = Task { stop: Some(stop()), ..next.task.clone() };
+    seen[1].stage = Stage::Prepared;
+    seen[1].pull = Some(Pull { began_at_ms: 10, ended_at_ms: 40 });
+    let next = reconcile(&next.task, &seen, CleanUp::NotBegun, 100);
+    assert_eq!(told(&next.task), (Some(10), Some(40)));
+    // An agent that is started again has seen nothing of it.
+    let (_, anew) = world(&[("a", running()), ("b", running())]);
+    let next = reconcile(&next.task, &anew, CleanUp::NotBegun, 200);
+    assert_eq!(told(&next.task), (Some(10), Some(40)));
+
+    let skipped = Stage::Ended(End::Skipped);
+    let (_, seen) = world(&[("a", exited(0, 0)), ("b", skipped)]);
+    let next = reconcile(&stopping, &seen, CleanUp::NotBegun, 300);
+    assert_eq!(told(&next.task), (Some(20), Some(30)), "what is never pulled is not waited for");
 }
 
 #[test]

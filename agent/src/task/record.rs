@@ -23,6 +23,15 @@ pub struct Stop {
     pub given_up: bool,
 }
 
+/// When a container's image was looked for, and pulled where it had to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pull {
+    /// When that began, in Unix milliseconds.
+    pub began_at_ms: u64,
+    /// When it was there, or was given up.
+    pub ended_at_ms: u64,
+}
+
 /// A container of a task, as the ledger knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
@@ -32,6 +41,9 @@ pub struct Container {
     pub status: ContainerStatus,
     /// The digest of its image, once known.
     pub image_digest: Option<String>,
+    /// When that was looked for, once it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull: Option<Pull>,
     /// How its last run ended, where that is known.
     pub exit_code: Option<i32>,
     /// What went wrong, if something did.
@@ -96,6 +108,7 @@ impl Task {
             runs: 0,
             status: ContainerStatus::Pending,
             image_digest: None,
+            pull: None,
             exit_code: None,
             reason: None,
             started_at_ms: None,
@@ -179,10 +192,31 @@ impl Task {
                 .collect(),
             stop_code: self.stop.as_ref().map(|stop| stop.code),
             stopped_reason: self.stop.as_ref().map(|stop| stop.reason.clone()),
+            pull_started_at_ms: self.pull_started_at_ms(),
+            pull_stopped_at_ms: self.pull_stopped_at_ms(),
             started_at_ms: self.started_at_ms,
             stopping_at_ms: self.stop.as_ref().map(|stop| stop.at_ms),
             stopped_at_ms: self.stopped_at_ms,
         }
+    }
+
+    /// When the first of its images was looked for.
+    #[must_use]
+    pub fn pull_started_at_ms(&self) -> Option<u64> {
+        self.pulls().map(|pull| pull.began_at_ms).min()
+    }
+
+    /// When the last of them was there or given up; `None` while one is still to come.
+    #[must_use]
+    pub fn pull_stopped_at_ms(&self) -> Option<u64> {
+        let settled =
+            |one: &Container| one.pull.is_some() || one.status == ContainerStatus::Stopped;
+        let all_settled = self.containers.iter().all(settled);
+        self.pulls().map(|pull| pull.ended_at_ms).max().filter(|_| all_settled)
+    }
+
+    fn pulls(&self) -> impl Iterator<Item = Pull> {
+        self.containers.iter().filter_map(|container| container.pull)
     }
 
     /// How a container meets the network.

@@ -30,6 +30,8 @@ async fn a_task_runs_and_its_output_and_exit_code_are_reported() {
     assert_eq!((container.exit_code, container.status), (Some(0), ContainerStatus::Stopped));
     assert_eq!(report.stop_code, Some(StopCode::EssentialContainerExited));
     assert!(container.image_digest.as_ref().unwrap().starts_with("sha256:"));
+    let (began, ended) = (report.pull_started_at_ms.unwrap(), report.pull_stopped_at_ms.unwrap());
+    assert!(began <= ended && ended <= container.started_at_ms.unwrap(), "{report:#?}");
     assert_eq!(text(&world.fake.logs(&arn, "main").await), "hello world\n");
     world.assert_clean();
 }

@@ -82,6 +82,8 @@ fn step(
     // A task that was given up is STOPPED already: the node's word only ends the holding.
     let given_up = task.last_status == TaskStatus::Stopped;
     next.last_status = task.last_status.advance(report.status).unwrap_or(task.last_status);
+    next.pull_started_at_ms = report.pull_started_at_ms.or(task.pull_started_at_ms);
+    next.pull_stopped_at_ms = report.pull_stopped_at_ms.or(task.pull_stopped_at_ms);
     if TaskStatus::Running.rank() <= report.status.rank() {
         next.started_at_ms = task
             .started_at_ms

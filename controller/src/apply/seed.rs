@@ -134,6 +134,8 @@ impl Seed<'_> {
             stop_code: None,
             stopped_reason: None,
             created_at_ms: self.now_ms,
+            pull_started_at_ms: None,
+            pull_stopped_at_ms: None,
             started_at_ms: None,
             stopping_at_ms: None,
             protected_until_ms: None,

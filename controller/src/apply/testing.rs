@@ -113,6 +113,8 @@ pub(crate) fn report(task: &TaskArn, version: u64, status: TaskStatus) -> TaskRe
         }],
         stop_code: None,
         stopped_reason: None,
+        pull_started_at_ms: None,
+        pull_stopped_at_ms: None,
         started_at_ms: None,
         stopping_at_ms: None,
         stopped_at_ms: None,

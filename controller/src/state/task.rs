@@ -65,6 +65,12 @@ pub struct Task {
     pub stopped_reason: Option<Text>,
     /// When it was placed, Unix milliseconds, as all times here.
     pub created_at_ms: u64,
+    /// When its node looked for the first of its images, by the node's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_started_at_ms: Option<u64>,
+    /// When the last of them was there or given up, by the same clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_stopped_at_ms: Option<u64>,
     /// When it reached RUNNING.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at_ms: Option<u64>,

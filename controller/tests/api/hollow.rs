@@ -130,6 +130,8 @@ fn report(assignment: &Assignment, version: u64) -> TaskReport {
             StopCode::TaskFailedToStart
         }),
         stopped_reason: assignment.stop_reason.clone(),
+        pull_started_at_ms: (!stopped).then_some(now_ms),
+        pull_stopped_at_ms: (!stopped).then_some(now_ms),
         started_at_ms: (!bad).then_some(now_ms),
         stopping_at_ms: stopped.then_some(now_ms),
         stopped_at_ms: stopped.then_some(now_ms),

@@ -39,6 +39,8 @@ impl TryFrom<v1::TaskReport> for TaskReport {
             containers,
             stop_code: wire.stop_code.map(stop_code_from_wire).transpose()?,
             stopped_reason: wire.stopped_reason,
+            pull_started_at_ms: wire.pull_started_at_ms,
+            pull_stopped_at_ms: wire.pull_stopped_at_ms,
             started_at_ms: wire.started_at_ms,
             stopping_at_ms: wire.stopping_at_ms,
             stopped_at_ms: wire.stopped_at_ms,
@@ -58,6 +60,8 @@ impl From<TaskReport> for v1::TaskReport {
             started_at_ms: report.started_at_ms,
             stopping_at_ms: report.stopping_at_ms,
             stopped_at_ms: report.stopped_at_ms,
+            pull_started_at_ms: report.pull_started_at_ms,
+            pull_stopped_at_ms: report.pull_stopped_at_ms,
         }
     }
 }

@@ -280,6 +280,7 @@ prop_compose! {
         stop_code in maybe(prop::sample::select(StopCode::ALL.to_vec())),
         stopped_reason in maybe(".{0,1024}"),
         times in (maybe(any::<u64>()), maybe(any::<u64>()), maybe(any::<u64>())),
+        pull in (maybe(any::<u64>()), maybe(any::<u64>())),
     ) -> TaskReport {
         for (i, container) in containers.iter_mut().enumerate() {
             container.name = ContainerName::parse(&format!("c{i}")).unwrap();
@@ -291,6 +292,8 @@ prop_compose! {
             containers,
             stop_code,
             stopped_reason,
+            pull_started_at_ms: pull.0,
+            pull_stopped_at_ms: pull.1,
             started_at_ms: times.0,
             stopping_at_ms: times.1,
             stopped_at_ms: times.2,

@@ -178,6 +178,22 @@ fn a_task_goes_forward_by_newer_reports_only() {
 }
 
 #[test]
+fn the_times_of_the_pull_are_the_nodes_and_stay_where_a_report_leaves_them_out() {
+    let mut world = world();
+    let arn = world.run(run("web", 1)).tasks[0].arn.clone();
+    let mut says = |report: TaskReport| {
+        world.must(TaskReports { node: node_arn("n1"), reports: vec![report] });
+        let seen = world.task(&arn);
+        (seen.pull_started_at_ms, seen.pull_stopped_at_ms)
+    };
+    let pulling = report(&arn, 1, TaskStatus::Pending);
+    assert_eq!(says(TaskReport { pull_started_at_ms: Some(7), ..pulling }), (Some(7), None));
+    let pulled = report(&arn, 2, TaskStatus::Running);
+    assert_eq!(says(TaskReport { pull_stopped_at_ms: Some(9), ..pulled }), (Some(7), Some(9)));
+    assert_eq!(says(report(&arn, 3, TaskStatus::Stopped)), (Some(7), Some(9)));
+}
+
+#[test]
 fn a_task_that_never_started_says_so_in_its_agents_words_or_in_ecs_s() {
     let mut world = world();
     let ran = world.run(run("web", 2));

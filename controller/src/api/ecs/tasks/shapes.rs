@@ -213,7 +213,8 @@ shape! {
 }
 
 shape! {
-    /// A task as it is shown. Times are by the controller's clock, but for `executionStoppedAt`.
+    /// A task as it is shown. Times are by the controller's clock, but for `executionStoppedAt`
+    /// and those of the pull.
     Task = "Task" {
         /// None yet.
         attachments: "attachments" => Vec<Attachment>,
@@ -253,6 +254,10 @@ shape! {
         memory: "memory" => String,
         /// What RunTask laid over its definition.
         overrides: "overrides" => TaskOverride,
+        /// When its node looked for the first of its images.
+        pull_started_at: "pullStartedAt" => Option<EpochSeconds>,
+        /// When the last of them was there or given up.
+        pull_stopped_at: "pullStoppedAt" => Option<EpochSeconds>,
         /// When it reached RUNNING.
         started_at: "startedAt" => Option<EpochSeconds>,
         /// RunTask's text.

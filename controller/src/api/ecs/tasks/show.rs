@@ -47,6 +47,8 @@ pub(super) fn task(view: &View, task: &Task, tags: Tags) -> Shown {
         launch_type: "EC2".into(),
         memory: task.reserved.memory_mib.to_string(),
         overrides: overrides(task),
+        pull_started_at: time(task.pull_started_at_ms),
+        pull_stopped_at: time(task.pull_stopped_at_ms),
         started_at: time(task.started_at_ms),
         started_by: task.started_by.clone().map(String::from),
         stop_code: task.stop_code.map(|code| code.as_str().into()),
