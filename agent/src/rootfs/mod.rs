@@ -33,6 +33,7 @@ pub const MOUNTS_STACKED_MAX: usize = 64;
 
 const LAYERS_FILE: &str = "layers.json";
 const LAYERS_FILE_BYTES_MAX: u64 = 64 * 1024;
+const VOLATILE_MARK: &str = "work/work/incompat/volatile";
 const OPAQUE: &str = "trusted.overlay.opaque";
 
 /// Why a root filesystem could not be made or taken away.
@@ -104,6 +105,10 @@ pub fn mount_point(container_dir: &Path) -> PathBuf {
 /// Mounts the layers of `image`, writable, below `container_dir`, which is made where it is
 /// missing. Returns the mount point.
 ///
+/// Where the kernel can (Linux 5.10), it is `volatile`: no container outlives a loss of power, so
+/// what it writes beside its volumes need not be on the disk. Else overlayfs has the whole
+/// filesystem below written out when the last one lets go of the mount, whoever wrote there.
+///
 /// # Errors
 /// [`RootfsError`]; nothing is mounted then.
 pub fn mount(container_dir: &Path, image: &Image) -> Result<PathBuf, RootfsError> {
@@ -125,14 +130,21 @@ pub fn mount(container_dir: &Path, image: &Image) -> Result<PathBuf, RootfsError
         .map_err(failed("write", &container_dir.join(LAYERS_FILE)))?;
     let layers = open_layers(&image.layer_dirs, container_dir, dir.as_fd())?;
     let upper = make_dir(dir.as_fd(), "upper", container_dir)?;
-    let work = make_dir(dir.as_fd(), "work", container_dir)?;
     dress_as(&upper, &layers[0], container_dir)?;
     make_dir(dir.as_fd(), "rootfs", container_dir)?;
-    let options = options(&layers, &upper, &work);
-    let options = std::ffi::CString::new(options).map_err(io::Error::from);
-    let options = options.map_err(failed("name the layers of", &target))?;
-    let flags = MountFlags::empty();
-    let errno = match rustix::mount::mount("overlay", &target, "overlay", flags, Some(&*options)) {
+    let mut mounted = Err(Errno::INVAL);
+    for volatile in [true, false] {
+        let work = make_work(dir.as_fd(), container_dir)?;
+        let options = options(&layers, &upper, &work, volatile);
+        let options = std::ffi::CString::new(options).map_err(io::Error::from);
+        let options = options.map_err(failed("name the layers of", &target))?;
+        let flags = MountFlags::empty();
+        mounted = rustix::mount::mount("overlay", &target, "overlay", flags, Some(&*options));
+        if mounted.is_ok() {
+            break;
+        }
+    }
+    let errno = match mounted {
         Ok(()) => {
             implied::dress(&target, image, &layers).inspect_err(|_| {
                 // The first error is the one to report.
@@ -146,6 +158,13 @@ pub fn mount(container_dir: &Path, image: &Image) -> Result<PathBuf, RootfsError
         Some(kind) => Err(RootfsError::Unsuitable { path: container_dir.to_owned(), kind }),
         None => Err(kernel("mount the layers at", &target)(errno)),
     }
+}
+
+/// Whether what is mounted there waits for the disk neither at an fsync nor at its end: overlayfs
+/// leaves a mark of that.
+#[must_use]
+pub fn is_volatile(container_dir: &Path) -> bool {
+    container_dir.join(VOLATILE_MARK).exists()
 }
 
 /// The layers that the container in `container_dir` is, or is about to be, mounted from. None
@@ -311,15 +330,24 @@ fn dress_as(upper: &OwnedFd, top: &OwnedFd, container_dir: &Path) -> Result<(), 
     dress().map_err(kernel(step, container_dir))
 }
 
-fn options(layers: &[OwnedFd], upper: &OwnedFd, work: &OwnedFd) -> String {
+fn options(layers: &[OwnedFd], upper: &OwnedFd, work: &OwnedFd, volatile: bool) -> String {
     let by_fd = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
     let lower: Vec<String> = layers.iter().map(by_fd).collect();
     format!(
-        "lowerdir={},upperdir={},workdir={},redirect_dir=nofollow,metacopy=off,index=off",
+        "lowerdir={},upperdir={},workdir={},redirect_dir=nofollow,metacopy=off,index=off{}",
         lower.join(":"),
         by_fd(upper),
-        by_fd(work)
+        by_fd(work),
+        if volatile { ",volatile" } else { "" }
     )
+}
+
+/// Makes overlayfs's own folder anew: it does not mount again what was mounted `volatile` before.
+fn make_work(dir: BorrowedFd<'_>, container_dir: &Path) -> Result<OwnedFd, RootfsError> {
+    const NAME: &str = "work";
+    let removed = rooted::remove_tree(dir, NAME.as_bytes());
+    removed.map_err(failed("remove", &container_dir.join(NAME)))?;
+    make_dir(dir, NAME, container_dir)
 }
 
 fn make_dir(parent: BorrowedFd<'_>, name: &str, path: &Path) -> Result<OwnedFd, RootfsError> {

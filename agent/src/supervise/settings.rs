@@ -31,6 +31,10 @@ pub struct Settings {
     /// Whether its standard input stays open; otherwise it is /dev/null.
     #[serde(default)]
     pub stdin_open: bool,
+    /// Whether the host's mount of the root filesystem goes when the container runs: nobody begins
+    /// another run in it.
+    #[serde(default)]
+    pub only_run: bool,
     /// How an OOM kill is noticed; `None` where the memory controller is missing.
     pub oom: Option<OomSettings>,
 }

@@ -28,6 +28,7 @@ use super::{Error, step};
 use crate::clock::{boot_ms, now_ms};
 use crate::failpoint;
 use crate::logs::record::Stream;
+use crate::rootfs;
 use crate::supervise::settings::DriverSettings;
 use crate::supervise::version::Holder;
 use crate::supervise::{Command, Exit, FailedStep, Settings, State, UPGRADE_FILE};
@@ -437,7 +438,21 @@ impl Engine {
         if self.init_end.is_none() {
             self.change(State::Running { pid, started_at_ms, oom_kills: self.oom_kills });
             failpoint::hit("running-written");
+            if self.settings.only_run {
+                self.let_go_of_rootfs();
+            }
         }
+    }
+
+    /// The container has its root filesystem in a mount namespace of its own. The host's mount of
+    /// it would be copied, and thrown away again, by every container that begins from now on. Its
+    /// last process is the last to hold it then, so only where that does not wait for the disk.
+    fn let_go_of_rootfs(&self) {
+        if !rootfs::is_volatile(&self.settings.bundle) {
+            return;
+        }
+        // What stays is removed with the bundle, which tells why that fails.
+        let _ = rootfs::unmount(&self.settings.bundle);
     }
 
     fn fail_call(&mut self, step: FailedStep, error: &io::Error) {

@@ -281,6 +281,7 @@ impl Workshop {
             log,
             terminal: container.pseudo_terminal,
             stdin_open: container.interactive,
+            only_run: !container.restart_policy.as_ref().is_some_and(|policy| policy.enabled),
             oom: self.groups.oom(&task.spec.arn, container.name.as_str()),
         };
         settings.format_version = settings.format_needed();

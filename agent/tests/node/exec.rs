@@ -319,3 +319,21 @@ async fn output_that_nobody_reads_holds_the_program_up_and_nothing_else() {
     world.fake.stop(&arn);
     world.assert_clean();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_container_has_its_root_filesystem_and_the_host_no_mount_of_it() {
+    if !can_run("a_running_container_has_its_root_filesystem_and_the_host_no_mount_of_it") {
+        return;
+    }
+    let world = World::start("let-go").await;
+    let arn = world.running("t1").await;
+    world.until("the host lets go of the root filesystem", |world| {
+        let points = loadline_agent::rootfs::mounts_below(&world.dir).unwrap();
+        (!points.iter().any(|point| point.ends_with("rootfs"))).then_some(())
+    });
+    let id = world.exec(&arn, None, &["write", "/new", "kept", "--", "cat", "/new"]).await;
+    assert_eq!(world.ended(&id).await.exit_code, Some(0));
+    assert!(world.stdout(&id).contains("kept"), "{}", world.stdout(&id));
+    world.fake.stop(&arn);
+    world.assert_clean();
+}
