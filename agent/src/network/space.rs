@@ -31,8 +31,8 @@ pub fn make() -> io::Result<OwnedFd> {
 }
 
 /// A procfs of the calling thread's own, or the host's where it can't be had (before Linux 5.2, or
-/// in a user namespace). In /proc/sys the kernel keeps an entry of one name for every namespace that
-/// was looked into, and goes through all of them at each look; this one is new and has none.
+/// in a user namespace). In /proc/sys the kernel keeps an entry of one name for every namespace
+/// that was looked into, and goes through all of them at each look; this one is new and has none.
 fn open_procfs() -> io::Result<OwnedFd> {
     let own = || {
         let procfs = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
