@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use loadline_model::network::WITHOUT_NETWORKS;
@@ -13,6 +13,7 @@ use loadline_model::{ContainerName, ContainerStatus, Resources, Right, TaskArn};
 use loadline_proto::convert::Attribute;
 use loadline_proto::v1;
 use loadline_runtime::sys::malloc;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use rand::Rng as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -46,6 +47,10 @@ use crate::{api, bundle};
 /// Open files that the agent asks for: a socket for each container, and then some.
 const OPEN_FILES_WANTED: u64 = 65_536;
 
+/// How long a folder may be locked before another agent is taken to use it.
+const LOCKED_TIME_MAX: Duration = Duration::from_secs(3);
+const LOCKED_LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// Stopped tasks that wait to be told to the node.
 const STOPPED_MAX: usize = 256;
 
@@ -78,7 +83,7 @@ pub async fn run(options: RunOptions) -> anyhow::Result<()> {
     raise_open_files();
     make_dir(&options.state_dir)?;
     close_to_others(&options.state_dir)?;
-    let lock = lock(&options.state_dir)?;
+    let lock = lock(&options.state_dir).await?;
     let agent = set_up(options, token, lock).await?;
     tokio::spawn(give_back_memory());
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
@@ -294,22 +299,35 @@ fn close_to_others(state_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn lock(state_dir: &Path) -> anyhow::Result<Lock> {
+/// A child that an agent was about to start when it was killed holds all that it had open until it
+/// executes its program: what is locked is looked at for a while.
+async fn lock(state_dir: &Path) -> anyhow::Result<Lock> {
     let path = state_dir.join("lock");
-    let file = std::fs::OpenOptions::new()
+    let mut file = std::fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
         .open(&path)
         .with_context(|| format!("open {}", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
-        anyhow::Error::new(io::Error::from(errno)).context(format!(
-            "lock {}: another agent uses this state folder; give each its own --state-dir and \
-             --cgroup-parent",
-            path.display()
-        ))
-    })
+    let until = Instant::now() + LOCKED_TIME_MAX;
+    loop {
+        let errno = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((unlocked, errno)) => {
+                file = unlocked;
+                errno
+            }
+        };
+        if errno != Errno::EWOULDBLOCK || until <= Instant::now() {
+            return Err(anyhow::Error::new(io::Error::from(errno)).context(format!(
+                "lock {}: another agent uses this state folder; give each its own --state-dir and \
+                 --cgroup-parent",
+                path.display()
+            )));
+        }
+        tokio::time::sleep(LOCKED_LOOK_EVERY).await;
+    }
 }
 
 /// The default soft limit of 1024 is below what a full node needs; the hard one is the host's say.

@@ -85,3 +85,18 @@ async fn a_second_agent_on_the_same_folder_is_refused() {
     });
     registration.await;
 }
+
+/// A child that was about to be started holds its lock for a moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_an_agent_which_was_killed_still_holds_is_waited_for() {
+    let mut world = World::without_agent("held").await;
+    std::fs::create_dir(&world.dir).unwrap();
+    let lock = std::fs::File::create(world.dir.join("lock")).unwrap();
+    lock.try_lock().unwrap();
+    let letting_go = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        lock.unlock().unwrap();
+    });
+    world.start_agent(&[], &[]);
+    letting_go.join().unwrap();
+}
