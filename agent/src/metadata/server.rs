@@ -538,7 +538,7 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(!taking.is_finished());
         drop(other);
-        let taken = tokio::time::timeout(Duration::from_secs(5), taking).await.unwrap().unwrap();
+        let taken = tokio::time::timeout(Duration::from_secs(60), taking).await.unwrap().unwrap();
         assert_eq!(taken.local_addr().unwrap().port(), port);
     }
 }

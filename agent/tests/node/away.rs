@@ -6,6 +6,7 @@ use std::path::Path;
 use loadline_model::{Assignment, DesiredStatus, TaskReport, TaskSpec, TaskStatus};
 use loadline_proto::v1;
 use loadline_proto::v1::controller_message::Kind;
+use nix::sys::signal::Signal;
 
 use super::world::{World, can_run};
 
@@ -30,7 +31,7 @@ async fn a_task_that_ends_while_the_controller_is_away_is_reported_later() {
     while world.fake.read_logs(&arn, "main", String::new(), 1_000).await.events.is_empty() {}
     world.fake.go_away().await;
     let pid = nix::unistd::Pid::from_raw(world.container_pids()[0]);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
     world.assert_clean();
     // The agent may die too before the controller is back.
     world.kill_agent();
@@ -165,7 +166,7 @@ async fn a_task_that_was_stopping_before_a_restart_keeps_no_other_waiting() {
     }
     let mut world = World::start("stopping").await;
     let mut old = world.task("old", &["ignore", "TERM"]);
-    old.containers[0].stop_timeout_s = Some(15);
+    old.containers[0].stop_timeout_s = Some(120);
     let (old_arn, new) = (old.arn.as_str().to_owned(), world.task("new", &["true"]));
     let new_arn = new.arn.as_str().to_owned();
     world.fake.assign(old.clone());
@@ -177,6 +178,7 @@ async fn a_task_that_was_stopping_before_a_restart_keeps_no_other_waiting() {
     let report = world.fake.wait(&new_arn, is_stopped).await;
     assert_eq!(report.containers[0].exit_code, Some(0), "{report:#?}");
     assert_eq!(world.fake.report(&old_arn).unwrap().status, TaskStatus::Stopping);
+    signal(&world, "old", Signal::SIGKILL);
     world.fake.wait(&old_arn, is_stopped).await;
     world.assert_clean();
 }
@@ -188,7 +190,7 @@ async fn nothing_new_begins_beside_what_was_replaced_also_over_the_agents_death(
     }
     let mut world = World::start("beside").await;
     let mut old = world.task("old", &["ignore", "TERM"]);
-    old.containers[0].stop_timeout_s = Some(10);
+    old.containers[0].stop_timeout_s = Some(20);
     // A service may have gone on with another definition meanwhile.
     let other = TaskSpec { family: "other".into(), ..world.task("other", &["true"]) };
     let replacement = world.task("replacement", &["true"]);
@@ -231,7 +233,7 @@ async fn what_does_not_fit_beside_a_stopping_task_waits_and_the_rest_begins() {
     let registered = world.fake.until("a node", |fake| fake.state().registered.first().cloned());
     let cpu_units = registered.await.resources.unwrap().cpu_units;
     let mut old = world.task("old", &["ignore", "TERM"]);
-    old.containers[0].stop_timeout_s = Some(10);
+    old.containers[0].stop_timeout_s = Some(120);
     old.cpu_units = Some(cpu_units - 20);
     let mut large = world.task("large", &["true"]);
     large.cpu_units = Some(cpu_units - 20);
@@ -252,6 +254,7 @@ async fn what_does_not_fit_beside_a_stopping_task_waits_and_the_rest_begins() {
         report.containers[0].reason.as_ref().is_some_and(|said| said.starts_with(why))
     };
     world.fake.wait(&large_arn, is_told).await;
+    signal(&world, "old", Signal::SIGKILL);
     let report = world.fake.wait(&large_arn, is_stopped).await;
     assert_eq!(report.containers[0].exit_code, Some(0), "{report:#?}");
     assert!(is_stopped(&world.fake.report(&old_arn).unwrap()));
@@ -294,7 +297,7 @@ async fn a_full_disk_refuses_new_tasks_in_words_and_loses_nothing() {
     assert!(reason.contains("is full: free some space there"), "{reason}");
     // The exit code of what runs is not lost: it is told once there is room.
     let pid = nix::unistd::Pid::from_raw(world.container_pids()[0]);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
     world.until("its end", |world| world.container_pids().is_empty().then_some(()));
     std::fs::remove_file(&filler).unwrap();
     let report = world.fake.wait(&running_arn, is_stopped).await;
@@ -317,9 +320,9 @@ fn pid_of(world: &World, id: &str) -> Option<nix::unistd::Pid> {
     world.container_pids().into_iter().find(is_its).map(nix::unistd::Pid::from_raw)
 }
 
-fn terminate(world: &World, id: &str) {
+fn signal(world: &World, id: &str, signal: Signal) {
     let pid = world.until("its process", |world| pid_of(world, id));
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    nix::sys::signal::kill(pid, signal).unwrap();
 }
 
 /// Sets the clock of the node ahead, and starts an agent there in place of the one that is killed.
@@ -367,7 +370,7 @@ async fn days_without_a_controller_lose_no_end_and_grow_no_ledger() {
     for day in 1..=3 {
         next_day(&mut world, &offset, day);
         let ends = format!("ends-{day}");
-        terminate(&world, &ends);
+        signal(&world, &ends, Signal::SIGTERM);
         world.until("its end", |world| pid_of(world, &ends).is_none().then_some(()));
     }
     // The last end is on the disk of its supervisor, whatever becomes of the agent.
