@@ -469,12 +469,12 @@ fn a_delete_of_what_a_killed_create_left_spares_the_cgroup_of_others() {
     assert_eq!(world.status(), "running");
     // Its own, which had a record.
     delete("other", 0, true, true);
-    assert_eq!(world.status(), "stopped");
+    world.await_status("stopped");
     assert_eq!(world.runtime(&["delete", &world.id]).code, 0);
     // And its own, which may be a hook.
     assert_eq!(world.with_bundle("run", &["--detach"]).code, 0);
     delete("other", 0, false, false);
-    assert_eq!(world.status(), "stopped");
+    world.await_status("stopped");
     assert_eq!(world.runtime(&["delete", &world.id]).code, 0);
     world.assert_nothing_is_left();
 }

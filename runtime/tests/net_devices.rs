@@ -67,7 +67,10 @@ fn a_step_that_fails_gives_the_interface_back() {
     let plan = world.with_bundle("run", &["--dry-run"]).out;
     let last = plan.lines().rfind(|line| !line.is_empty()).unwrap().trim();
     let (number, _) = last.split_once(' ').unwrap();
-    let Some(ran) = run(&world, &["--fail-step", number], "ip addr show v0") else { return };
+    // The kernel tells the state of a link that is up a moment later.
+    let shown = "until ip addr show v0 | grep -q 'state UP' || [ $((n += 1)) = 600 ]; do
+        sleep 0.1; done; ip addr show v0";
+    let Some(ran) = run(&world, &["--fail-step", number], shown) else { return };
     assert!(ran.code == 1 && ran.err.contains("failure injected by a test"), "{ran:?}");
     for part in ["v0@p0", "state UP", "inet 10.9.8.7/24", "inet6 fd00:9::7/64"] {
         assert!(ran.out.contains(part), "expected {part}: {ran:?}");

@@ -310,7 +310,8 @@ fn a_mount_namespace_can_be_joined() {
     let flags = ["--detach", "--pid-file", pid_file.to_str().unwrap()];
     assert_eq!(world.with_bundle("run", &flags).code, 0);
     let pid = fs::read_to_string(&pid_file).unwrap();
-    world::wait_for("the mark", || world.rootfs().join("tmp/mark").exists());
+    let mark = world.rootfs().join("tmp/mark");
+    world::wait_for("the mark", || fs::read(&mark).is_ok_and(|text| text == b"theirs\n"));
     world.script("cat /tmp/mark; readlink /proc/self/ns/mnt", |config| {
         for namespace in config["linux"]["namespaces"].as_array_mut().unwrap() {
             if ["mount", "pid"].contains(&namespace["type"].as_str().unwrap()) {
@@ -444,7 +445,8 @@ fn a_hang_up_between_a_programs_start_and_the_wait_for_it_reaches_the_program() 
             .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
             .any(|have| have == line.as_bytes())
     };
-    assert!(runs());
+    // Its command line is there a moment after it was executed.
+    world::wait_for("the program", runs);
     kill(Pid::from_raw(i32::try_from(exec.id()).unwrap()), Signal::SIGHUP).unwrap();
     let reading = thread::spawn(move || reader.read_to_end(&mut Vec::new()));
     assert_eq!(exec.wait().unwrap().code(), Some(128 + Signal::SIGHUP as i32));
