@@ -113,10 +113,10 @@ impl Cluster {
     fn start_with(api: &str, address: &str, more: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("loadline-").tempdir();
         let folder = folder.context("make a folder for the cluster")?;
-        let api_port = free_port(api)?;
+        let [api_port, agent_port] = free_ports([api, address])?;
         let api_listen = format!("{api}:{api_port}");
         let api_address = format!("{LOOPBACK}:{api_port}");
-        let agent_address = format!("{address}:{}", free_port(address)?);
+        let agent_address = format!("{address}:{agent_port}");
         let state = folder.path().join("controller").to_string_lossy().into_owned();
         let credentials = folder.path().join("credentials").to_string_lossy().into_owned();
         let arguments = [
@@ -476,9 +476,12 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-fn free_port(address: &str) -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((address, 0)).context("find a free port")?;
-    Ok(listener.local_addr().context("ask for the port")?.port())
+/// One port of each address. Both are held until both are found: else they may be the same.
+fn free_ports(addresses: [&str; 2]) -> anyhow::Result<[u16; 2]> {
+    let listen = |address| TcpListener::bind((address, 0)).context("find a free port");
+    let held = [listen(addresses[0])?, listen(addresses[1])?];
+    let port = |held: &TcpListener| held.local_addr().context("ask for the port");
+    Ok([port(&held[0])?.port(), port(&held[1])?.port()])
 }
 
 fn read_credentials(text: &str) -> anyhow::Result<Key> {

@@ -131,7 +131,7 @@ async fn a_session_that_left_can_be_followed_by_another_run() {
 
 #[tokio::test]
 async fn a_silent_agent_loses_its_session_after_a_lease() {
-    let world = World::with_lease(1_500).await;
+    let world = World::with_lease(4_000).await;
     let mut agent = Agent::registered(&world).await;
     let mut session = agent.session("a").await;
     session.greeted().await;
@@ -142,7 +142,7 @@ async fn a_silent_agent_loses_its_session_after_a_lease() {
 
 #[tokio::test]
 async fn while_the_disk_hangs_an_agent_that_sends_reports_alone_hears_that_the_controller_lives() {
-    let world = World::with_lease(2_000).await;
+    let world = World::with_lease(4_000).await;
     let mut agent = Agent::registered(&world).await;
     let mut session = agent.session("a").await;
     session.greeted().await;

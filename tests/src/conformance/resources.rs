@@ -295,7 +295,7 @@ fn the_cgroup_belongs_to_the_root_of_the_user_namespace(w: &World) -> anyhow::Re
 }
 
 fn a_paused_container_stands_still(w: &World) -> anyhow::Result<Verdict> {
-    let bundle = w.bundle(&["echo", "up", "--", "lines", "1000000", "20"])?;
+    let bundle = w.bundle(&["echo", "up", "--", "count", "1"])?;
     let created = w.started(&bundle, "up")?;
     w.ok(&["pause", &created.id])?;
     claim!(w.state(&created.id)?["status"] == "paused", "{}", w.state(&created.id)?["status"]);

@@ -23,8 +23,9 @@ struct Up {
 impl Up {
     fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("loadline-").tempdir().unwrap();
-        let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let (api, agents) = (port(), port());
+        // Both are held until both are found: else they may be the same.
+        let held = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [api, agents] = held.map(|held| held.local_addr().unwrap().to_string());
         let name = folder.path().file_name().unwrap().to_str().unwrap();
         let cgroup_parent = format!("{name}-up");
         let state = folder.path().join("state").to_str().unwrap().to_owned();

@@ -32,14 +32,15 @@ impl World {
         // The machine's root may be an overlay, on which no overlay can be written.
         let flags = MsFlags::empty();
         mount(Some("tmpfs"), &state, Some("tmpfs"), flags, Some("mode=0700")).unwrap();
+        let [api, agents] = free_addresses();
         let world = Self {
             controller: format!("{name}-controller.service"),
             agent: format!("{name}-agent.service"),
             name,
             state,
             folder,
-            api: free_address(),
-            agents: free_address(),
+            api,
+            agents,
         };
         world.write_unit("loadline-controller.service", &world.controller);
         world.write_unit("loadline-agent.service", &world.agent);
@@ -180,8 +181,9 @@ impl Drop for World {
     }
 }
 
-/// Free a moment ago; a unit can't tell us the port that the kernel chose.
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+/// Free a moment ago; a unit can't tell us the port that the kernel chose. Both are held until both
+/// are found: else they may be the same.
+fn free_addresses() -> [String; 2] {
+    let held = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    held.map(|held| held.local_addr().unwrap().to_string())
 }
