@@ -96,6 +96,10 @@ equal("ListTasks by startedBy", sorted(ecs.list_tasks(startedBy="lifecycle")["ta
 equal("ListTasks by family", len(ecs.list_tasks(family="sleeper")["taskArns"]), 2)
 equal("ListTasks by another family", ecs.list_tasks(family="other")["taskArns"], [])
 node = task["containerInstanceArn"]
+own = ecs.list_attributes(targetType="container-instance",
+                          attributeName="ecs.cpu-architecture")["attributes"]
+equal("a task names its node's processor", task["attributes"],
+      [{"name": a["name"], "value": a["value"]} for a in own if a["targetId"] == node])
 claim("ListTasks by container instance",
       arns[0] in ecs.list_tasks(containerInstance=node)["taskArns"])
 

@@ -5,6 +5,9 @@ from harness import client, equal, finish, patient_client, refused
 ecs = client()
 settings = {s["name"]: s["value"] for s in ecs.list_account_settings()["settings"]}
 equal("the long ARN format is on", settings["taskLongArnFormat"], "enabled")
+equal("which are the user's to set",
+      {s["name"] for s in ecs.list_account_settings()["settings"] if s["type"] != "user"},
+      {"guardDutyActivate"})
 equal("one setting by name",
       [s["value"] for s in ecs.list_account_settings(name="awsvpcTrunking")["settings"]],
       ["disabled"])

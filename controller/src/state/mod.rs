@@ -34,7 +34,10 @@ pub use ids::{
     Text, TokenId,
 };
 pub use ledger::{Ledger, takes_tasks};
-pub use node::{AZ_ATTRIBUTE, Connection, Node, NodeAttribute, NodeEntry, NodeStatus, SessionId};
+pub use node::{
+    ARCHITECTURE_ATTRIBUTE, AZ_ATTRIBUTE, Connection, Node, NodeAttribute, NodeEntry, NodeStatus,
+    SessionId,
+};
 pub use owned::State;
 pub use placement::{BinpackField, PlacementConstraint, PlacementStrategy};
 pub use pool::Pool;

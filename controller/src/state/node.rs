@@ -59,6 +59,9 @@ pub struct Node {
 /// The attribute that says in which availability zone a node is.
 pub const AZ_ATTRIBUTE: &str = "ecs.availability-zone";
 
+/// The attribute that names a node's processor.
+pub const ARCHITECTURE_ATTRIBUTE: &str = "ecs.cpu-architecture";
+
 impl Node {
     /// Its value of an attribute: empty for one that is only present, `None` where it is absent.
     #[must_use]

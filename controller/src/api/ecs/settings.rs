@@ -57,6 +57,8 @@ shape! {
         value: "value" => String,
         /// The account's root.
         principal_arn: "principalArn" => String,
+        /// user, or aws_managed.
+        kind: "type" => String,
     }
 }
 
@@ -193,5 +195,8 @@ fn root(api: &Api) -> String {
 }
 
 fn show(api: &Api, name: &str, value: &str) -> Setting {
-    Setting { name: name.into(), value: value.into(), principal_arn: root(api) }
+    // As in AWS's model: the only one that is not the user's.
+    let kind = if name == "guardDutyActivate" { "aws_managed" } else { "user" };
+    let principal_arn = root(api);
+    Setting { name: name.into(), value: value.into(), principal_arn, kind: kind.into() }
 }

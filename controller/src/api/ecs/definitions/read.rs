@@ -14,7 +14,10 @@ use super::units::{MEMORY_MIB_MIN, cpu_units, memory_mib};
 use super::{lifecycle, linux, logs, network, secrets, storage};
 use crate::api::ApiError;
 use crate::scheduler::query::Expression;
-use crate::state::{DefinitionBody, Family, PlacementConstraint, Platform, PortDetail, Scope};
+use crate::state::{
+    ARCHITECTURE_ATTRIBUTE, DefinitionBody, Family, PlacementConstraint, Platform, PortDetail,
+    Scope,
+};
 
 /// Most containers of a task (ECS's own bound).
 pub(super) const CONTAINERS_MAX: usize = 10;
@@ -110,7 +113,7 @@ fn platform(given: RuntimePlatform) -> Result<Platform, ApiError> {
     };
     let mut constraints = vec![asked("ecs.os-type", "linux")];
     if let Some(architecture) = &architecture {
-        constraints.push(asked("ecs.cpu-architecture", &architecture.to_ascii_lowercase()));
+        constraints.push(asked(ARCHITECTURE_ATTRIBUTE, &architecture.to_ascii_lowercase()));
     }
     Ok(Platform { cpu_architecture: architecture, constraints })
 }

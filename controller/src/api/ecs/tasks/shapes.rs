@@ -218,7 +218,7 @@ shape! {
     Task = "Task" {
         /// None yet.
         attachments: "attachments" => Vec<Attachment>,
-        /// What its node has of interest to it.
+        /// Its node's processor, `ecs.cpu-architecture`.
         attributes: "attributes" => Vec<Attribute>,
         /// Of its node, where it has the attribute `ecs.availability-zone`.
         availability_zone: "availabilityZone" => Option<String>,

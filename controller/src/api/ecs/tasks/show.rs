@@ -6,13 +6,16 @@ use loadline_model::{
 };
 
 use super::super::environment_files;
-use super::super::shapes::{NameValue, show_pairs, show_tags};
+use super::super::shapes::{Attribute, NameValue, show_pairs, show_tags};
 use super::shapes::{
     Attachment, Container, ContainerOverride, ManagedAgent, NetworkBinding, NetworkInterface,
     Task as Shown, TaskOverride,
 };
 use crate::api::wire::EpochSeconds;
-use crate::state::{NodeEntry, Scope, Task, TaskContainer, TaskOverrides, View};
+use crate::state::{
+    ARCHITECTURE_ATTRIBUTE, NodeAttribute, NodeEntry, Scope, Task, TaskContainer, TaskOverrides,
+    View,
+};
 
 /// Whether a task is shown with its tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +32,7 @@ pub(super) fn task(view: &View, task: &Task, tags: Tags) -> Shown {
     let time = |ms: Option<u64>| ms.map(EpochSeconds::from_ms);
     Shown {
         attachments: attachments(task, spec.as_ref()),
-        attributes: vec![],
+        attributes: attributes(node),
         availability_zone: node.and_then(|node| node.record.zone()).map(ToOwned::to_owned),
         cluster_arn: scope.cluster_arn(&task.cluster),
         container_instance_arn: task.node.to_string(),
@@ -60,6 +63,19 @@ pub(super) fn task(view: &View, task: &Task, tags: Tags) -> Shown {
         task_definition_arn: scope.definition_arn(&task.definition),
         version: task.version,
     }
+}
+
+/// AWS names the processor, and nothing else of the node.
+fn attributes(node: Option<&NodeEntry>) -> Vec<Attribute> {
+    let own = node.into_iter().flat_map(|node| &node.record.attributes);
+    let own = own.filter(|attribute| attribute.name == ARCHITECTURE_ATTRIBUTE);
+    let show = |attribute: &NodeAttribute| Attribute {
+        name: attribute.name.clone(),
+        value: attribute.value.clone(),
+        target_type: None,
+        target_id: None,
+    };
+    own.map(show).collect()
 }
 
 fn connectivity(node: Option<&NodeEntry>) -> &'static str {
