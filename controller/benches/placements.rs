@@ -211,7 +211,7 @@ fn definition() -> Result<RegisterTaskDefinition> {
         ..ContainerSpec::new(ContainerName::parse("main")?, "probe:latest")
     };
     let body = DefinitionBody::new(Family::parse("web")?, vec![container]);
-    Ok(RegisterTaskDefinition { body })
+    Ok(RegisterTaskDefinition { body, by: None })
 }
 
 fn run() -> Result<RunTask> {

@@ -2,7 +2,9 @@
 
 import datetime
 
-from harness import claim, client, equal, finish, refused
+import boto3
+
+from harness import ENDPOINT, claim, client, equal, finish, refused
 
 WAIT = {"Delay": 1, "MaxAttempts": 90}
 
@@ -42,6 +44,8 @@ equal("task memory is normalised", definition["memory"], "128")
 equal("the first revision is 1", definition["revision"], 1)
 equal("a registered definition is ACTIVE", definition["status"], "ACTIVE")
 claim("registeredAt is a time", isinstance(definition["registeredAt"], datetime.datetime))
+equal("who registered it is told", definition.get("registeredBy"),
+      boto3.client("sts", endpoint_url=ENDPOINT).get_caller_identity()["Arn"])
 container = definition["containerDefinitions"][0]
 equal("a container's cpu is 0 where absent", container["cpu"], 0)
 equal("what was given comes back", container["dockerLabels"], {"k": "v"})

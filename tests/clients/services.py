@@ -3,7 +3,9 @@
 import threading
 import time
 
-from harness import IMAGE, claim, client, equal, finish, patient_client, refused
+import boto3
+
+from harness import ENDPOINT, IMAGE, claim, client, equal, finish, patient_client, refused
 
 WAIT = {"Delay": 1, "MaxAttempts": 120}
 ecs = client()
@@ -33,6 +35,8 @@ made = ecs.create_service(
     tags=[{"key": "team", "value": "blue"}],
 )["service"]
 equal("a new service is ACTIVE", (made["status"], made["desiredCount"]), ("ACTIVE", 4))
+equal("who made it is told", made.get("createdBy"),
+      boto3.client("sts", endpoint_url=ENDPOINT).get_caller_identity()["Arn"])
 equal("its definition is named with its revision", made["taskDefinition"], first)
 equal("one deployment, PRIMARY", [d["status"] for d in made["deployments"]], ["PRIMARY"])
 equal("its limits", (made["deploymentConfiguration"]["minimumHealthyPercent"],

@@ -137,6 +137,15 @@ fn subject(body: &Value) -> Option<String> {
     Some(named.chars().take(SUBJECT_CHARS_MAX).collect())
 }
 
+/// Operations whose answer or record is about the caller.
+const OF_CALLER: [&str; 5] = [
+    "BatchGetSecretValue",
+    "CreateService",
+    "ExecuteCommand",
+    "RegisterTaskDefinition",
+    "StartExec",
+];
+
 /// `who` is set once the caller has proved who they are.
 async fn outcome(
     api: &Api,
@@ -232,8 +241,7 @@ impl Call<'_> {
             self.no_temporary_key()?;
         }
         self.may(needs)?;
-        let of_caller = matches!(operation, "ExecuteCommand" | "StartExec" | "BatchGetSecretValue");
-        let own = of_caller.then(|| self.for_caller());
+        let own = OF_CALLER.contains(&operation).then(|| self.for_caller());
         let api = own.as_ref().unwrap_or(self.api);
         match service {
             Service::Ecs => ecs::run(api, operation, body).await,

@@ -72,3 +72,10 @@ pub struct Api {
     /// Of the CA that nodes shall trust: goes into join tokens.
     pub ca_hash: Sha256Hash,
 }
+
+impl Api {
+    /// The ARN of whoever makes the call, for the operations that are about them.
+    fn caller_arn(&self) -> Option<String> {
+        Some(self.caller.who.clone()).filter(|arn| !arn.is_empty())
+    }
+}

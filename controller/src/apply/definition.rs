@@ -24,6 +24,7 @@ pub(super) fn register(
         revision,
         status: DefinitionStatus::Active,
         registered_at_ms: now_ms,
+        registered_by: command.by.clone(),
         deregistered_at_ms: None,
         delete_requested_at_ms: None,
     });

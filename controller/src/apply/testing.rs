@@ -49,7 +49,7 @@ pub(crate) fn definition(family: &str, cpu_units: u64, memory_mib: u64) -> Regis
             vec![container("main", cpu_units, memory_mib)],
         )
     };
-    RegisterTaskDefinition { body }
+    RegisterTaskDefinition { body, by: None }
 }
 
 /// RunTask with nothing but a family and a count.

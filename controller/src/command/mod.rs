@@ -117,6 +117,8 @@ pub struct DeleteCluster {
 pub struct RegisterTaskDefinition {
     /// What it says.
     pub body: DefinitionBody,
+    /// The ARN of whoever registers it, where that is known.
+    pub by: Option<String>,
 }
 
 /// Makes a revision INACTIVE; one that is so already stays as it is.

@@ -43,6 +43,10 @@ pub struct CreateService {
     pub execute_command: bool,
     /// Its own tags.
     pub tags: Vec<KeyValue>,
+    /// The ARN of whoever makes it, where that is known. No parameter: the same call of another
+    /// caller is the same call.
+    #[serde(skip)]
+    pub by: Option<String>,
 }
 
 /// Most tasks of a service (ECS's own bound).

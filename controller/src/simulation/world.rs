@@ -108,6 +108,7 @@ impl Simulation {
             managed_tags: false,
             execute_command: false,
             tags: vec![],
+            by: None,
         });
         simulation
     }

@@ -287,6 +287,9 @@ pub struct TaskDefinition {
     pub status: DefinitionStatus,
     /// Unix milliseconds.
     pub registered_at_ms: u64,
+    /// The ARN of whoever registered it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered_by: Option<String>,
     /// Set once it is INACTIVE, Unix milliseconds.
     pub deregistered_at_ms: Option<u64>,
     /// Set once its deletion was asked for, Unix milliseconds.

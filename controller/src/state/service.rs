@@ -54,6 +54,9 @@ pub struct Service {
     pub tags: Vec<KeyValue>,
     /// Unix milliseconds, as all times here.
     pub created_at_ms: u64,
+    /// The ARN of whoever created it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<String>,
     /// Of the parameters that it was created with.
     pub fingerprint: Sha256Hash,
     /// The newest (PRIMARY) first, then those that still have tasks or are remembered.

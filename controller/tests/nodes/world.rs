@@ -106,7 +106,7 @@ impl World {
     /// Registers a definition, and runs one task of it.
     pub(crate) async fn run_of(&self, body: DefinitionBody) -> Ran {
         let family = body.family.clone();
-        self.engine.call(RegisterTaskDefinition { body }).await.unwrap();
+        self.engine.call(RegisterTaskDefinition { body, by: None }).await.unwrap();
         let run = RunTask {
             cluster: default_cluster(),
             definition: DefinitionRef { family, revision: None },

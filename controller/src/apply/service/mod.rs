@@ -62,6 +62,7 @@ pub(super) fn create(
         execute_command: command.execute_command,
         tags: command.tags.clone(),
         created_at_ms: now_ms,
+        created_by: command.by.clone(),
         fingerprint,
         deployments: vec![deployment(definition, now_ms, ids)],
         events: Vec::new(),

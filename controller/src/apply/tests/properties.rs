@@ -170,6 +170,7 @@ fn create(key: ServiceKey, family: &str, desired_count: u32, limits: usize) -> C
         managed_tags: false,
         execute_command: false,
         tags: vec![],
+        by: None,
     }
 }
 

@@ -42,7 +42,8 @@ pub(super) async fn register(
     request: RegisterTaskDefinitionRequest,
 ) -> Result<RegisterTaskDefinitionResponse, ApiError> {
     let scope = Arc::clone(&api.engine.snapshot().scope);
-    let command = RegisterTaskDefinition { body: read::definition(&scope, request)? };
+    let body = read::definition(&scope, request)?;
+    let command = RegisterTaskDefinition { body, by: api.caller_arn() };
     let made = api.engine.call(command).await.map_err(from_call)?;
     let tags = show_tags(&made.body.tags);
     Ok(RegisterTaskDefinitionResponse {

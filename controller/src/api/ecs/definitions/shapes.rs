@@ -242,6 +242,8 @@ shape! {
         memory: "memory" => Option<String>,
         /// When it was registered.
         registered_at: "registeredAt" => EpochSeconds,
+        /// ARN of whoever registered it.
+        registered_by: "registeredBy" => Option<String>,
         /// When it was deregistered.
         deregistered_at: "deregisteredAt" => Option<EpochSeconds>,
         /// When its deletion was asked for.

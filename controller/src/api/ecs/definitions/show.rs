@@ -52,6 +52,7 @@ pub(super) fn definition(scope: &Scope, record: &TaskDefinition) -> Shown {
         cpu: body.cpu_units.map(|units| units.to_string()),
         memory: body.memory_mib.map(|mib| mib.to_string()),
         registered_at: EpochSeconds::from_ms(record.registered_at_ms),
+        registered_by: record.registered_by.clone(),
         deregistered_at: record.deregistered_at_ms.map(EpochSeconds::from_ms),
         delete_requested_at: record.delete_requested_at_ms.map(EpochSeconds::from_ms),
     }

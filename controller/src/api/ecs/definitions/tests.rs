@@ -50,6 +50,7 @@ fn shown(body: DefinitionBody) -> Value {
         revision: 1,
         status: DefinitionStatus::Active,
         registered_at_ms: 0,
+        registered_by: None,
         deregistered_at_ms: None,
         delete_requested_at_ms: None,
     };

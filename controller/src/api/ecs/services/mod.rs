@@ -45,6 +45,7 @@ pub(super) async fn create(
     let network = request.network_configuration.take();
     let mut command = read::create(&view.scope, cluster, request)?;
     command.network = super::network::network(network, &view, &command.definition)?;
+    command.by = api.caller_arn();
     let key = command.key.clone();
     api.engine.call(command).await.map_err(from_call)?;
     Ok(CreateServiceResponse { service: committed(api, &key)? })

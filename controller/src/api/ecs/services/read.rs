@@ -69,6 +69,7 @@ pub(super) fn create(
         managed_tags: request.enable_ecs_managed_tags.unwrap_or(false),
         execute_command: request.enable_execute_command.unwrap_or(false),
         tags: check::tags(request.tags)?,
+        by: None,
     })
 }
 

@@ -263,6 +263,8 @@ shape! {
         events: "events" => Vec<ServiceEvent>,
         /// When it was made.
         created_at: "createdAt" => EpochSeconds,
+        /// ARN of whoever made it.
+        created_by: "createdBy" => Option<String>,
         /// ARN of the deployment under way.
         current_service_deployment: "currentServiceDeployment" => Option<String>,
         /// What has tasks now.

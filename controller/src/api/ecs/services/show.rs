@@ -45,6 +45,7 @@ pub(super) fn service(view: &View, entry: &ServiceEntry, with_tags: bool) -> Sho
         deployments: live.map(|(n, d)| deployment(view, entry, d, n == 0)).collect(),
         events: events.collect(),
         created_at: EpochSeconds::from_ms(record.created_at_ms),
+        created_by: record.created_by.clone(),
         current_service_deployment: under_way(record)
             .map(|deployment| scope.service_deployment_arn(&record.key, &deployment.revision_id)),
         current_service_revisions: current.collect(),

@@ -281,6 +281,14 @@ fn a_service_is_deleted_when_it_wants_nothing_or_by_force() {
 }
 
 #[test]
+fn the_same_create_of_another_caller_is_the_same_service_and_still_the_first_ones() {
+    let mut world = world();
+    world.must(CreateService { by: Some("a".into()), ..create(2) });
+    world.must(CreateService { by: Some("b".into()), ..create(2) });
+    assert_eq!(service(&world).created_by.as_deref(), Some("a"));
+}
+
+#[test]
 fn the_same_create_again_is_the_same_service_and_another_one_is_refused() {
     let mut world = world();
     world.must(create(2));

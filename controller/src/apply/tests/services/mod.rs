@@ -38,6 +38,7 @@ fn create(desired_count: u32) -> CreateService {
         managed_tags: true,
         execute_command: false,
         tags: vec![],
+        by: None,
     }
 }
 
