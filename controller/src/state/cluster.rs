@@ -53,6 +53,8 @@ pub struct ClusterEntry {
     pub live_tasks: u32,
     /// Services that are not INACTIVE.
     pub services: u32,
+    /// Those of them that are DRAINING.
+    pub draining_services: u32,
     /// Container instances that are not INACTIVE.
     pub nodes: u32,
 }

@@ -105,6 +105,7 @@ impl State {
                 pending_tasks: 0,
                 live_tasks: 0,
                 services: 0,
+                draining_services: 0,
                 nodes: 0,
             },
         };
@@ -186,8 +187,9 @@ impl State {
 
     fn service(&mut self, record: &Arc<Service>) {
         let alive = |status: ServiceStatus| u32::from(status != ServiceStatus::Inactive);
+        let draining = |status: ServiceStatus| u32::from(status == ServiceStatus::Draining);
         let old = self.view.services.get(&record.key);
-        let before = old.map_or(0, |entry| alive(entry.record.status));
+        let before = old.map(|entry| entry.record.status);
         let entry = match old {
             Some(old) => ServiceEntry { record: Arc::clone(record), ..ServiceEntry::clone(old) },
             None => ServiceEntry {
@@ -199,7 +201,10 @@ impl State {
         };
         if let Some(cluster) = self.view.clusters.get_mut(&record.key.cluster) {
             let cluster = Arc::make_mut(cluster);
-            cluster.services = cluster.services + alive(record.status) - before;
+            cluster.services += alive(record.status);
+            cluster.services -= before.map_or(0, alive);
+            cluster.draining_services += draining(record.status);
+            cluster.draining_services -= before.map_or(0, draining);
         }
         self.ledger.service(record);
         for strategy in &record.strategy {

@@ -153,7 +153,7 @@ shape! {
         running_tasks_count: "runningTasksCount" => i64,
         /// Tasks before RUNNING.
         pending_tasks_count: "pendingTasksCount" => i64,
-        /// Services.
+        /// ACTIVE services.
         active_services_count: "activeServicesCount" => i64,
         /// Counts by launch type, with `include` STATISTICS.
         statistics: "statistics" => Vec<NameValue>,
@@ -324,7 +324,7 @@ fn show(view: &View, entry: &ClusterEntry, shown: Shown) -> Cluster {
         registered_container_instances_count: entry.nodes.into(),
         running_tasks_count: entry.running_tasks.into(),
         pending_tasks_count: entry.pending_tasks.into(),
-        active_services_count: entry.services.into(),
+        active_services_count: active_services(entry).into(),
         statistics: if shown.statistics { statistics(entry) } else { vec![] },
         tags: if shown.tags { show_tags(&record.tags) } else { vec![] },
         settings: if shown.settings { settings() } else { vec![] },
@@ -337,6 +337,10 @@ fn settings() -> Vec<ClusterSetting> {
     vec![ClusterSetting { name: Some("containerInsights".into()), value: Some("disabled".into()) }]
 }
 
+fn active_services(entry: &ClusterEntry) -> u32 {
+    entry.services - entry.draining_services
+}
+
 /// AWS's names; every task runs on a node of the caller's own, which is launch type EC2.
 fn statistics(entry: &ClusterEntry) -> Vec<NameValue> {
     [
@@ -344,11 +348,32 @@ fn statistics(entry: &ClusterEntry) -> Vec<NameValue> {
         ("runningFargateTasksCount", 0),
         ("pendingEC2TasksCount", entry.pending_tasks),
         ("pendingFargateTasksCount", 0),
-        ("activeEC2ServiceCount", entry.services),
+        ("activeEC2ServiceCount", active_services(entry)),
         ("activeFargateServiceCount", 0),
-        ("drainingEC2ServiceCount", 0),
+        ("drainingEC2ServiceCount", entry.draining_services),
         ("drainingFargateServiceCount", 0),
     ]
     .map(|(name, count)| NameValue { name: Some(name.into()), value: Some(count.to_string()) })
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::testing::{World, cluster};
+
+    #[test]
+    fn a_draining_service_is_not_counted_as_active() {
+        let view = World::new().state.view;
+        let entry = ClusterEntry::clone(view.cluster(&cluster()).unwrap());
+        let entry = ClusterEntry { services: 3, draining_services: 1, ..entry };
+        let shown = show(&view, &entry, Shown { statistics: true, ..Shown::default() });
+        assert_eq!(shown.active_services_count, 2);
+        let count = |name: &str| {
+            let mut all = shown.statistics.iter();
+            all.find(|one| one.name.as_deref() == Some(name)).and_then(|one| one.value.clone())
+        };
+        assert_eq!(count("activeEC2ServiceCount").as_deref(), Some("2"));
+        assert_eq!(count("drainingEC2ServiceCount").as_deref(), Some("1"));
+    }
 }

@@ -272,10 +272,16 @@ fn a_service_is_deleted_when_it_wants_nothing_or_by_force() {
     world.must(delete(Force::Yes));
     world.looks();
     assert_eq!((counts(&world), service(&world).status), ("0/0/2".into(), ServiceStatus::Draining));
+    let of_cluster = |world: &World| {
+        let entry = world.state.view.cluster(&cluster()).unwrap();
+        (entry.services, entry.draining_services)
+    };
+    assert_eq!(of_cluster(&world), (1, 1));
     let refused = world.does(update()).unwrap_err();
     assert_eq!(refused, Refusal::ServiceNotActive(key()));
     agents_obey(&mut world);
     assert_eq!(service(&world).status, ServiceStatus::Inactive);
+    assert_eq!(of_cluster(&world), (0, 0));
     world.must(create(1));
     assert_eq!(service(&world).status, ServiceStatus::Active, "the name is free again");
 }
