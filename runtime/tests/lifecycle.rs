@@ -6,7 +6,7 @@
 mod world;
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -385,6 +385,44 @@ fn input_that_ends_is_the_end_of_input_for_a_program_with_a_terminal() {
         let code = if text.ends_with("3\n") { 3 } else { 0 };
         assert_eq!(ran.status.code(), Some(code), "{text:?} for {script}: {out:?}");
     }
+    world.assert_nothing_is_left();
+}
+
+/// The terminal takes a few thousand characters, and the program reads no more of them before its
+/// own are read.
+#[test]
+fn input_of_any_length_reaches_a_program_that_writes_as_it_reads() {
+    let Some(world) = World::new("ttylong") else { return };
+    world.script("busybox stty -echo -opost; echo ready; exec cat", |config| {
+        config["process"]["terminal"] = json!(true);
+    });
+    let bundle = world.bundle();
+    let mut run = world.command(&["run", "-b", bundle.to_str().unwrap(), &world.id]);
+    let mut run = run.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut input, output) = (run.stdin.take().unwrap(), run.stdout.take().unwrap());
+    let mut output = std::io::BufReader::new(output);
+    let mut first = String::new();
+    output.read_line(&mut first).unwrap();
+    assert_eq!(first, "ready\n");
+    let text: String = (0..50_000).map(|number| format!("{number}\n")).collect();
+    let told = text.clone();
+    let writer = std::thread::spawn(move || input.write_all(told.as_bytes()));
+    let id = world.id.clone();
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    let mut kill = world.command(&["kill", &id, "KILL"]);
+    // What stands still says so, and does not stay.
+    let guard = std::thread::spawn(move || {
+        if is_done.recv_timeout(Duration::from_secs(60)).is_err() {
+            let _ = kill.status();
+        }
+    });
+    let mut all = String::new();
+    output.read_to_string(&mut all).unwrap();
+    done.send(()).unwrap();
+    guard.join().unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(0));
+    writer.join().unwrap().unwrap();
+    assert!(all == text, "{} bytes of {}", all.len(), text.len());
     world.assert_nothing_is_left();
 }
 

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -64,8 +65,10 @@ fn wait_for_the_end(created: &Created, signals: &SignalFd) -> Result<i32, Error>
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
         if let Some(terminal) = &terminal {
-            fds.push(PollFd::new(terminal.master.as_fd(), PollFlags::POLLIN));
-            if terminal.reads_input {
+            let takes =
+                if terminal.unsent.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
+            fds.push(PollFd::new(terminal.master.as_fd(), PollFlags::POLLIN | takes));
+            if terminal.reads_input && terminal.unsent.is_empty() {
                 fds.push(PollFd::new(fd::standard(0), PollFlags::POLLIN));
             }
         }
@@ -80,12 +83,17 @@ fn wait_for_the_end(created: &Created, signals: &SignalFd) -> Result<i32, Error>
             other => other.map_err(|source| Error::Signal { pid: created.pid, source })?,
         };
         let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
+        let of_terminal = fds.get(2).and_then(PollFd::revents).unwrap_or(PollFlags::empty());
         // What ended takes no signal.
         if ready[1] && !ready[0] {
             pass_signal(signals, created, terminal.as_ref());
         }
         if let Some(terminal) = &mut terminal {
-            if ready[2] && copy(terminal.master.as_fd(), fd::standard(1)).is_none() {
+            if of_terminal.contains(PollFlags::POLLOUT) {
+                terminal.send();
+            }
+            let has_output = of_terminal.difference(PollFlags::POLLOUT) != PollFlags::empty();
+            if has_output && copy(terminal.master.as_fd(), fd::standard(1)).is_none() {
                 // Nobody has the other side open, which poll reports at once for ever; by
                 // /dev/console somebody may open it again.
                 thread::sleep(HUNG_UP_PAUSE);
@@ -157,6 +165,9 @@ struct Terminal {
     /// The own terminal's settings, to be restored.
     restore: Option<Termios>,
     reads_input: bool,
+    /// Input that the terminal has not taken yet. No more is read meanwhile, and nothing waits for
+    /// it: a program that first wants its output read reads no input.
+    unsent: Vec<u8>,
     /// The end of an input that has ended; a terminal types its end itself.
     end: Option<InputEnd>,
 }
@@ -176,6 +187,7 @@ impl Terminal {
     fn receive(console: &OwnedFd) -> Result<Terminal, Error> {
         let failed = |step| move |source| Error::Terminal { step, source };
         let master = receive_master(console).map_err(failed("receive"))?;
+        fcntl(&master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed("set"))?;
         let input = fd::standard(0);
         let restore = tcgetattr(input).ok();
         if let Some(settings) = &restore {
@@ -187,15 +199,40 @@ impl Terminal {
             }
             tcsetattr(input, SetArg::TCSANOW, &raw).map_err(failed("set"))?;
         }
-        let terminal = Terminal { master, restore, reads_input: true, end: None };
+        let terminal =
+            Terminal { master, restore, reads_input: true, unsent: Vec::new(), end: None };
         terminal.take_size();
         Ok(terminal)
     }
 
     fn take_input(&mut self) {
-        if copy(fd::standard(0), self.master.as_fd()).is_some() {
-            return;
+        let mut buffer = [0; COPY_BYTES];
+        match read(fd::standard(0), &mut buffer) {
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Ok(0) | Err(_) => self.end_of_input(),
+            Ok(length) => {
+                self.unsent.extend_from_slice(&buffer[..length]);
+                self.send();
+            }
         }
+    }
+
+    /// Gives the terminal as much as it takes now.
+    fn send(&mut self) {
+        while !self.unsent.is_empty() {
+            match write(&self.master, &self.unsent) {
+                Ok(written) => drop(self.unsent.drain(..written)),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return,
+                Err(_) => {
+                    self.unsent.clear();
+                    self.end_of_input();
+                }
+            }
+        }
+    }
+
+    fn end_of_input(&mut self) {
         self.reads_input = false;
         if self.restore.is_none() {
             self.end = Some(InputEnd { next_look: Instant::now(), pause: END_LOOK_EVERY });
@@ -265,6 +302,7 @@ impl Drop for Terminal {
 fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Option<()> {
     let mut buffer = [0; COPY_BYTES];
     let length = match read(from, &mut buffer) {
+        Err(Errno::EAGAIN | Errno::EINTR) => return Some(()),
         Ok(0) | Err(_) => return None,
         Ok(length) => length,
     };
