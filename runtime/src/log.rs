@@ -41,15 +41,19 @@ pub(crate) fn debug(message: impl FnOnce() -> String) {
 /// Tells `message` where `global` says.
 pub(crate) fn tell(global: &Global, level: Level, message: &str) {
     let line = line(global.log_format, level, message);
+    let mut is_logged = false;
     if let Some(path) = &global.log {
         let log = File::options().append(true).create(true).open(path);
         let written = log.and_then(|mut log| writeln!(log, "{line}"));
+        is_logged = written.is_ok();
         if let Err(error) = written {
             say(&format!("loadline-runtime: write log {}: {error}", path.display()));
         }
     }
     match (level, global.log_format, &global.log) {
         (Level::Debug, _, Some(_)) => {}
+        // As with runc: engines hand on what stands there as the container's own words.
+        (Level::Warning, ..) if is_logged => {}
         (Level::Debug, _, None) | (_, LogFormat::Json, None) => say(&line),
         (Level::Warning, ..) => say(&format!("loadline-runtime: warning: {message}")),
         (Level::Error, ..) => say(&format!("loadline-runtime: {message}")),

@@ -8,6 +8,7 @@ mod world;
 use std::fs;
 use std::io::{BufRead, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -73,6 +74,37 @@ fn a_poststop_hook_that_fails_keeps_no_other_from_running() {
     assert_eq!(deleted.code, 0, "{deleted:?}");
     let line: Value = serde_json::from_str(&fs::read_to_string(&log).unwrap()).unwrap();
     assert_eq!(line["level"], "warning", "{line}");
+    // An engine with a log takes what stands here for the container's own words.
+    assert_eq!(deleted.err, "");
+}
+
+/// The kernel keeps such a signal from the first process of a pid namespace.
+#[test]
+fn a_signal_that_ends_processes_ends_a_container_that_awaits_its_start() {
+    let Some(world) = World::new("killwait") else { return };
+    world.script("echo it runs", |_| {});
+    for (signal, status) in [("TERM", "stopped"), ("HUP", "stopped"), ("WINCH", "created")] {
+        assert_eq!(world.with_bundle("create", &[]).code, 0);
+        assert_eq!(world.runtime(&["kill", &world.id, signal]).code, 0, "{signal}");
+        wait_for("the status", || world.status() == status);
+        assert_eq!(world.runtime(&["delete", "--force", &world.id]).code, 0);
+    }
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn an_error_does_not_tell_the_arguments_of_the_program() {
+    let Some(world) = World::new("secretarg") else { return };
+    let path = world.bundle().join("rootfs/broken");
+    fs::write(&path, "#!/none\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    world.script("", |config| {
+        config["process"]["args"] = json!(["/broken", "--password=secret"]);
+    });
+    let ran = world.run();
+    assert!(ran.code != 0 && ran.err.contains("exec /broken)"), "{ran:?}");
+    assert!(!ran.err.contains("secret"), "{ran:?}");
+    world.assert_nothing_is_left();
 }
 
 #[test]

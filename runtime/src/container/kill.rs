@@ -26,6 +26,7 @@ pub enum Reach {
 /// left).
 pub fn kill(store: &Store, id: &ContainerId, signal: i32, reach: Reach) -> Result<(), Error> {
     let record = store.read(id)?;
+    let signal = effective(&record, store.awaits_start(id), signal)?;
     // SIGKILL to the first of several processes that share the host's pid namespace would leave
     // the others behind.
     let shares_pids = !record.owns_pid_namespace && signal == libc::SIGKILL;
@@ -56,6 +57,33 @@ pub fn kill(store: &Store, id: &ContainerId, signal: i32, reach: Reach) -> Resul
             kill_all(&record, signal)
         }
     }
+}
+
+/// The kernel keeps every signal but SIGKILL from the first process of a pid namespace that has no
+/// handler for it (pid_namespaces(7)), and what waits for `start` has none: a container that is
+/// asked to end then would run all the same. So what would end any other process is SIGKILL there.
+fn effective(record: &Record, awaits_start: bool, signal: i32) -> Result<i32, Error> {
+    if !awaits_start || !record.owns_pid_namespace || !ends(signal) {
+        return Ok(signal);
+    }
+    let waits = record.look()?.is_some_and(|(_, process)| !process.has_executed);
+    Ok(if waits { libc::SIGKILL } else { signal })
+}
+
+/// Whether the default of a signal is to end the process (signal(7)).
+fn ends(signal: i32) -> bool {
+    let others = [
+        0,
+        libc::SIGCHLD,
+        libc::SIGCONT,
+        libc::SIGSTOP,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+        libc::SIGURG,
+        libc::SIGWINCH,
+    ];
+    !others.contains(&signal)
 }
 
 fn signal_error(pid: i32, source: Errno) -> Error {

@@ -273,14 +273,20 @@ impl Plan {
         self.parent.len() + self.child.len()
     }
 
-    /// The step with this number, as it is printed.
+    /// The step with this number, as an error names it: as it is printed, but of a program the name
+    /// alone, for its arguments may be secret, and long.
     pub fn describe(&self, number: usize) -> String {
         let parents = self.parent.len();
         if number <= parents {
-            number.checked_sub(1).map(|i| self.parent[i].to_string()).unwrap_or_default()
-        } else {
-            let step = self.child.get(number - parents - 1);
-            step.map(ToString::to_string).unwrap_or_default()
+            return number.checked_sub(1).map(|i| self.parent[i].to_string()).unwrap_or_default();
+        }
+        match self.child.get(number - parents - 1) {
+            Some(ChildStep::Exec(program)) => {
+                let name = program.args.first().map(|name| text::Text(name).to_string());
+                format!("exec {}", name.unwrap_or_default())
+            }
+            Some(step) => step.to_string(),
+            None => String::new(),
         }
     }
 }

@@ -285,7 +285,7 @@ impl fmt::Display for Content {
     }
 }
 
-struct Text<'a>(&'a CStr);
+pub(super) struct Text<'a>(pub(super) &'a CStr);
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
