@@ -104,6 +104,11 @@ fn an_error_does_not_tell_the_arguments_of_the_program() {
     let ran = world.run();
     assert!(ran.code != 0 && ran.err.contains("exec /broken)"), "{ran:?}");
     assert!(!ran.err.contains("secret"), "{ran:?}");
+    assert_eq!(world.with_bundle("create", &[]).code, 0);
+    let started = world.runtime(&["start", &world.id]);
+    assert!(started.code != 0 && started.err.contains("program /broken ["), "{started:?}");
+    assert!(!started.err.contains("secret"), "{started:?}");
+    assert_eq!(world.runtime(&["delete", "--force", &world.id]).code, 0);
     world.assert_nothing_is_left();
 }
 

@@ -80,10 +80,19 @@ fn execute(folder: &Folder, record: &Record) -> Result<(), Error> {
                 Cause::Exec(Errno::EAGAIN) => format!(" [{NO_PROCESS}]"),
                 _ => String::new(),
             };
-            Err(Error::Exec { what: format!("start the container's program{hint}"), source: cause })
+            let program = program(record).unwrap_or_default();
+            let what = format!("start the container's program{program}{hint}");
+            Err(Error::Exec { what, source: cause })
         }
         _ => Ok(()),
     }
+}
+
+/// The name of the program in the recorded configuration. Its arguments may be secret.
+fn program(record: &Record) -> Option<String> {
+    let config: serde_json::Value = serde_json::from_str(&record.config).ok()?;
+    let name = config.pointer("/process/args/0")?.as_str()?;
+    Some(format!(" {}", name.escape_debug()))
 }
 
 /// To the listener that the recorded configuration names.
