@@ -5,7 +5,7 @@ use oci_spec::runtime as oci;
 
 use crate::seccomp::{Cache, Filter};
 use crate::spec::{Invalid, Spec};
-use crate::strict_json::from_object;
+use crate::strict_json::{decode, from_object};
 
 /// A configuration that was decoded and not yet validated.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Config {
             return Ok(Config { oci, profile: Profile::Kept(filter) });
         }
         // In full, so that an error names the right place.
-        let oci: oci::Spec = serde_json::from_str(text)?;
+        let oci: oci::Spec = decode(text)?;
         let decoded = oci.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
         let is_profile = serde_json::from_str(profile).is_ok_and(|found| decoded == Some(&found));
         let profile = match is_profile {
@@ -197,10 +197,7 @@ mod tests {
         let config = Config::decode(CONFIG, &cache).unwrap();
         config.keep(&config.validate().unwrap(), &cache);
         let wrong = CONFIG.replace(r#""namespaces": []"#, r#""namespaces": 7"#);
-        let error = Config::decode(&wrong, &cache).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            serde_json::from_str::<oci_spec::runtime::Spec>(&wrong).unwrap_err().to_string()
-        );
+        let error = Config::decode(&wrong, &cache).unwrap_err().to_string();
+        assert!(error.starts_with("linux.namespaces: "), "{error}");
     }
 }

@@ -23,6 +23,7 @@ pub mod init;
 mod kernel_file;
 pub mod live;
 mod log;
+mod misfit;
 pub mod netlink;
 pub mod plan;
 pub mod seccomp;

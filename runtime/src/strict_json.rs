@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use crate::misfit;
+
 /// A value whose objects have each key once.
 #[derive(Debug)]
 pub(crate) struct Strict(pub(crate) Value);
@@ -17,13 +19,21 @@ impl<'de> Deserialize<'de> for Strict {
     }
 }
 
+/// Decodes a text. What does not fit is told with its path in the text, and in JSON's words.
+///
+/// # Errors
+/// When it is of another form.
+pub(crate) fn decode<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
+    serde_json::from_str(text).map_err(|error| misfit::told(text, error))
+}
+
 /// Decodes an object. serde would take an array for a structure, too, and complain of its length.
 ///
 /// # Errors
 /// When it is no object, or one of another form.
 pub(crate) fn from_object<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
     match text.trim_start().starts_with('{') || text.trim_start().is_empty() {
-        true => serde_json::from_str(text),
+        true => decode(text),
         false => Err(serde_json::Error::custom("it is no JSON object")),
     }
 }

@@ -260,7 +260,7 @@ fn limits_that_cannot_be_read_are_told_with_the_reason() {
     for (text, told) in [
         ("{bad", "line 1 column 2"),
         ("[]", "it is no JSON object"),
-        (r#"{"memory":{"limit":"x"}}"#, "invalid type: string"),
+        (r#"{"memory":{"limit":"x"}}"#, "memory.limit: invalid type: string"),
     ] {
         let file = world.path("resources.json");
         fs::write(&file, text).unwrap();
