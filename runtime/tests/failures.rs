@@ -454,3 +454,24 @@ fn unknown_properties_are_refused_only_where_that_is_asked_for() {
     assert_eq!(world.with_bundle("run", &["--strict"]).code, 0);
     world.assert_nothing_is_left();
 }
+
+/// What the step makes is not what there is no place for.
+#[test]
+fn a_folder_of_records_that_is_full_is_named() {
+    let Some(world) = World::new("full") else { return };
+    world.script("true", |_| {});
+    let records = world.path("records");
+    fs::create_dir(&records).unwrap();
+    let run = world.command(&["run", "-b", world.bundle().to_str().unwrap(), &world.id]);
+    // Its root, the container's folder, and nothing more.
+    let script = "mount -t tmpfs -o nr_inodes=2 full \"$1\" || exit 99; shift; \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script, "sh"]).arg(&records);
+    command.arg(run.get_program()).args(run.get_args());
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    let named = format!("make {}/", records.join(&world.id).display());
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains(&named) && err.contains("No space left"), "{err}");
+    world.assert_nothing_is_left();
+}

@@ -154,6 +154,11 @@ pub(super) fn launch<'a>(plan: &'a Plan, setting: Setting<'a>) -> Result<Launche
     })
 }
 
+/// A file of the record that could not be made: the step is about something else.
+fn not_made(file: &Path, errno: Errno) -> StepError {
+    StepError::Record(Box::new(super::Error::io("make", file, errno.into())))
+}
+
 /// The runtime between its first step and its last. Fields are dropped in this order.
 struct Launch<'a> {
     plan: &'a Plan,
@@ -306,7 +311,8 @@ impl Launch<'_> {
         nix::unistd::chdir(self.setting.folder)?;
         let socket =
             socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
-        bind(socket.as_raw_fd(), &UnixAddr::new(START_SOCKET)?)?;
+        bind(socket.as_raw_fd(), &UnixAddr::new(START_SOCKET)?)
+            .map_err(|errno| not_made(&self.setting.folder.join(START_SOCKET), errno))?;
         listen(&socket, Backlog::new(1)?)?;
         self.listener = Some(socket);
         Ok(())
@@ -366,7 +372,7 @@ impl Launch<'_> {
         match symlinkat(OsStr::from_bytes(text), AT_FDCWD, &link) {
             // A folder on a filesystem without links, or a very long path: worse after a kill only.
             Ok(()) | Err(Errno::ENAMETOOLONG | Errno::EPERM) => Ok(()),
-            Err(errno) => Err(errno.into()),
+            Err(errno) => Err(not_made(&link, errno)),
         }
     }
 
