@@ -40,7 +40,10 @@ fn run(words: Option<Vec<String>>, commit: Option<&str>) -> i32 {
             return error.exit_code();
         }
     };
-    log::begin(&global);
+    if let (Err(error), Some(log)) = (begin_log(&global, &verb), &global.log) {
+        eprintln!("loadline-runtime: open log {}: {error}", log.display());
+        return 1;
+    }
     log::debug(|| format!("loadline-runtime {}: {}", env!("CARGO_PKG_VERSION"), log::told(&words)));
     let (prefix, failure_code) = match &verb {
         Verb::Live(live) => (live.failure_prefix(), live.failure_code()),
@@ -55,6 +58,14 @@ fn run(words: Option<Vec<String>>, commit: Option<&str>) -> i32 {
     };
     log::debug(|| format!("exit code {code}"));
     code
+}
+
+/// As in runc, who asks for help needs no log.
+fn begin_log(global: &Global, verb: &Verb) -> io::Result<()> {
+    match verb {
+        Verb::Help(_) | Verb::Version => Ok(()),
+        _ => log::begin(global),
+    }
 }
 
 type Failed = Box<dyn StdError>;

@@ -5,7 +5,9 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use crate::container::rfc3339;
@@ -22,12 +24,27 @@ pub(crate) enum Level {
 /// Where steps are told, where they are.
 static DEBUG: OnceLock<Global> = OnceLock::new();
 
-/// From now on [`debug`] tells, where the command line asks for that.
-pub(crate) fn begin(global: &Global) {
+/// Whether it was told that the log cannot be written.
+static IS_LOST: AtomicBool = AtomicBool::new(false);
+
+/// Opens the log, so that a mistake in its name is told before anything is done. From now on
+/// [`debug`] tells, where the command line asks for that.
+///
+/// # Errors
+/// That the log cannot be opened.
+pub(crate) fn begin(global: &Global) -> io::Result<()> {
+    if let Some(path) = &global.log {
+        open(path)?;
+    }
     if global.debug {
         // Once for each process; a second command line in it has no say.
         let _ = DEBUG.set(global.clone());
     }
+    Ok(())
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::options().append(true).create(true).open(path)
 }
 
 /// Tells a step. As in runc, not on standard error where there is a log: engines take what stands
@@ -43,10 +60,11 @@ pub(crate) fn tell(global: &Global, level: Level, message: &str) {
     let line = line(global.log_format, level, message);
     let mut is_logged = false;
     if let Some(path) = &global.log {
-        let log = File::options().append(true).create(true).open(path);
-        let written = log.and_then(|mut log| writeln!(log, "{line}"));
+        let written = open(path).and_then(|mut log| writeln!(log, "{line}"));
         is_logged = written.is_ok();
-        if let Err(error) = written {
+        if let Err(error) = written
+            && !IS_LOST.swap(true, Ordering::Relaxed)
+        {
             say(&format!("loadline-runtime: write log {}: {error}", path.display()));
         }
     }

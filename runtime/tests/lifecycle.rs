@@ -640,6 +640,24 @@ fn debug_tells_each_step_in_the_log_or_on_standard_error() {
 }
 
 #[test]
+fn a_log_that_cannot_be_opened_is_told_before_anything_is_done() {
+    let Some(world) = World::new("nolog") else { return };
+    world.script("true", |_| {});
+    let bundle = world.bundle();
+    let run = ["run", "-b", bundle.to_str().unwrap(), &world.id];
+    let log = world.path("nosuch/log");
+    let ran = world.runtime(&[&["--log", log.to_str().unwrap()], &run[..]].concat());
+    let told = format!("loadline-runtime: open log {}: No such file", log.display());
+    assert!(ran.code == 1 && ran.err.starts_with(&told), "{ran:?}");
+    assert!(!world.path("records").exists());
+    // One that is full is told once, and keeps nobody from running.
+    let ran = world.runtime(&[&["--debug", "--log", "/dev/full"], &run[..]].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.err.starts_with("loadline-runtime: write log /dev/full: No space"), "{ran:?}");
+    assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
+}
+
+#[test]
 fn a_process_is_in_the_cgroup_of_every_hierarchy() {
     let Some(world) = World::new("joined") else { return };
     world.script("sleep 1000", |_| {});
