@@ -28,6 +28,12 @@ pub fn programs() -> PathBuf {
         .map_or_else(|| target().join("loadline/bin"), PathBuf::from)
 }
 
+/// The folder of the program that runs.
+#[must_use]
+pub fn own() -> Option<PathBuf> {
+    Some(std::env::current_exe().ok()?.parent()?.to_owned())
+}
+
 /// The folder for what is slow to make.
 ///
 /// # Errors

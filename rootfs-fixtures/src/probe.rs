@@ -1,6 +1,6 @@
 //! The probe program, built once for all tests.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -8,8 +8,10 @@ use anyhow::{Context as _, bail};
 
 use crate::folders;
 
-/// The static probe program: the one in `LOADLINE_BIN_DIR` where `cargo xtask` set that, else built
-/// now (a fraction of a second where nothing changed).
+const NAME: &str = "loadline-probe";
+
+/// The static probe program: the one in `LOADLINE_BIN_DIR` where `cargo xtask` set that, else the
+/// one beside this program, else built now (a fraction of a second where nothing changed).
 ///
 /// # Errors
 /// Where cargo can't build it.
@@ -19,11 +21,28 @@ pub fn probe() -> anyhow::Result<PathBuf> {
         return Ok(path.clone());
     }
     let given = std::env::var_os("LOADLINE_BIN_DIR").map(|_| folders::programs());
-    let path = match given.map(|folder| folder.join("loadline-probe")).filter(|p| p.exists()) {
+    let given = given.map(|folder| folder.join(NAME)).filter(|path| path.exists());
+    let beside = || folders::own().map(|folder| folder.join(NAME)).filter(|path| is_static(path));
+    let path = match given.or_else(beside) {
         Some(ready) => ready,
         None => build()?,
     };
     Ok(PROBE.get_or_init(|| path).clone())
+}
+
+/// Whether this is a program of 64 bits that names no loader. The probe that cargo puts beside the
+/// tools of `cargo run` names one, and containers have none.
+fn is_static(path: &Path) -> bool {
+    const NAMES_A_LOADER: [u8; 4] = 3_u32.to_le_bytes();
+    let Ok(bytes) = std::fs::read(path) else { return false };
+    let number = |at: usize, size: usize| {
+        let part = bytes.get(at..at.saturating_add(size)).unwrap_or_default();
+        part.iter().rev().fold(0_usize, |sum, byte| (sum << 8) | usize::from(*byte))
+    };
+    let (headers, size, count) = (number(32, 8), number(54, 2), number(56, 2));
+    let mut starts = (0..count).map(|at| headers.saturating_add(at * size));
+    bytes.starts_with(b"\x7fELF\x02\x01")
+        && starts.all(|at| bytes.get(at..at.saturating_add(4)).is_some_and(|k| k != NAMES_A_LOADER))
 }
 
 fn build() -> anyhow::Result<PathBuf> {
@@ -51,4 +70,16 @@ fn build() -> anyhow::Result<PathBuf> {
         std::fs::rename(&part, &made).context("put the probe in place")?;
     }
     Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_needs_a_loader_is_not_static() {
+        assert!(is_static(&build().unwrap()));
+        assert!(!is_static(&std::env::current_exe().unwrap()));
+        assert!(!is_static(Path::new("/etc/passwd")) && !is_static(Path::new("/nonexistent")));
+    }
 }

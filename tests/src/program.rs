@@ -150,13 +150,49 @@ pub fn find(name: &str) -> anyhow::Result<PathBuf> {
     if name.contains('/') {
         return std::path::absolute(name).with_context(|| format!("find {name}"));
     }
-    let own = std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_owned));
+    let own = loadline_fixtures::folders::own();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let more = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     let folders = [Some(loadline_fixtures::folders::programs()), own].into_iter().flatten();
     let mut places = folders.chain(std::env::split_paths(&path)).chain(more);
     let found = places.find_map(|folder| Some(folder.join(name)).filter(|path| path.is_file()));
     found.with_context(|| format!("{name} is not built or installed"))
+}
+
+/// The runtime that is meant where none is named.
+const RUNTIME: &str = "loadline-runtime";
+
+/// A runtime: `name` is a path, or a program in PATH. Without a name it is the `loadline-runtime`
+/// beside this program, else that in PATH. `LOADLINE_BIN_DIR` goes before both, and the folder that
+/// `cargo xtask build` fills comes last.
+///
+/// # Errors
+/// Where there is none, or it is nothing that can be started.
+pub fn runtime(name: Option<&str>) -> anyhow::Result<PathBuf> {
+    if let Some(path) = name.filter(|name| name.contains('/')) {
+        let path = std::path::absolute(path).with_context(|| format!("find {path}"))?;
+        let found = path.metadata().with_context(|| format!("find {}", path.display()))?;
+        if !found.is_file() {
+            bail!("{} is no file: a runtime is a program", path.display());
+        }
+        if !is_program(&path) {
+            bail!("{} is not executable", path.display());
+        }
+        return Ok(path);
+    }
+    let given = std::env::var_os("LOADLINE_BIN_DIR").map(PathBuf::from);
+    let own = loadline_fixtures::folders::own().filter(|_| name.is_none());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = given.into_iter().chain(own).chain(std::env::split_paths(&path));
+    let mut places = places.chain([loadline_fixtures::folders::programs()]);
+    let name = name.unwrap_or(RUNTIME);
+    let found = places.find_map(|folder| Some(folder.join(name)).filter(|path| is_program(path)));
+    found.with_context(|| format!("{name} is no program in PATH"))
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 fn fresh(folder: &Path, ending: &str) -> anyhow::Result<PathBuf> {
@@ -179,6 +215,16 @@ mod tests {
         let ran = run(folder.path(), shell.args(["-c", "echo a; echo b >&2; exit 3"])).unwrap();
         assert_eq!((ran.code(), ran.stdout.as_str(), ran.stderr.as_str()), (3, "a\n", "b\n"));
         assert!(ran.succeeded().is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_started_is_no_runtime() {
+        let why = |name| format!("{:#}", runtime(Some(name)).unwrap_err());
+        assert!(why("/nonexistent/runtime").contains("No such file"), "{}", why("/nonexistent"));
+        assert!(why("/etc/").contains("is no file"), "{}", why("/etc/"));
+        assert!(why("/etc/passwd").contains("is not executable"), "{}", why("/etc/passwd"));
+        assert!(why("no-such-runtime").contains("in PATH"), "{}", why("no-such-runtime"));
+        assert_eq!(runtime(Some("/bin/sh")).unwrap(), Path::new("/bin/sh"));
     }
 
     #[test]

@@ -18,8 +18,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 #[derive(Debug, Parser)]
 #[command(name = "loadline-conformance")]
 struct Arguments {
-    /// A runtime under test: a path, or a program in PATH. May be given several times.
-    #[arg(long, default_value = "loadline-runtime")]
+    /// A runtime under test: a path, or a program in PATH. May be given several times. [default:
+    /// the loadline-runtime beside this program, else that in PATH]
+    #[arg(long)]
     runtime: Vec<String>,
     /// A runtime to compare with: shown in the matrix, its failures are not counted.
     #[arg(long)]
@@ -80,9 +81,16 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     }
     // What a runtime leaves behind comes to us and not to a process 1 that may not reap.
     nix::sys::prctl::set_child_subreaper(true).context("become a subreaper")?;
-    let names = arguments.runtime.iter().chain(&arguments.peer);
-    let runtimes: Vec<Runtime> =
-        names.map(|name| Runtime::new(name)).collect::<anyhow::Result<_>>()?;
+    let own = arguments.runtime.iter().map(|name| Some(name.as_str()));
+    let usual = arguments.runtime.is_empty().then_some(None);
+    let peers = arguments.peer.iter().map(|name| Some(name.as_str()));
+    let names = own.chain(usual).chain(peers);
+    let runtimes: Vec<Runtime> = names.map(Runtime::new).collect::<anyhow::Result<_>>()?;
+    let columns = runtimes.len() - arguments.peer.len();
+    for (at, runtime) in runtimes.iter().enumerate() {
+        let part = if at < columns { "the runtime is" } else { "a peer is" };
+        eprintln!("loadline-conformance: {part} {}", runtime.path().display());
+    }
     let runtimes: Vec<Runtime> = if arguments.systemd_cgroup {
         if !Path::new("/run/systemd/system").is_dir() {
             bail!("--systemd-cgroup needs a host that systemd manages (sd_booted(3))");
@@ -112,20 +120,20 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     if let Some(path) = &arguments.markdown {
         put(path, &versions, &report)?;
     }
-    finish(arguments, &report)
+    finish(arguments, &report, columns)
 }
 
-fn finish(arguments: &Arguments, report: &Report) -> anyhow::Result<bool> {
+fn finish(arguments: &Arguments, report: &Report, columns: usize) -> anyhow::Result<bool> {
     print!("{}", report.matrix());
-    print!("{}", report.reasons(arguments.runtime.len()));
-    let (passed, failed, skipped) = report.count(arguments.runtime.len());
+    print!("{}", report.reasons(columns));
+    let (passed, failed, skipped) = report.count(columns);
     println!("{passed} passed, {failed} failed, {skipped} skipped");
     if let Some(path) = &arguments.tap {
-        let text = report.tap(arguments.runtime.len());
+        let text = report.tap(columns);
         std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
     }
     if let Some(path) = &arguments.junit {
-        let text = report.junit(arguments.runtime.len());
+        let text = report.junit(columns);
         std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
     }
     Ok(failed == 0)

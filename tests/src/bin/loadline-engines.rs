@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::Parser;
 use loadline_tests::engines::{Claim, World, all, run};
-use loadline_tests::kernel;
+use loadline_tests::{kernel, program};
 
 /// Runs docker, podman, buildah and containerd on an OCI runtime.
 #[derive(Debug, Parser)]
 #[command(name = "loadline-engines")]
 struct Arguments {
-    /// The runtime: a path, or a program in PATH.
-    #[arg(long, default_value = "loadline-runtime")]
-    runtime: String,
+    /// The runtime: a path, or a program in PATH. [default: the loadline-runtime beside this
+    /// program, else that in PATH]
+    #[arg(long)]
+    runtime: Option<String>,
     /// Only claims whose `engine/name` contains this. May be given several times.
     #[arg(long)]
     filter: Vec<String>,
@@ -63,10 +64,12 @@ fn suite(arguments: &Arguments) -> anyhow::Result<bool> {
         bail!("engines of its own need root: start this as root");
     }
     if let Some(seconds) = arguments.patience {
-        loadline_tests::program::set_patience(Duration::from_secs(seconds));
+        program::set_patience(Duration::from_secs(seconds));
     }
+    let runtime = program::runtime(arguments.runtime.as_deref())?;
+    eprintln!("loadline-engines: the runtime is {}", runtime.display());
     let begun = Instant::now();
-    let world = World::new(&arguments.runtime)?;
+    let world = World::new(runtime)?;
     let (passed, failed, skipped) = run(&world, &claims, arguments.at_once.max(1));
     for process in world.leave() {
         let start: String = process.chars().take(LEFT_SHOWN_MAX).collect();

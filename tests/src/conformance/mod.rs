@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn cases_fail_on_a_stub() {
-        let stub = Runtime::new("/bin/true").unwrap();
+        let stub = Runtime::new(Some("/bin/true")).unwrap();
         for case in all() {
             let verdict = World::new(&stub, case.name).and_then(|world| (case.run)(&world));
             assert!(

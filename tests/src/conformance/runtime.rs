@@ -24,18 +24,25 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// `name` is a path, or a program of this build or in PATH.
+    /// `name` is a path, or a program in PATH; none is the runtime of this build
+    /// ([`program::runtime`]).
     ///
     /// # Errors
     /// Where there is no such program.
-    pub fn new(name: &str) -> anyhow::Result<Self> {
-        let path = program::find(name)?;
+    pub fn new(name: Option<&str>) -> anyhow::Result<Self> {
+        let path = program::runtime(name)?;
         let name = path.file_name().context("a runtime is a file")?;
         let name = name.to_string_lossy().into_owned();
         let hybrid = Path::new(kernel::CGROUPS).join("unified").is_dir();
         let hides_unified = hybrid && name.contains("crun");
         let misses_quick_ends = name.contains("youki");
         Ok(Self { name, path, hides_unified, misses_quick_ends, by_systemd: false })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The same runtime, whose cgroups systemd makes.

@@ -11,7 +11,6 @@ use super::Place;
 use super::containerd::Containerd;
 use super::docker::Docker;
 use super::podman::Podman;
-use crate::program;
 
 /// The name of the image that all engines are given.
 pub(super) const IMAGE: &str = "localhost/box:latest";
@@ -32,12 +31,11 @@ pub struct World {
 }
 
 impl World {
-    /// A world around a runtime: a path, or a program's name.
+    /// A world around a runtime's program.
     ///
     /// # Errors
-    /// Without the runtime, a busybox, or root.
-    pub fn new(runtime: &str) -> anyhow::Result<Self> {
-        let runtime = program::find(runtime)?;
+    /// Without a busybox, or root.
+    pub fn new(runtime: PathBuf) -> anyhow::Result<Self> {
         let image = Image::busybox(IMAGE)?;
         let place = Place::enter()?;
         let archive = place.folder.join("box.tar");

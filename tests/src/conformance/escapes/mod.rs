@@ -140,7 +140,7 @@ mod tests {
             eprintln!("SKIPPED every_attack_succeeds_on_a_leaky_runtime: needs root");
             return;
         }
-        let Ok(leaky) = Runtime::new("loadline-leaky-runtime") else {
+        let Ok(leaky) = Runtime::new(Some("loadline-leaky-runtime")) else {
             let test = "every_attack_succeeds_on_a_leaky_runtime";
             eprintln!("SKIPPED {test}: needs loadline-leaky-runtime (cargo xtask build)");
             return;
