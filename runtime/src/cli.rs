@@ -178,7 +178,8 @@ fn stay(
 ) -> Result<u8, Failed> {
     let readiness = created.readiness.take();
     let record = created.record.as_ref().ok_or_else(|| store.not_found(id))?;
-    let code = container::wait(created, readiness, &mut |error| warn(global, Some(error)));
+    let code = container::wait(created, readiness, &mut |error| warn(global, Some(error)))
+        .map_err(|error| container::explained(error, Some(record)));
     warn(
         global,
         match (keep, &code) {

@@ -148,8 +148,9 @@ fn run(
     if !options.stays {
         return Ok(0);
     }
-    Ok(u8::try_from(container::wait(&created, None, &mut |error| warn(&error.to_string()))?)
-        .unwrap_or(u8::MAX))
+    let code = container::wait(&created, None, &mut |error| warn(&error.to_string()));
+    let code = code.map_err(|error| container::explained(error, store.read(id).ok().as_ref()))?;
+    Ok(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
 fn emit(event: &container::Event) -> io::Result<()> {

@@ -85,6 +85,22 @@ fn a_killing_filter_kills() {
 }
 
 #[test]
+fn a_profile_that_does_not_allow_the_start_is_named() {
+    let Some(world) = World::new("seccomp-nothing") else { return };
+    for action in ["SCMP_ACT_KILL_PROCESS", "SCMP_ACT_ERRNO"] {
+        world.script("true", |config| {
+            config["linux"]["seccomp"] = json!({ "defaultAction": action });
+        });
+        for flags in [&[][..], &["--detach"]] {
+            let ran = world.with_bundle("run", flags);
+            assert!(ran.code == 1 && ran.err.contains("linux.seccomp"), "{action}: {ran:?}");
+            assert!(!ran.err.contains("memory.limit"), "{action}: {ran:?}");
+            world.assert_nothing_is_left();
+        }
+    }
+}
+
+#[test]
 fn arguments_decide() {
     let Some(world) = World::new("seccomp-args") else { return };
     // kill(pid, SIGUSR1) is refused, other signals are not.

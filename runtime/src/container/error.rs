@@ -203,13 +203,18 @@ pub enum Error {
     #[error(transparent)]
     Notify(#[from] super::notify::NotifyError),
     /// The first process was there, and never became the program.
-    #[error(
-        "the process was killed by {signal} before it ran the program{}",
-        killed_hint(*.signal)
-    )]
+    #[error("the process was killed by {signal} before it ran the program")]
     KilledBeforeExec {
         /// Which signal.
         signal: nix::sys::signal::Signal,
+    },
+    /// With what is likely to be behind it.
+    #[error("{error}: {why}")]
+    Likely {
+        /// What went wrong.
+        error: Box<Error>,
+        /// Why, perhaps.
+        why: &'static str,
     },
     /// A hook after the set-up.
     #[error("run {kind} hook")]
@@ -265,13 +270,6 @@ fn records_hint(source: &io::Error) -> &'static str {
              /run/user/UID, or name one by --root]"
         }
         false => "",
-    }
-}
-
-fn killed_hint(signal: nix::sys::signal::Signal) -> &'static str {
-    match signal {
-        nix::sys::signal::Signal::SIGKILL => ": is linux.resources.memory.limit too small?",
-        _ => "",
     }
 }
 

@@ -22,6 +22,7 @@ use super::idmap;
 use super::kernel::{
     Process, flags_of, open_container, open_namespace, open_root_of, refuse_own, set_of,
 };
+use super::killed;
 use super::launch_error::{LaunchError, StepError, child_error, hint};
 use super::marked::Marked;
 use super::net_device::{self, Moved};
@@ -586,8 +587,12 @@ impl Launch<'_> {
             }
             other => (index + 1, other),
         };
-        let hint = hint(&self.plan.describe(number), &source);
-        let (step, source) = (self.plan.describe(number), Box::new(source));
+        let step = self.plan.describe(number);
+        let hint = match source {
+            StepError::Died => Some(killed::hint(self.plan)),
+            _ => hint(&step, &source),
+        };
+        let source = Box::new(source);
         LaunchError { number, step, hint, left: Vec::new(), source }
     }
 }

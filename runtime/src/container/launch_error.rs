@@ -125,12 +125,6 @@ pub(super) fn hint(step: &str, error: &StepError) -> Option<&'static str> {
     if let StepError::Exec(_, Cause::Exec(Errno::EAGAIN)) = error {
         return Some(NO_PROCESS);
     }
-    if matches!(error, StepError::Died) {
-        return Some(
-            "by the OOM killer, where linux.resources.memory.limit is too small even for that; \
-             or somebody sent SIGKILL",
-        );
-    }
     let StepError::Cause(Cause::Kernel(errno)) = error else { return None };
     match (word, errno) {
         (_, Errno::ENOENT) if is_tree => Some("the host has no such path"),
@@ -193,7 +187,6 @@ mod tests {
             let told = hint(step, error).unwrap_or_default();
             assert!(told.contains(expected), "{step}: {told}");
         };
-        says("await the container being ready", &StepError::Died, "OOM killer");
         let options = "one of these options";
         says("mount tmpfs on /dev nosuidd", &kernel(Errno::EINVAL), options);
         says("open mount /a as #1", &kernel(Errno::EMFILE), "RLIMIT_NOFILE");

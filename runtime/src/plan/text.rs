@@ -25,8 +25,8 @@ impl fmt::Display for ParentStep {
             ParentStep::OpenRootOf { slot, pid, .. } => {
                 write!(f, "open the root of pid {pid} as {slot}")
             }
-            ParentStep::EnterNamespaces { slot, kinds } => {
-                write!(f, "enter namespaces of {slot}:")?;
+            ParentStep::EnterNamespaces { kinds, .. } => {
+                f.write_str("enter namespaces of the container:")?;
                 kinds.iter().try_for_each(|kind| write!(f, " {kind}"))
             }
             ParentStep::OpenCgroup => f.write_str("open cgroup"),
@@ -85,8 +85,8 @@ impl fmt::Display for ChildStep {
             S::AwaitParent => f.write_str("await the runtime"),
             S::JoinCgroup => f.write_str("join cgroup"),
             S::JoinNamespace { slot, kind } => write!(f, "join {kind} namespace {slot}"),
-            S::JoinNamespaces { slot, kinds } => {
-                write!(f, "join namespaces of {slot}:")?;
+            S::JoinNamespaces { kinds, .. } => {
+                f.write_str("join namespaces of the container:")?;
                 kinds.iter().try_for_each(|kind| write!(f, " {kind}"))
             }
             S::UseRoot => f.write_str("use the root"),

@@ -86,6 +86,17 @@ pub struct Decision {
     pub notes: Vec<Note>,
 }
 
+impl Decision {
+    /// Whether it sets a limit of memory.
+    pub fn limits_memory(&self) -> bool {
+        let is_memory = |step: &Step| match step {
+            Step::Write(write) => write.controller == Some(Controller::Memory),
+            Step::DeviceProgram(_) => false,
+        };
+        self.steps.iter().any(is_memory)
+    }
+}
+
 /// One change of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
