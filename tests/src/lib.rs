@@ -18,3 +18,4 @@ pub mod registry;
 pub mod require;
 mod service_manager;
 pub mod sigv4;
+pub mod stop;

@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use clap::Parser;
 use loadline_tests::conformance::report::{Report, Result};
 use loadline_tests::conformance::{Case, Runtime, World, all};
-use loadline_tests::kernel;
+use loadline_tests::{kernel, stop};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 /// Runs the conformance suite on OCI runtimes and prints a matrix.
@@ -51,8 +51,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(passed) => ExitCode::from(stop::code().unwrap_or(u8::from(!passed))),
         Err(error) => {
             eprintln!("loadline-conformance: {error:#}");
             ExitCode::from(2)
@@ -99,13 +98,32 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     } else {
         runtimes
     };
+    stop::listen("loadline-conformance", "cases")?;
+    let rows = rows(&cases, &runtimes);
+    if let Some(signal) = stop::asked() {
+        let (seen, all) = (rows.len(), cases.len());
+        eprintln!("loadline-conformance: ended by {signal} after {seen} of {all} cases");
+    }
+    let versions: Vec<String> = runtimes.iter().map(Runtime::version).collect();
+    let report = Report { runtimes: runtimes.into_iter().map(|r| r.name).collect(), rows };
+    if let Some(path) = &arguments.markdown {
+        put(path, &versions, &report)?;
+    }
+    finish(arguments, &report, columns)
+}
+
+/// Runs the cases, until a signal asks for an end.
+fn rows(cases: &[Case], runtimes: &[Runtime]) -> Vec<(Case, Vec<Result>)> {
     let mut rows = Vec::new();
     let shown = std::io::stderr().is_terminal();
-    for (at, case) in cases.iter().enumerate() {
+    for (at, case) in cases.iter().enumerate().take_while(|_| stop::asked().is_none()) {
         if shown {
             eprint!("\r\x1b[K[{}/{}] {}", at + 1, cases.len(), case.name);
         }
         let results = runtimes.iter().map(|runtime| {
+            if stop::asked().is_some() {
+                return Result::Skipped("a run that is not asked to end".to_owned());
+            }
             let result = World::new(runtime, case.name).and_then(|world| (case.run)(&world));
             reap();
             Result::from(result)
@@ -115,12 +133,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     if shown {
         eprint!("\r\x1b[K");
     }
-    let versions: Vec<String> = runtimes.iter().map(Runtime::version).collect();
-    let report = Report { runtimes: runtimes.into_iter().map(|r| r.name).collect(), rows };
-    if let Some(path) = &arguments.markdown {
-        put(path, &versions, &report)?;
-    }
-    finish(arguments, &report, columns)
+    rows
 }
 
 fn finish(arguments: &Arguments, report: &Report, columns: usize) -> anyhow::Result<bool> {

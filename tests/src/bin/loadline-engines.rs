@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::Parser;
 use loadline_tests::engines::{Claim, World, all, run};
-use loadline_tests::{kernel, program};
+use loadline_tests::{kernel, program, stop};
 
 /// Runs docker, podman, buildah and containerd on an OCI runtime.
 #[derive(Debug, Parser)]
@@ -38,8 +38,7 @@ const LEFT_SHOWN_MAX: usize = 100;
 
 fn main() -> ExitCode {
     match suite(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(passed) => ExitCode::from(stop::code().unwrap_or(u8::from(!passed))),
         Err(error) => {
             eprintln!("loadline-engines: {error:#}");
             ExitCode::from(2)
@@ -68,6 +67,7 @@ fn suite(arguments: &Arguments) -> anyhow::Result<bool> {
     }
     let runtime = program::runtime(arguments.runtime.as_deref())?;
     eprintln!("loadline-engines: the runtime is {}", runtime.display());
+    stop::listen("loadline-engines", "claims")?;
     let begun = Instant::now();
     let world = World::new(runtime)?;
     let (passed, failed, skipped) = run(&world, &claims, arguments.at_once.max(1));

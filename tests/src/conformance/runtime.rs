@@ -1,5 +1,6 @@
 //! A runtime under test, and how it has to be started on this machine.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -89,6 +90,13 @@ impl Runtime {
     }
 
     fn plain_command(&self) -> Command {
+        let mut command = self.visible_command();
+        // Ctrl-C goes to the whole group of the suite, which lets the call end.
+        command.process_group(0);
+        command
+    }
+
+    fn visible_command(&self) -> Command {
         if !self.hides_unified {
             return program::command(&self.path);
         }

@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::conformance::Verdict;
+use crate::stop;
 
 /// A claim about an engine on the runtime.
 #[derive(Clone, Copy)]
@@ -115,7 +116,9 @@ pub type Count = (usize, usize, usize);
 pub fn run(world: &World, claims: &[Claim], at_once: usize) -> Count {
     let (next, count) = (AtomicUsize::new(0), Mutex::new((0, 0, 0)));
     let work = || {
-        while let Some(claim) = claims.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(claim) = claims.get(next.fetch_add(1, Ordering::Relaxed))
+            && stop::asked().is_none()
+        {
             let begun = Instant::now();
             let found = match missing(claim.engine) {
                 Some(what) => Ok(Verdict::Needs(what.to_owned())),

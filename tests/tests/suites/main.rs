@@ -5,11 +5,16 @@
 #[cfg(test)]
 mod world;
 
+use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use loadline_tests::program;
 use loadline_tests::require;
 use loadline_tests::require::Facility;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
 
 use crate::world::{CASE, CONFORMANCE, call, installed, script};
 
@@ -50,4 +55,56 @@ fn a_runtime_that_cannot_be_started_is_refused_at_once() {
         let ran = program::run(folder.path(), &mut suite).unwrap();
         assert_eq!((ran.code(), ran.stdout.as_str()), (2, ""), "{runtime}: {}", ran.said());
     }
+}
+
+#[test]
+fn the_first_signal_lets_what_is_under_way_end_and_clean_up() {
+    require!("the_first_signal_lets_what_is_under_way_end_and_clean_up": Facility::Root);
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (runtime, calls) = (folder.path().join("slow"), folder.path().join("calls"));
+        let log = calls.display();
+        script(&runtime, &format!("echo begun >>{log}; sleep 1; echo ended >>{log}; exit 1"));
+        let (made, out) = (folder.path().join("made"), folder.path().join("out"));
+        fs::create_dir(&made).unwrap();
+        let arguments = ["--runtime", runtime.to_str().unwrap(), "--filter", "lifecycle/"];
+        let mut suite = call(Path::new(CONFORMANCE), &arguments);
+        suite.env("TMPDIR", &made).env_remove("CARGO").process_group(0);
+        let err = folder.path().join("err");
+        suite.stdout(fs::File::create(&out).unwrap()).stderr(fs::File::create(&err).unwrap());
+        let mut child = suite.spawn().unwrap();
+        program::until("a call begins", || Ok(calls.exists().then_some(()))).unwrap();
+        // As a terminal does it: to the whole group.
+        killpg(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+        let status = program::wait(&mut child, Duration::from_secs(30)).unwrap();
+        let read = |path| fs::read_to_string(path).unwrap();
+        let (out, err, calls) = (read(&out), read(&err), read(&calls));
+        assert_eq!(status.and_then(|status| status.code()), Some(code), "{out} {err}");
+        assert!(out.ends_with("0 passed, 1 failed, 0 skipped\n"), "{out}");
+        assert!(err.contains("no more cases begin") && err.contains("ended by"), "{err}");
+        assert_eq!(calls.matches("begun").count(), calls.matches("ended").count(), "{calls}");
+        assert_eq!(fs::read_dir(&made).unwrap().count(), 0, "folders are left");
+    }
+}
+
+#[test]
+fn the_second_signal_ends_the_suite_at_once() {
+    require!("the_second_signal_ends_the_suite_at_once": Facility::Root);
+    let folder = tempfile::tempdir().unwrap();
+    let (runtime, called) = (folder.path().join("slow"), folder.path().join("called"));
+    script(&runtime, &format!("touch {}; exec sleep 20", called.display()));
+    let arguments = ["--runtime", runtime.to_str().unwrap(), "--filter", CASE];
+    let mut suite = call(Path::new(CONFORMANCE), &arguments);
+    let err = folder.path().join("err");
+    suite.env("TMPDIR", folder.path()).env_remove("CARGO");
+    let mut child = suite.stderr(fs::File::create(&err).unwrap()).spawn().unwrap();
+    program::until("a call begins", || Ok(called.exists().then_some(()))).unwrap();
+    let (pid, begun) = (Pid::from_raw(child.id().try_into().unwrap()), Instant::now());
+    kill(pid, Signal::SIGINT).unwrap();
+    let told = || Ok(fs::read_to_string(&err)?.contains("no more cases").then_some(()));
+    program::until("the first is told", told).unwrap();
+    kill(pid, Signal::SIGTERM).unwrap();
+    let status = program::wait(&mut child, Duration::from_secs(30)).unwrap();
+    assert_eq!(status.and_then(|status| status.code()), Some(143));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
