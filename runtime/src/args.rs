@@ -1,6 +1,8 @@
 //! The command line's grammar: runc's, which is Go's `flag` with subcommands. A flag has one dash
 //! or two, a value after `=` or as the next word, and may stand before or after the arguments.
 
+use crate::container::ID_BYTES_MAX;
+
 /// What is wrong with a command line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArgError {
@@ -19,6 +21,16 @@ pub enum ArgError {
         value: String,
         /// What is expected.
         why: &'static str,
+    },
+    /// A number that is none, or out of range.
+    #[error("invalid value {value:?} for flag --{flag}: expected a number from 0 to {max}")]
+    Number {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        value: String,
+        /// The largest that is taken.
+        max: u32,
     },
     /// An argument that is no flag's.
     #[error("{what}: {value:?}: {why}")]
@@ -78,7 +90,12 @@ impl ArgError {
         ArgError::Argument {
             what: "invalid container ID format",
             value: text.to_owned(),
-            why: "use letters, digits, _ + - and .",
+            why: match text {
+                "." | ".." => "it is a folder's name for itself or for the one above",
+                "" => "it is empty",
+                _ if text.len() > ID_BYTES_MAX => "it is longer than 1024 bytes",
+                _ => "use letters, digits, _ + - and .",
+            },
         }
     }
 }
@@ -196,11 +213,7 @@ impl Parsed {
         let Some(text) = self.value(name) else { return Ok(None) };
         match text.parse::<u32>() {
             Ok(number) if number <= max => Ok(Some(number)),
-            _ => Err(ArgError::Invalid {
-                flag: name,
-                value: text.to_owned(),
-                why: "expected a number in range",
-            }),
+            _ => Err(ArgError::Number { flag: name, value: text.to_owned(), max }),
         }
     }
 }
@@ -239,6 +252,14 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
+        let why = |id: &str| ArgError::id(id).to_string();
+        assert!(why("a/b").ends_with("use letters, digits, _ + - and ."));
+        assert!(why("..").ends_with("a folder's name for itself or for the one above"));
+        assert!(why("").ends_with("it is empty"));
+        assert!(why(&"x".repeat(1025)).ends_with("longer than 1024 bytes"));
+        let parsed = parse(&words("--bundle 7x id"), &KNOWN, Order::Any).unwrap();
+        let range = parsed.number("bundle", 1024).unwrap_err().to_string();
+        assert!(range.ends_with("expected a number from 0 to 1024"), "{range}");
         let error = |text| parse(&words(text), &KNOWN, Order::Any).unwrap_err();
         assert_eq!(error("--frob"), ArgError::Unknown("--frob".into()));
         assert_eq!(error("id --bundle"), ArgError::NeedsValue("--bundle".into()));

@@ -245,7 +245,8 @@ fn exec_tells_a_program_that_did_not_run_from_a_wrong_command_line() {
         (vec!["exec", "--user", "root", &id, "true"], 255, "exec failed: invalid value"),
         (vec!["exec", "--process", "/nosuch", &id], 255, "exec failed: read /nosuch"),
         (vec!["exec", "nosuch", "true"], 255, "exec failed: container does not exist: nosuch"),
-        (vec!["exec", "../x", "true"], 1, "invalid container ID format: \"../x\""),
+        (vec!["exec", "../x", "true"], 255, "invalid container ID format: \"../x\""),
+        (vec!["pause", "../x"], 1, "invalid container ID format: \"../x\""),
         (vec!["kill", &id, "NOPE"], 1, "unknown signal: \"NOPE\""),
         (vec!["nosuch"], 3, "No help topic for 'nosuch'"),
     ] {

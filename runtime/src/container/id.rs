@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The longest id, as runc has it.
-const ID_BYTES_MAX: usize = 1024;
+pub(crate) const ID_BYTES_MAX: usize = 1024;
 
 /// A valid id.
 #[derive(Clone, Debug, PartialEq, Eq)]

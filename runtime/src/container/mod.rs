@@ -54,6 +54,7 @@ pub use exec_cgroup::SubCgroup;
 pub use exec_process::{Change, Wanted};
 pub use foreground::wait;
 pub use id::ContainerId;
+pub(crate) use id::ID_BYTES_MAX;
 pub(crate) use kernel::{flags_of, set_of};
 pub use kill::{Reach, kill};
 pub use killed::explained;

@@ -67,7 +67,7 @@ pub(super) fn decode(rest: &[String]) -> Result<LiveVerb, ArgError> {
         fail_step: crate::verb::fail_step(&parsed)?,
         ignore_paused: parsed.is_on("ignore-paused")?,
     };
-    Ok(LiveVerb::Exec(container_id(id)?, options))
+    Ok(LiveVerb::Exec(container_id(id).map_err(failed)?, options))
 }
 
 fn change(parsed: &Parsed, args: &[String]) -> Result<Change, ArgError> {

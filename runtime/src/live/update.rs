@@ -60,6 +60,18 @@ enum Form {
     Text,
 }
 
+impl Form {
+    fn expected(self) -> &'static str {
+        match self {
+            Form::Number => "expected a number",
+            Form::Bytes => {
+                "expected bytes, as a number with or without a unit of 1024 (512m, 1GiB), or -1"
+            }
+            Form::Text => "expected a text",
+        }
+    }
+}
+
 pub(super) fn decode(rest: &[String]) -> Result<LiveVerb, ArgError> {
     let parsed = parse(rest, &FLAGS, Order::Any)?;
     let [id] = parsed.arguments.as_slice() else {
@@ -84,7 +96,7 @@ fn from_flags(parsed: &Parsed) -> Result<LinuxResources, ArgError> {
             Form::Number => text.parse::<i64>().ok().map(Value::from),
             Form::Bytes => bytes(text).map(Value::from),
         };
-        let value = value.ok_or_else(|| invalid(flag, text, "expected a number"))?;
+        let value = value.ok_or_else(|| invalid(flag, text, form.expected()))?;
         resources[object][property] = value;
     }
     // As in runc, the flag's 0 is "unset"; the limit of 0 comes by a file.
@@ -189,5 +201,7 @@ mod tests {
         ] {
             assert!(decoded(bad).is_err(), "{bad}");
         }
+        let error = decoded("--memory 10x c1").unwrap_err().to_string();
+        assert!(error.contains("unit of 1024 (512m, 1GiB)"), "{error}");
     }
 }
