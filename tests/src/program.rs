@@ -81,6 +81,7 @@ pub fn run(folder: &Path, command: &mut Command) -> anyhow::Result<Ran> {
 pub fn run_into(out: &Path, err: &Path, command: &mut Command) -> anyhow::Result<Ran> {
     let open = |path: &Path| File::create(path).with_context(|| format!("make {}", path.display()));
     command.stdout(open(out)?).stderr(open(err)?);
+    crate::stop::keep_from(command);
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command.spawn().with_context(|| format!("start {program}"))?;
     let status = wait(&mut child, patience());

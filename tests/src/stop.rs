@@ -2,7 +2,9 @@
 //! signal lets what is under way end and clean up, and the second ends the program at once.
 
 use std::io::Write as _;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use anyhow::Context as _;
 use nix::libc::c_int;
@@ -14,6 +16,8 @@ const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
 /// The signal that came first, 0 where none did.
 static CAME: AtomicI32 = AtomicI32::new(0);
+
+static LISTENS: AtomicBool = AtomicBool::new(false);
 
 /// Listens from now on, in a thread of its own; `what` is what no longer begins after a signal. A
 /// signal that whoever started us ignores, as nohup(1) does, is not listened to.
@@ -41,7 +45,16 @@ pub fn listen(program: &'static str, what: &'static str) -> anyhow::Result<()> {
         }
     };
     thread.spawn(listening).context("start a thread for signals")?;
+    LISTENS.store(true, Ordering::Relaxed);
     Ok(())
+}
+
+/// Keeps Ctrl-C, which a terminal sends to a whole group, from what `command` starts, where this
+/// program listens: what is under way has to end by itself.
+pub fn keep_from(command: &mut Command) {
+    if LISTENS.load(Ordering::Relaxed) {
+        command.process_group(0);
+    }
 }
 
 /// The signal that asked for an end, none where none did.

@@ -1,6 +1,5 @@
 //! A runtime under test, and how it has to be started on this machine.
 
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,7 +7,7 @@ use anyhow::Context as _;
 use loadline_fixtures::Bundle;
 use loadline_fixtures::bundle::PROBE;
 
-use crate::{kernel, program};
+use crate::{kernel, program, stop};
 
 /// A runtime under test.
 #[derive(Clone, Debug)]
@@ -91,8 +90,7 @@ impl Runtime {
 
     fn plain_command(&self) -> Command {
         let mut command = self.visible_command();
-        // Ctrl-C goes to the whole group of the suite, which lets the call end.
-        command.process_group(0);
+        stop::keep_from(&mut command);
         command
     }
 

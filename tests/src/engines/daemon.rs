@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::program;
+use crate::{program, stop};
 
 /// From SIGTERM to SIGKILL.
 const END_TIMEOUT: Duration = Duration::from_secs(20);
@@ -35,6 +35,7 @@ impl Daemon {
         let share = file.try_clone().context("share a log")?;
         let name = command.get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::null()).stdout(file).stderr(share);
+        stop::keep_from(command);
         let child = command.spawn().with_context(|| format!("start {name}"))?;
         let mut daemon = Self { child, log: log.to_owned() };
         program::until(&format!("{name} is ready"), || {

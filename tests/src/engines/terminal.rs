@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
 
-use crate::program;
+use crate::{program, stop};
 
 /// Most bytes of output that are kept.
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
@@ -33,6 +33,7 @@ impl Session {
         let pty = openpty(&size, None).context("open a terminal")?;
         let slave = || pty.slave.try_clone().context("share a terminal");
         command.stdin(slave()?).stdout(slave()?).stderr(slave()?);
+        stop::keep_from(&mut command);
         let child = command.spawn().context("start a program on a terminal")?;
         Ok(Self { child, master: File::from(pty.master), said: String::new() })
     }
