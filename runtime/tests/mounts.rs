@@ -593,3 +593,19 @@ fn options_of_a_filesystem_on_cgroups_are_ignored_with_a_warning() {
     assert!(ran.code == 1 && ran.err.contains("has tmpcopyup, which is for tmpfs"), "{ran:?}");
     world.assert_nothing_is_left();
 }
+
+#[test]
+fn a_destination_that_is_not_absolute_is_told() {
+    let Some(world) = World::new("relative") else { return };
+    world.script("stat -f -c %T /tmp/x", |config| {
+        push(
+            &mut config["mounts"],
+            json!({ "destination": "tmp/x", "type": "tmpfs", "source": "tmpfs" }),
+        );
+        config["root"]["readonly"] = json!(false);
+    });
+    let ran = world.run();
+    assert_eq!((ran.code, ran.out.as_str()), (0, "tmpfs\n"), "{ran:?}");
+    assert!(ran.err.contains("].destination: tmp/x is not absolute"), "{ran:?}");
+    world.assert_nothing_is_left();
+}

@@ -192,12 +192,27 @@ pub(super) fn warnings(bundle: &Bundle, spec: &Spec, plan: &Plan) -> Vec<String>
         let what = if mount.kind == MountKind::Cgroup { "view of cgroups" } else { "bind mount" };
         format!("mounts[{index}].options: a {what} has no {options:?} of its own: ignored")
     }));
+    warnings.extend(relative_destinations(bundle));
     let notes = plan.cgroup.iter().flat_map(|cgroup| &cgroup.decision.notes);
     // Rules of devices, which an ordinary user cannot set, are in every configuration.
     let notes = notes.filter(|note| note.field != "devices");
     let told = |note: &Note| format!("left out linux.resources.{}: {}", note.field, note.why);
     warnings.extend(notes.map(told));
     warnings
+}
+
+/// Destinations that are taken from the container's root, as runc does and the specification does
+/// not: there they are absolute.
+fn relative_destinations(bundle: &Bundle) -> impl Iterator<Item = String> {
+    let mounts = bundle.config.oci.mounts().iter().flatten().enumerate();
+    let relative = mounts.filter(|(_, mount)| !mount.destination().is_absolute());
+    relative.map(|(index, mount)| {
+        let destination = mount.destination().display();
+        format!(
+            "mounts[{index}].destination: {destination} is not absolute, which is deprecated: \
+             taken from the container's root"
+        )
+    })
 }
 
 /// The file that names the first process, removed on drop unless it is kept.

@@ -1,5 +1,7 @@
 //! `linux.resources.cpu`: weight, quota, burst, realtime and cpusets.
 
+use std::ops::RangeInclusive;
+
 use oci_spec::runtime::LinuxCpu;
 
 use super::{Controller, Draft, Version};
@@ -15,6 +17,9 @@ pub(super) fn decide(draft: &mut Draft<'_>, cpu: &LinuxCpu) {
     cpuset(draft, cpu);
 }
 
+/// The kernel's bounds of `cpu.shares`.
+const SHARES: RangeInclusive<u64> = 2..=262_144;
+
 /// runc's conversion of v1 shares (2..262144) to a v2 weight (1..10000), a straight line. 1024
 /// shares are 39, not v2's default of 100, but ratios stay what was asked for, which is what a
 /// reservation needs. 0 means "not set" and stays 0.
@@ -29,6 +34,11 @@ fn weight(draft: &mut Draft<'_>, cpu: &LinuxCpu) {
     // 0 is how callers in the field say "unset", as with every number of this object.
     let Some(shares) = cpu.shares().filter(|shares| *shares != 0) else { return };
     match draft.version(Controller::Cpu, "cpu.shares", "cpu.shares") {
+        // The kernel takes the nearest bound in silence.
+        Some(Version::V1) if !SHARES.contains(&shares) => {
+            let why = "must be from 2 to 262144 on cgroup v1, or 0 for unset";
+            draft.refuse(format!("cpu.shares = {shares}"), why);
+        }
         Some(Version::V1) => {
             draft.write(Controller::Cpu, Version::V1, "cpu.shares", shares.to_string());
         }

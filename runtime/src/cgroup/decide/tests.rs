@@ -54,6 +54,16 @@ fn cpu_time_is_weight_and_quota() {
     check(json!({"cpu": {"quota": -1}}), "cpu.cfs_quota_us=-1\n", "cpu.max=max 100000\n");
     check(json!({"cpu": {"idle": 1}}), "cpu.idle=1\n", "cpu.idle=1\n");
     check(json!({"cpu": {"shares": 0, "quota": 0, "period": 0, "idle": 0}}), "", "");
+    for (shares, weight) in [(1, 1), (262_145, 10_000)] {
+        check(
+            json!({"cpu": {"shares": shares}}),
+            &format!(
+                "refused: cpu.shares = {shares}: must be from 2 to 262144 on cgroup v1, or 0 for \
+                 unset\n"
+            ),
+            &format!("cpu.weight={weight}\n"),
+        );
+    }
     check(
         json!({"cpu": {"cpus": "0-1", "mems": "0"}}),
         "cpuset.cpus=0-1\ncpuset.mems=0\n",
