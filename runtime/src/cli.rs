@@ -70,12 +70,21 @@ fn begin_log(global: &Global, verb: &Verb) -> io::Result<()> {
 
 type Failed = Box<dyn StdError>;
 
+/// Prints at once, so that an error is told, with what it is about.
+pub(crate) fn print(text: &str) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(unprinted)
+}
+
+pub(crate) fn unprinted(source: io::Error) -> Error {
+    Error::io("write to", "standard output", source)
+}
+
 fn act(global: &Global, verb: Verb, commit: Option<&str>) -> Result<u8, Failed> {
     let store = || {
         let root = global.root.clone().unwrap_or_else(|| own_folder("loadline-runtime"));
         Store::at(root, own_folder("loadline-filters"))
     };
-    let print = |text: &str| io::stdout().lock().write_all(text.as_bytes());
     match verb {
         Verb::Help(of) => print(of.unwrap_or(help::PROGRAM))?,
         Verb::Version => print(&features::version(commit))?,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use oci_spec::runtime::LinuxResources;
 
 use crate::args::{ArgError, Flag, Order, Parsed, parse, switch, value};
+use crate::cli::{print, unprinted};
 use crate::container::{self, ContainerId, ExecOptions, Store};
 
 /// What `events` waits between two reports, when nothing is said.
@@ -121,14 +122,16 @@ impl LiveVerb {
                     true => serde_json::to_string(&pids)? + "\n",
                     false => container::table(&pids, options)?,
                 };
-                io::stdout().lock().write_all(text.as_bytes())?;
+                print(&text)?;
             }
             LiveVerb::Update { id, resources, schemata } => {
                 for note in container::update(store, id, resources, schemata)? {
                     warn(&format!("left out {}: {}", note.field, note.why));
                 }
             }
-            LiveVerb::Events { id, interval: None } => emit(&container::stats(store, id)?)?,
+            LiveVerb::Events { id, interval: None } => {
+                emit(&container::stats(store, id)?).map_err(unprinted)?;
+            }
             LiveVerb::Events { id, interval: Some(interval) } => {
                 container::follow(store, id, *interval, emit)?;
             }

@@ -658,6 +658,22 @@ fn a_log_that_cannot_be_opened_is_told_before_anything_is_done() {
 }
 
 #[test]
+fn an_output_that_takes_nothing_is_named() {
+    let Some(world) = World::new("fullout") else { return };
+    world.script("sleep 1000", |_| {});
+    assert_eq!(world.with_bundle("run", &["--detach"]).code, 0);
+    let id = world.id.as_str();
+    for words in [&["state", id][..], &["list"], &["ps", id], &["events", "--stats", id]] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let ran = world.command(words).stdout(full).output().unwrap();
+        let err = String::from_utf8_lossy(&ran.stderr).into_owned();
+        let told = "loadline-runtime: write to standard output: No space left";
+        assert!(ran.status.code() == Some(1) && err.starts_with(told), "{words:?}: {err}");
+    }
+    assert_eq!(world.runtime(&["delete", "--force", id]).code, 0);
+}
+
+#[test]
 fn a_process_is_in_the_cgroup_of_every_hierarchy() {
     let Some(world) = World::new("joined") else { return };
     world.script("sleep 1000", |_| {});

@@ -275,6 +275,17 @@ fn limits_that_cannot_be_read_are_told_with_the_reason() {
 }
 
 #[test]
+fn a_cgroup_that_is_not_there_and_a_number_out_of_range_are_told_in_words() {
+    let Some(world) = World::plain("words") else { return };
+    let out = world.runtime(&["exec", "--cgroup", "nosuch", &world.id, "true"]);
+    assert!(out.err.contains("/nosuch: No such file or directory"), "{out:?}");
+    let file = world.path("resources.json");
+    fs::write(&file, r#"{"unified":{"cgroup.max.depth":"-5"}}"#).unwrap();
+    let out = world.runtime(&["update", "-r", file.to_str().unwrap(), &world.id]);
+    assert!(out.err.contains("the kernel takes no number as small"), "{out:?}");
+}
+
+#[test]
 fn exec_takes_a_process_file() {
     let Some(world) = World::plain("exec-file") else { return };
     let file = world.path("process.json");

@@ -221,6 +221,7 @@ fn hint(name: &str, errno: Errno) -> &'static str {
         }
         ("cgroup.procs", Errno::ESRCH) => " (the process is gone)",
         ("devices.allow", Errno::EPERM) => " (the parent group does not allow this device)",
+        (_, Errno::ERANGE) => " (the kernel takes no number as small or as large here)",
         (_, Errno::EACCES | Errno::EPERM | Errno::EROFS) => {
             " (this user may not write here: delegate the group or run as root)"
         }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use nix::errno::Errno;
+
 use super::Error;
 use crate::cgroup::{self, HierarchyId, Location, Place};
 
@@ -38,7 +40,7 @@ pub(super) fn joined_cgroup(
         place.made = 0;
     }
     if let Some(missing) = location.places.iter().find(|place| !place.path().is_dir()) {
-        let source = std::io::ErrorKind::NotFound.into();
+        let source = Errno::ENOENT.into();
         return Err(Error::io("open cgroup", missing.path(), source));
     }
     Ok(location)
