@@ -13,6 +13,7 @@ pub mod engines;
 pub mod http;
 pub mod kernel;
 pub mod netns;
+pub mod output;
 pub mod program;
 pub mod registry;
 pub mod require;

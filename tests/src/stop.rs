@@ -1,7 +1,6 @@
 //! A suite that is asked to end: by Ctrl-C, a hangup, or what a service manager sends. The first
 //! signal lets what is under way end and clean up, and the second ends the program at once.
 
-use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -10,6 +9,8 @@ use anyhow::Context as _;
 use nix::libc::c_int;
 use nix::sys::signal::Signal;
 use signal_hook::iterator::Signals;
+
+use crate::output;
 
 /// What asks for an end.
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
@@ -35,13 +36,11 @@ pub fn listen(program: &'static str, what: &'static str) -> anyhow::Result<()> {
             if CAME.swap(signal, Ordering::Relaxed) != 0 {
                 std::process::exit(128 + signal);
             }
-            // Whoever asks for an end may have closed it.
-            let _ = writeln!(
-                std::io::stderr(),
+            output::tell(&format!(
                 "\n{program}: {}: no more {what} begin; those under way end and clean up (a second \
-                 signal ends at once)",
+                 signal ends at once)\n",
                 name(signal)
-            );
+            ));
         }
     };
     thread.spawn(listening).context("start a thread for signals")?;

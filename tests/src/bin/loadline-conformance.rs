@@ -11,12 +11,14 @@ use anyhow::{Context as _, bail};
 use clap::Parser;
 use loadline_tests::conformance::report::{Report, Result};
 use loadline_tests::conformance::{Case, Runtime, World, all};
-use loadline_tests::{kernel, stop};
+use loadline_tests::{kernel, output, stop};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+
+const PROGRAM: &str = "loadline-conformance";
 
 /// Runs the conformance suite on OCI runtimes and prints a matrix.
 #[derive(Debug, Parser)]
-#[command(name = "loadline-conformance")]
+#[command(name = PROGRAM)]
 struct Arguments {
     /// A runtime under test: a path, or a program in PATH. May be given several times. [default:
     /// the loadline-runtime beside this program, else that in PATH]
@@ -53,7 +55,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(passed) => ExitCode::from(stop::code().unwrap_or(u8::from(!passed))),
         Err(error) => {
-            eprintln!("loadline-conformance: {error:#}");
+            output::tell(&format!("{PROGRAM}: {error:#}\n"));
             ExitCode::from(2)
         }
     }
@@ -69,8 +71,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         bail!("no case has {} in its name: --list has the names", arguments.filter.join(" or "));
     }
     if arguments.list {
-        cases.iter().for_each(|case| println!("{}/{}", case.group, case.name));
-        return Ok(true);
+        let names: String = cases.iter().map(|case| format!("{case:?}\n")).collect();
+        return Ok(output::did(PROGRAM, output::print(&names)));
     }
     if !kernel::is_root() {
         bail!("containers with cgroups and mounts need root: start this as root");
@@ -88,7 +90,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let columns = runtimes.len() - arguments.peer.len();
     for (at, runtime) in runtimes.iter().enumerate() {
         let part = if at < columns { "the runtime is" } else { "a peer is" };
-        eprintln!("loadline-conformance: {part} {}", runtime.path().display());
+        output::tell(&format!("{PROGRAM}: {part} {}\n", runtime.path().display()));
     }
     let runtimes: Vec<Runtime> = if arguments.systemd_cgroup {
         if !Path::new("/run/systemd/system").is_dir() {
@@ -98,18 +100,20 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     } else {
         runtimes
     };
-    stop::listen("loadline-conformance", "cases")?;
+    stop::listen(PROGRAM, "cases")?;
     let rows = rows(&cases, &runtimes);
     if let Some(signal) = stop::asked() {
         let (seen, all) = (rows.len(), cases.len());
-        eprintln!("loadline-conformance: ended by {signal} after {seen} of {all} cases");
+        output::tell(&format!("{PROGRAM}: ended by {signal} after {seen} of {all} cases\n"));
     }
     let versions: Vec<String> = runtimes.iter().map(Runtime::version).collect();
     let report = Report { runtimes: runtimes.into_iter().map(|r| r.name).collect(), rows };
-    if let Some(path) = &arguments.markdown {
-        put(path, &versions, &report)?;
+    let mut told = finish(arguments, &report, columns);
+    // A page of some cases would tell less than the one that it replaces.
+    if let Some(path) = arguments.markdown.as_ref().filter(|_| stop::asked().is_none()) {
+        told &= output::did(PROGRAM, put(path, &versions, &report));
     }
-    finish(arguments, &report, columns)
+    Ok(told)
 }
 
 /// Runs the cases, until a signal asks for an end.
@@ -118,7 +122,7 @@ fn rows(cases: &[Case], runtimes: &[Runtime]) -> Vec<(Case, Vec<Result>)> {
     let shown = std::io::stderr().is_terminal();
     for (at, case) in cases.iter().enumerate().take_while(|_| stop::asked().is_none()) {
         if shown {
-            eprint!("\r\x1b[K[{}/{}] {}", at + 1, cases.len(), case.name);
+            output::tell(&format!("\r\x1b[K[{}/{}] {}", at + 1, cases.len(), case.name));
         }
         let results = runtimes.iter().map(|runtime| {
             if stop::asked().is_some() {
@@ -131,25 +135,28 @@ fn rows(cases: &[Case], runtimes: &[Runtime]) -> Vec<(Case, Vec<Result>)> {
         rows.push((*case, results.collect()));
     }
     if shown {
-        eprint!("\r\x1b[K");
+        output::tell("\r\x1b[K");
     }
     rows
 }
 
-fn finish(arguments: &Arguments, report: &Report, columns: usize) -> anyhow::Result<bool> {
-    print!("{}", report.matrix());
-    print!("{}", report.reasons(columns));
+/// Tells the results: whether nothing failed, and everything was told.
+fn finish(arguments: &Arguments, report: &Report, columns: usize) -> bool {
     let (passed, failed, skipped) = report.count(columns);
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    let counted = format!("{passed} passed, {failed} failed, {skipped} skipped\n");
+    let text = report.matrix() + &report.reasons(columns) + &counted;
+    let mut told = output::did(PROGRAM, output::print(&text));
+    let write = |path: &Path, text: String| {
+        let written = std::fs::write(path, text);
+        output::did(PROGRAM, written.with_context(|| format!("write {}", path.display())))
+    };
     if let Some(path) = &arguments.tap {
-        let text = report.tap(columns);
-        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+        told &= write(path, report.tap(columns));
     }
     if let Some(path) = &arguments.junit {
-        let text = report.junit(columns);
-        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+        told &= write(path, report.junit(columns));
     }
-    Ok(failed == 0)
+    told && failed == 0
 }
 
 /// Puts the tables into a page, with the day and the machine.

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::Parser;
 use loadline_tests::engines::{Claim, World, all, run};
-use loadline_tests::{kernel, program, stop};
+use loadline_tests::{kernel, output, program, stop};
+
+const PROGRAM: &str = "loadline-engines";
 
 /// Runs docker, podman, buildah and containerd on an OCI runtime.
 #[derive(Debug, Parser)]
-#[command(name = "loadline-engines")]
+#[command(name = PROGRAM)]
 struct Arguments {
     /// The runtime: a path, or a program in PATH. [default: the loadline-runtime beside this
     /// program, else that in PATH]
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
     match suite(&Arguments::parse()) {
         Ok(passed) => ExitCode::from(stop::code().unwrap_or(u8::from(!passed))),
         Err(error) => {
-            eprintln!("loadline-engines: {error:#}");
+            output::tell(&format!("{PROGRAM}: {error:#}\n"));
             ExitCode::from(2)
         }
     }
@@ -56,8 +58,8 @@ fn suite(arguments: &Arguments) -> anyhow::Result<bool> {
         bail!("no claim has {} in its name: --list has the names", arguments.filter.join(" or "));
     }
     if arguments.list {
-        claims.iter().for_each(|claim| println!("{claim:?}"));
-        return Ok(true);
+        let names: String = claims.iter().map(|claim| format!("{claim:?}\n")).collect();
+        return Ok(output::did(PROGRAM, output::print(&names)));
     }
     if !kernel::is_root() {
         bail!("engines of its own need root: start this as root");
@@ -66,16 +68,18 @@ fn suite(arguments: &Arguments) -> anyhow::Result<bool> {
         program::set_patience(Duration::from_secs(seconds));
     }
     let runtime = program::runtime(arguments.runtime.as_deref())?;
-    eprintln!("loadline-engines: the runtime is {}", runtime.display());
-    stop::listen("loadline-engines", "claims")?;
+    output::tell(&format!("{PROGRAM}: the runtime is {}\n", runtime.display()));
+    stop::listen(PROGRAM, "claims")?;
     let begun = Instant::now();
     let world = World::new(runtime)?;
-    let (passed, failed, skipped) = run(&world, &claims, arguments.at_once.max(1));
+    let ((passed, failed, skipped), told) = run(&world, &claims, arguments.at_once.max(1));
+    let mut closing = String::new();
     for process in world.leave() {
         let start: String = process.chars().take(LEFT_SHOWN_MAX).collect();
-        println!("left at the end, and killed: {start}");
+        closing += &format!("left at the end, and killed: {start}\n");
     }
-    println!("in {} s", begun.elapsed().as_secs());
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
-    Ok(failed == 0)
+    closing += &format!("in {} s\n", begun.elapsed().as_secs());
+    closing += &format!("{passed} passed, {failed} failed, {skipped} skipped\n");
+    let told = output::did(PROGRAM, told.and_then(|()| output::print(&closing)));
+    Ok(told && failed == 0)
 }

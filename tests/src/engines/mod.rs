@@ -18,12 +18,12 @@ mod world;
 pub use place::Place;
 pub use world::World;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::conformance::Verdict;
-use crate::stop;
+use crate::{output, stop};
 
 /// A claim about an engine on the runtime.
 #[derive(Clone, Copy)]
@@ -111,13 +111,16 @@ fn missing(engine: &str) -> Option<&'static str> {
 /// How many passed, failed and were skipped.
 pub type Count = (usize, usize, usize);
 
-/// Runs the claims, several at a time, and prints what each found.
-#[must_use]
-pub fn run(world: &World, claims: &[Claim], at_once: usize) -> Count {
-    let (next, count) = (AtomicUsize::new(0), Mutex::new((0, 0, 0)));
+/// Runs the claims, several at a time, and prints what each found: until a signal asks for an end,
+/// or what is found can't be printed.
+pub fn run(world: &World, claims: &[Claim], at_once: usize) -> (Count, anyhow::Result<()>) {
+    let (next, seen) = (AtomicUsize::new(0), Mutex::new(((0, 0, 0), Ok(()))));
+    // Whoever panicked did so after counting.
+    let seen_now = || seen.lock().unwrap_or_else(PoisonError::into_inner);
     let work = || {
         while let Some(claim) = claims.get(next.fetch_add(1, Ordering::Relaxed))
             && stop::asked().is_none()
+            && seen_now().1.is_ok()
         {
             let begun = Instant::now();
             let found = match missing(claim.engine) {
@@ -125,21 +128,24 @@ pub fn run(world: &World, claims: &[Claim], at_once: usize) -> Count {
                 None => (claim.run)(world),
             };
             let took = begun.elapsed().as_secs_f32();
-            // Whoever panicked did so after counting.
-            let mut count = count.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            match found {
+            let mut seen = seen_now();
+            let (count, told) = &mut *seen;
+            let line = match found {
                 Ok(Verdict::Pass) => {
                     count.0 += 1;
-                    println!("ok {claim:?} ({took:.1} s)");
+                    format!("ok {claim:?} ({took:.1} s)\n")
                 }
                 Ok(Verdict::Needs(what)) => {
                     count.2 += 1;
-                    println!("SKIPPED {claim:?}: needs {what}");
+                    format!("SKIPPED {claim:?}: needs {what}\n")
                 }
                 Err(error) => {
                     count.1 += 1;
-                    println!("FAILED {claim:?}: {}", format!("{error:#}").replace('\n', " "));
+                    format!("FAILED {claim:?}: {}\n", format!("{error:#}").replace('\n', " "))
                 }
+            };
+            if told.is_ok() {
+                *told = output::print(&line);
             }
         }
     };
@@ -148,7 +154,7 @@ pub fn run(world: &World, claims: &[Claim], at_once: usize) -> Count {
             scope.spawn(work);
         }
     });
-    count.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    seen.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

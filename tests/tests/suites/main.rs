@@ -16,7 +16,7 @@ use loadline_tests::require::Facility;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-use crate::world::{CASE, CONFORMANCE, call, installed, script};
+use crate::world::{CASE, CONFORMANCE, ENGINES, call, installed, script};
 
 #[test]
 fn the_usual_runtime_and_the_probe_lie_beside_the_suite() {
@@ -107,4 +107,45 @@ fn the_second_signal_ends_the_suite_at_once() {
     let status = program::wait(&mut child, Duration::from_secs(30)).unwrap();
     assert_eq!(status.and_then(|status| status.code()), Some(143));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_reader_that_leaves_ends_a_list_quietly_and_a_full_disk_is_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    for suite in [CONFORMANCE, ENGINES] {
+        let shell = |script: &str| {
+            let mut shell = program::command(Path::new("/bin/sh"));
+            program::run(folder.path(), shell.args(["-c", script, "sh", suite])).unwrap()
+        };
+        let left = shell("{ sleep 0.2; \"$1\" --list; echo code $? >&2; } | true");
+        assert_eq!(left.stderr, "code 0\n");
+        let full = shell("\"$1\" --list >/dev/full");
+        assert_eq!((full.code(), full.stderr.lines().count()), (1, 1), "{}", full.said());
+        assert!(full.stderr.contains("No space left"), "{}", full.said());
+        // Nobody can be told, and nothing panics.
+        assert_eq!(shell("\"$1\" --list >/dev/full 2>&1").code(), 1);
+        assert_eq!(shell("\"$1\" --filter no/such 2>/dev/full").code(), 2);
+    }
+}
+
+#[test]
+fn results_that_cannot_be_printed_are_written_all_the_same() {
+    require!("results_that_cannot_be_printed_are_written_all_the_same": Facility::Root);
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = folder.path().join("refuses");
+    script(&runtime, "echo no >&2; exit 1");
+    let run = |more: &str| {
+        let script = format!(
+            "\"$1\" --runtime {} --filter {CASE} --junit /dev/full --tap {}/tap {more}",
+            runtime.display(),
+            folder.path().display()
+        );
+        let mut shell = program::command(Path::new("/bin/sh"));
+        program::run(folder.path(), shell.args(["-c", &script, "sh", CONFORMANCE])).unwrap()
+    };
+    let ran = run(">/dev/full");
+    assert_eq!(ran.code(), 1, "{}", ran.said());
+    assert_eq!(ran.stderr.matches("No space left").count(), 2, "{}", ran.said());
+    assert!(fs::read_to_string(folder.path().join("tap")).unwrap().contains("not ok 1"));
+    assert_eq!(run(">/dev/full 2>&1").code(), 1);
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 use loadline_tests::program;
 
 pub(crate) const CONFORMANCE: &str = env!("CARGO_BIN_EXE_loadline-conformance");
+pub(crate) const ENGINES: &str = env!("CARGO_BIN_EXE_loadline-engines");
 
 /// A case that takes a moment, and needs a probe.
 pub(crate) const CASE: &str = "create_does_not_run_the_process";
