@@ -286,6 +286,17 @@ fn a_cgroup_that_is_not_there_and_a_number_out_of_range_are_told_in_words() {
 }
 
 #[test]
+fn a_program_has_all_standard_descriptors_though_its_caller_has_none() {
+    let Some(world) = World::plain("closed") else { return };
+    let seen = "for n in 0 1 2; do [ -c /proc/self/fd/$n ] || exit 7$n; done";
+    let exec = world.command(&["exec", &world.id, "sh", "-c", seen]);
+    let mut caller = Command::new("sh");
+    caller.args(["-c", "exec \"$@\" <&- >&- 2>&-", "sh"]).arg(exec.get_program());
+    let status = caller.args(exec.get_args()).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
 fn exec_takes_a_process_file() {
     let Some(world) = World::plain("exec-file") else { return };
     let file = world.path("process.json");

@@ -5,9 +5,11 @@
 //! matters is kept: descriptors 0, 1 and 2 are open.
 
 use std::ffi::{CStr, OsString, c_char, c_int};
-use std::fs::File;
 use std::os::fd::IntoRawFd;
 use std::os::unix::ffi::OsStringExt;
+
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
 
 /// More than the kernel hands over: an argument takes a byte and a pointer of `ARG_MAX`'s 6 MiB.
 const WORDS_MAX: c_int = 1024 * 1024;
@@ -51,10 +53,11 @@ pub unsafe fn words(count: c_int, words: *const *const c_char) -> Vec<OsString> 
 }
 
 /// Opens /dev/null on each of 0, 1 and 2 that is closed, so that no other file gets its number.
+/// What is executed has it too.
 pub fn open_standard_descriptors() {
     while (0..3).any(|fd| !super::fd::is_open(fd)) {
         // The lowest free number is the one that is taken.
-        match File::options().read(true).write(true).open("/dev/null") {
+        match openat(AT_FDCWD, "/dev/null", OFlag::O_RDWR, Mode::empty()) {
             Ok(null) => drop(null.into_raw_fd()),
             Err(_) => return,
         }
