@@ -6,10 +6,11 @@
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
-use loadline_tests::conformance::report::{Report, Result};
+use loadline_tests::conformance::report::{Report, Result, Seen};
 use loadline_tests::conformance::{Case, Runtime, World, all};
 use loadline_tests::{kernel, output, stop};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -18,7 +19,7 @@ const PROGRAM: &str = "loadline-conformance";
 
 /// Runs the conformance suite on OCI runtimes and prints a matrix.
 #[derive(Debug, Parser)]
-#[command(name = PROGRAM)]
+#[command(name = PROGRAM, version)]
 struct Arguments {
     /// A runtime under test: a path, or a program in PATH. May be given several times. [default:
     /// the loadline-runtime beside this program, else that in PATH]
@@ -35,7 +36,7 @@ struct Arguments {
     #[arg(long)]
     systemd_cgroup: bool,
     /// How long one call of a runtime may take, in seconds: less than usual helps where one hangs.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     patience: Option<u64>,
     /// Only the names of the cases.
     #[arg(long)]
@@ -78,15 +79,20 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         bail!("containers with cgroups and mounts need root: start this as root");
     }
     if let Some(seconds) = arguments.patience {
-        loadline_tests::program::set_patience(std::time::Duration::from_secs(seconds));
+        loadline_tests::program::set_patience(Duration::from_secs(seconds));
+    }
+    for path in arguments.tap.iter().chain(&arguments.junit).chain(&arguments.markdown) {
+        let mut open = std::fs::OpenOptions::new();
+        let opened = open.append(true).create(Some(path) != arguments.markdown.as_ref()).open(path);
+        opened.with_context(|| format!("write {}", path.display()))?;
     }
     // What a runtime leaves behind comes to us and not to a process 1 that may not reap.
     nix::sys::prctl::set_child_subreaper(true).context("become a subreaper")?;
     let own = arguments.runtime.iter().map(|name| Some(name.as_str()));
     let usual = arguments.runtime.is_empty().then_some(None);
     let peers = arguments.peer.iter().map(|name| Some(name.as_str()));
-    let names = own.chain(usual).chain(peers);
-    let runtimes: Vec<Runtime> = names.map(Runtime::new).collect::<anyhow::Result<_>>()?;
+    let given = own.chain(usual).chain(peers);
+    let runtimes: Vec<Runtime> = given.map(Runtime::new).collect::<anyhow::Result<_>>()?;
     let columns = runtimes.len() - arguments.peer.len();
     for (at, runtime) in runtimes.iter().enumerate() {
         let part = if at < columns { "the runtime is" } else { "a peer is" };
@@ -107,7 +113,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         output::tell(&format!("{PROGRAM}: ended by {signal} after {seen} of {all} cases\n"));
     }
     let versions: Vec<String> = runtimes.iter().map(Runtime::version).collect();
-    let report = Report { runtimes: runtimes.into_iter().map(|r| r.name).collect(), rows };
+    let report = Report { runtimes: names(&runtimes), rows };
     let mut told = finish(arguments, &report, columns);
     // A page of some cases would tell less than the one that it replaces.
     if let Some(path) = arguments.markdown.as_ref().filter(|_| stop::asked().is_none()) {
@@ -116,8 +122,18 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     Ok(told)
 }
 
+/// The names of the columns: file names, and the paths of those that share one.
+fn names(runtimes: &[Runtime]) -> Vec<String> {
+    let shared = |name: &str| runtimes.iter().filter(|runtime| runtime.name == name).count() > 1;
+    let name = |runtime: &Runtime| match shared(&runtime.name) {
+        true => runtime.path().display().to_string(),
+        false => runtime.name.clone(),
+    };
+    runtimes.iter().map(name).collect()
+}
+
 /// Runs the cases, until a signal asks for an end.
-fn rows(cases: &[Case], runtimes: &[Runtime]) -> Vec<(Case, Vec<Result>)> {
+fn rows(cases: &[Case], runtimes: &[Runtime]) -> Vec<(Case, Vec<Seen>)> {
     let mut rows = Vec::new();
     let shown = std::io::stderr().is_terminal();
     for (at, case) in cases.iter().enumerate().take_while(|_| stop::asked().is_none()) {
@@ -125,12 +141,15 @@ fn rows(cases: &[Case], runtimes: &[Runtime]) -> Vec<(Case, Vec<Result>)> {
             output::tell(&format!("\r\x1b[K[{}/{}] {}", at + 1, cases.len(), case.name));
         }
         let results = runtimes.iter().map(|runtime| {
-            if stop::asked().is_some() {
-                return Result::Skipped("a run that is not asked to end".to_owned());
-            }
-            let result = World::new(runtime, case.name).and_then(|world| (case.run)(&world));
-            reap();
-            Result::from(result)
+            let begun = Instant::now();
+            let result = if stop::asked().is_some() {
+                Result::Skipped("a run that is not asked to end".to_owned())
+            } else {
+                let verdict = World::new(runtime, case.name).and_then(|world| (case.run)(&world));
+                reap();
+                Result::from(verdict)
+            };
+            Seen { result, took: begun.elapsed() }
         });
         rows.push((*case, results.collect()));
     }

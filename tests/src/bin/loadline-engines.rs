@@ -15,7 +15,7 @@ const PROGRAM: &str = "loadline-engines";
 
 /// Runs docker, podman, buildah and containerd on an OCI runtime.
 #[derive(Debug, Parser)]
-#[command(name = PROGRAM)]
+#[command(name = PROGRAM, version)]
 struct Arguments {
     /// The runtime: a path, or a program in PATH. [default: the loadline-runtime beside this
     /// program, else that in PATH]
@@ -31,7 +31,7 @@ struct Arguments {
     #[arg(long, default_value_t = 4)]
     at_once: usize,
     /// How many seconds one call of an engine may take, for machines that are emulated.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     patience: Option<u64>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::{Case, Verdict};
 
@@ -36,13 +37,22 @@ impl Result {
     }
 }
 
+/// What one case found on one runtime, and how long that took.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// What it found.
+    pub result: Result,
+    /// From its start until all is cleaned up.
+    pub took: Duration,
+}
+
 /// All results: for each case one for each runtime.
 #[derive(Debug)]
 pub struct Report {
     /// The names of the runtimes, in the order of the columns.
     pub runtimes: Vec<String>,
     /// A row for each case.
-    pub rows: Vec<(Case, Vec<Result>)>,
+    pub rows: Vec<(Case, Vec<Seen>)>,
 }
 
 impl Report {
@@ -50,8 +60,8 @@ impl Report {
     #[must_use]
     pub fn count(&self, columns: usize) -> (usize, usize, usize) {
         let mut count = (0, 0, 0);
-        for result in self.rows.iter().flat_map(|(_, results)| results.iter().take(columns)) {
-            match result {
+        for seen in self.rows.iter().flat_map(|(_, results)| results.iter().take(columns)) {
+            match seen.result {
                 Result::Passed => count.0 += 1,
                 Result::Failed(_) => count.1 += 1,
                 Result::Skipped(_) => count.2 += 1,
@@ -76,8 +86,8 @@ impl Report {
                 let _ = write!(text, "\n{group}");
             }
             let _ = write!(text, "\n  {:1$}", case.name, widest - 2);
-            for (result, width) in results.iter().zip(&widths) {
-                let _ = write!(text, "  {:width$}", result.word());
+            for (seen, width) in results.iter().zip(&widths) {
+                let _ = write!(text, "  {:width$}", seen.result.word());
             }
         }
         text.push('\n');
@@ -103,14 +113,14 @@ impl Report {
         let _ = writeln!(text, "| all {}|", self.cells(|_| true));
         let _ = writeln!(text, "\n| not everywhere | {names} |\n| --- {rule}|");
         for (case, results) in &self.rows {
-            if results.iter().any(|result| matches!(result, Result::Failed(_))) {
-                let words: Vec<&str> = results.iter().map(Result::word).collect();
+            if results.iter().any(|seen| matches!(seen.result, Result::Failed(_))) {
+                let words: Vec<&str> = results.iter().map(|seen| seen.result.word()).collect();
                 let _ = writeln!(text, "| {}/{} | {} |", case.group, case.name, words.join(" | "));
             }
         }
         text.push_str("\nWhat this machine lacks:\n\n");
         for (case, results) in &self.rows {
-            if let Some(Result::Skipped(what)) = results.first() {
+            if let Some(Seen { result: Result::Skipped(what), .. }) = results.first() {
                 let _ = writeln!(text, "- {}/{}: needs {what}", case.group, case.name);
             }
         }
@@ -121,7 +131,8 @@ impl Report {
     fn cells(&self, wanted: impl Fn(&Case) -> bool) -> String {
         let mut text = String::new();
         for at in 0..self.runtimes.len() {
-            let results = self.rows.iter().filter(|(case, _)| wanted(case)).map(|(_, r)| &r[at]);
+            let results =
+                self.rows.iter().filter(|(case, _)| wanted(case)).map(|(_, r)| &r[at].result);
             let (mut passed, mut failed, mut skipped) = (0, 0, 0);
             for result in results {
                 match result {
@@ -141,9 +152,9 @@ impl Report {
     pub fn reasons(&self, columns: usize) -> String {
         let mut text = String::new();
         for (case, results) in &self.rows {
-            for (at, (result, runtime)) in results.iter().zip(&self.runtimes).enumerate() {
+            for (at, (seen, runtime)) in results.iter().zip(&self.runtimes).enumerate() {
                 let own = at < columns;
-                let _ = match result {
+                let _ = match &seen.result {
                     Result::Failed(why) if own => {
                         writeln!(text, "FAILED {} ({runtime}): {why}", case.name)
                     }
@@ -166,10 +177,10 @@ impl Report {
         let mut text = format!("TAP version 13\n1..{count}\n");
         let mut number = 0;
         for (case, results) in &self.rows {
-            for (at, (result, runtime)) in results.iter().zip(&self.runtimes).enumerate() {
+            for (at, (seen, runtime)) in results.iter().zip(&self.runtimes).enumerate() {
                 number += 1;
                 let name = format!("{runtime} {}/{}", case.group, case.name);
-                let _ = match result {
+                let _ = match &seen.result {
                     Result::Passed => writeln!(text, "ok {number} - {name}"),
                     Result::Skipped(what) => {
                         writeln!(text, "ok {number} - {name} # SKIP needs {what}")
@@ -190,10 +201,32 @@ impl Report {
     pub fn junit(&self, columns: usize) -> String {
         let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
         for (at, runtime) in self.runtimes.iter().enumerate() {
-            let _ = writeln!(text, "<testsuite name=\"{}\">", escaped(runtime));
+            let seen = self.rows.iter().map(|(_, results)| &results[at]);
+            let took: Duration = seen.clone().map(|seen| seen.took).sum();
+            let count = |wanted: fn(&Result) -> bool| {
+                seen.clone().filter(|seen| wanted(&seen.result)).count()
+            };
+            let bad = count(|result| matches!(result, Result::Failed(_)));
+            let skipped = count(|result| matches!(result, Result::Skipped(_)));
+            // A peer's failures are skipped, see above.
+            let (failures, skipped) =
+                if at < columns { (bad, skipped) } else { (0, bad + skipped) };
+            let _ = writeln!(
+                text,
+                "<testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" \
+                 skipped=\"{skipped}\" time=\"{:.3}\">",
+                escaped(runtime),
+                self.rows.len(),
+                took.as_secs_f64()
+            );
             for (case, results) in &self.rows {
-                let open = format!("<testcase classname=\"{}\" name=\"{}\"", case.group, case.name);
-                let _ = match &results[at] {
+                let open = format!(
+                    "<testcase classname=\"{}\" name=\"{}\" time=\"{:.3}\"",
+                    case.group,
+                    case.name,
+                    results[at].took.as_secs_f64()
+                );
+                let _ = match &results[at].result {
                     Result::Passed => writeln!(text, "{open}/>"),
                     Result::Skipped(what) => {
                         writeln!(text, "{open}><skipped message=\"{}\"/></testcase>", escaped(what))
@@ -234,7 +267,9 @@ mod tests {
             Result::Skipped("luck".to_owned()),
         ];
         let runtimes = ["one", "two", "three"].map(str::to_owned).to_vec();
-        Report { runtimes, rows: vec![(case, results)] }
+        let took = Duration::from_millis(250);
+        let seen = results.into_iter().map(|result| Seen { result, took }).collect();
+        Report { runtimes, rows: vec![(case, seen)] }
     }
 
     #[test]
@@ -268,6 +303,22 @@ mod tests {
         assert!(tap.contains("1..3\nok 1 - one g/a_claim\nnot ok 2 - two g/a_claim\n# a <"));
         assert!(tap.contains("ok 3 - three g/a_claim # SKIP needs luck"));
         assert!(report().junit(3).contains("<failure message=\"a &lt; &quot;b&quot;\"/>"));
+    }
+
+    #[test]
+    fn a_suite_in_xml_has_its_counts_and_times() {
+        let suite = |name: &str, failures: u32, skipped: u32| {
+            format!(
+                "<testsuite name=\"{name}\" tests=\"1\" failures=\"{failures}\" errors=\"0\" \
+                 skipped=\"{skipped}\" time=\"0.250\">\n<testcase classname=\"g\" \
+                 name=\"a_claim\" time=\"0.250\""
+            )
+        };
+        let (all, own) = (report().junit(3), report().junit(1));
+        for wanted in [suite("one", 0, 0), suite("two", 1, 0), suite("three", 0, 1)] {
+            assert!(all.contains(&wanted), "{all}");
+        }
+        assert!(own.contains(&suite("two", 0, 1)), "{own}");
     }
 
     #[test]

@@ -149,3 +149,44 @@ fn results_that_cannot_be_printed_are_written_all_the_same() {
     assert!(fs::read_to_string(folder.path().join("tap")).unwrap().contains("not ok 1"));
     assert_eq!(run(">/dev/full 2>&1").code(), 1);
 }
+
+#[test]
+fn a_file_that_cannot_be_written_is_told_before_the_run() {
+    require!("a_file_that_cannot_be_written_is_told_before_the_run": Facility::Root);
+    let folder = tempfile::tempdir().unwrap();
+    let (runtime, called) = (folder.path().join("refuses"), folder.path().join("called"));
+    script(&runtime, &format!("touch {}; exit 1", called.display()));
+    for option in ["--tap", "--junit", "--markdown"] {
+        let arguments = ["--runtime", runtime.to_str().unwrap(), option, "/nonexistent/file"];
+        let ran = program::run(folder.path(), &mut call(Path::new(CONFORMANCE), &arguments));
+        let ran = ran.unwrap();
+        assert_eq!((ran.code(), called.exists()), (2, false), "{}", ran.said());
+        assert!(ran.stderr.contains("write /nonexistent/file: No such file"), "{}", ran.said());
+    }
+}
+
+#[test]
+fn runtimes_with_one_file_name_are_told_apart() {
+    require!("runtimes_with_one_file_name_are_told_apart": Facility::Root);
+    let folder = tempfile::tempdir().unwrap();
+    let [one, two] = ["one", "two"].map(|name| folder.path().join(name).join("runtime"));
+    script(&one, "exit 1");
+    script(&two, "exit 1");
+    let (one, two) = (one.to_str().unwrap(), two.to_str().unwrap());
+    let arguments = ["--runtime", one, "--peer", two, "--peer", "/bin/false", "--filter", CASE];
+    let ran = program::run(folder.path(), &mut call(Path::new(CONFORMANCE), &arguments)).unwrap();
+    let head = ran.stdout.lines().next().unwrap_or_default();
+    assert!(head.ends_with(&format!("  {one}  {two}  false")), "{head}");
+}
+
+#[test]
+fn the_suites_tell_their_version_and_refuse_no_patience() {
+    let folder = tempfile::tempdir().unwrap();
+    for suite in [CONFORMANCE, ENGINES] {
+        let run = |arguments: &[&str]| {
+            program::run(folder.path(), &mut call(Path::new(suite), arguments)).unwrap()
+        };
+        assert!(run(&["--version"]).stdout.ends_with(concat!(env!("CARGO_PKG_VERSION"), "\n")));
+        assert_eq!(run(&["--list", "--patience", "0"]).code(), 2);
+    }
+}
