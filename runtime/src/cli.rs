@@ -30,7 +30,7 @@ pub fn main(words: Vec<OsString>, commit: Option<&str>) -> i32 {
 /// `None` stands for a command line that is not UTF-8.
 fn run(words: Option<Vec<String>>, commit: Option<&str>) -> i32 {
     let Some(words) = words else {
-        eprintln!("loadline-runtime: an argument is not UTF-8");
+        log::say("loadline-runtime: an argument is not UTF-8");
         return 1;
     };
     let (global, verb) = match decode(&words) {
@@ -41,7 +41,7 @@ fn run(words: Option<Vec<String>>, commit: Option<&str>) -> i32 {
         }
     };
     if let (Err(error), Some(log)) = (begin_log(&global, &verb), &global.log) {
-        eprintln!("loadline-runtime: open log {}: {error}", log.display());
+        log::say(&format!("loadline-runtime: open log {}: {error}", log.display()));
         return 1;
     }
     log::debug(|| format!("loadline-runtime {}: {}", env!("CARGO_PKG_VERSION"), log::told(&words)));

@@ -1,5 +1,5 @@
 //! What is told besides results: errors, warnings and, with `--debug`, each step; in the file of
-//! `--log` that shims read, and on standard error.
+//! `--log` that shims read, and, errors always and the rest without such a file, on standard error.
 //!
 //! Invariants: an error is told once. Nothing is told by the container's own process.
 
@@ -80,7 +80,7 @@ pub(crate) fn tell(global: &Global, level: Level, message: &str) {
 
 /// On standard error. Where nobody reads that any more, there is nobody to tell so; what is under
 /// way goes on.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 

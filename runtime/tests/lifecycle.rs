@@ -82,11 +82,18 @@ fn a_poststop_hook_that_fails_keeps_no_other_from_running() {
 #[test]
 fn a_signal_that_ends_processes_ends_a_container_that_awaits_its_start() {
     let Some(world) = World::new("killwait") else { return };
-    world.script("echo it runs", |_| {});
-    for (signal, status) in [("TERM", "stopped"), ("HUP", "stopped"), ("WINCH", "created")] {
+    world.script("echo > /ran", |config| config["root"]["readonly"] = json!(false));
+    let mark = world.bundle().join("rootfs/ran");
+    for (signal, ends) in [("TERM", true), ("HUP", true), ("WINCH", false), ("USR1", false)] {
         assert_eq!(world.with_bundle("create", &[]).code, 0);
         assert_eq!(world.runtime(&["kill", &world.id, signal]).code, 0, "{signal}");
-        wait_for("the status", || world.status() == status);
+        if ends {
+            wait_for("the end", || world.status() == "stopped");
+        } else {
+            assert_eq!(world.runtime(&["start", &world.id]).code, 0, "{signal}");
+            wait_for("what the program does", || mark.exists());
+            fs::remove_file(&mark).unwrap();
+        }
         assert_eq!(world.runtime(&["delete", "--force", &world.id]).code, 0);
     }
     world.assert_nothing_is_left();
@@ -401,6 +408,7 @@ fn input_that_ends_is_the_end_of_input_for_a_program_with_a_terminal() {
         ("", "cat; cat; read line; echo $((6 * 7))", "42"),
         ("", "busybox stty -icanon; busybox head -c 3 >/dev/null; echo $((6 * 7))", "42"),
         ("", "busybox stty -icanon; sleep 1; busybox stty icanon; cat; exec sh -i", ""),
+        ("", "busybox stty -icanon; busybox head -c 7 >/dev/null; busybox stty icanon; cat", ""),
     ] {
         world.script(script, |config| config["process"]["terminal"] = json!(true));
         fs::write(&input, text).unwrap();

@@ -35,7 +35,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::image::Image;
 use crate::rooted::{self, Inside};
-use crate::rootfs::{self, RootfsError};
+use crate::rootfs::{self, RootfsError, Writes};
 use crate::supervise::disk::Durability;
 
 pub use command::CommandError;
@@ -166,7 +166,9 @@ fn failed(step: &'static str, object: impl Into<String>) -> impl FnOnce(io::Erro
 /// # Errors
 /// [`BundleError`]; the folder is removed again then.
 pub fn prepare(request: &Request<'_>) -> Result<Bundle, BundleError> {
-    let rootfs = rootfs::mount(request.dir, request.image)?;
+    let restarts = request.container.restart_policy.as_ref().is_some_and(|policy| policy.enabled);
+    let writes = if restarts { Writes::Kept } else { Writes::Volatile };
+    let rootfs = rootfs::mount(request.dir, request.image, writes)?;
     let bundle = fill(request, &rootfs);
     if bundle.is_err() {
         // The first error is the one to report; the sweep at the agent's start removes the rest.

@@ -96,7 +96,17 @@ struct LayersRecord {
     layers: Vec<Digest>,
 }
 
-/// Where the root filesystem of the container in `container_dir` is mounted.
+/// What becomes of what a container writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// It is for this run only. After an error of the disk, whoever met it, each fsync fails until
+    /// the mount is made anew.
+    Volatile,
+    /// The next run finds it in the same mount.
+    Kept,
+}
+
+/// Where the root filesystem of the container in `container_dir` is mounted, until it runs.
 #[must_use]
 pub fn mount_point(container_dir: &Path) -> PathBuf {
     container_dir.join("rootfs")
@@ -105,13 +115,13 @@ pub fn mount_point(container_dir: &Path) -> PathBuf {
 /// Mounts the layers of `image`, writable, below `container_dir`, which is made where it is
 /// missing. Returns the mount point.
 ///
-/// Where the kernel can (Linux 5.10), it is `volatile`: no container outlives a loss of power, so
-/// what it writes beside its volumes need not be on the disk. Else overlayfs has the whole
-/// filesystem below written out when the last one lets go of the mount, whoever wrote there.
+/// Where the kernel can (Linux 5.10), `writes` may be volatile: no container outlives a loss of
+/// power, so what it writes beside its volumes need not be on the disk. Else overlayfs has the
+/// whole filesystem below written out when the last one lets go of the mount, whoever wrote there.
 ///
 /// # Errors
 /// [`RootfsError`]; nothing is mounted then.
-pub fn mount(container_dir: &Path, image: &Image) -> Result<PathBuf, RootfsError> {
+pub fn mount(container_dir: &Path, image: &Image, writes: Writes) -> Result<PathBuf, RootfsError> {
     std::fs::create_dir_all(container_dir).map_err(failed("make", container_dir))?;
     let dir = rooted::open_dir(container_dir).map_err(failed("open", container_dir))?;
     // Below it are setuid programs that this host's users must not reach.
@@ -133,7 +143,8 @@ pub fn mount(container_dir: &Path, image: &Image) -> Result<PathBuf, RootfsError
     dress_as(&upper, &layers[0], container_dir)?;
     make_dir(dir.as_fd(), "rootfs", container_dir)?;
     let mut mounted = Err(Errno::INVAL);
-    for volatile in [true, false] {
+    let ways = if writes == Writes::Volatile { &[true, false][..] } else { &[false] };
+    for &volatile in ways {
         let work = make_work(dir.as_fd(), container_dir)?;
         let options = options(&layers, &upper, &work, volatile);
         let options = std::ffi::CString::new(options).map_err(io::Error::from);

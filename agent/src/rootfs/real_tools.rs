@@ -80,7 +80,7 @@ impl World {
         store.import(path, Some("real/tools:1"), &mut |_| {}).unwrap();
         let image = store.resolve("real/tools:1").unwrap();
         let container = self.path("container");
-        let root = rootfs::mount(&container, &image).unwrap();
+        let root = rootfs::mount(&container, &image, rootfs::Writes::Volatile).unwrap();
         let (seen, expected) = (listing(&root), listing(&self.tree()));
         rootfs::remove(&container).unwrap();
         assert_eq!(seen, expected, "{}", path.display());

@@ -34,7 +34,7 @@ fn layers_lie_on_one_another_and_removal_leaves_nothing() {
     let upper = upper.file("old/.wh..wh..opq", "").file("old/new", "2");
     let image = image_of(&store, dir.path(), &[lower, upper]);
     let container = dir.path().join("task: 1/container");
-    let rootfs = mount(&container, &image).unwrap();
+    let rootfs = mount(&container, &image, Writes::Volatile).unwrap();
     let names = |path: &str| {
         let entries = std::fs::read_dir(rootfs.join(path)).unwrap();
         let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
@@ -47,12 +47,18 @@ fn layers_lie_on_one_another_and_removal_leaves_nothing() {
     assert_eq!(rootfs.metadata().unwrap().permissions().mode() & 0o7777, 0o755);
     std::fs::write(rootfs.join("written"), "by the container").unwrap();
     assert!(!image.layer_dirs[1].join("written").exists());
-    assert!(matches!(mount(&container, &image), Err(RootfsError::Mounted { .. })));
+    assert!(matches!(
+        mount(&container, &image, Writes::Volatile),
+        Err(RootfsError::Mounted { .. })
+    ));
     // Every kernel since 5.10 can; and what was mounted so is mounted again.
     assert!(is_volatile(&container));
     unmount(&container).unwrap();
-    mount(&container, &image).unwrap();
+    mount(&container, &image, Writes::Volatile).unwrap();
     assert!(is_volatile(&container) && rootfs.join("written").exists());
+    unmount(&container).unwrap();
+    mount(&container, &image, Writes::Kept).unwrap();
+    assert!(!is_volatile(&container) && rootfs.join("written").exists());
     assert_eq!(layers_of(&container).unwrap(), image.layers);
     remove(&container).unwrap();
     remove(&container).unwrap();
@@ -69,7 +75,7 @@ fn a_record_that_a_loss_of_power_left_empty_says_that_nothing_is_in_use() {
     let store = ImageStore::open(&dir.path().join("images")).unwrap();
     let image = image_of(&store, dir.path(), &[Archive::new().dir("etc")]);
     let container = dir.path().join("container");
-    mount(&container, &image).unwrap();
+    mount(&container, &image, Writes::Volatile).unwrap();
     std::fs::write(container.join("layers.json"), "").unwrap();
     let error = layers_of(&container).unwrap_err();
     assert!(matches!(error, RootfsError::Kernel { step: "understand", .. }), "it is mounted");
@@ -89,7 +95,7 @@ fn removal_goes_around_the_kernels_list_and_still_finds_what_others_mounted() {
     let container = dir.path().join("container");
     remove_own(&container).unwrap();
     for strange in [None, Some("volumes/0")] {
-        let rootfs = mount(&container, &image).unwrap();
+        let rootfs = mount(&container, &image, Writes::Volatile).unwrap();
         std::fs::write(rootfs.join("written"), "by the container").unwrap();
         if let Some(strange) = strange {
             let place = container.join(strange);
@@ -115,7 +121,7 @@ fn an_opaque_root_hides_all_lower_layers() {
     let upper = Archive::new().file(".wh..wh..opq", "").file("new", "2");
     let image = image_of(&store, dir.path(), &[Archive::new().file("old", "1"), upper]);
     let container = dir.path().join("c");
-    let rootfs = mount(&container, &image).unwrap();
+    let rootfs = mount(&container, &image, Writes::Volatile).unwrap();
     assert!(rootfs.join("new").exists() && !rootfs.join("old").exists());
     remove(&container).unwrap();
 }
@@ -131,7 +137,7 @@ fn as_many_layers_as_an_image_may_have_are_mounted() {
     let layers: Vec<Archive> = (0..LAYERS_MAX).map(layer).collect();
     let image = image_of(&store, dir.path(), &layers);
     let container = dir.path().join("c");
-    let rootfs = mount(&container, &image).unwrap();
+    let rootfs = mount(&container, &image, Writes::Volatile).unwrap();
     assert_eq!(std::fs::read_dir(rootfs).unwrap().count(), LAYERS_MAX);
     remove(&container).unwrap();
 }
@@ -145,7 +151,7 @@ fn an_image_without_layers_is_an_empty_root() {
     let store = ImageStore::open(&dir.path().join("images")).unwrap();
     let image = image_of(&store, dir.path(), &[]);
     let container = dir.path().join("c");
-    let rootfs = mount(&container, &image).unwrap();
+    let rootfs = mount(&container, &image, Writes::Volatile).unwrap();
     assert_eq!(std::fs::read_dir(rootfs).unwrap().count(), 0);
     remove(&container).unwrap();
     assert!(layers_of(&container).unwrap().is_empty());
@@ -160,8 +166,8 @@ fn a_state_folder_on_overlayfs_is_named() {
     let store = ImageStore::open(&dir.path().join("images")).unwrap();
     let image = image_of(&store, dir.path(), &[Archive::new().dir("state")]);
     let outer = dir.path().join("outer");
-    let inner = mount(&outer, &image).unwrap().join("state/c");
-    let error = mount(&inner, &image).unwrap_err();
+    let inner = mount(&outer, &image, Writes::Volatile).unwrap().join("state/c");
+    let error = mount(&inner, &image, Writes::Volatile).unwrap_err();
     remove(&outer).unwrap();
     assert!(matches!(error, RootfsError::Unsuitable { kind: "overlayfs", .. }), "{error:?}");
 }
@@ -190,7 +196,7 @@ fn a_directory_that_a_layer_only_implies_looks_as_the_layers_below_say() {
     let again = Archive::new().file("srv/data/c", "x").file("new/d", "x");
     let image = image_of(&store, dir.path(), &[base, implies, again]);
     let container = dir.path().join("c");
-    let rootfs = mount(&container, &image).unwrap();
+    let rootfs = mount(&container, &image, Writes::Volatile).unwrap();
     let seen = |name: &str| {
         let meta = rootfs.join(name).metadata().unwrap();
         (meta.mode() & 0o7777, meta.uid())

@@ -176,7 +176,7 @@ struct Terminal {
 /// keeps no such state: each end is one character, which is lost where a program begins to edit
 /// lines itself before it has read it.
 struct InputEnd {
-    /// When the next look is due.
+    /// When the next look is due at a program that edits lines itself.
     next_look: Instant,
     /// The pause after an end that was typed for a program that edits lines itself. It doubles,
     /// because such a program may take the character for something else.
@@ -224,10 +224,8 @@ impl Terminal {
                 Ok(written) => drop(self.unsent.drain(..written)),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return,
-                Err(_) => {
-                    self.unsent.clear();
-                    self.end_of_input();
-                }
+                // Nobody has the other side open now, and may have it again.
+                Err(_) => self.unsent.clear(),
             }
         }
     }
@@ -244,9 +242,6 @@ impl Terminal {
     /// first such character only sends that off.
     fn end_input(&mut self) {
         let Some(end) = &mut self.end else { return };
-        if Instant::now() < end.next_look {
-            return;
-        }
         // A program that is gone needs no input.
         let Ok(peer) = term::peer(self.master.as_fd()) else { return };
         // Asked first, because it has the kernel take in what was written to the terminal.
@@ -255,6 +250,10 @@ impl Terminal {
             return;
         }
         let Ok(settings) = tcgetattr(&peer) else { return };
+        let takes_lines = settings.local_flags.contains(LocalFlags::ICANON);
+        if !takes_lines && Instant::now() < end.next_look {
+            return;
+        }
         let typed = settings.control_chars[SpecialCharacterIndices::VEOF as usize];
         // A program that wants many characters at once has unread ones that are not reported.
         if typed == libc::_POSIX_VDISABLE || term::unread(peer.as_fd()) != Ok(0) {
@@ -262,7 +261,7 @@ impl Terminal {
         }
         // A terminal that takes no more is looked at again.
         let _ = write(&self.master, &[typed]);
-        if settings.local_flags.contains(LocalFlags::ICANON) {
+        if takes_lines {
             end.pause = END_LOOK_EVERY;
         } else {
             end.next_look = Instant::now() + end.pause;
@@ -311,6 +310,11 @@ fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Option<()> {
         match write(to, rest) {
             Ok(written) => rest = &rest[written..],
             Err(Errno::EINTR) => {}
+            // Somebody else made it so; whoever reads there is waited for.
+            Err(Errno::EAGAIN) => {
+                let mut fds = [PollFd::new(to, PollFlags::POLLOUT)];
+                let _ = poll(&mut fds, PollTimeout::NONE);
+            }
             Err(_) => return None,
         }
     }

@@ -26,7 +26,11 @@ pub enum Reach {
 /// left).
 pub fn kill(store: &Store, id: &ContainerId, signal: i32, reach: Reach) -> Result<(), Error> {
     let record = store.read(id)?;
-    let signal = effective(&record, store.awaits_start(id), signal)?;
+    let signal = match reach {
+        Reach::First => effective(&record, store.awaits_start(id), signal)?,
+        // Others that are meant can take it.
+        Reach::All => signal,
+    };
     // SIGKILL to the first of several processes that share the host's pid namespace would leave
     // the others behind.
     let shares_pids = !record.owns_pid_namespace && signal == libc::SIGKILL;
@@ -61,7 +65,8 @@ pub fn kill(store: &Store, id: &ContainerId, signal: i32, reach: Reach) -> Resul
 
 /// The kernel keeps every signal but SIGKILL from the first process of a pid namespace that has no
 /// handler for it (pid_namespaces(7)), and what waits for `start` has none: a container that is
-/// asked to end then would run all the same. So what would end any other process is SIGKILL there.
+/// asked to end then would run all the same. So what asks for that is SIGKILL there; other signals
+/// are for the program, which is not there yet.
 fn effective(record: &Record, awaits_start: bool, signal: i32) -> Result<i32, Error> {
     if !awaits_start || !record.owns_pid_namespace || !ends(signal) {
         return Ok(signal);
@@ -70,20 +75,22 @@ fn effective(record: &Record, awaits_start: bool, signal: i32) -> Result<i32, Er
     Ok(if waits { libc::SIGKILL } else { signal })
 }
 
-/// Whether the default of a signal is to end the process (signal(7)).
+/// Whether a signal asks for the end, or tells of a fault (signal(7)).
 fn ends(signal: i32) -> bool {
-    let others = [
-        0,
-        libc::SIGCHLD,
-        libc::SIGCONT,
-        libc::SIGSTOP,
-        libc::SIGTSTP,
-        libc::SIGTTIN,
-        libc::SIGTTOU,
-        libc::SIGURG,
-        libc::SIGWINCH,
+    let ending = [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGTERM,
+        libc::SIGABRT,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGILL,
+        libc::SIGSEGV,
+        libc::SIGSYS,
+        libc::SIGTRAP,
     ];
-    !others.contains(&signal)
+    ending.contains(&signal)
 }
 
 fn signal_error(pid: i32, source: Errno) -> Error {

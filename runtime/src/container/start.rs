@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::delete::{end, has_ended_soon};
 use super::launch_error::{NO_INTERPRETER, NO_PROCESS};
 use super::readiness::{self, Readiness};
-use super::record::{Record, START_SOCKET, Status};
+use super::record::{Record, START_SOCKET, Status, process_stat};
 use super::state::status;
 use super::store::Folder;
 use super::{ContainerId, Error, Store, notify};
@@ -61,7 +61,6 @@ fn execute(folder: &Folder, record: &Record) -> Result<(), Error> {
     let address = UnixAddr::new(START_SOCKET).map_err(Error::Reach)?;
     connect(starter.as_raw_fd(), &address).map_err(Error::Reach)?;
     let mut answer = recv_last(&starter).map_err(Error::Reach)?;
-    folder.forget_start()?;
     if let Some(Last::Listener(fd)) = answer {
         if let Err(failed) = hand_over(record, &fd) {
             let _ = end(record);
@@ -69,6 +68,8 @@ fn execute(folder: &Folder, record: &Record) -> Result<(), Error> {
         }
         answer = recv_last(&starter).map_err(Error::Reach)?;
     }
+    // Until here it waits, and a signal that asks for its end has to end it.
+    folder.forget_start()?;
     match answer {
         Some(Last::Failed(Failure { cause, .. })) => {
             // It ends by itself, with its own code, and has ended for whoever asks next.
@@ -83,6 +84,12 @@ fn execute(folder: &Folder, record: &Record) -> Result<(), Error> {
             let program = program(record).unwrap_or_default();
             let what = format!("start the container's program{program}{hint}");
             Err(Error::Exec { what, source: cause })
+        }
+        // The socket ends with the process, too.
+        _ if process_stat(record.pid).is_some_and(|stat| !stat.has_executed) => {
+            let program = program(record).unwrap_or_default();
+            let what = format!("start the container's program{program}: it was ended before");
+            Err(Error::Exec { what, source: Errno::ESRCH.into() })
         }
         _ => Ok(()),
     }

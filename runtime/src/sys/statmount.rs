@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::{Errno, Result, check};
 
-/// The same number on every architecture.
+/// On x86, ARM and RISC-V.
 const SYS_STATMOUNT: libc::c_long = 457;
 const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
 const STATMOUNT_MNT_BASIC: u64 = 0x2;
