@@ -4,6 +4,7 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::libc::c_int;
@@ -14,6 +15,9 @@ use crate::output;
 
 /// What asks for an end.
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+
+/// Signals within this time are one request: timeout(1) sends its signal to us and to our group.
+const ONE_REQUEST: Duration = Duration::from_millis(300);
 
 /// The signal that came first, 0 where none did.
 static CAME: AtomicI32 = AtomicI32::new(0);
@@ -32,10 +36,14 @@ pub fn listen(program: &'static str, what: &'static str) -> anyhow::Result<()> {
     let mut signals = Signals::new(wanted).context("listen to signals")?;
     let thread = std::thread::Builder::new().name("signals".to_owned());
     let listening = move || {
+        let mut first: Option<Instant> = None;
         for signal in signals.forever() {
-            if CAME.swap(signal, Ordering::Relaxed) != 0 {
-                std::process::exit(128 + signal);
+            match first {
+                Some(came) if came.elapsed() < ONE_REQUEST => continue,
+                Some(_) => std::process::exit(128 + signal),
+                None => first = Some(Instant::now()),
             }
+            CAME.store(signal, Ordering::Relaxed);
             output::tell(&format!(
                 "\n{program}: {}: no more {what} begin; those under way end and clean up (a second \
                  signal ends at once)\n",

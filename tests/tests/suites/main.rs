@@ -103,6 +103,10 @@ fn the_second_signal_ends_the_suite_at_once() {
     kill(pid, Signal::SIGINT).unwrap();
     let told = || Ok(fs::read_to_string(&err)?.contains("no more cases").then_some(()));
     program::until("the first is told", told).unwrap();
+    // Two at once are one request: timeout(1) sends two.
+    kill(pid, Signal::SIGTERM).unwrap();
+    std::thread::sleep(Duration::from_millis(600));
+    assert!(child.try_wait().unwrap().is_none(), "a second signal at once ends the suite");
     kill(pid, Signal::SIGTERM).unwrap();
     let status = program::wait(&mut child, Duration::from_secs(30)).unwrap();
     assert_eq!(status.and_then(|status| status.code()), Some(143));
