@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use super::podman::Podman;
 use super::{World, claims, holds, same};
 use crate::conformance::Verdict;
-use crate::kernel;
+use crate::{kernel, program};
 
 claims!("podman-rootless":
     the_ids_are_the_users_own,
@@ -85,7 +85,9 @@ fn kill_and_wait_give_the_exit_code(w: &World) -> anyhow::Result<Verdict> {
     let held = w.rootless()?.held("killed", &[], &["sleep", "1000"])?;
     held.verb("kill", &["--signal", "KILL"])?;
     same!(held.verb("wait", &[])?, "137");
-    same!(held.field("{{.State.Status}}")?, "exited");
+    // Until podman has cleaned up it says that it has stopped.
+    let has_exited = || Ok((held.field("{{.State.Status}}")? == "exited").then_some(()));
+    program::until("podman cleans up", has_exited)?;
     Ok(Verdict::Pass)
 }
 
