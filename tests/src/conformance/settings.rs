@@ -182,9 +182,11 @@ fn the_terminal_has_its_size(w: &World) -> anyhow::Result<Verdict> {
 }
 
 fn a_network_device_is_moved_in(w: &World) -> anyhow::Result<Verdict> {
-    // At most 15 bytes each.
-    let tail = w.id().rsplit('-').next().unwrap_or_default().to_owned();
-    let (one, two) = (format!("llc{tail}a"), format!("llc{tail}b"));
+    // At most 15 bytes each, and nobody else's: another run may be under way, or was killed.
+    let id = w.id();
+    let tail = id.rsplit('-').next().unwrap_or_default();
+    let pair = format!("llc{:x}{tail}", std::process::id());
+    let (one, two) = (format!("{pair}a"), format!("{pair}b"));
     let ip = |words: &[&str]| program::run(w.folder(), Command::new("ip").args(words));
     let made = ip(&["link", "add", &one, "type", "veth", "peer", "name", &two]);
     if !made.is_ok_and(|ran| ran.status.success()) {
