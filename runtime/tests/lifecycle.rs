@@ -99,6 +99,28 @@ fn a_signal_that_ends_processes_ends_a_container_that_awaits_its_start() {
     world.assert_nothing_is_left();
 }
 
+/// Its socket ends as if the program were executed.
+#[test]
+fn start_tells_that_the_process_was_ended_before_its_program() {
+    let Some(world) = World::new("endedhook") else { return };
+    let mark = world.bundle().join("rootfs/hooked");
+    world.script("true", |config| {
+        config["root"]["readonly"] = json!(false);
+        let args = json!(["sh", "-c", "echo > /hooked; sleep 30"]);
+        config["hooks"]["startContainer"] = json!([{ "path": "/bin/sh", "args": args }]);
+    });
+    assert_eq!(world.with_bundle("create", &[]).code, 0);
+    let mut start = world.command(&["start", &world.id]);
+    let start = start.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for("the hook", || mark.exists());
+    assert_eq!(world.runtime(&["kill", &world.id, "TERM"]).code, 0);
+    let started = start.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&started.stderr);
+    assert_eq!(started.status.code(), Some(1), "{said}");
+    assert!(said.contains("it was ended before"), "{said}");
+    assert_eq!(world.runtime(&["delete", "--force", &world.id]).code, 0);
+}
+
 #[test]
 fn an_error_does_not_tell_the_arguments_of_the_program() {
     let Some(world) = World::new("secretarg") else { return };
@@ -389,7 +411,6 @@ fn a_configuration_of_spec_runs() {
     world.assert_nothing_is_left();
 }
 
-/// Whoever edits a whole screen writes a bare newline to go down.
 /// As `spec` and then `run` in a job without a terminal.
 #[test]
 fn input_that_ends_is_the_end_of_input_for_a_program_with_a_terminal() {
@@ -471,6 +492,7 @@ fn input_of_any_length_reaches_a_program_that_writes_as_it_reads() {
     world.assert_nothing_is_left();
 }
 
+/// Whoever edits a whole screen writes a bare newline to go down.
 #[test]
 fn a_terminal_in_the_foreground_leaves_newlines_to_a_program_that_wants_them() {
     let Some(world) = World::new("rawtty") else { return };
